@@ -1,0 +1,24 @@
+/* Bounded reading of JSON through jansson, with errors in the project's form. */
+#ifndef RR_CORE_BASE_JSON_H
+#define RR_CORE_BASE_JSON_H
+
+#include <jansson.h>
+#include <stddef.h>
+
+#include "core/base/status.h"
+
+/* Makes jansson allocate through core/base/alloc.h. Call once, before any other thread runs. */
+void rr_json_init(void);
+
+/* Parses size bytes of UTF-8 JSON. Strings may hold NUL (use json_string_length); duplicate keys:
+ * the last one wins. At most max_values values are accepted, counted before anything is allocated.
+ * *ret_json is a new reference (json_decref). Errors: RR_ERR_MEMORY, RR_ERR_INPUT (too many
+ * values), RR_ERR_FORMAT (malformed; the message names line and column). Any thread. */
+rr_status rr_json_parse(const char *data, size_t size, size_t max_values, json_t **ret_json,
+                        rr_error *err);
+
+/* Reads and parses a whole file of at most max_bytes. Errors as above, plus RR_ERR_IO; messages
+ * begin with the path. Any thread. */
+rr_status rr_json_load(const char *path, size_t max_bytes, json_t **ret_json, rr_error *err);
+
+#endif

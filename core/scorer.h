@@ -1,0 +1,133 @@
+/* The one inference header: a model directory in, relevance scores out. Everything that knows tokens,
+ * tensors or kernels lives behind it.
+ *
+ * Life of a request:
+ *   rr_scorer_encode   texts -> token sequences                  (any thread, per request)
+ *   rr_scorer_forward  any mix of sequences -> their outputs     (one thread per workspace)
+ *   rr_scorer_scores   a request's outputs -> one score a text   (any thread, after all its sequences)
+ *
+ * Threads and ownership:
+ * 1. An rr_scorer is immutable once loaded; any number of threads may use it at once.
+ * 2. An rr_workspace belongs to one thread at a time. rr_scorer_forward allocates nothing.
+ * 3. What rr_scorer_encode returns lives in the caller's arena; it borrows nothing from the texts.
+ * 4. Distinct sequences may be computed by distinct threads at the same time, each written once; the
+ *    caller orders those writes before rr_scorer_scores (a mutex or a join).
+ */
+#ifndef RR_CORE_SCORER_H
+#define RR_CORE_SCORER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/arena.h"
+#include "core/base/status.h"
+#include "core/base/text.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct rr_scorer rr_scorer;
+typedef struct rr_workspace rr_workspace;
+
+typedef enum rr_model_kind {
+  RR_CROSS_ENCODER, /* one logit a (query, text) pair; default score: sigmoid(logit) */
+  RR_BI_ENCODER,    /* one vector a text; score: cosine of the query's and the text's vector */
+} rr_model_kind;
+
+typedef enum rr_pooling { RR_POOLING_NONE, RR_POOLING_CLS, RR_POOLING_MEAN } rr_pooling;
+
+typedef enum rr_dtype { RR_DTYPE_FLOAT32 } rr_dtype;
+
+typedef enum rr_truncation_side {
+  RR_TRUNCATE_RIGHT, /* drop a text's last tokens */
+  RR_TRUNCATE_LEFT,  /* drop its first tokens */
+} rr_truncation_side;
+
+typedef struct rr_model_info {
+  rr_model_kind kind;
+  rr_pooling pooling;          /* RR_POOLING_NONE for a cross-encoder */
+  rr_dtype dtype;
+  const char *dtype_name;      /* "float32" */
+  const char *kernels;         /* what computes, for people: "openblas SkylakeX, rows avx512" */
+  const char *label;           /* a cross-encoder's one label ("LABEL_0"), else NULL */
+  uint32_t max_input_length;   /* tokens a sequence may have, special tokens included */
+  uint32_t hidden_size;
+  uint32_t layers;
+  uint32_t heads;
+  uint32_t intermediate_size;
+  uint32_t vocabulary_size;
+  uint64_t parameters;         /* weights used, counted once each */
+} rr_model_info;
+
+/* One packed sequence of tokens: what is scheduled and computed. */
+typedef struct rr_sequence {
+  const int32_t *ids;       /* length token ids, special tokens included */
+  const uint8_t *type_ids;  /* length token types (segments) */
+  uint32_t length;          /* 1 .. max_input_length */
+  uint32_t dropped_tokens;  /* how many truncation removed */
+  float *output;            /* written by rr_scorer_forward: 1 logit, or hidden_size of a unit vector */
+} rr_sequence;
+
+/* A request's sequences. Bi-encoder: sequences[0] is the query and candidate i is sequences[i + 1].
+ * Cross-encoder: candidate i is the pair sequences[i]. */
+typedef struct rr_encoded {
+  rr_sequence *sequences;
+  size_t n_sequences;
+  size_t n_candidates;
+  uint64_t tokens;      /* sum of the lengths */
+  size_t n_truncated;   /* sequences that lost tokens */
+} rr_encoded;
+
+typedef struct rr_encode_options {
+  bool truncate;            /* false: a sequence over max_input_length is RR_ERR_INPUT */
+  rr_truncation_side side;  /* pairs lose tokens of the longer text first, as Hugging Face does */
+} rr_encode_options;
+
+/* Loads a Hugging Face model directory: config.json; tokenizer.json, or vocab.txt with
+ * tokenizer_config.json; model.safetensors; where there, modules.json with its pooling and
+ * sentence_bert_config.json. `kind` is read from config.json's architectures. *ret_scorer is freed by
+ * rr_scorer_destroy. Errors: every status but RR_ERR_NUMERIC; messages name the file. Not on the
+ * event loop: it reads and packs all weights. */
+rr_status rr_scorer_load(const char *directory, rr_dtype dtype, rr_scorer **ret_scorer, rr_error *err);
+void rr_scorer_destroy(rr_scorer *scorer); /* NULL is allowed */
+
+/* Facts of the loaded model; lives as long as the scorer. */
+const rr_model_info *rr_scorer_info(const rr_scorer *scorer);
+
+/* Tokenizes a query and n_texts candidates (1 or more). Texts must be valid UTF-8; RR_ERR_INPUT
+ * otherwise, or when a sequence is too long and options->truncate is false (the message says
+ * "`inputs` must have less than M tokens. Given: N"). RR_ERR_MEMORY when the arena is exhausted. */
+rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text *texts, size_t n_texts,
+                           const rr_encode_options *options, rr_arena *arena, rr_encoded *ret_encoded,
+                           rr_error *err);
+
+/* Buffers for micro-batches of up to max_tokens tokens; raised to max_input_length if smaller.
+ * *ret_workspace is freed by rr_workspace_destroy and must not outlive the scorer. */
+rr_status rr_workspace_create(const rr_scorer *scorer, size_t max_tokens, rr_workspace **ret_workspace,
+                              rr_error *err);
+void rr_workspace_destroy(rr_workspace *workspace); /* NULL is allowed */
+
+/* Runs the transformer over n sequences, of one request or many, packed without padding, and writes
+ * each sequence's output. Their lengths must sum to at most the workspace's max_tokens (RR_ERR_INPUT
+ * otherwise). A sequence's output does not depend on its neighbours beyond rounding. */
+rr_status rr_scorer_forward(rr_workspace *workspace, rr_sequence *const *sequences, size_t n,
+                            rr_error *err);
+
+/* Turns a request's outputs into n_candidates scores, in the order of the texts. Cross-encoder: the
+ * logit if raw, else 1 / (1 + exp(-logit)). Bi-encoder: the cosine in either case.
+ * RR_ERR_NUMERIC if any score is not finite; scores are then undefined. */
+rr_status rr_scorer_scores(const rr_scorer *scorer, const rr_encoded *encoded, bool raw, float *scores,
+                           rr_error *err);
+
+/* All of the above for one query in one call, in micro-batches of the workspace's size: for programs
+ * that link the library and have no scheduler. `scores` takes n_texts floats. */
+rr_status rr_scorer_rerank(rr_workspace *workspace, rr_text query, const rr_text *texts, size_t n_texts,
+                           const rr_encode_options *options, bool raw, float *scores, rr_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

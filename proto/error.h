@@ -1,0 +1,42 @@
+/* What can go wrong with a request, in terms that every dialect can put into its own words. */
+#ifndef RR_PROTO_ERROR_H
+#define RR_PROTO_ERROR_H
+
+#include <stdbool.h>
+
+#include "core/base/status.h"
+
+typedef enum rr_api_error_kind {
+  RR_API_EMPTY,        /* 400: no candidates */
+  RR_API_MALFORMED,    /* 400: not JSON, or not HTTP */
+  RR_API_VALIDATION,   /* 422: a field is missing, of a wrong type or out of bounds */
+  RR_API_TOKENIZER,    /* 422: a text cannot be tokenized */
+  RR_API_BACKEND,      /* 424: the model failed */
+  RR_API_OVERLOADED,   /* 429: too many requests at once */
+  RR_API_UNHEALTHY,    /* 503: not ready, or stopping */
+  RR_API_MEMORY,       /* 503: out of memory */
+  RR_API_TOO_LARGE,    /* 413: the body is over the limit */
+  RR_API_MEDIA_TYPE,   /* 415: the body is not declared as JSON */
+  RR_API_UNAUTHORIZED, /* 401: no key, or a wrong one */
+  RR_API_NOT_FOUND,    /* 404: no such path */
+  RR_API_METHOD,       /* 405: the path does not take this method */
+} rr_api_error_kind;
+
+typedef struct rr_api_error {
+  rr_api_error_kind kind;
+  char message[RR_ERROR_MESSAGE_MAX]; /* one line, always terminated; may end in a cut character */
+} rr_api_error;
+
+/* The HTTP status of a kind. */
+int rr_api_error_status(rr_api_error_kind kind);
+
+/* TEI's name of a kind. Its clients know six names, so kinds beyond those get the nearest one. Static
+ * storage. */
+const char *rr_api_error_type(rr_api_error_kind kind);
+
+/* Fills *ret_error and returns false, so that a failing function can end with
+ * `return rr_api_fail(...)`. */
+bool rr_api_fail(rr_api_error *ret_error, rr_api_error_kind kind, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#endif

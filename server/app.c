@@ -1,0 +1,206 @@
+#include "server/app.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "server/clock.h"
+#include "server/engine.h"
+#include "server/http.h"
+#include "server/log.h"
+#include "server/metrics.h"
+#include "server/rerank.h"
+#include "server/route.h"
+#include "server/version.h"
+#include "server/warmup.h"
+
+enum {
+  DRAIN_SECONDS = 120,
+  DRAIN_POLL_MS = 20,
+  IDLE_SECONDS = 75,
+  DRAIN_BODIES = 16,         /* a refused body is read up to so many payload limits */
+  BUFFERED_BODIES = 32,      /* payload limits that all bodies together may take */
+  ARENA_BASE = 64 << 20,     /* bytes of a request's arena, plus */
+  ARENA_PER_PAYLOAD_BYTE = 16
+};
+
+typedef struct app {
+  const options *options;
+  uv_loop_t loop;
+  uv_signal_t terminate;
+  uv_signal_t interrupt;
+  uv_timer_t drain;
+  uv_work_t load;
+  bool loading;
+  uint64_t drain_until; /* ns */
+  metrics metrics;
+  rerank_service rerank;
+  router router;
+  http_server *http;
+  rr_scorer *scorer;
+  engine *engine;
+  rr_error load_error;
+  int exit_status;
+} app;
+
+/* On a thread of the pool: the model, the workers, and a first forward pass through them. */
+static void load_model(uv_work_t *work) {
+  app *self = work->data;
+  const options *o = self->options;
+  self->load_error.status = RR_OK;
+  rr_status status = rr_scorer_load(o->model_id, o->dtype, &self->scorer, &self->load_error);
+  if (status == RR_OK) {
+    const engine_config config = {.threads = o->threads,
+                                  .max_batch_tokens = o->max_batch_tokens,
+                                  .max_jobs = o->max_concurrent_requests};
+    status = engine_create(self->scorer, &config, &self->engine, &self->load_error);
+  }
+  if (status == RR_OK) {
+    status = warmup_run(self->scorer, self->engine, &self->load_error);
+  }
+  self->load_error.status = status;
+}
+
+static void close_handles(app *self) {
+  http_close(self->http);
+  self->http = NULL;
+  rerank_service_close(&self->rerank);
+  uv_close((uv_handle_t *)&self->terminate, NULL);
+  uv_close((uv_handle_t *)&self->interrupt, NULL);
+  uv_close((uv_handle_t *)&self->drain, NULL);
+}
+
+static void on_drain(uv_timer_t *timer) {
+  app *self = timer->data;
+  if (http_active(self->http) == 0 && !self->loading) {
+    close_handles(self);
+    return;
+  }
+  if (clock_now() > self->drain_until) {
+    log_text(LOG_LEVEL_ERROR, "gave up on %zu requests after %d seconds", http_active(self->http),
+             (int)DRAIN_SECONDS);
+    log_stop();
+    _exit(1);
+  }
+}
+
+static void stop(app *self) {
+  self->router.stopping = true;
+  self->drain_until = clock_now() + (uint64_t)DRAIN_SECONDS * 1000000000u;
+  http_stop_accepting(self->http);
+  (void)uv_timer_start(&self->drain, on_drain, 0, DRAIN_POLL_MS);
+}
+
+static void on_signal(uv_signal_t *handle, int number) {
+  app *self = handle->data;
+  if (self->router.stopping) {
+    log_text(LOG_LEVEL_WARN, "second %s: stopping at once", number == SIGTERM ? "SIGTERM" : "SIGINT");
+    log_stop();
+    _exit(1);
+  }
+  log_text(LOG_LEVEL_INFO, "%s: finishing %zu requests", number == SIGTERM ? "SIGTERM" : "SIGINT",
+           http_active(self->http));
+  stop(self);
+}
+
+static void on_loaded(uv_work_t *work, int status) {
+  app *self = work->data;
+  self->loading = false;
+  if (status != 0 || self->load_error.status != RR_OK) {
+    log_text(LOG_LEVEL_ERROR, "cannot load the model: %s", self->load_error.message);
+    self->exit_status = 1;
+    if (!self->router.stopping) {
+      stop(self);
+    }
+    return;
+  }
+  const rr_model_info *model = rr_scorer_info(self->scorer);
+  self->rerank.scorer = self->scorer;
+  self->rerank.engine = self->engine;
+  self->router.ready = true;
+  log_text(LOG_LEVEL_INFO,
+           "ready: %s, %u layers of %u, up to %u tokens, %s on %s, %u threads, %zu tokens a micro-batch",
+           model->kind == RR_CROSS_ENCODER ? "cross-encoder" : "bi-encoder", model->layers,
+           model->hidden_size, model->max_input_length, model->dtype_name, model->kernels,
+           self->options->threads, self->options->max_batch_tokens);
+}
+
+static bool start_signals(app *self) {
+  self->terminate.data = self;
+  self->interrupt.data = self;
+  self->drain.data = self;
+  return uv_signal_init(&self->loop, &self->terminate) == 0 &&
+         uv_signal_init(&self->loop, &self->interrupt) == 0 &&
+         uv_timer_init(&self->loop, &self->drain) == 0 &&
+         uv_signal_start(&self->terminate, on_signal, SIGTERM) == 0 &&
+         uv_signal_start(&self->interrupt, on_signal, SIGINT) == 0;
+}
+
+static bool start_rerank(app *self) {
+  const options *o = self->options;
+  const rerank_config config = {
+      .max_concurrent_requests = o->max_concurrent_requests,
+      .max_texts = o->max_client_batch_size,
+      .arena_limit = (size_t)ARENA_BASE + o->payload_limit * (size_t)ARENA_PER_PAYLOAD_BYTE,
+      .auto_truncate = o->auto_truncate,
+  };
+  return rerank_service_init(&self->rerank, &self->loop, &config, &self->metrics) == 0;
+}
+
+static rr_status start_http(app *self, rr_error *err) {
+  const options *o = self->options;
+  const http_config config = {
+      .hostname = o->hostname,
+      .port = o->port,
+      .drain_limit = o->payload_limit * (size_t)DRAIN_BODIES,
+      .max_buffered_bytes = o->payload_limit * (size_t)BUFFERED_BODIES,
+      .idle_seconds = IDLE_SECONDS,
+  };
+  self->router = (router){.options = o, .rerank = &self->rerank, .metrics = &self->metrics};
+  http_handlers handlers = route_handlers(&self->router);
+  return http_start(&self->loop, &config, &handlers, &self->http, err);
+}
+
+/* The pool's threads parse and tokenize; libuv reads their number once, from the environment. */
+static void size_pool(unsigned threads) {
+  char text[16];
+  (void)snprintf(text, sizeof text, "%u", threads);
+  (void)setenv("UV_THREADPOOL_SIZE", text, 1);
+}
+
+static bool start(app *self) {
+  rr_error error = {.status = RR_OK, .message = "libuv cannot start"};
+  if (!start_signals(self) || !start_rerank(self) || start_http(self, &error) != RR_OK) {
+    log_text(LOG_LEVEL_ERROR, "%s", error.message);
+    return false;
+  }
+  log_text(LOG_LEVEL_INFO, "rerankd %s listening on %s port %u, loading %s", RERANKD_VERSION,
+           self->options->hostname, http_port(self->http), self->options->model_id);
+  self->load.data = self;
+  self->loading = true;
+  if (uv_queue_work(&self->loop, &self->load, load_model, on_loaded) != 0) {
+    log_text(LOG_LEVEL_ERROR, "libuv cannot start a thread");
+    return false;
+  }
+  return true;
+}
+
+int app_run(const options *chosen) {
+  static app self; /* large, and its handles must outlive every callback */
+  self.options = chosen;
+  metrics_init(&self.metrics);
+  size_pool(chosen->tokenization_workers);
+  (void)signal(SIGPIPE, SIG_IGN);
+  if (uv_loop_init(&self.loop) != 0 || !start(&self)) {
+    return 1;
+  }
+  (void)uv_run(&self.loop, UV_RUN_DEFAULT);
+  (void)uv_loop_close(&self.loop);
+  engine_destroy(self.engine);
+  rr_scorer_destroy(self.scorer);
+  log_text(LOG_LEVEL_INFO, "stopped");
+  return self.exit_status;
+}

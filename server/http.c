@@ -1,0 +1,416 @@
+#include "server/http.h"
+
+#include <ctype.h>
+#include <microhttpd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "core/base/alloc.h"
+#include "server/clock.h"
+#include "server/http_listen.h"
+#include "server/log.h"
+
+enum {
+  CONNECTION_MEMORY = 32 * 1024, /* bytes libmicrohttpd may use a connection: bounds the headers */
+  CONNECTIONS_MAX = 8192,
+  RESERVED_DESCRIPTORS = 64,
+  BODY_FIRST = 16 * 1024
+};
+
+struct http_server {
+  struct MHD_Daemon *daemon;
+  http_handlers handlers;
+  http_config config;
+  unsigned port;
+  uv_poll_t poll;
+  uv_timer_t timer;
+  unsigned open_handles;
+  size_t active;
+  size_t buffered; /* bytes of all bodies */
+  bool stopping;
+};
+
+static void on_timer(uv_timer_t *timer);
+
+/* Lets libmicrohttpd do what is due and sets the timer for what it waits for. */
+static void drive(http_server *self) {
+  MHD_UNSIGNED_LONG_LONG timeout = 0;
+  (void)MHD_run(self->daemon);
+  if (MHD_get_timeout(self->daemon, &timeout) == MHD_YES) {
+    (void)uv_timer_start(&self->timer, on_timer, (uint64_t)timeout, 0);
+  } else {
+    (void)uv_timer_stop(&self->timer);
+  }
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events) {
+  (void)status;
+  (void)events;
+  drive(poll->data);
+}
+
+static void on_timer(uv_timer_t *timer) { drive(timer->data); }
+
+/* 1 to 64 of the characters that ids are made of: nothing that could split a header or a log line. */
+static bool valid_id(const char *id) {
+  size_t length = strlen(id);
+  if (length == 0 || length >= HTTP_ID_BYTES) {
+    return false;
+  }
+  for (size_t i = 0; i < length; i++) {
+    if (!isalnum((unsigned char)id[i]) && strchr("-_.:/+=@", id[i]) == NULL) {
+      return false;
+    }
+  }
+  return true;
+}
+
+static void make_id(char ret_id[HTTP_ID_BYTES]) {
+  unsigned char bytes[16];
+  if (getrandom(bytes, sizeof bytes, GRND_NONBLOCK) != (ssize_t)sizeof bytes) {
+    uint64_t now = clock_now();
+    memset(bytes, 0, sizeof bytes);
+    memcpy(bytes, &now, sizeof now);
+  }
+  for (size_t i = 0; i < sizeof bytes; i++) {
+    (void)snprintf(ret_id + 2 * i, 3, "%02x", bytes[i]);
+  }
+}
+
+const char *http_header_of(const http_exchange *exchange, const char *name) {
+  return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
+}
+
+void http_add_header(http_reply *reply, const char *name, const char *format, ...) {
+  if (reply->n_headers == HTTP_HEADERS_MAX) {
+    return;
+  }
+  http_header *header = &reply->headers[reply->n_headers++];
+  header->name = name;
+  va_list arguments;
+  va_start(arguments, format);
+  (void)vsnprintf(header->value, sizeof header->value, format, arguments);
+  va_end(arguments);
+}
+
+static struct MHD_Response *make_response(http_exchange *exchange) {
+  http_reply *reply = &exchange->reply;
+  struct MHD_Response *response;
+  if (reply->borrowed || reply->body == NULL) {
+    response = MHD_create_response_from_buffer(reply->size, reply->body, MHD_RESPMEM_PERSISTENT);
+  } else {
+    response = MHD_create_response_from_buffer_with_free_callback(reply->size, reply->body, rr_free);
+    if (response != NULL) {
+      reply->body = NULL; /* the response's from here on */
+    }
+  }
+  if (response == NULL) {
+    return NULL;
+  }
+  if (reply->content_type != NULL) {
+    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, reply->content_type);
+  }
+  (void)MHD_add_response_header(response, "x-request-id", exchange->request_id);
+  for (size_t i = 0; i < reply->n_headers; i++) {
+    (void)MHD_add_response_header(response, reply->headers[i].name, reply->headers[i].value);
+  }
+  if (exchange->server->stopping) {
+    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+  }
+  return response;
+}
+
+static enum MHD_Result send_reply(http_exchange *exchange) {
+  struct MHD_Response *response = make_response(exchange);
+  if (response == NULL) {
+    return MHD_NO; /* out of memory: all that is left is to close the connection */
+  }
+  enum MHD_Result queued =
+      MHD_queue_response(exchange->connection, (unsigned)exchange->reply.status, response);
+  MHD_destroy_response(response);
+  return queued;
+}
+
+void http_reply_to(http_exchange *exchange, const http_reply *reply) {
+  http_server *self = exchange->server;
+  exchange->reply = *reply;
+  exchange->replied = true;
+  if (exchange->suspended) {
+    exchange->suspended = false;
+    MHD_resume_connection(exchange->connection);
+    (void)uv_timer_start(&self->timer, on_timer, 0, 0);
+  }
+}
+
+void http_release_body(http_exchange *exchange) {
+  exchange->server->buffered -= exchange->body_capacity;
+  rr_free(exchange->body);
+  exchange->body = NULL;
+  exchange->body_size = 0;
+  exchange->body_capacity = 0;
+}
+
+/* Makes room for `more` bytes, by doubling, within the limits. */
+static bool grow_body(http_exchange *exchange, size_t more, http_problem *ret_problem) {
+  http_server *self = exchange->server;
+  if (more > exchange->body_limit - exchange->body_size) {
+    *ret_problem = HTTP_BODY_TOO_LARGE;
+    return false;
+  }
+  size_t needed = exchange->body_size + more;
+  if (needed <= exchange->body_capacity) {
+    return true;
+  }
+  size_t capacity = exchange->body_capacity == 0 ? BODY_FIRST : exchange->body_capacity;
+  while (capacity < needed) {
+    capacity *= 2;
+  }
+  size_t added = capacity - exchange->body_capacity;
+  if (added > self->config.max_buffered_bytes - self->buffered) {
+    *ret_problem = HTTP_BODIES_TOO_MANY;
+    return false;
+  }
+  char *body = rr_realloc(exchange->body, capacity);
+  if (body == NULL) {
+    *ret_problem = HTTP_OUT_OF_MEMORY;
+    return false;
+  }
+  self->buffered += added;
+  exchange->body = body;
+  exchange->body_capacity = capacity;
+  return true;
+}
+
+static enum MHD_Result receive(http_exchange *exchange, const char *data, size_t *size) {
+  http_server *self = exchange->server;
+  http_problem problem;
+  if (!exchange->replied && !grow_body(exchange, *size, &problem)) {
+    http_release_body(exchange);
+    self->handlers.reject(self->handlers.context, exchange, problem);
+  }
+  exchange->received_bytes += *size;
+  if (exchange->replied) {
+    if (exchange->received_bytes > self->config.drain_limit) {
+      return MHD_NO;
+    }
+  } else {
+    memcpy(exchange->body + exchange->body_size, data, *size);
+    exchange->body_size += *size;
+  }
+  *size = 0;
+  return MHD_YES;
+}
+
+/* The body's announced size; 0 where there is none (or it comes in chunks). */
+static uint64_t announced_size(const http_exchange *exchange) {
+  const char *text = http_header_of(exchange, MHD_HTTP_HEADER_CONTENT_LENGTH);
+  return text == NULL ? 0 : strtoull(text, NULL, 10);
+}
+
+static http_exchange *begin(http_server *self, struct MHD_Connection *connection, const char *path,
+                            const char *method) {
+  http_exchange *exchange = rr_calloc(1, sizeof *exchange);
+  if (exchange == NULL) {
+    return NULL;
+  }
+  exchange->server = self;
+  exchange->connection = connection;
+  exchange->received_at = clock_now();
+  (void)snprintf(exchange->method, sizeof exchange->method, "%s", method);
+  (void)snprintf(exchange->path, sizeof exchange->path, "%s", path);
+  const char *id = http_header_of(exchange, "x-request-id");
+  if (id != NULL && valid_id(id)) {
+    (void)snprintf(exchange->request_id, sizeof exchange->request_id, "%s", id);
+  } else {
+    make_id(exchange->request_id);
+  }
+  self->active++;
+  return exchange;
+}
+
+/* After the headers: who is refused here gets the answer at once if nobody has sent the body yet, or
+ * if there is too much of it to read. */
+static enum MHD_Result open_exchange(http_exchange *exchange) {
+  http_server *self = exchange->server;
+  uint64_t announced = announced_size(exchange);
+  exchange->body_limit = self->handlers.accept(self->handlers.context, exchange);
+  if (!exchange->replied && announced > exchange->body_limit) {
+    self->handlers.reject(self->handlers.context, exchange, HTTP_BODY_TOO_LARGE);
+  }
+  bool waits = http_header_of(exchange, MHD_HTTP_HEADER_EXPECT) != NULL;
+  if (exchange->replied && (waits || announced > self->config.drain_limit)) {
+    return send_reply(exchange);
+  }
+  return MHD_YES;
+}
+
+static enum MHD_Result on_access(void *context, struct MHD_Connection *connection, const char *path,
+                                 const char *method, const char *version, const char *data, size_t *size,
+                                 void **state) {
+  (void)version;
+  http_server *self = context;
+  http_exchange *exchange = *state;
+  if (exchange == NULL) {
+    exchange = begin(self, connection, path, method);
+    if (exchange == NULL) {
+      return MHD_NO;
+    }
+    *state = exchange;
+    return open_exchange(exchange);
+  }
+  if (*size > 0) {
+    return receive(exchange, data, size);
+  }
+  if (!exchange->replied) {
+    self->handlers.respond(self->handlers.context, exchange);
+  }
+  if (!exchange->replied) {
+    exchange->suspended = true;
+    MHD_suspend_connection(connection);
+    return MHD_YES;
+  }
+  return send_reply(exchange);
+}
+
+static void on_completed(void *context, struct MHD_Connection *connection, void **state,
+                         enum MHD_RequestTerminationCode code) {
+  (void)connection;
+  http_server *self = context;
+  http_exchange *exchange = *state;
+  if (exchange == NULL) {
+    return;
+  }
+  self->handlers.finished(self->handlers.context, exchange,
+                          code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+  http_release_body(exchange);
+  if (!exchange->reply.borrowed) {
+    rr_free(exchange->reply.body);
+  }
+  rr_free(exchange);
+  self->active--;
+  *state = NULL;
+}
+
+static void on_daemon_log(void *context, const char *format, va_list arguments) {
+  (void)context;
+  char message[256];
+  (void)vsnprintf(message, sizeof message, format, arguments);
+  message[strcspn(message, "\r\n")] = '\0';
+  log_text(LOG_LEVEL_DEBUG, "http: %s", message);
+}
+
+static unsigned connection_limit(void) {
+  struct rlimit descriptors;
+  if (getrlimit(RLIMIT_NOFILE, &descriptors) != 0 ||
+      descriptors.rlim_cur >= CONNECTIONS_MAX + RESERVED_DESCRIPTORS) {
+    return CONNECTIONS_MAX;
+  }
+  rlim_t usable = descriptors.rlim_cur;
+  return usable > 2 * RESERVED_DESCRIPTORS ? (unsigned)(usable - RESERVED_DESCRIPTORS)
+                                           : RESERVED_DESCRIPTORS;
+}
+
+static rr_status start_daemon(http_server *self, int listener, rr_error *err) {
+  self->daemon = MHD_start_daemon(
+      MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+      on_access, self, MHD_OPTION_EXTERNAL_LOGGER, on_daemon_log, NULL, MHD_OPTION_LISTEN_SOCKET,
+      listener, MHD_OPTION_CONNECTION_LIMIT, connection_limit(), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+      (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, self->config.idle_seconds,
+      MHD_OPTION_NOTIFY_COMPLETED, on_completed, self, MHD_OPTION_END);
+  if (self->daemon == NULL) {
+    (void)close(listener);
+    return rr_fail(err, RR_ERR_IO, "cannot start the HTTP server");
+  }
+  return RR_OK;
+}
+
+static rr_status watch(http_server *self, uv_loop_t *loop, rr_error *err) {
+  const union MHD_DaemonInfo *info = MHD_get_daemon_info(self->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+  if (info == NULL || uv_poll_init(loop, &self->poll, info->epoll_fd) != 0) {
+    return rr_fail(err, RR_ERR_IO, "cannot watch the HTTP server's descriptor");
+  }
+  self->poll.data = self;
+  self->open_handles++;
+  (void)uv_timer_init(loop, &self->timer);
+  self->timer.data = self;
+  self->open_handles++;
+  if (uv_poll_start(&self->poll, UV_READABLE, on_poll) != 0) {
+    return rr_fail(err, RR_ERR_IO, "cannot watch the HTTP server's descriptor");
+  }
+  drive(self);
+  return RR_OK;
+}
+
+rr_status http_start(uv_loop_t *loop, const http_config *config, const http_handlers *handlers,
+                     http_server **ret_server, rr_error *err) {
+  http_server *self = rr_calloc(1, sizeof *self);
+  if (self == NULL) {
+    return rr_fail(err, RR_ERR_MEMORY, "out of memory for the HTTP server");
+  }
+  self->config = *config;
+  self->handlers = *handlers;
+  int listener;
+  rr_status status = http_listen(config->hostname, config->port, &listener, &self->port, err);
+  if (status == RR_OK) {
+    status = start_daemon(self, listener, err);
+  }
+  if (status == RR_OK) {
+    status = watch(self, loop, err);
+  }
+  if (status != RR_OK) {
+    http_close(self);
+    return status;
+  }
+  *ret_server = self;
+  return RR_OK;
+}
+
+unsigned http_port(const http_server *server) { return server->port; }
+
+size_t http_active(const http_server *server) { return server->active; }
+
+void http_stop_accepting(http_server *server) {
+  if (server->stopping) {
+    return;
+  }
+  drive(server); /* takes in what already waits in the backlog */
+  server->stopping = true;
+  MHD_socket listener = MHD_quiesce_daemon(server->daemon);
+  if (listener != MHD_INVALID_SOCKET) {
+    (void)close(listener);
+  }
+}
+
+static void on_closed(uv_handle_t *handle) {
+  http_server *self = handle->data;
+  self->open_handles--;
+  if (self->open_handles == 0) {
+    rr_free(self);
+  }
+}
+
+void http_close(http_server *server) {
+  if (server == NULL) {
+    return;
+  }
+  if (server->open_handles > 0) {
+    (void)uv_poll_stop(&server->poll);
+  }
+  if (server->daemon != NULL) {
+    MHD_stop_daemon(server->daemon);
+    server->daemon = NULL;
+  }
+  if (server->open_handles == 0) {
+    rr_free(server);
+    return;
+  }
+  if (server->open_handles > 1) {
+    uv_close((uv_handle_t *)&server->timer, on_closed);
+  }
+  uv_close((uv_handle_t *)&server->poll, on_closed);
+}

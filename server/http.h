@@ -1,0 +1,114 @@
+/* HTTP through libmicrohttpd on the libuv loop; knows no route and no JSON.
+ *
+ * 1. Everything here runs on the loop's thread.
+ * 2. libmicrohttpd has no threads of its own: the loop watches its epoll descriptor and keeps its
+ *    timeout.
+ * 3. An exchange is one request and its reply. It lives from the headers until `finished`, and once
+ *    `respond` was called it lives at least until http_reply_to, whatever the client does.
+ * 4. A request that is refused early is still read to its end (up to a bound) before it is answered,
+ *    so that a client in the middle of sending sees the answer and not a broken pipe.
+ */
+#ifndef RR_SERVER_HTTP_H
+#define RR_SERVER_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "core/base/status.h"
+
+typedef struct http_server http_server;
+typedef struct http_exchange http_exchange;
+
+enum { HTTP_NAME_BYTES = 160, HTTP_HEADERS_MAX = 12, HTTP_ID_BYTES = 65 };
+
+typedef struct http_header {
+  const char *name; /* static storage */
+  char value[HTTP_NAME_BYTES];
+} http_header;
+
+/* `body` is rr_free'd by the server unless `borrowed` (static storage). */
+typedef struct http_reply {
+  int status;
+  const char *content_type; /* static storage; NULL for an empty body */
+  char *body;
+  size_t size;
+  bool borrowed;
+  size_t n_headers;
+  http_header headers[HTTP_HEADERS_MAX];
+} http_reply;
+
+typedef enum http_problem { HTTP_BODY_TOO_LARGE, HTTP_BODIES_TOO_MANY, HTTP_OUT_OF_MEMORY } http_problem;
+
+struct http_exchange {
+  char method[16];
+  char path[HTTP_NAME_BYTES];      /* cut if longer; such a path has no route */
+  char request_id[HTTP_ID_BYTES];  /* the client's x-request-id, or a new one */
+  char *body;                      /* what the client sent; freed after `finished`, or by http_release_body */
+  size_t body_size;
+  uint64_t received_bytes;         /* of the body, kept or not */
+  uint64_t received_at;            /* ns, when the headers were read */
+  void *task;                      /* the handlers' own */
+
+  /* http.c's own. */
+  http_server *server;
+  void *connection;
+  size_t body_capacity;
+  size_t body_limit;
+  bool replied;
+  bool suspended;
+  http_reply reply;
+};
+
+typedef struct http_handlers {
+  void *context;
+  /* The headers are there. Returns how many bytes of body to keep; may refuse by http_reply_to. */
+  size_t (*accept)(void *context, http_exchange *exchange);
+  /* The body cannot be kept; must call http_reply_to. */
+  void (*reject)(void *context, http_exchange *exchange, http_problem problem);
+  /* All of the request is there; calls http_reply_to now or later. Not called after a refusal. */
+  void (*respond)(void *context, http_exchange *exchange);
+  /* The exchange is over; sent tells whether the reply went out whole. */
+  void (*finished)(void *context, http_exchange *exchange, bool sent);
+} http_handlers;
+
+typedef struct http_config {
+  const char *hostname;
+  unsigned port;
+  size_t drain_limit;        /* bytes of a refused body that are read for the answer's sake */
+  size_t max_buffered_bytes; /* of all bodies together */
+  unsigned idle_seconds;     /* a connection silent for so long is closed */
+} http_config;
+
+/* Listens and serves. Errors: RR_ERR_INPUT (host), RR_ERR_IO (address in use, ...), RR_ERR_MEMORY. */
+rr_status http_start(uv_loop_t *loop, const http_config *config, const http_handlers *handlers,
+                     http_server **ret_server, rr_error *err);
+
+/* The port listened on. */
+unsigned http_port(const http_server *server);
+
+/* A request header's value, or NULL. Valid during the exchange. */
+const char *http_header_of(const http_exchange *exchange, const char *name);
+
+/* Answers; once an exchange. Takes over the reply's body. */
+void http_reply_to(http_exchange *exchange, const http_reply *reply);
+
+/* Frees the request's body before the exchange is over. */
+void http_release_body(http_exchange *exchange);
+
+/* Adds a header to a reply; ignored beyond HTTP_HEADERS_MAX. */
+void http_add_header(http_reply *reply, const char *name, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Closes the listening socket; connections go on, each closed after its next reply. */
+void http_stop_accepting(http_server *server);
+
+/* Exchanges not yet finished. */
+size_t http_active(const http_server *server);
+
+/* Ends all connections; http_active must be 0, or no exchange may be waiting for http_reply_to. The
+ * memory is freed once the loop has closed the handles. NULL is allowed. */
+void http_close(http_server *server);
+
+#endif

@@ -1,0 +1,278 @@
+#include "server/log.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/base/alloc.h"
+
+enum { QUEUE_LINES = 4096, LINE_MAX_BYTES = 2048, TIME_BYTES = 48, FIELD_BYTES = 160 };
+
+static struct {
+  pthread_mutex_t lock;
+  pthread_cond_t filled;
+  pthread_t writer;
+  bool running;
+  bool stopping;
+  bool json;
+  log_level level;
+  char *lines[QUEUE_LINES]; /* a ring */
+  size_t first;
+  size_t count;
+  unsigned long dropped;
+} logger = {.lock = PTHREAD_MUTEX_INITIALIZER, .filled = PTHREAD_COND_INITIALIZER,
+            .level = LOG_LEVEL_INFO};
+
+static const char *const level_names[] = {"error", "warn", "info", "debug"};
+static const char *const level_marks[] = {"ERROR", "WARN ", "INFO ", "DEBUG"};
+
+bool log_level_parse(const char *text, log_level *ret_level) {
+  for (int level = 0; level <= LOG_LEVEL_DEBUG; level++) {
+    if (strcmp(text, level_names[level]) == 0) {
+      *ret_level = (log_level)level;
+      return true;
+    }
+  }
+  return false;
+}
+
+static void write_whole(const char *line) {
+  size_t left = strlen(line);
+  while (left > 0) {
+    ssize_t written = write(STDERR_FILENO, line, left);
+    if (written < 0 && errno != EINTR) {
+      return; /* nowhere to complain to */
+    }
+    if (written > 0) {
+      line += written;
+      left -= (size_t)written;
+    }
+  }
+}
+
+static void timestamp(char *ret_time) {
+  struct timespec now;
+  struct tm broken;
+  char seconds[TIME_BYTES];
+  (void)clock_gettime(CLOCK_REALTIME, &now);
+  (void)gmtime_r(&now.tv_sec, &broken);
+  if (strftime(seconds, sizeof seconds, "%Y-%m-%dT%H:%M:%S", &broken) == 0) {
+    seconds[0] = '\0';
+  }
+  (void)snprintf(ret_time, TIME_BYTES, "%.20s.%03ldZ", seconds, now.tv_nsec / 1000000);
+}
+
+static void enqueue(const char *line) {
+  (void)pthread_mutex_lock(&logger.lock);
+  if (!logger.running) {
+    (void)pthread_mutex_unlock(&logger.lock);
+    write_whole(line);
+    return;
+  }
+  char *copy = logger.count == QUEUE_LINES ? NULL : rr_strdup(line);
+  if (copy == NULL) {
+    logger.dropped++;
+  } else {
+    logger.lines[(logger.first + logger.count) % QUEUE_LINES] = copy;
+    logger.count++;
+    (void)pthread_cond_signal(&logger.filled);
+  }
+  (void)pthread_mutex_unlock(&logger.lock);
+}
+
+/* Takes the next line, or a report on dropped ones; NULL to stop. Owned by the caller. */
+static char *next_line(unsigned long *ret_dropped) {
+  char *line = NULL;
+  (void)pthread_mutex_lock(&logger.lock);
+  while (logger.count == 0 && logger.dropped == 0 && !logger.stopping) {
+    (void)pthread_cond_wait(&logger.filled, &logger.lock);
+  }
+  if (logger.count > 0) {
+    line = logger.lines[logger.first];
+    logger.first = (logger.first + 1) % QUEUE_LINES;
+    logger.count--;
+  }
+  *ret_dropped = logger.count == 0 ? logger.dropped : 0;
+  if (*ret_dropped > 0) {
+    logger.dropped = 0;
+  }
+  (void)pthread_mutex_unlock(&logger.lock);
+  return line;
+}
+
+static void format_text(log_level level, const char *message, char *ret_line, size_t size);
+
+static void *write_lines(void *unused) {
+  (void)unused;
+  for (;;) {
+    unsigned long dropped;
+    char *line = next_line(&dropped);
+    if (line != NULL) {
+      write_whole(line);
+      rr_free(line);
+    }
+    if (dropped > 0) {
+      char message[64];
+      char report[LINE_MAX_BYTES];
+      (void)snprintf(message, sizeof message, "%lu log lines were dropped", dropped);
+      format_text(LOG_LEVEL_WARN, message, report, sizeof report);
+      write_whole(report);
+    }
+    if (line == NULL && dropped == 0) {
+      return NULL;
+    }
+  }
+}
+
+bool log_start(log_level level, bool json) {
+  logger.level = level;
+  logger.json = json;
+  logger.stopping = false;
+  logger.running = pthread_create(&logger.writer, NULL, write_lines, NULL) == 0;
+  return logger.running;
+}
+
+void log_stop(void) {
+  (void)pthread_mutex_lock(&logger.lock);
+  bool was_running = logger.running;
+  logger.running = false;
+  logger.stopping = true;
+  (void)pthread_cond_signal(&logger.filled);
+  (void)pthread_mutex_unlock(&logger.lock);
+  if (was_running) {
+    (void)pthread_join(logger.writer, NULL);
+  }
+}
+
+/* Bytes outside of printable ASCII become '?', so that nobody writes into the log what it is not. */
+static const char *printable(const char *text, char *ret_field) {
+  size_t i = 0;
+  for (; text[i] != '\0' && i + 1 < FIELD_BYTES; i++) {
+    ret_field[i] = text[i] >= ' ' && text[i] <= '~' ? text[i] : '?';
+  }
+  ret_field[i] = '\0';
+  return ret_field;
+}
+
+/* Ends a line that may have been cut. */
+static void end_line(char *line, size_t size) {
+  size_t length = strlen(line);
+  if (length + 1 >= size) {
+    length = size - 2;
+  }
+  line[length] = '\n';
+  line[length + 1] = '\0';
+}
+
+/* Takes over the object. */
+static void dump_json(json_t *object, char *ret_line, size_t size) {
+  size_t length = object == NULL ? 0 : json_dumpb(object, ret_line, size - 2, JSON_COMPACT);
+  json_decref(object);
+  if (length == 0 || length > size - 2) {
+    (void)snprintf(ret_line, size, "{\"level\":\"error\",\"message\":\"a log line could not be made\"}");
+    length = strlen(ret_line);
+  }
+  ret_line[length] = '\0';
+  end_line(ret_line, size);
+}
+
+static void format_text(log_level level, const char *message, char *ret_line, size_t size) {
+  char time_text[TIME_BYTES];
+  timestamp(time_text);
+  if (logger.json) {
+    dump_json(json_pack("{s:s,s:s,s:s}", "timestamp", time_text, "level", level_names[level], "message",
+                        message),
+              ret_line, size);
+    return;
+  }
+  (void)snprintf(ret_line, size, "%s %s %s", time_text, level_marks[level], message);
+  end_line(ret_line, size);
+}
+
+void log_text(log_level level, const char *format, ...) {
+  if (level > logger.level) {
+    return;
+  }
+  char message[LINE_MAX_BYTES / 2];
+  char line[LINE_MAX_BYTES];
+  va_list arguments;
+  va_start(arguments, format);
+  (void)vsnprintf(message, sizeof message, format, arguments);
+  va_end(arguments);
+  for (char *c = message; *c != '\0'; c++) {
+    if ((unsigned char)*c < ' ' || (unsigned char)*c > '~') {
+      *c = '?';
+    }
+  }
+  format_text(level, message, line, sizeof line);
+  enqueue(line);
+}
+
+static double milliseconds(uint64_t ns) { return (double)(ns / 1000) / 1000.0; }
+
+static json_t *request_object(log_level level, const char *time_text, const log_request_fields *f) {
+  char id[FIELD_BYTES];
+  char method[FIELD_BYTES];
+  char path[FIELD_BYTES];
+  json_t *object = json_pack(
+      "{s:s,s:s,s:s,s:s,s:s,s:s,s:i,s:f,s:I}", "timestamp", time_text, "level", level_names[level],
+      "message", "request", "request_id", printable(f->request_id, id), "method",
+      printable(f->method, method), "path", printable(f->path, path), "status", f->status, "total_ms",
+      milliseconds(f->total), "body_bytes", (json_int_t)f->body_bytes);
+  if (object != NULL && f->texts > 0) {
+    json_t *work = json_pack(
+        "{s:I,s:I,s:I,s:f,s:f,s:f,s:f}", "texts", (json_int_t)f->texts, "tokens", (json_int_t)f->tokens,
+        "truncated", (json_int_t)f->truncated, "parse_ms", milliseconds(f->parse), "tokenization_ms",
+        milliseconds(f->tokenization), "queue_ms", milliseconds(f->queue), "inference_ms",
+        milliseconds(f->inference));
+    (void)json_object_update_new(object, work);
+  }
+  if (object != NULL && f->error != NULL) {
+    char error[FIELD_BYTES];
+    (void)json_object_set_new(object, "error", json_string(printable(f->error, error)));
+  }
+  return object;
+}
+
+static void format_request(log_level level, const log_request_fields *f, char *ret_line, size_t size) {
+  char time_text[TIME_BYTES];
+  timestamp(time_text);
+  if (logger.json) {
+    dump_json(request_object(level, time_text, f), ret_line, size);
+    return;
+  }
+  char id[FIELD_BYTES];
+  char method[FIELD_BYTES];
+  char path[FIELD_BYTES];
+  char error[FIELD_BYTES];
+  int length = snprintf(ret_line, size, "%s %s %s %s %d %.1fms id=%s bytes=%zu", time_text,
+                        level_marks[level], printable(f->method, method), printable(f->path, path),
+                        f->status, milliseconds(f->total), printable(f->request_id, id), f->body_bytes);
+  if (f->texts > 0 && length > 0 && (size_t)length < size) {
+    length += snprintf(ret_line + length, size - (size_t)length,
+                       " texts=%zu tokens=%llu truncated=%zu parse=%.1f tokenize=%.1f queue=%.1f "
+                       "inference=%.1f",
+                       f->texts, (unsigned long long)f->tokens, f->truncated, milliseconds(f->parse),
+                       milliseconds(f->tokenization), milliseconds(f->queue),
+                       milliseconds(f->inference));
+  }
+  if (f->error != NULL && length > 0 && (size_t)length < size) {
+    (void)snprintf(ret_line + length, size - (size_t)length, " error=\"%s\"",
+                   printable(f->error, error));
+  }
+  end_line(ret_line, size);
+}
+
+void log_request(log_level level, const log_request_fields *fields) {
+  if (level > logger.level) {
+    return;
+  }
+  char line[LINE_MAX_BYTES];
+  format_request(level, fields, line, sizeof line);
+  enqueue(line);
+}

@@ -1,0 +1,29 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <uv.h>
+
+#include "core/base/json.h"
+#include "server/app.h"
+#include "server/log.h"
+#include "server/options.h"
+
+enum { EXIT_USAGE = 2 };
+
+int main(int argc, char **argv) {
+  options chosen;
+  char problem[OPTIONS_PROBLEM_MAX];
+  switch (options_read(argc, argv, getenv, stdout, &chosen, problem)) {
+  case OPTIONS_DONE: return EXIT_SUCCESS;
+  case OPTIONS_INVALID: (void)fprintf(stderr, "rerankd: %s\n", problem); return EXIT_USAGE;
+  case OPTIONS_RUN: break;
+  }
+  rr_json_init();
+  if (!log_start(chosen.log_level, chosen.json_output)) {
+    (void)fprintf(stderr, "rerankd: cannot start a thread\n");
+    return EXIT_FAILURE;
+  }
+  int status = app_run(&chosen);
+  log_stop();
+  uv_library_shutdown();
+  return status;
+}

@@ -1,0 +1,129 @@
+#include "server/metrics.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "core/base/alloc.h"
+#include "proto/error.h"
+
+/* The value of the `err` label, by rr_api_error_kind. */
+static const char *const error_names[] = {
+    [RR_API_EMPTY] = "empty",           [RR_API_MALFORMED] = "malformed",
+    [RR_API_VALIDATION] = "validation", [RR_API_TOKENIZER] = "tokenizer",
+    [RR_API_BACKEND] = "backend",       [RR_API_OVERLOADED] = "overloaded",
+    [RR_API_UNHEALTHY] = "unhealthy",   [RR_API_MEMORY] = "memory",
+    [RR_API_TOO_LARGE] = "too_large",   [RR_API_MEDIA_TYPE] = "media_type",
+    [RR_API_UNAUTHORIZED] = "unauthorized", [RR_API_NOT_FOUND] = "not_found",
+    [RR_API_METHOD] = "method",
+};
+
+_Static_assert(sizeof error_names / sizeof error_names[0] == METRICS_ERRORS,
+               "one failure counter a kind of error");
+
+static const double duration_bounds[] = {.0005, .001, .0025, .005, .01, .025, .05, .1, .25,
+                                         .5,    1,    2.5,   5,    10,  25,   60};
+static const double length_bounds[] = {8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 1024, 2048, 4096, 8192};
+static const double size_bounds[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
+static const double token_bounds[] = {64, 128, 256, 512, 768, 1024, 1536, 2048, 4096, 8192, 16384, 32768};
+static const double fill_bounds[] = {.05, .1, .2, .3, .4, .5, .6, .7, .8, .9, .95, 1};
+
+#define HISTOGRAM(array) \
+  ((histogram){.bounds = (array), .n_bounds = sizeof(array) / sizeof((array)[0])})
+
+void engine_stats_init(engine_stats *stats) {
+  *stats = (engine_stats){
+      .batch_sequences = HISTOGRAM(size_bounds),
+      .batch_tokens = HISTOGRAM(token_bounds),
+      .batch_fill = HISTOGRAM(fill_bounds),
+  };
+}
+
+void metrics_init(metrics *self) {
+  *self = (metrics){
+      .total = HISTOGRAM(duration_bounds),
+      .parse = HISTOGRAM(duration_bounds),
+      .tokenization = HISTOGRAM(duration_bounds),
+      .queue = HISTOGRAM(duration_bounds),
+      .inference = HISTOGRAM(duration_bounds),
+      .input_length = HISTOGRAM(length_bounds),
+  };
+}
+
+void histogram_add(histogram *self, double value) {
+  size_t bucket = 0;
+  while (bucket < self->n_bounds && value > self->bounds[bucket]) {
+    bucket++;
+  }
+  self->counts[bucket]++;
+  self->sum += value;
+}
+
+static void head(FILE *out, const char *name, const char *type, const char *help) {
+  (void)fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void write_histogram(FILE *out, const char *name, const char *help, const histogram *h) {
+  head(out, name, "histogram", help);
+  uint64_t cumulative = 0;
+  for (size_t i = 0; i < h->n_bounds; i++) {
+    cumulative += h->counts[i];
+    (void)fprintf(out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name, h->bounds[i], cumulative);
+  }
+  cumulative += h->counts[h->n_bounds];
+  (void)fprintf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", name, cumulative);
+  (void)fprintf(out, "%s_sum %.9g\n%s_count %" PRIu64 "\n", name, h->sum, name, cumulative);
+}
+
+static void write_gauge(FILE *out, const char *name, const char *help, uint64_t value) {
+  head(out, name, "gauge", help);
+  (void)fprintf(out, "%s %" PRIu64 "\n", name, value);
+}
+
+static void write_requests(FILE *out, const metrics *self) {
+  head(out, "te_request_count", "counter", "Rerank requests received.");
+  (void)fprintf(out, "te_request_count{method=\"rerank\"} %" PRIu64 "\n", self->requests);
+  head(out, "te_request_success", "counter", "Rerank requests answered with a ranking.");
+  (void)fprintf(out, "te_request_success{method=\"rerank\"} %" PRIu64 "\n", self->successes);
+  head(out, "te_request_failure", "counter", "Requests refused or failed, by kind of error.");
+  for (int kind = 0; kind < METRICS_ERRORS; kind++) {
+    (void)fprintf(out, "te_request_failure{err=\"%s\"} %" PRIu64 "\n", error_names[kind],
+                  self->failures[kind]);
+  }
+}
+
+static void write_all(FILE *out, const metrics *self, const engine_stats *stats) {
+  write_requests(out, self);
+  write_histogram(out, "te_request_duration", "Seconds from the headers to the reply.", &self->total);
+  write_histogram(out, "te_request_parse_duration", "Seconds to parse the body.", &self->parse);
+  write_histogram(out, "te_request_tokenization_duration", "Seconds to tokenize.", &self->tokenization);
+  write_histogram(out, "te_request_queue_duration", "Seconds until the first micro-batch began.",
+                  &self->queue);
+  write_histogram(out, "te_request_inference_duration",
+                  "Seconds from the first micro-batch's begin to the last one's end.", &self->inference);
+  write_histogram(out, "te_request_input_length", "Tokens of a sequence.", &self->input_length);
+  write_histogram(out, "te_batch_next_size", "Sequences of a micro-batch.", &stats->batch_sequences);
+  write_histogram(out, "te_batch_next_tokens", "Tokens of a micro-batch.", &stats->batch_tokens);
+  write_histogram(out, "te_batch_fill", "Tokens of a micro-batch over its limit.", &stats->batch_fill);
+  write_gauge(out, "te_queue_size", "Sequences waiting for a worker.", stats->queued_sequences);
+  write_gauge(out, "te_queue_tokens", "Tokens waiting for a worker.", stats->queued_tokens);
+  write_gauge(out, "te_queue_requests", "Requests with sequences waiting for a worker.",
+              stats->queued_requests);
+  write_gauge(out, "te_request_active", "Rerank requests accepted and not yet answered.", self->active);
+}
+
+char *metrics_text(const metrics *self, const engine_stats *stats, size_t *ret_size) {
+  char *text = NULL;
+  size_t size = 0;
+  FILE *out = open_memstream(&text, &size);
+  if (out == NULL) {
+    return NULL;
+  }
+  write_all(out, self, stats);
+  int failed = ferror(out);
+  if (fclose(out) != 0 || failed != 0) {
+    rr_free(text);
+    return NULL;
+  }
+  *ret_size = size;
+  return text;
+}

@@ -1,0 +1,51 @@
+/* Counters, gauges and histograms, and their Prometheus text form.
+ *
+ * 1. `metrics` belongs to the event loop's thread.
+ * 2. `engine_stats` is filled under the engine's lock and handed over as a copy.
+ */
+#ifndef RR_SERVER_METRICS_H
+#define RR_SERVER_METRICS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { HISTOGRAM_BUCKETS_MAX = 20, METRICS_ERRORS = 13 };
+
+typedef struct histogram {
+  const double *bounds; /* upper bounds, ascending; the last bucket, +Inf, is not among them */
+  size_t n_bounds;
+  uint64_t counts[HISTOGRAM_BUCKETS_MAX + 1];
+  double sum;
+} histogram;
+
+/* What the workers count: one entry a micro-batch. */
+typedef struct engine_stats {
+  histogram batch_sequences;
+  histogram batch_tokens;
+  histogram batch_fill; /* tokens over --max-batch-tokens */
+  uint64_t queued_requests;
+  uint64_t queued_sequences;
+  uint64_t queued_tokens;
+} engine_stats;
+
+typedef struct metrics {
+  uint64_t requests;
+  uint64_t successes;
+  uint64_t failures[METRICS_ERRORS]; /* by rr_api_error_kind */
+  uint64_t active;                   /* /rerank requests between acceptance and reply */
+  histogram total;                   /* seconds, as the next four */
+  histogram parse;
+  histogram tokenization;
+  histogram queue;
+  histogram inference;
+  histogram input_length; /* tokens a sequence */
+} metrics;
+
+void engine_stats_init(engine_stats *stats);
+void metrics_init(metrics *self);
+void histogram_add(histogram *self, double value);
+
+/* Prometheus text exposition format 0.0.4; heap memory for rr_free, or NULL when memory is out. */
+char *metrics_text(const metrics *self, const engine_stats *stats, size_t *ret_size);
+
+#endif

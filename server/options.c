@@ -1,0 +1,260 @@
+#include "server/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/cpu.h"
+#include "server/version.h"
+
+enum { FLAGS_MAX = 32, NAME_MAX_BYTES = 64, THREADS_MAX = 1024 };
+
+typedef enum kind { TEXT, NUMBER, SMALL_NUMBER, FLAG, DTYPE, LEVEL, HELP, VERSION } kind;
+
+typedef struct spec {
+  const char *name;
+  kind kind;
+  size_t offset; /* of the field in options */
+  size_t minimum;
+  size_t maximum;
+  const char *argument;
+  const char *help;
+} spec;
+
+#define FIELD(name) offsetof(options, name)
+
+static const spec specs[] = {
+    {"model-id", TEXT, FIELD(model_id), 0, 0, "DIR", "model directory in Hugging Face layout (required)"},
+    {"served-model-name", TEXT, FIELD(served_model_name), 0, 0, "NAME",
+     "the model's name in /info (default: as --model-id)"},
+    {"hostname", TEXT, FIELD(hostname), 0, 0, "HOST", "address to listen on (default: 0.0.0.0)"},
+    {"port", SMALL_NUMBER, FIELD(port), 0, 65535, "PORT",
+     "port to listen on; 0 takes a free one (default: 3000)"},
+    {"dtype", DTYPE, FIELD(dtype), 0, 0, "TYPE", "number format of the computation: float32"},
+    {"threads", SMALL_NUMBER, FIELD(threads), 1, THREADS_MAX, "N",
+     "threads that compute (default: the cores that affinity and cgroup allow)"},
+    {"tokenization-workers", SMALL_NUMBER, FIELD(tokenization_workers), 1, THREADS_MAX, "N",
+     "threads that parse and tokenize (default: as --threads)"},
+    {"max-concurrent-requests", NUMBER, FIELD(max_concurrent_requests), 1, 1000000, "N",
+     "rerank requests at work or waiting; more get 429 (default: 512)"},
+    {"max-batch-tokens", NUMBER, FIELD(max_batch_tokens), 1, 1u << 20, "N",
+     "tokens of a micro-batch, at most (default: 2048)"},
+    {"max-client-batch-size", NUMBER, FIELD(max_client_batch_size), 1, 1000000, "N",
+     "texts a request may hold (default: 1000)"},
+    {"payload-limit", NUMBER, FIELD(payload_limit), 1, 1u << 30, "BYTES",
+     "size of a request body, at most (default: 10000000)"},
+    {"auto-truncate", FLAG, FIELD(auto_truncate), 0, 0, "BOOL",
+     "truncate what is too long, unless the request says otherwise (default: true)"},
+    {"api-key", TEXT, FIELD(api_key), 0, 0, "KEY",
+     "require `Authorization: Bearer KEY`, but for /health and /metrics"},
+    {"json-output", FLAG, FIELD(json_output), 0, 0, "BOOL", "log in JSON (default: false)"},
+    {"log-level", LEVEL, FIELD(log_level), 0, 0, "LEVEL", "error, warn, info or debug (default: info)"},
+    {"help", HELP, 0, 0, 0, NULL, "print this and stop"},
+    {"version", VERSION, 0, 0, 0, NULL, "print the version and stop"},
+};
+
+enum { SPECS = sizeof specs / sizeof specs[0] };
+_Static_assert((int)SPECS < (int)FLAGS_MAX, "the option table fits");
+
+static void environment_name(const char *name, char *ret_name) {
+  size_t i = 0;
+  for (; name[i] != '\0' && i + 1 < NAME_MAX_BYTES; i++) {
+    ret_name[i] = name[i] == '-' ? '_' : (char)toupper((unsigned char)name[i]);
+  }
+  ret_name[i] = '\0';
+}
+
+static bool parse_number(const char *text, size_t minimum, size_t maximum, size_t *ret_number) {
+  if (!isdigit((unsigned char)text[0])) {
+    return false;
+  }
+  char *end;
+  errno = 0;
+  unsigned long long number = strtoull(text, &end, 10);
+  if (errno != 0 || *end != '\0' || number < minimum || number > maximum) {
+    return false;
+  }
+  *ret_number = (size_t)number;
+  return true;
+}
+
+static bool parse_flag(const char *text, bool *ret_flag) {
+  if (strcmp(text, "true") == 0 || strcmp(text, "1") == 0) {
+    *ret_flag = true;
+  } else if (strcmp(text, "false") == 0 || strcmp(text, "0") == 0) {
+    *ret_flag = false;
+  } else {
+    return false;
+  }
+  return true;
+}
+
+/* Stores one value; on failure writes what would have been right into `expected`. */
+static bool store(const spec *option, const char *text, options *self, char *expected, size_t size) {
+  void *field = (char *)self + option->offset;
+  size_t number;
+  switch (option->kind) {
+  case TEXT:
+    (void)snprintf(expected, size, "some text");
+    *(const char **)field = text;
+    return text[0] != '\0';
+  case NUMBER:
+  case SMALL_NUMBER:
+    (void)snprintf(expected, size, "a whole number from %zu to %zu", option->minimum, option->maximum);
+    if (!parse_number(text, option->minimum, option->maximum, &number)) {
+      return false;
+    }
+    if (option->kind == NUMBER) {
+      *(size_t *)field = number;
+    } else {
+      *(unsigned *)field = (unsigned)number;
+    }
+    return true;
+  case FLAG:
+    (void)snprintf(expected, size, "true or false");
+    return parse_flag(text, (bool *)field);
+  case DTYPE:
+    (void)snprintf(expected, size, "float32, the only one this version computes in");
+    *(rr_dtype *)field = RR_DTYPE_FLOAT32;
+    return strcmp(text, "float32") == 0;
+  case LEVEL:
+    (void)snprintf(expected, size, "error, warn, info or debug");
+    return log_level_parse(text, (log_level *)field);
+  case HELP:
+  case VERSION: break;
+  }
+  return false;
+}
+
+static bool apply(const spec *option, const char *source, const char *text, options *self,
+                  char problem[OPTIONS_PROBLEM_MAX]) {
+  char expected[128];
+  if (store(option, text, self, expected, sizeof expected)) {
+    return true;
+  }
+  (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "%s: '%.100s' is not valid; expected %s", source, text,
+                 expected);
+  return false;
+}
+
+static void print_help(FILE *out) {
+  (void)fprintf(out, "Usage: rerankd --model-id DIR [OPTION]...\n"
+                     "Ranks texts by their relevance to a query, over HTTP.\n\n"
+                     "Each option is also an environment variable in upper snake case (MAX_BATCH_TOKENS);\n"
+                     "the command line wins.\n\n");
+  for (int i = 0; i < SPECS; i++) {
+    char left[NAME_MAX_BYTES];
+    (void)snprintf(left, sizeof left, "--%s%s%s", specs[i].name, specs[i].argument == NULL ? "" : " ",
+                   specs[i].argument == NULL ? "" : specs[i].argument);
+    (void)fprintf(out, "  %-31s %s\n", left, specs[i].help);
+  }
+}
+
+static bool read_environment(char *(*lookup)(const char *name), options *self,
+                             char problem[OPTIONS_PROBLEM_MAX]) {
+  for (int i = 0; i < SPECS; i++) {
+    char name[NAME_MAX_BYTES];
+    environment_name(specs[i].name, name);
+    const char *text = specs[i].kind < HELP ? lookup(name) : NULL;
+    if (text == NULL || text[0] == '\0') { /* set but empty: as compose files leave it */
+      continue;
+    }
+    if (!apply(&specs[i], name, text, self, problem)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/* A flag may stand alone, or with its value as the next word. */
+static const char *flag_value(int argc, char **argv) {
+  bool ignored;
+  if (optarg != NULL) {
+    return optarg;
+  }
+  if (optind < argc && parse_flag(argv[optind], &ignored)) {
+    return argv[optind++];
+  }
+  return "true";
+}
+
+static options_result read_arguments(int argc, char **argv, FILE *out, options *self,
+                                     char problem[OPTIONS_PROBLEM_MAX]) {
+  struct option table[FLAGS_MAX] = {{0}};
+  for (int i = 0; i < SPECS; i++) {
+    int argument = specs[i].kind == FLAG  ? optional_argument
+                   : specs[i].kind < HELP ? required_argument
+                                          : no_argument;
+    table[i] = (struct option){.name = specs[i].name, .has_arg = argument, .val = 'A' + i};
+  }
+  opterr = 0;
+  optind = 0; /* glibc: start afresh, also in a second call */
+  int found;
+  while ((found = getopt_long(argc, argv, ":", table, NULL)) != -1) {
+    if (found == '?' || found == ':') {
+      (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "%.100s: %s", argv[optind - 1],
+                     found == ':' ? "needs a value" : "unknown option (see --help)");
+      return OPTIONS_INVALID;
+    }
+    const spec *option = &specs[found - 'A'];
+    if (option->kind == HELP || option->kind == VERSION) {
+      if (option->kind == HELP) {
+        print_help(out);
+      } else {
+        (void)fprintf(out, "rerankd %s\n", RERANKD_VERSION);
+      }
+      return OPTIONS_DONE;
+    }
+    char source[NAME_MAX_BYTES];
+    (void)snprintf(source, sizeof source, "--%s", option->name);
+    if (!apply(option, source, option->kind == FLAG ? flag_value(argc, argv) : optarg, self, problem)) {
+      return OPTIONS_INVALID;
+    }
+  }
+  if (optind < argc) {
+    (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "'%.100s': unexpected argument (see --help)",
+                   argv[optind]);
+    return OPTIONS_INVALID;
+  }
+  return OPTIONS_RUN;
+}
+
+options_result options_read(int argc, char **argv, char *(*lookup)(const char *name), FILE *out,
+                            options *ret_options, char problem[OPTIONS_PROBLEM_MAX]) {
+  options self = {
+      .hostname = "0.0.0.0",
+      .port = 3000,
+      .dtype = RR_DTYPE_FLOAT32,
+      .max_concurrent_requests = 512,
+      .max_batch_tokens = 2048,
+      .max_client_batch_size = 1000,
+      .payload_limit = 10000000,
+      .auto_truncate = true,
+      .log_level = LOG_LEVEL_INFO,
+  };
+  /* The command line goes first where it only asks for help, whatever the environment holds. */
+  options from_arguments = self;
+  options_result result = read_arguments(argc, argv, out, &from_arguments, problem);
+  if (result != OPTIONS_RUN) {
+    return result;
+  }
+  if (!read_environment(lookup, &self, problem)) {
+    return OPTIONS_INVALID;
+  }
+  result = read_arguments(argc, argv, out, &self, problem);
+  if (result != OPTIONS_RUN) {
+    return result;
+  }
+  if (self.model_id == NULL) {
+    (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--model-id is required (see --help)");
+    return OPTIONS_INVALID;
+  }
+  self.threads = self.threads == 0 ? rr_cpu_count() : self.threads;
+  self.tokenization_workers =
+      self.tokenization_workers == 0 ? self.threads : self.tokenization_workers;
+  *ret_options = self;
+  return OPTIONS_RUN;
+}

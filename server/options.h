@@ -1,0 +1,44 @@
+/* The command line and its environment variables. */
+#ifndef RR_SERVER_OPTIONS_H
+#define RR_SERVER_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "core/scorer.h"
+#include "server/log.h"
+
+/* Strings are borrowed from argv or the environment. */
+typedef struct options {
+  const char *model_id;          /* a model directory */
+  const char *served_model_name; /* NULL: as model_id */
+  const char *hostname;
+  unsigned port; /* 0: any free one, told in the log */
+  rr_dtype dtype;
+  unsigned threads;              /* workers that compute */
+  unsigned tokenization_workers; /* threads that parse and tokenize */
+  size_t max_concurrent_requests;
+  size_t max_batch_tokens;
+  size_t max_client_batch_size;
+  size_t payload_limit; /* bytes */
+  bool auto_truncate;
+  const char *api_key; /* NULL: none wanted */
+  bool json_output;
+  log_level log_level;
+} options;
+
+typedef enum options_result {
+  OPTIONS_RUN,
+  OPTIONS_DONE,   /* --help or --version was printed to `out` */
+  OPTIONS_INVALID /* one line was written to `problem` */
+} options_result;
+
+enum { OPTIONS_PROBLEM_MAX = 512 };
+
+/* Reads the environment, then argv, which wins. `lookup` is getenv, or a test's own. Writes --help and
+ * --version to `out`. */
+options_result options_read(int argc, char **argv, char *(*lookup)(const char *name), FILE *out,
+                            options *ret_options, char problem[OPTIONS_PROBLEM_MAX]);
+
+#endif

@@ -1,0 +1,62 @@
+/* The path of a rerank request: decode and tokenize on the thread pool, compute on the engine's
+ * workers, rank and encode on the worker that finishes it, reply on the loop.
+ *
+ * 1. A task belongs to one thread at a time: loop, pool, workers (through the engine), loop. Each
+ *    hand-over is a queue with a lock.
+ * 2. Finished tasks reach the loop through one list and uv_async_send, which may coalesce: the loop
+ *    detaches the whole list under the lock and replies outside of it.
+ * 3. The number of tasks between start and reply is at most max_concurrent_requests.
+ */
+#ifndef RR_SERVER_RERANK_H
+#define RR_SERVER_RERANK_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <uv.h>
+
+#include "core/scorer.h"
+#include "server/engine.h"
+#include "server/http.h"
+#include "server/log.h"
+#include "server/metrics.h"
+
+typedef struct rerank_task rerank_task;
+
+typedef struct rerank_config {
+  size_t max_concurrent_requests;
+  size_t max_texts;
+  size_t arena_limit; /* bytes a request may take beside its body */
+  bool auto_truncate;
+} rerank_config;
+
+typedef struct rerank_service {
+  rerank_config config;
+  const rr_scorer *scorer; /* NULL until the model is loaded */
+  engine *engine;
+  metrics *metrics;
+  uv_loop_t *loop;
+
+  /* rerank.c's own. */
+  uv_async_t wake;
+  pthread_mutex_t lock;
+  rerank_task *finished; /* newest first; guarded by lock */
+} rerank_service;
+
+/* Prepares the service in the caller's memory; scorer and engine are set when they are there. Returns
+ * 0 or a libuv error. Loop thread, as all of the following. */
+int rerank_service_init(rerank_service *self, uv_loop_t *loop, const rerank_config *config,
+                        metrics *counters);
+
+/* Closes the loop's handle; no task may be under way. */
+void rerank_service_close(rerank_service *self);
+
+/* Answers the exchange, now or later. exchange->task is set if there is work to account for. */
+void rerank_start(rerank_service *self, http_exchange *exchange);
+
+/* Adds what is known of a task to its log line. */
+void rerank_describe(const rerank_task *task, log_request_fields *fields);
+
+void rerank_task_destroy(rerank_task *task); /* NULL is allowed */
+
+#endif

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""The structure of the sources, read from the files: which folder includes which, how long files and
+functions are, that each folder says what it is."""
+
+import os
+import re
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+FUNCTION_LINES = 80
+FILE_LINES = 800
+INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
+
+# A file may include the folders (or the single headers) of the longest entry that begins its path.
+ALLOWED = {
+    "core/base/": ["core/base/"],
+    "core/token/": ["core/token/", "core/base/"],
+    "core/kernel/": ["core/kernel/", "core/base/"],
+    "core/model/": ["core/model/", "core/kernel/", "core/base/"],
+    "core/scorer.h": ["core/base/"],
+    "core/scorer": ["core/"],
+    "proto/": ["proto/", "core/base/"],
+    "server/": ["server/", "proto/", "core/scorer.h", "core/base/"],
+}
+# Headers that the build makes: they have no file among the sources.
+GENERATED = {"server/version.h": "server/version.h.in"}
+HTTP_AND_LOOP = ("microhttpd.h", "uv.h")
+
+
+def sources():
+    for top in ("core", "proto", "server"):
+        for folder, _, names in os.walk(os.path.join(ROOT, top)):
+            for name in sorted(names):
+                if name.endswith((".c", ".h")):
+                    yield os.path.relpath(os.path.join(folder, name), ROOT)
+
+
+def lines_of(path):
+    with open(os.path.join(ROOT, path), encoding="utf-8") as lines:
+        return lines.read().splitlines()
+
+
+def includes(path):
+    for number, line in enumerate(lines_of(path), start=1):
+        found = INCLUDE.match(line)
+        if found:
+            yield number, found.group(1) == '"', found.group(2)
+
+
+def rule_for(path):
+    entries = [entry for entry in ALLOWED if path.startswith(entry)]
+    return ALLOWED[max(entries, key=len)] if entries else None
+
+
+def wrong_includes(path):
+    allowed = rule_for(path)
+    if allowed is None:
+        yield f"{path}: no rule says what this folder may include"
+        return
+    for number, own, included in includes(path):
+        if not own:
+            continue
+        if not os.path.exists(os.path.join(ROOT, GENERATED.get(included, included))):
+            yield f"{path}:{number}: {included} is not a path from the root"
+        elif not included.startswith(tuple(allowed)):
+            yield f"{path}:{number}: {included} is not one of {', '.join(allowed)}"
+        elif included.endswith(".c"):
+            yield f"{path}:{number}: includes a source file"
+
+
+def cycles():
+    """Headers that include each other in a circle."""
+    graph = {path: [name for _, own, name in includes(path) if own] for path in sources()}
+    finished = set()
+
+    def visit(path, trail):
+        if path in trail:
+            yield " -> ".join(trail[trail.index(path):] + [path])
+        elif path not in finished:
+            for name in graph.get(path, []):
+                yield from visit(name, trail + [path])
+            finished.add(path)
+
+    for path in graph:
+        yield from visit(path, [])
+
+
+def long_functions(path):
+    """A body begins with a line that ends in `{` and began at the margin; it ends with `}` there."""
+    begin = None
+    for number, line in enumerate(lines_of(path), start=1):
+        if begin is None and line[:1].isalpha() and "(" in line and not line.startswith("typedef"):
+            begin = number if not line.rstrip().endswith(";") else None
+        elif line.startswith("}"):
+            if begin is not None and number - begin + 1 > FUNCTION_LINES:
+                yield f"{path}:{begin}: a function of {number - begin + 1} lines"
+            begin = None
+        elif begin is not None and line.rstrip().endswith(";") and not line.startswith((" ", "\t")):
+            begin = None
+
+
+def foreign_headers(path):
+    """Only the server knows HTTP and the event loop."""
+    if not path.startswith("server/"):
+        for number, _, included in includes(path):
+            if included in HTTP_AND_LOOP:
+                yield f"{path}:{number}: {included} belongs to the server"
+
+
+def folders_without_readme():
+    for folder in sorted({os.path.dirname(path) for path in sources()}):
+        if not os.path.exists(os.path.join(ROOT, folder, "README.md")):
+            yield f"{folder}: no README.md"
+
+
+def check(number, name, problems):
+    problems = list(problems)
+    for problem in problems:
+        print("# " + problem)
+    print(f"{'not ok' if problems else 'ok'} {number} - {name}")
+    return not problems
+
+
+def main():
+    every = list(sources())
+    checks = [
+        ("there are sources to read", [] if len(every) > 20 else [f"only {len(every)}"]),
+        ("includes go one way", (p for path in every for p in wrong_includes(path))),
+        ("no headers include each other in a circle", cycles()),
+        ("only the server knows HTTP and the loop",
+         (p for path in every for p in foreign_headers(path))),
+        (f"functions have at most {FUNCTION_LINES} lines",
+         (p for path in every for p in long_functions(path))),
+        (f"files have at most {FILE_LINES} lines",
+         (f"{path}: {len(lines_of(path))} lines" for path in every
+          if len(lines_of(path)) > FILE_LINES)),
+        ("each code folder has a README.md", folders_without_readme()),
+    ]
+    print(f"1..{len(checks)}")
+    results = [check(number, name, problems)
+               for number, (name, problems) in enumerate(checks, start=1)]
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/base/alloc.h"
+#include "proto/error.h"
+#include "server/metrics.h"
+
+static char *text_of(const metrics *counters, const engine_stats *stats) {
+  size_t size = 0;
+  char *text = metrics_text(counters, stats, &size);
+  assert_non_null(text);
+  assert_int_equal(strlen(text), size);
+  return text;
+}
+
+static void histograms_are_cumulative_and_put_bounds_into_the_lower_bucket(void **state) {
+  (void)state;
+  metrics counters;
+  engine_stats stats;
+  metrics_init(&counters);
+  engine_stats_init(&stats);
+  histogram_add(&counters.total, 0.001); /* on a bound: le means less or equal */
+  histogram_add(&counters.total, 0.3);
+  histogram_add(&counters.total, 1000);
+  char *text = text_of(&counters, &stats);
+  assert_non_null(strstr(text, "te_request_duration_bucket{le=\"0.0005\"} 0\n"));
+  assert_non_null(strstr(text, "te_request_duration_bucket{le=\"0.001\"} 1\n"));
+  assert_non_null(strstr(text, "te_request_duration_bucket{le=\"0.25\"} 1\n"));
+  assert_non_null(strstr(text, "te_request_duration_bucket{le=\"0.5\"} 2\n"));
+  assert_non_null(strstr(text, "te_request_duration_bucket{le=\"60\"} 2\n"));
+  assert_non_null(strstr(text, "te_request_duration_bucket{le=\"+Inf\"} 3\n"));
+  assert_non_null(strstr(text, "te_request_duration_sum 1000.301\n"));
+  assert_non_null(strstr(text, "te_request_duration_count 3\n"));
+  rr_free(text);
+}
+
+static void failures_are_told_by_kind(void **state) {
+  (void)state;
+  metrics counters;
+  engine_stats stats;
+  metrics_init(&counters);
+  engine_stats_init(&stats);
+  counters.failures[RR_API_OVERLOADED] = 7;
+  counters.requests = 9;
+  counters.successes = 2;
+  stats.queued_tokens = 1234;
+  char *text = text_of(&counters, &stats);
+  assert_non_null(strstr(text, "te_request_failure{err=\"overloaded\"} 7\n"));
+  assert_non_null(strstr(text, "te_request_failure{err=\"empty\"} 0\n"));
+  assert_non_null(strstr(text, "te_request_count{method=\"rerank\"} 9\n"));
+  assert_non_null(strstr(text, "te_request_success{method=\"rerank\"} 2\n"));
+  assert_non_null(strstr(text, "te_queue_tokens 1234\n"));
+  rr_free(text);
+}
+
+static void every_line_is_a_comment_or_a_sample_of_a_declared_metric(void **state) {
+  (void)state;
+  metrics counters;
+  engine_stats stats;
+  metrics_init(&counters);
+  engine_stats_init(&stats);
+  char *text = text_of(&counters, &stats);
+  char declared[128] = "";
+  for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+    if (strncmp(line, "# TYPE ", 7) == 0) {
+      size_t length = strcspn(line + 7, " ");
+      assert_true(length < sizeof declared);
+      memcpy(declared, line + 7, length);
+      declared[length] = '\0';
+    } else if (line[0] != '#') {
+      assert_int_equal(strncmp(line, declared, strlen(declared)), 0);
+      assert_non_null(strchr(line, ' '));
+    }
+  }
+  rr_free(text);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(histograms_are_cumulative_and_put_bounds_into_the_lower_bucket),
+      cmocka_unit_test(failures_are_told_by_kind),
+      cmocka_unit_test(every_line_is_a_comment_or_a_sample_of_a_declared_metric),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,186 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "server/options.h"
+
+enum { WORDS_MAX = 32 };
+
+/* The environment of the test: NAME, value, NAME, value, NULL. */
+static const char *const *environment;
+
+static char *look_up(const char *name) {
+  for (size_t i = 0; environment != NULL && environment[i] != NULL; i += 2) {
+    if (strcmp(environment[i], name) == 0) {
+      return (char *)environment[i + 1];
+    }
+  }
+  return NULL;
+}
+
+static char problem[OPTIONS_PROBLEM_MAX];
+static char printed[8192];
+
+/* Splits the command line at blanks and reads it. */
+static options_result read_line(const char *line, options *ret_options) {
+  static char copy[512];
+  char *words[WORDS_MAX] = {"rerankd"};
+  int n = 1;
+  (void)snprintf(copy, sizeof copy, "%s", line);
+  for (char *word = strtok(copy, " "); word != NULL && n < WORDS_MAX - 1; word = strtok(NULL, " ")) {
+    words[n++] = word;
+  }
+  FILE *out = fmemopen(printed, sizeof printed, "w");
+  assert_non_null(out);
+  problem[0] = '\0';
+  options_result result = options_read(n, words, look_up, out, ret_options, problem);
+  assert_int_equal(fclose(out), 0);
+  return result;
+}
+
+static int reset(void **state) {
+  (void)state;
+  environment = NULL;
+  return 0;
+}
+
+static void defaults_are_as_documented(void **state) {
+  (void)state;
+  options o;
+  assert_int_equal(read_line("--model-id m", &o), OPTIONS_RUN);
+  assert_string_equal(o.model_id, "m");
+  assert_null(o.served_model_name);
+  assert_string_equal(o.hostname, "0.0.0.0");
+  assert_int_equal(o.port, 3000);
+  assert_int_equal(o.max_concurrent_requests, 512);
+  assert_int_equal(o.max_client_batch_size, 1000);
+  assert_int_equal(o.payload_limit, 10000000);
+  assert_true(o.auto_truncate);
+  assert_false(o.json_output);
+  assert_null(o.api_key);
+  assert_true(o.threads >= 1);
+  assert_int_equal(o.tokenization_workers, o.threads);
+}
+
+static void every_option_reaches_its_field(void **state) {
+  (void)state;
+  options o;
+  assert_int_equal(read_line("--model-id m --served-model-name s --hostname ::1 --port 0 --dtype float32 "
+                             "--threads 3 --api-key k --log-level debug",
+                             &o),
+                   OPTIONS_RUN);
+  assert_string_equal(o.served_model_name, "s");
+  assert_string_equal(o.hostname, "::1");
+  assert_int_equal(o.port, 0);
+  assert_int_equal(o.threads, 3);
+  assert_int_equal(o.tokenization_workers, 3);
+  assert_string_equal(o.api_key, "k");
+  assert_int_equal(o.log_level, LOG_LEVEL_DEBUG);
+  assert_int_equal(read_line("--model-id=m --tokenization-workers=2 --max-concurrent-requests 7 "
+                             "--max-batch-tokens 99 --max-client-batch-size 5 --payload-limit 10",
+                             &o),
+                   OPTIONS_RUN);
+  assert_int_equal(o.tokenization_workers, 2);
+  assert_int_equal(o.max_concurrent_requests, 7);
+  assert_int_equal(o.max_batch_tokens, 99);
+  assert_int_equal(o.max_client_batch_size, 5);
+  assert_int_equal(o.payload_limit, 10);
+}
+
+static void flags_stand_alone_or_take_a_value(void **state) {
+  (void)state;
+  options o;
+  assert_int_equal(read_line("--json-output --model-id m --auto-truncate false", &o), OPTIONS_RUN);
+  assert_true(o.json_output);
+  assert_false(o.auto_truncate);
+  assert_int_equal(read_line("--model-id m --json-output=false --auto-truncate=true", &o), OPTIONS_RUN);
+  assert_false(o.json_output);
+  assert_true(o.auto_truncate);
+}
+
+static void the_environment_is_read_and_the_command_line_wins(void **state) {
+  (void)state;
+  static const char *const variables[] = {"MODEL_ID", "env", "PORT", "81",  "AUTO_TRUNCATE", "false",
+                                          "API_KEY",  "",    "MAX_CLIENT_BATCH_SIZE", "8", NULL};
+  environment = variables;
+  options o;
+  assert_int_equal(read_line("--port 82", &o), OPTIONS_RUN);
+  assert_string_equal(o.model_id, "env");
+  assert_int_equal(o.port, 82);
+  assert_false(o.auto_truncate);
+  assert_null(o.api_key); /* set but empty is as good as unset */
+  assert_int_equal(o.max_client_batch_size, 8);
+}
+
+static void bad_values_give_one_line_that_names_the_option(void **state) {
+  (void)state;
+  static const struct {
+    const char *line;
+    const char *named;
+  } bad[] = {
+      {"", "--model-id"},
+      {"--model-id m --port 65536", "--port"},
+      {"--model-id m --port -1", "--port"},
+      {"--model-id m --port 80x", "--port"},
+      {"--model-id m --port", "--port"},
+      {"--model-id m --threads 0", "--threads"},
+      {"--model-id m --dtype bfloat16", "--dtype"},
+      {"--model-id m --auto-truncate=maybe", "--auto-truncate"},
+      {"--model-id m --log-level loud", "--log-level"},
+      {"--model-id m --max-batch-tokens 99999999999999999999", "--max-batch-tokens"},
+      {"--model-id m --colour", "--colour"},
+      {"--model-id m stray", "stray"},
+  };
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    options o;
+    assert_int_equal(read_line(bad[i].line, &o), OPTIONS_INVALID);
+    assert_non_null(strstr(problem, bad[i].named));
+    assert_null(strchr(problem, '\n'));
+  }
+}
+
+static void a_bad_variable_is_named(void **state) {
+  (void)state;
+  static const char *const variables[] = {"PORT", "eighty", NULL};
+  environment = variables;
+  options o;
+  assert_int_equal(read_line("--model-id m", &o), OPTIONS_INVALID);
+  assert_non_null(strstr(problem, "PORT"));
+}
+
+static void help_names_every_option_even_in_a_bad_environment(void **state) {
+  (void)state;
+  static const char *const variables[] = {"PORT", "eighty", NULL};
+  environment = variables;
+  options o;
+  assert_int_equal(read_line("--help", &o), OPTIONS_DONE);
+  static const char *const names[] = {
+      "--model-id", "--served-model-name", "--hostname", "--port", "--dtype", "--threads",
+      "--tokenization-workers", "--max-concurrent-requests", "--max-batch-tokens",
+      "--max-client-batch-size", "--payload-limit", "--auto-truncate", "--api-key", "--json-output",
+      "--log-level", "--help", "--version"};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    assert_non_null(strstr(printed, names[i]));
+  }
+  assert_int_equal(read_line("--version", &o), OPTIONS_DONE);
+  assert_non_null(strstr(printed, "rerankd "));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup(defaults_are_as_documented, reset),
+      cmocka_unit_test_setup(every_option_reaches_its_field, reset),
+      cmocka_unit_test_setup(flags_stand_alone_or_take_a_value, reset),
+      cmocka_unit_test_setup(the_environment_is_read_and_the_command_line_wins, reset),
+      cmocka_unit_test_setup(bad_values_give_one_line_that_names_the_option, reset),
+      cmocka_unit_test_setup(a_bad_variable_is_named, reset),
+      cmocka_unit_test_setup(help_names_every_option_even_in_a_bad_environment, reset),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
