@@ -32,20 +32,26 @@ class Rerankd:
         self.process = subprocess.Popen(
             [binary, "--model-id", directory, "--hostname", "127.0.0.1", "--port", str(self.port),
              "--threads", str(threads), "--log-level", "warn"], env=environment)
-        self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         self.overheads = []
         for _ in range(200):
             time.sleep(0.05)
             try:
-                self.connection.request("GET", "/health")
-                response = self.connection.getresponse()
-                response.read()
-                if response.status == 200:
+                if self.request("GET", "/health")[0] == 200:
                     return
             except OSError:
-                self.connection.close()
+                continue
         self.stop()
         raise SystemExit("rerankd did not become healthy")
+
+    def request(self, method, path, body=None, headers=None):
+        """On a connection of its own: between two rounds the server may have closed an idle one."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        try:
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            return response.status, response.headers, response.read()
+        finally:
+            connection.close()
 
     def tune(self, query, texts):
         for _ in range(2):
@@ -55,13 +61,12 @@ class Rerankd:
     def score(self, query, texts):
         begin = time.perf_counter()
         body = json.dumps({"query": query, "texts": texts, "raw_scores": True}).encode()
-        self.connection.request("POST", "/rerank", body, {"Content-Type": "application/json"})
-        response = self.connection.getresponse()
-        reply = json.loads(response.read())
-        if response.status != 200:
-            raise SystemExit(f"rerankd: {response.status} {reply}")
+        status, headers, reply = self.request("POST", "/rerank", body, {"Content-Type": "application/json"})
+        reply = json.loads(reply)
+        if status != 200:
+            raise SystemExit(f"rerankd: {status} {reply}")
         wall = time.perf_counter() - begin
-        inference = int(response.headers["x-inference-time"]) / 1000
+        inference = int(headers["x-inference-time"]) / 1000
         self.overheads.append(((wall - inference) / wall, wall, inference))
         scores = [0.0] * len(texts)
         for row in reply:

@@ -46,14 +46,14 @@ static size_t count_values(const char *data, size_t size) {
   return values;
 }
 
-rr_status rr_json_parse(const char *data, size_t size, size_t max_values, json_t **ret_json,
-                        rr_error *err) {
+static rr_status parse(const char *data, size_t size, size_t max_values, size_t flags,
+                       json_t **ret_json, rr_error *err) {
   if (count_values(data, size) > max_values) {
     return rr_fail(err, RR_ERR_INPUT, "more than %zu JSON values", max_values);
   }
   json_error_t problem;
   parser = PARSING;
-  json_t *json = json_loadb(data, size, JSON_ALLOW_NUL | JSON_DECODE_ANY, &problem);
+  json_t *json = json_loadb(data, size, JSON_ALLOW_NUL | JSON_DECODE_ANY | flags, &problem);
   bool memory_failed = parser == PARSING_FAILED;
   parser = NOT_PARSING;
   if (memory_failed) {
@@ -66,6 +66,16 @@ rr_status rr_json_parse(const char *data, size_t size, size_t max_values, json_t
   }
   *ret_json = json;
   return RR_OK;
+}
+
+rr_status rr_json_parse(const char *data, size_t size, size_t max_values, json_t **ret_json,
+                        rr_error *err) {
+  return parse(data, size, max_values, 0, ret_json, err);
+}
+
+rr_status rr_json_parse_unique(const char *data, size_t size, size_t max_values, json_t **ret_json,
+                               rr_error *err) {
+  return parse(data, size, max_values, JSON_REJECT_DUPLICATES, ret_json, err);
 }
 
 static rr_status read_file(const char *path, size_t max_bytes, char **ret_data, size_t *ret_size,
@@ -108,7 +118,11 @@ rr_status rr_json_load(const char *path, size_t max_bytes, json_t **ret_json, rr
     return status;
   }
   rr_error inner = {.status = RR_OK, .message = ""};
-  status = rr_json_parse(data, size, SIZE_MAX, ret_json, &inner);
+  status = parse(data, size, SIZE_MAX, 0, ret_json, &inner);
+  if (status == RR_ERR_FORMAT) {
+    /* Helps only against an integer beyond 64 bits; any other fault fails again. */
+    status = parse(data, size, SIZE_MAX, JSON_DECODE_INT_AS_REAL, ret_json, &inner);
+  }
   rr_free(data);
   if (status != RR_OK) {
     return rr_fail(err, status, "%s: %s", path, inner.message);

@@ -17,8 +17,13 @@ void rr_json_init(void);
 rr_status rr_json_parse(const char *data, size_t size, size_t max_values, json_t **ret_json,
                         rr_error *err);
 
-/* Reads and parses a whole file of at most max_bytes. Errors as above, plus RR_ERR_IO; messages
- * begin with the path. Any thread. */
+/* As rr_json_parse, but an object that names a key twice is RR_ERR_FORMAT. */
+rr_status rr_json_parse_unique(const char *data, size_t size, size_t max_values, json_t **ret_json,
+                               rr_error *err);
+
+/* Reads and parses a whole file of at most max_bytes. Where it has an integer beyond 64 bits (some
+ * tokenizers write 10^30 for "no limit"), all its integers become reals. Errors as above, plus
+ * RR_ERR_IO; messages begin with the path. Any thread. */
 rr_status rr_json_load(const char *path, size_t max_bytes, json_t **ret_json, rr_error *err);
 
 #endif

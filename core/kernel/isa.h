@@ -1,0 +1,36 @@
+/* Names and widths of the instruction set that a source is being compiled for. rowops.c and
+ * attention.c are built once an ISA, each time with that ISA's compiler flags and RR_ISA_* macro. */
+#ifndef RR_CORE_KERNEL_ISA_H
+#define RR_CORE_KERNEL_ISA_H
+
+#include "core/kernel/kernel.h"
+
+#if defined(RR_ISA_AVX512)
+#define RR_ISA_NAME(name) name##_avx512
+#define RR_ISA_STRING "avx512"
+enum { RR_LANES = 16, RR_TILE_ROWS = 8 };
+#elif defined(RR_ISA_AVX2)
+#define RR_ISA_NAME(name) name##_avx2
+#define RR_ISA_STRING "avx2"
+enum { RR_LANES = 8, RR_TILE_ROWS = 6 };
+#else
+#define RR_ISA_NAME(name) name##_generic
+#define RR_ISA_STRING "generic"
+enum { RR_LANES = 4, RR_TILE_ROWS = 4 };
+#endif
+
+/* A tile is RR_TILE_ROWS rows of RR_TILE_VECTORS vectors, held in registers. */
+enum { RR_TILE_VECTORS = 2, RR_TILE_COLS = RR_TILE_VECTORS * RR_LANES };
+
+/* The largest of the above over all ISAs, for sizing scratch. */
+enum { RR_TILE_ROWS_MAX = 8, RR_TILE_COLS_MAX = 32 };
+
+extern const rr_rowops rr_rowops_generic;
+extern const rr_rowops rr_rowops_avx2;
+extern const rr_rowops rr_rowops_avx512;
+
+void rr_attention_generic(const rr_attention_args *args);
+void rr_attention_avx2(const rr_attention_args *args);
+void rr_attention_avx512(const rr_attention_args *args);
+
+#endif

@@ -1,0 +1,140 @@
+/* What computes: matrix products (rr_gemm) and everything row by row (rr_rowops), each a descriptor
+ * chosen at run time. All tensors are float32, row-major; a leading dimension ("ld") is the distance
+ * between two rows in floats.
+ *
+ * 1. Descriptors are constant and thread-safe; their functions allocate nothing and keep no state.
+ * 2. A weight matrix is packed once by the descriptor that will run it; the packed form means nothing
+ *    to any other descriptor.
+ * 3. Rows are independent: no function reads or writes between cols and ld.
+ * 4. NaN and infinity in the input reach the output; no function traps or hides them.
+ */
+#ifndef RR_CORE_KERNEL_KERNEL_H
+#define RR_CORE_KERNEL_KERNEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum rr_activation {
+  RR_ACTIVATION_NONE,
+  RR_ACTIVATION_RELU,      /* max(x, 0) */
+  RR_ACTIVATION_TANH,      /* tanh(x) */
+  RR_ACTIVATION_GELU_ERF,  /* x / 2 * (1 + erf(x / sqrt(2))) */
+  RR_ACTIVATION_GELU_TANH, /* x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) */
+} rr_activation;
+
+/* LayerNorm: (x - mean) / sqrt(variance + epsilon) * gamma + beta, variance over cols, biased. */
+typedef struct rr_norm {
+  const float *gamma; /* cols */
+  const float *beta;  /* cols */
+  float epsilon;
+} rr_norm;
+
+/* out = norm(x + bias + residual), one row at a time; out may be x or residual. */
+typedef struct rr_norm_args {
+  size_t rows;
+  size_t cols;
+  const float *x;
+  size_t ldx;
+  const float *bias;     /* cols */
+  const float *residual; /* rows x cols */
+  size_t ld_residual;
+  rr_norm norm;
+  float *out;
+  size_t ld_out;
+} rr_norm_args;
+
+/* out = norm(word[id] + position[0, 1, ...] + type[type_id]) for the tokens of one sequence. The
+ * caller has checked ids, type ids and length against the tables. */
+typedef struct rr_embed_args {
+  size_t length;
+  size_t cols;
+  const int32_t *ids;
+  const uint8_t *type_ids;
+  const float *word;     /* vocabulary x cols */
+  const float *position; /* positions x cols */
+  const float *type;     /* types x cols */
+  rr_norm norm;
+  float *out;
+  size_t ld_out;
+} rr_embed_args;
+
+/* One head of one sequence: out = softmax(scale * q k^T) v. */
+typedef struct rr_attention_args {
+  size_t queries; /* 1 or more */
+  size_t keys;    /* 1 or more */
+  size_t head_size;
+  const float *q; /* queries x head_size */
+  size_t ldq;
+  const float *k; /* keys x head_size */
+  size_t ldk;
+  const float *v; /* keys x head_size */
+  size_t ldv;
+  float scale;
+  float *out; /* queries x head_size; overlaps none of the inputs */
+  size_t ld_out;
+  float *scratch; /* rr_attention_scratch floats, 64-byte aligned */
+} rr_attention_args;
+
+typedef struct rr_rowops {
+  const char *name; /* "generic", "avx2", "avx512" */
+  /* x = activation(x + bias); bias (cols) may be NULL. */
+  void (*activate)(rr_activation activation, const float *bias, size_t rows, size_t cols, float *x,
+                   size_t ldx);
+  void (*norm)(const rr_norm_args *args);
+  void (*embed)(const rr_embed_args *args);
+  void (*attention)(const rr_attention_args *args);
+  /* out (cols) = mean of the rows of x; rows is 1 or more. */
+  void (*mean)(size_t rows, size_t cols, const float *x, size_t ldx, float *out);
+  /* out = x / max(|x|, 1e-12), |x| the Euclidean length; out may be x. */
+  void (*unit)(size_t cols, const float *x, float *out);
+} rr_rowops;
+
+/* out = epilogue(x w^T). The epilogue adds the bias, then applies the activation or, where norm is
+ * set, adds the residual and normalises. */
+typedef struct rr_gemm_args {
+  size_t m;
+  size_t n;
+  size_t k;
+  const float *x; /* m x k */
+  size_t ldx;
+  const void *packed; /* w (n x k) as this descriptor's pack left it */
+  const float *bias;  /* n, or NULL: none */
+  rr_activation activation;
+  const rr_norm *norm;   /* NULL: none; otherwise activation is RR_ACTIVATION_NONE */
+  const float *residual; /* m x n, used with norm; must not overlap out */
+  size_t ld_residual;
+  float *out; /* m x n; must not overlap x */
+  size_t ld_out;
+  const rr_rowops *rowops;
+  void *scratch; /* scratch_size bytes, 64-byte aligned; may be NULL if that is 0 */
+} rr_gemm_args;
+
+typedef struct rr_gemm {
+  const char *name; /* "openblas", "portable" */
+  /* Called by rr_gemm_best and rr_gemm_find, any number of times; may be NULL. It may set what holds
+   * for the whole process: call those before other threads use the same library. */
+  void (*prepare)(void);
+  /* Bytes of a packed w of n x k. */
+  size_t (*packed_size)(size_t n, size_t k);
+  /* Packs w (n x k, dense) into packed_size bytes at packed, 64-byte aligned. */
+  void (*pack)(size_t n, size_t k, const float *w, void *packed);
+  /* Bytes of scratch that run needs for up to m rows; 0 for none. */
+  size_t (*scratch_size)(size_t m, size_t n, size_t k);
+  void (*run)(const rr_gemm_args *args);
+} rr_gemm;
+
+/* The best descriptor for this CPU. */
+const rr_gemm *rr_gemm_best(void);
+const rr_rowops *rr_rowops_best(void);
+
+/* A descriptor by name; NULL if it is not built in or this CPU cannot run it. */
+const rr_gemm *rr_gemm_find(const char *name);
+const rr_rowops *rr_rowops_find(const char *name);
+
+/* The core the matrix library runs as ("SkylakeX"), for people. */
+const char *rr_gemm_core(const rr_gemm *gemm);
+
+/* Floats of scratch for an attention of up to `keys` keys, for every rr_rowops. */
+size_t rr_attention_scratch(size_t keys, size_t head_size);
+
+#endif

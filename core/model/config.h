@@ -1,0 +1,41 @@
+/* What a model directory's JSON files say about a model, checked and bounded. */
+#ifndef RR_CORE_MODEL_CONFIG_H
+#define RR_CORE_MODEL_CONFIG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/status.h"
+#include "core/kernel/kernel.h"
+
+enum { RR_PATH_MAX = 4096, RR_LABEL_MAX = 128 };
+
+/* What turns the last layer's rows into a sequence's output. */
+typedef enum rr_head {
+  RR_HEAD_CLASSIFIER, /* tanh pooler over [CLS], then one logit */
+  RR_HEAD_CLS,        /* [CLS] as a unit vector */
+  RR_HEAD_MEAN,       /* mean over all tokens as a unit vector */
+} rr_head;
+
+typedef struct rr_config {
+  rr_head head;
+  rr_activation activation; /* of the feed-forward layers */
+  uint32_t hidden_size;     /* a multiple of heads */
+  uint32_t layers;
+  uint32_t heads;
+  uint32_t intermediate_size;
+  uint32_t positions; /* rows of the position embedding */
+  uint32_t types;     /* 1 .. 256 */
+  uint32_t vocabulary_size;
+  float norm_epsilon;
+  uint32_t max_input_length; /* 1 .. positions; the tokenizer may say less */
+  char label[RR_LABEL_MAX];  /* of the classifier's one output; "" where there is none */
+  char folder[RR_PATH_MAX];  /* where config.json, the weights and the tokenizer lie */
+} rr_config;
+
+/* Reads config.json and, where they are there, modules.json, the pooling module's config.json and
+ * sentence_bert_config.json. Errors: RR_ERR_IO, RR_ERR_FORMAT, RR_ERR_UNSUPPORTED (a model that this
+ * program does not compute; the message says what), RR_ERR_MEMORY; messages name the file. */
+rr_status rr_config_load(const char *directory, rr_config *ret_config, rr_error *err);
+
+#endif

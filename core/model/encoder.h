@@ -1,0 +1,38 @@
+/* The forward pass over packed sequences: products run over all tokens of a micro-batch, attention
+ * alone knows where a sequence ends, nothing is padded.
+ *
+ * 1. An rr_encoder belongs to one thread at a time and borrows the model, which must outlive it.
+ * 2. rr_encoder_forward allocates nothing.
+ */
+#ifndef RR_CORE_MODEL_ENCODER_H
+#define RR_CORE_MODEL_ENCODER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/status.h"
+#include "core/model/weights.h"
+
+typedef struct rr_encoder rr_encoder;
+
+typedef struct rr_encoder_input {
+  const int32_t *ids;
+  const uint8_t *type_ids;
+  size_t length; /* 1 .. config.positions */
+  float *output; /* 1 float for a classifier head, else hidden_size */
+} rr_encoder_input;
+
+/* Buffers for max_tokens tokens (1 or more) and as many sequences. RR_ERR_MEMORY, RR_ERR_INPUT (more
+ * tokens than can be computed at once). *ret_encoder is freed by rr_encoder_destroy. */
+rr_status rr_encoder_create(const rr_bert *bert, size_t max_tokens, rr_encoder **ret_encoder,
+                            rr_error *err);
+void rr_encoder_destroy(rr_encoder *encoder); /* NULL is allowed */
+
+size_t rr_encoder_max_tokens(const rr_encoder *encoder);
+
+/* Writes every input's output. RR_ERR_INPUT, before anything is computed, if a length, an id or a
+ * type is out of bounds or the lengths sum to more than max_tokens. n of 0 does nothing. */
+rr_status rr_encoder_forward(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n,
+                             rr_error *err);
+
+#endif

@@ -1,0 +1,299 @@
+#include "core/model/safetensors.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/base/alloc.h"
+#include "core/base/json.h"
+
+enum {
+  LENGTH_BYTES = 8,
+  HEADER_BYTES_MAX = 100000000,
+  HEADER_VALUES_MAX = 4000000, /* about ten a tensor */
+  TENSORS_MAX = 200000,
+};
+
+struct rr_safetensors {
+  char *path;
+  unsigned char *map; /* the whole file */
+  size_t map_size;
+  json_t *header; /* owns the names and dtypes that tensors point to */
+  rr_tensor *tensors;
+  size_t n_tensors;
+};
+
+static const struct {
+  const char *name;
+  size_t size;
+} dtypes[] = {
+    {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"F64", 8},     {"I64", 8},     {"I32", 4}, {"I16", 2},
+    {"I8", 1},  {"U8", 1},  {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"U16", 2}, {"U32", 4},
+    {"U64", 8},
+};
+
+static size_t dtype_size(const char *name) {
+  for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++) {
+    if (strcmp(dtypes[i].name, name) == 0) {
+      return dtypes[i].size;
+    }
+  }
+  return 0;
+}
+
+static rr_status map_file(rr_safetensors *file, rr_error *err) {
+  int fd = open(file->path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) {
+    return rr_fail(err, RR_ERR_IO, "%s: %s", file->path, strerror(errno));
+  }
+  rr_status status = RR_OK;
+  struct stat about;
+  if (fstat(fd, &about) != 0 || !S_ISREG(about.st_mode)) {
+    status = rr_fail(err, RR_ERR_IO, "%s: not a regular file", file->path);
+  } else if (about.st_size < LENGTH_BYTES || (uintmax_t)about.st_size > SIZE_MAX) {
+    status = rr_fail(err, RR_ERR_FORMAT, "%s: %lld bytes cannot be a safetensors file", file->path,
+                     (long long)about.st_size);
+  } else {
+    void *map = mmap(NULL, (size_t)about.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (map == MAP_FAILED) {
+      status = rr_fail(err, RR_ERR_IO, "%s: cannot map: %s", file->path, strerror(errno));
+    } else {
+      file->map = map;
+      file->map_size = (size_t)about.st_size;
+    }
+  }
+  (void)close(fd);
+  return status;
+}
+
+/* A JSON integer of 0 or more, as a size. */
+static bool size_of_json(const json_t *value, size_t *ret_size) {
+  if (!json_is_integer(value) || json_integer_value(value) < 0) {
+    return false;
+  }
+  *ret_size = (size_t)json_integer_value(value);
+  return true;
+}
+
+static rr_status tensor_shape(const rr_safetensors *file, const json_t *shape, rr_tensor *tensor,
+                              rr_error *err) {
+  if (!json_is_array(shape) || json_array_size(shape) > RR_TENSOR_RANK_MAX) {
+    return rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.100s: shape must be an array of at most %d sizes",
+                   file->path, tensor->name, RR_TENSOR_RANK_MAX);
+  }
+  tensor->rank = json_array_size(shape);
+  tensor->count = 1;
+  for (size_t i = 0; i < tensor->rank; i++) {
+    if (!size_of_json(json_array_get(shape, i), &tensor->shape[i]) ||
+        __builtin_mul_overflow(tensor->count, tensor->shape[i], &tensor->count)) {
+      return rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.100s: invalid shape", file->path, tensor->name);
+    }
+  }
+  return RR_OK;
+}
+
+static rr_status tensor_entry(const rr_safetensors *file, size_t data_size, const char *name,
+                              const json_t *entry, rr_tensor *ret_tensor, rr_error *err) {
+  const json_t *dtype = json_object_get(entry, "dtype");
+  rr_tensor tensor = {.name = name, .dtype = json_string_value(dtype)};
+  if (tensor.dtype == NULL || strlen(tensor.dtype) != json_string_length(dtype)) {
+    return rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.100s: dtype must be a string", file->path, name);
+  }
+  size_t element = dtype_size(tensor.dtype);
+  if (element == 0) {
+    return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: tensor %.100s: unknown dtype %.30s", file->path, name,
+                   tensor.dtype);
+  }
+  rr_status status = tensor_shape(file, json_object_get(entry, "shape"), &tensor, err);
+  if (status != RR_OK) {
+    return status;
+  }
+  const json_t *offsets = json_object_get(entry, "data_offsets");
+  if (!json_is_array(offsets) || json_array_size(offsets) != 2 ||
+      !size_of_json(json_array_get(offsets, 0), &tensor.begin) ||
+      !size_of_json(json_array_get(offsets, 1), &tensor.end)) {
+    return rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.100s: data_offsets must be two offsets",
+                   file->path, name);
+  }
+  if (tensor.begin > tensor.end || tensor.end > data_size) {
+    return rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.100s: data_offsets [%zu, %zu] leave the data",
+                   file->path, name, tensor.begin, tensor.end);
+  }
+  size_t bytes;
+  if (__builtin_mul_overflow(tensor.count, element, &bytes) || bytes != tensor.end - tensor.begin) {
+    return rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.100s: %zu bytes do not fit its shape and dtype",
+                   file->path, name, tensor.end - tensor.begin);
+  }
+  tensor.data = file->map + (file->map_size - data_size) + tensor.begin;
+  *ret_tensor = tensor;
+  return RR_OK;
+}
+
+static int by_offset(const void *a, const void *b) {
+  const rr_tensor *x = a;
+  const rr_tensor *y = b;
+  if (x->begin != y->begin) {
+    return x->begin < y->begin ? -1 : 1;
+  }
+  return (x->end > y->end) - (x->end < y->end);
+}
+
+static rr_status check_cover(rr_safetensors *file, size_t data_size, rr_error *err) {
+  qsort(file->tensors, file->n_tensors, sizeof *file->tensors, by_offset);
+  size_t at = 0;
+  for (size_t i = 0; i < file->n_tensors; i++) {
+    if (file->tensors[i].begin != at) {
+      return rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.100s: %s at offset %zu", file->path,
+                     file->tensors[i].name, file->tensors[i].begin < at ? "overlaps" : "leaves a hole",
+                     at);
+    }
+    at = file->tensors[i].end;
+  }
+  if (at != data_size) {
+    return rr_fail(err, RR_ERR_FORMAT, "%s: %zu bytes of data, but its tensors take %zu", file->path,
+                   data_size, at);
+  }
+  return RR_OK;
+}
+
+static int by_name(const void *a, const void *b) {
+  return strcmp(((const rr_tensor *)a)->name, ((const rr_tensor *)b)->name);
+}
+
+static rr_status read_header(rr_safetensors *file, rr_error *err) {
+  uint64_t length;
+  memcpy(&length, file->map, sizeof length);
+  length = le64toh(length);
+  if (length > HEADER_BYTES_MAX || length > file->map_size - LENGTH_BYTES) {
+    return rr_fail(err, RR_ERR_FORMAT, "%s: a header of %llu bytes is too long", file->path,
+                   (unsigned long long)length);
+  }
+  size_t data_size = file->map_size - LENGTH_BYTES - (size_t)length;
+  rr_error inner = {.status = RR_OK, .message = ""};
+  rr_status status = rr_json_parse_unique((const char *)file->map + LENGTH_BYTES, (size_t)length,
+                                          HEADER_VALUES_MAX, &file->header, &inner);
+  if (status != RR_OK) {
+    status = status == RR_ERR_MEMORY ? status : RR_ERR_FORMAT;
+    return rr_fail(err, status, "%s: header: %.150s", file->path, inner.message);
+  }
+  if (!json_is_object(file->header) || json_object_size(file->header) > TENSORS_MAX) {
+    return rr_fail(err, RR_ERR_FORMAT, "%s: header must be an object of at most %d tensors", file->path,
+                   TENSORS_MAX);
+  }
+  file->tensors = rr_calloc(json_object_size(file->header), sizeof *file->tensors);
+  if (file->tensors == NULL) {
+    return rr_fail(err, RR_ERR_MEMORY, "%s: out of memory", file->path);
+  }
+  const char *name;
+  json_t *entry;
+  json_object_foreach(file->header, name, entry) {
+    if (strcmp(name, "__metadata__") == 0) {
+      continue;
+    }
+    status = tensor_entry(file, data_size, name, entry, &file->tensors[file->n_tensors], err);
+    if (status != RR_OK) {
+      return status;
+    }
+    file->n_tensors++;
+  }
+  status = check_cover(file, data_size, err);
+  if (status == RR_OK) {
+    qsort(file->tensors, file->n_tensors, sizeof *file->tensors, by_name);
+  }
+  return status;
+}
+
+rr_status rr_safetensors_open(const char *path, rr_safetensors **ret_file, rr_error *err) {
+  rr_safetensors *file = rr_calloc(1, sizeof *file);
+  if (file == NULL) {
+    return rr_fail(err, RR_ERR_MEMORY, "%s: out of memory", path);
+  }
+  rr_status status = RR_OK;
+  file->path = rr_strdup(path);
+  if (file->path == NULL) {
+    status = rr_fail(err, RR_ERR_MEMORY, "%s: out of memory", path);
+  }
+  if (status == RR_OK) {
+    status = map_file(file, err);
+  }
+  if (status == RR_OK) {
+    status = read_header(file, err);
+  }
+  if (status != RR_OK) {
+    rr_safetensors_close(file);
+    return status;
+  }
+  *ret_file = file;
+  return RR_OK;
+}
+
+void rr_safetensors_close(rr_safetensors *file) {
+  if (file == NULL) {
+    return;
+  }
+  rr_free(file->tensors);
+  json_decref(file->header);
+  if (file->map != NULL) {
+    (void)munmap(file->map, file->map_size);
+  }
+  rr_free(file->path);
+  rr_free(file);
+}
+
+const char *rr_safetensors_path(const rr_safetensors *file) { return file->path; }
+
+const rr_tensor *rr_safetensors_find(const rr_safetensors *file, const char *name) {
+  rr_tensor key = {.name = name};
+  return bsearch(&key, file->tensors, file->n_tensors, sizeof *file->tensors, by_name);
+}
+
+static float float_of_bits(uint32_t bits) {
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+/* IEEE half precision: 1 sign, 5 exponent and 10 mantissa bits. */
+static float float_of_half(uint16_t half) {
+  uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
+  uint32_t exponent = (half >> 10) & 0x1fu;
+  uint32_t mantissa = half & 0x3ffu;
+  if (exponent == 0) { /* zero and subnormals: mantissa * 2^-24, exact in a float */
+    float value = (float)mantissa * 0x1p-24f;
+    return sign != 0 ? -value : value;
+  }
+  if (exponent == 0x1f) {
+    return float_of_bits(sign | 0x7f800000u | mantissa << 13);
+  }
+  return float_of_bits(sign | (exponent + 127 - 15) << 23 | mantissa << 13);
+}
+
+rr_status rr_safetensors_read(const rr_safetensors *file, const rr_tensor *tensor, float *to,
+                              rr_error *err) {
+  bool bf16 = strcmp(tensor->dtype, "BF16") == 0;
+  if (strcmp(tensor->dtype, "F32") == 0) {
+    for (size_t i = 0; i < tensor->count; i++) {
+      uint32_t bits;
+      memcpy(&bits, tensor->data + i * sizeof bits, sizeof bits);
+      to[i] = float_of_bits(le32toh(bits));
+    }
+  } else if (bf16 || strcmp(tensor->dtype, "F16") == 0) {
+    for (size_t i = 0; i < tensor->count; i++) {
+      uint16_t bits;
+      memcpy(&bits, tensor->data + i * sizeof bits, sizeof bits);
+      bits = le16toh(bits);
+      to[i] = bf16 ? float_of_bits((uint32_t)bits << 16) : float_of_half(bits);
+    }
+  } else {
+    return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: tensor %.100s: dtype %s is not a float that can be read",
+                   file->path, tensor->name, tensor->dtype);
+  }
+  return RR_OK;
+}

@@ -1,0 +1,49 @@
+/* Reader of the safetensors format: an 8-byte little-endian header length, a JSON header that places
+ * every tensor in the data region behind it, the data. Nothing of the file is believed unchecked:
+ *
+ * 1. The header lies in the file and is at most 100 MB; its tensors cover the data region without
+ *    holes or overlaps, and each one's size is its shape times its type's size.
+ * 2. The file stays mapped while an rr_safetensors lives. A file that somebody truncates meanwhile
+ *    would kill the process at the next read, so copy what is needed and close.
+ * 3. An open rr_safetensors is immutable; any number of threads may read it.
+ */
+#ifndef RR_CORE_MODEL_SAFETENSORS_H
+#define RR_CORE_MODEL_SAFETENSORS_H
+
+#include <stddef.h>
+
+#include "core/base/status.h"
+
+enum { RR_TENSOR_RANK_MAX = 8 };
+
+typedef struct rr_safetensors rr_safetensors;
+
+typedef struct rr_tensor {
+  const char *name;
+  const char *dtype; /* the format's name: "F32", "BF16", ... */
+  size_t rank;
+  size_t shape[RR_TENSOR_RANK_MAX];
+  size_t count;              /* elements */
+  size_t begin;              /* offset in the data region, of any alignment */
+  size_t end;
+  const unsigned char *data; /* end - begin bytes of the mapping */
+} rr_tensor;
+
+/* Opens and checks a file. Errors: RR_ERR_IO, RR_ERR_FORMAT, RR_ERR_UNSUPPORTED (an unknown dtype),
+ * RR_ERR_MEMORY; messages name the file and, where there is one, the tensor. *ret_file is freed by
+ * rr_safetensors_close. */
+rr_status rr_safetensors_open(const char *path, rr_safetensors **ret_file, rr_error *err);
+void rr_safetensors_close(rr_safetensors *file); /* NULL is allowed */
+
+/* The path it was opened by. */
+const char *rr_safetensors_path(const rr_safetensors *file);
+
+/* A tensor by name, owned by the file; NULL if there is none. */
+const rr_tensor *rr_safetensors_find(const rr_safetensors *file, const char *name);
+
+/* Converts all elements of an F32, F16 or BF16 tensor into to[tensor->count]. RR_ERR_UNSUPPORTED for
+ * other dtypes. */
+rr_status rr_safetensors_read(const rr_safetensors *file, const rr_tensor *tensor, float *to,
+                              rr_error *err);
+
+#endif

@@ -1,0 +1,66 @@
+/* A BERT model's weights, packed for the kernels that will compute it. */
+#ifndef RR_CORE_MODEL_WEIGHTS_H
+#define RR_CORE_MODEL_WEIGHTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/base/status.h"
+#include "core/kernel/kernel.h"
+#include "core/model/config.h"
+
+/* y = x w^T + bias, w of n x k. */
+typedef struct rr_linear {
+  size_t n;
+  size_t k;
+  void *packed;
+  float *bias; /* n */
+} rr_linear;
+
+/* The arrays behind a norm. */
+typedef struct rr_norm_weights {
+  float *gamma; /* hidden_size */
+  float *beta;  /* hidden_size */
+} rr_norm_weights;
+
+/* A layer reads its input into query, key and value by one product of 3 H rows (`qkv`, queries
+ * first). The last layer of a model whose head needs [CLS] only has `query` (H rows) and `key_value`
+ * (2 H rows) instead, because its queries are few. */
+typedef struct rr_layer {
+  rr_linear qkv;
+  rr_linear query;
+  rr_linear key_value;
+  rr_linear attention_output;
+  rr_norm_weights attention_norm;
+  rr_linear intermediate;
+  rr_linear output;
+  rr_norm_weights output_norm;
+} rr_layer;
+
+/* Immutable once loaded; any number of threads may read it. */
+typedef struct rr_bert {
+  rr_config config;
+  const rr_gemm *gemm;
+  const rr_rowops *rowops;
+  float *word;     /* vocabulary_size x hidden_size */
+  float *position; /* positions x hidden_size */
+  float *type;     /* types x hidden_size */
+  rr_norm_weights embedding_norm;
+  rr_layer *layers;
+  rr_linear pooler;     /* a classifier head's, else all zero */
+  rr_linear classifier; /* n = 1 */
+  uint64_t parameters;
+} rr_bert;
+
+/* True if the head reads only the [CLS] row of the last layer. */
+bool rr_bert_cls_only(const rr_config *config);
+
+/* Loads config->folder/model.safetensors. Tensors are looked up with and without the prefix "bert.",
+ * LayerNorm's also under their old names gamma and beta; every shape is checked against the config.
+ * Errors: as rr_safetensors_open, and RR_ERR_FORMAT for a tensor that is missing or of another shape.
+ * *ret_bert is freed by rr_bert_destroy. */
+rr_status rr_bert_load(const rr_config *config, const rr_gemm *gemm, const rr_rowops *rowops,
+                       rr_bert **ret_bert, rr_error *err);
+void rr_bert_destroy(rr_bert *bert); /* NULL is allowed */
+
+#endif

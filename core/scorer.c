@@ -1,0 +1,291 @@
+#include "core/scorer.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "core/base/alloc.h"
+#include "core/kernel/kernel.h"
+#include "core/model/config.h"
+#include "core/model/encoder.h"
+#include "core/model/weights.h"
+#include "core/token/tokenizer.h"
+
+enum { KERNELS_TEXT_MAX = 64 };
+
+struct rr_scorer {
+  rr_model_info info; /* its strings lie in this struct or in bert's config */
+  rr_tokenizer *tokenizer;
+  rr_bert *bert;
+  char kernels[KERNELS_TEXT_MAX];
+};
+
+struct rr_workspace {
+  const rr_scorer *scorer;
+  rr_encoder *encoder;
+  rr_encoder_input *inputs; /* one a token: a sequence has at least one */
+};
+
+static uint32_t smaller(uint32_t a, size_t b) { return b < a ? (uint32_t)b : a; }
+
+static void describe(rr_scorer *scorer) {
+  const rr_bert *bert = scorer->bert;
+  const rr_config *config = &bert->config;
+  bool cross_encoder = config->head == RR_HEAD_CLASSIFIER;
+  (void)snprintf(scorer->kernels, sizeof scorer->kernels, "%s %s, rows %s", bert->gemm->name,
+                 rr_gemm_core(bert->gemm), bert->rowops->name);
+  rr_pooling pooling = config->head == RR_HEAD_MEAN ? RR_POOLING_MEAN : RR_POOLING_CLS;
+  scorer->info = (rr_model_info){
+      .kind = cross_encoder ? RR_CROSS_ENCODER : RR_BI_ENCODER,
+      .pooling = cross_encoder ? RR_POOLING_NONE : pooling,
+      .dtype = RR_DTYPE_FLOAT32,
+      .dtype_name = "float32",
+      .kernels = scorer->kernels,
+      .label = cross_encoder ? config->label : NULL,
+      .max_input_length = smaller(config->max_input_length, rr_tokenizer_max_length(scorer->tokenizer)),
+      .hidden_size = config->hidden_size,
+      .layers = config->layers,
+      .heads = config->heads,
+      .intermediate_size = config->intermediate_size,
+      .vocabulary_size = config->vocabulary_size,
+      .parameters = bert->parameters,
+  };
+}
+
+static rr_status load_parts(const char *directory, rr_scorer *scorer, rr_error *err) {
+  rr_config config;
+  rr_status status = rr_config_load(directory, &config, err);
+  if (status == RR_OK) {
+    status = rr_tokenizer_load(config.folder, &scorer->tokenizer, err);
+  }
+  if (status != RR_OK) {
+    return status;
+  }
+  if (rr_tokenizer_id_bound(scorer->tokenizer) > config.vocabulary_size) {
+    return rr_fail(err, RR_ERR_FORMAT, "%.150s: the tokenizer has ids up to %zu, the model only %u",
+                   config.folder, rr_tokenizer_id_bound(scorer->tokenizer) - 1,
+                   config.vocabulary_size);
+  }
+  return rr_bert_load(&config, rr_gemm_best(), rr_rowops_best(), &scorer->bert, err);
+}
+
+rr_status rr_scorer_load(const char *directory, rr_dtype dtype, rr_scorer **ret_scorer, rr_error *err) {
+  if (dtype != RR_DTYPE_FLOAT32) {
+    return rr_fail(err, RR_ERR_UNSUPPORTED, "only float32 is supported");
+  }
+  rr_scorer *scorer = rr_calloc(1, sizeof *scorer);
+  if (scorer == NULL) {
+    return rr_fail(err, RR_ERR_MEMORY, "out of memory");
+  }
+  rr_status status = load_parts(directory, scorer, err);
+  if (status != RR_OK) {
+    rr_scorer_destroy(scorer);
+    return status;
+  }
+  describe(scorer);
+  *ret_scorer = scorer;
+  return RR_OK;
+}
+
+void rr_scorer_destroy(rr_scorer *scorer) {
+  if (scorer == NULL) {
+    return;
+  }
+  rr_bert_destroy(scorer->bert);
+  rr_tokenizer_destroy(scorer->tokenizer);
+  rr_free(scorer);
+}
+
+const rr_model_info *rr_scorer_info(const rr_scorer *scorer) { return &scorer->info; }
+
+static void keep(const rr_encoding *encoding, rr_sequence *sequence, rr_encoded *encoded) {
+  sequence->ids = encoding->ids;
+  sequence->type_ids = encoding->type_ids;
+  sequence->length = (uint32_t)encoding->length;
+  sequence->dropped_tokens = smaller(UINT32_MAX, encoding->dropped);
+  encoded->tokens += encoding->length;
+  encoded->n_truncated += encoding->dropped > 0;
+}
+
+/* The sequence of one text, given the query's tokens. */
+static rr_status encode_one(const rr_scorer *scorer, const rr_tokens *query, rr_text text,
+                            const rr_truncation *truncation, rr_arena *arena, rr_encoding *ret_encoding,
+                            rr_error *err) {
+  rr_tokens tokens;
+  rr_status status = rr_tokenizer_tokens(scorer->tokenizer, text, arena, &tokens, err);
+  if (status != RR_OK) {
+    return status;
+  }
+  if (scorer->info.kind == RR_CROSS_ENCODER) {
+    return rr_tokenizer_pair(scorer->tokenizer, query, &tokens, truncation, arena, ret_encoding, err);
+  }
+  return rr_tokenizer_single(scorer->tokenizer, &tokens, truncation, arena, ret_encoding, err);
+}
+
+static rr_status encode_all(const rr_scorer *scorer, rr_text query, const rr_text *texts,
+                            const rr_truncation *truncation, rr_arena *arena, rr_encoded *encoded,
+                            rr_error *err) {
+  rr_tokens tokens;
+  rr_encoding encoding;
+  rr_sequence *next = encoded->sequences;
+  rr_status status = rr_tokenizer_tokens(scorer->tokenizer, query, arena, &tokens, err);
+  if (status == RR_OK && scorer->info.kind == RR_BI_ENCODER) {
+    status = rr_tokenizer_single(scorer->tokenizer, &tokens, truncation, arena, &encoding, err);
+    if (status == RR_OK) {
+      keep(&encoding, next++, encoded);
+    }
+  }
+  for (size_t i = 0; status == RR_OK && i < encoded->n_candidates; i++) {
+    status = encode_one(scorer, &tokens, texts[i], truncation, arena, &encoding, err);
+    if (status == RR_OK) {
+      keep(&encoding, next++, encoded);
+    }
+  }
+  return status;
+}
+
+static size_t output_size(const rr_scorer *scorer) {
+  return scorer->info.kind == RR_CROSS_ENCODER ? 1 : scorer->info.hidden_size;
+}
+
+rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text *texts, size_t n_texts,
+                           const rr_encode_options *options, rr_arena *arena, rr_encoded *ret_encoded,
+                           rr_error *err) {
+  if (n_texts == 0 || n_texts == SIZE_MAX) {
+    return rr_fail(err, RR_ERR_INPUT, "at least one text is needed");
+  }
+  rr_encoded encoded = {.n_candidates = n_texts};
+  encoded.n_sequences = n_texts + (scorer->info.kind == RR_BI_ENCODER ? 1 : 0);
+  encoded.sequences = rr_arena_calloc(arena, encoded.n_sequences, sizeof *encoded.sequences);
+  float *outputs =
+      rr_arena_calloc(arena, encoded.n_sequences, output_size(scorer) * sizeof *outputs);
+  if (encoded.sequences == NULL || outputs == NULL) {
+    return rr_fail(err, RR_ERR_MEMORY, "out of memory for %zu sequences", encoded.n_sequences);
+  }
+  rr_truncation truncation = {
+      .max_length = scorer->info.max_input_length,
+      .enabled = options->truncate,
+      .left = options->side == RR_TRUNCATE_LEFT,
+  };
+  rr_status status = encode_all(scorer, query, texts, &truncation, arena, &encoded, err);
+  if (status != RR_OK) {
+    return status;
+  }
+  for (size_t i = 0; i < encoded.n_sequences; i++) {
+    encoded.sequences[i].output = outputs + i * output_size(scorer);
+  }
+  *ret_encoded = encoded;
+  return RR_OK;
+}
+
+rr_status rr_workspace_create(const rr_scorer *scorer, size_t max_tokens, rr_workspace **ret_workspace,
+                              rr_error *err) {
+  if (max_tokens < scorer->info.max_input_length) {
+    max_tokens = scorer->info.max_input_length;
+  }
+  rr_workspace *workspace = rr_calloc(1, sizeof *workspace);
+  if (workspace == NULL) {
+    return rr_fail(err, RR_ERR_MEMORY, "out of memory for a workspace");
+  }
+  workspace->scorer = scorer;
+  rr_status status = rr_encoder_create(scorer->bert, max_tokens, &workspace->encoder, err);
+  if (status == RR_OK) {
+    workspace->inputs = rr_calloc(max_tokens, sizeof *workspace->inputs);
+    if (workspace->inputs == NULL) {
+      status = rr_fail(err, RR_ERR_MEMORY, "out of memory for a workspace");
+    }
+  }
+  if (status != RR_OK) {
+    rr_workspace_destroy(workspace);
+    return status;
+  }
+  *ret_workspace = workspace;
+  return RR_OK;
+}
+
+void rr_workspace_destroy(rr_workspace *workspace) {
+  if (workspace == NULL) {
+    return;
+  }
+  rr_free(workspace->inputs);
+  rr_encoder_destroy(workspace->encoder);
+  rr_free(workspace);
+}
+
+rr_status rr_scorer_forward(rr_workspace *workspace, rr_sequence *const *sequences, size_t n,
+                            rr_error *err) {
+  if (n > rr_encoder_max_tokens(workspace->encoder)) {
+    return rr_fail(err, RR_ERR_INPUT, "the micro-batch has more than %zu tokens",
+                   rr_encoder_max_tokens(workspace->encoder));
+  }
+  for (size_t i = 0; i < n; i++) {
+    workspace->inputs[i] = (rr_encoder_input){
+        .ids = sequences[i]->ids,
+        .type_ids = sequences[i]->type_ids,
+        .length = sequences[i]->length,
+        .output = sequences[i]->output,
+    };
+  }
+  return rr_encoder_forward(workspace->encoder, workspace->inputs, n, err);
+}
+
+static float score_of(const rr_scorer *scorer, const rr_encoded *encoded, size_t candidate, bool raw) {
+  if (scorer->info.kind == RR_CROSS_ENCODER) {
+    float logit = encoded->sequences[candidate].output[0];
+    /* A sigmoid would make an infinite logit look like a score. */
+    return raw || !isfinite(logit) ? logit : 1.0f / (1.0f + expf(-logit));
+  }
+  const float *query = encoded->sequences[0].output;
+  const float *text = encoded->sequences[candidate + 1].output;
+  float cosine = 0.0f;
+  for (size_t i = 0; i < scorer->info.hidden_size; i++) {
+    cosine += query[i] * text[i];
+  }
+  return cosine;
+}
+
+rr_status rr_scorer_scores(const rr_scorer *scorer, const rr_encoded *encoded, bool raw, float *scores,
+                           rr_error *err) {
+  for (size_t i = 0; i < encoded->n_candidates; i++) {
+    scores[i] = score_of(scorer, encoded, i, raw);
+    if (!isfinite(scores[i])) {
+      return rr_fail(err, RR_ERR_NUMERIC, "the model gave no finite score for text %zu", i);
+    }
+  }
+  return RR_OK;
+}
+
+/* Runs all sequences, in their order, in micro-batches as full as they get. */
+static rr_status forward_all(rr_workspace *workspace, const rr_encoded *encoded, rr_sequence **batch,
+                             rr_error *err) {
+  size_t max_tokens = rr_encoder_max_tokens(workspace->encoder);
+  rr_status status = RR_OK;
+  for (size_t i = 0; status == RR_OK && i < encoded->n_sequences;) {
+    size_t n = 0;
+    size_t tokens = 0;
+    while (i < encoded->n_sequences && encoded->sequences[i].length <= max_tokens - tokens) {
+      tokens += encoded->sequences[i].length;
+      batch[n++] = &encoded->sequences[i++];
+    }
+    status = rr_scorer_forward(workspace, batch, n, err);
+  }
+  return status;
+}
+
+rr_status rr_scorer_rerank(rr_workspace *workspace, rr_text query, const rr_text *texts, size_t n_texts,
+                           const rr_encode_options *options, bool raw, float *scores, rr_error *err) {
+  rr_arena arena;
+  rr_encoded encoded;
+  rr_arena_init(&arena, SIZE_MAX);
+  rr_status status = rr_scorer_encode(workspace->scorer, query, texts, n_texts, options, &arena,
+                                      &encoded, err);
+  if (status == RR_OK) {
+    rr_sequence **batch = rr_arena_calloc(&arena, encoded.n_sequences, sizeof *batch);
+    status = batch == NULL ? rr_fail(err, RR_ERR_MEMORY, "out of memory for a micro-batch")
+                           : forward_all(workspace, &encoded, batch, err);
+  }
+  if (status == RR_OK) {
+    status = rr_scorer_scores(workspace->scorer, &encoded, raw, scores, err);
+  }
+  rr_arena_finish(&arena);
+  return status;
+}

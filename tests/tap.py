@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""Runs test programs and counts their single tests.
+
+  tap.py meson BUILD [options]      the tests that a meson build directory knows, but for suite e2e
+  tap.py files FILE... [options]    these programs
+  tap.py summary TALLY              the last line: N passed, N failed, N skipped; status 1 on failures
+
+Options: --label TEXT, --tally FILE (counts are appended), --jobs N, --wrapper COMMAND (put before
+compiled programs), --timeout-factor N.
+
+Programs print TAP. What counts:
+  - a test line with the SKIP directive is skipped; cmocka writes those as "not ok", without an error;
+  - every test that the plan announces and that is not reported has failed: the program died;
+  - a program without a plan, with an empty plan, or that ends badly without a failed test adds one
+    failure; several plans in one program (cmocka groups) add up.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+PLAN = re.compile(r"1\.\.(\d+)\s*(#\s*skip\b.*)?$", re.IGNORECASE)
+TEST = re.compile(r"(not )?ok\b(?:\s+(\d+))?(.*)$")
+SKIP = re.compile(r"#\s*skip\b\s*(.*)$", re.IGNORECASE)
+DEFAULT_SECONDS = 120
+
+
+class Outcome:
+    def __init__(self, name):
+        self.name = name
+        self.passed = 0
+        self.skipped = []
+        self.failures = []
+        self.output = ""
+        self.seconds = 0.0
+
+
+def read_tap(output, outcome):
+    """Counts the test lines; returns how many tests the plans announce, or None without a plan."""
+    planned = None
+    for line in output.splitlines():
+        plan = PLAN.match(line)
+        if plan:
+            planned = (planned or 0) + int(plan.group(1))
+            if plan.group(2) and plan.group(1) == "0":
+                outcome.skipped.append(plan.group(2))
+            continue
+        test = TEST.match(line)
+        if not test:
+            continue
+        text = test.group(3).strip()
+        skip = SKIP.search(text)
+        if skip:
+            outcome.skipped.append(text)
+        elif test.group(1):
+            outcome.failures.append(text)
+        else:
+            outcome.passed += 1
+    return planned
+
+
+def judge(output, status, timed_out, outcome):
+    planned = read_tap(output, outcome)
+    seen = outcome.passed + len(outcome.skipped) + len(outcome.failures)
+    if planned is None or seen == 0:
+        outcome.failures.append("no tests were reported")
+    elif seen < planned:
+        outcome.failures += ["announced, but not reported"] * (planned - seen)
+    elif seen > planned and not outcome.skipped:
+        outcome.failures.append(f"{seen} tests reported, {planned} announced")
+    if timed_out:
+        outcome.failures.append("took too long and was ended")
+    elif status != 0 and not outcome.failures:
+        outcome.failures.append(f"ended with status {status}")
+
+
+def run_program(name, command, environment, directory, seconds):
+    outcome = Outcome(name)
+    started = time.monotonic()
+    # A session of its own, so that ending it ends whatever it started. The two streams are kept
+    # apart, so that no message splits a TAP line.
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, env={**os.environ, **environment},
+                               cwd=directory, start_new_session=True)
+    timed_out = False
+    try:
+        output, messages = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        timed_out = True
+        os.killpg(process.pid, signal.SIGKILL)
+        output, messages = process.communicate()
+    outcome.seconds = time.monotonic() - started
+    judge(output.decode(errors="replace"), process.returncode, timed_out, outcome)
+    outcome.output = (output + messages).decode(errors="replace")
+    return outcome
+
+
+def meson_tests(build, wrapper, factor):
+    listing = subprocess.run(["meson", "introspect", "--tests", build], check=True,
+                             stdout=subprocess.PIPE).stdout
+    for test in json.loads(listing):
+        if any(suite.split(":")[-1] == "e2e" for suite in test["suite"]):
+            continue
+        compiled = not test["cmd"][0].endswith((".py", "python3"))
+        environment = {"CMOCKA_MESSAGE_OUTPUT": "TAP", **test["env"]}
+        seconds = (test["timeout"] or DEFAULT_SECONDS) * factor
+        yield (test["name"], (wrapper if compiled else []) + test["cmd"], environment,
+               test["workdir"], seconds)
+
+
+def file_tests(files, factor):
+    for path in files:
+        yield (os.path.relpath(path), [sys.executable, path], {}, None, DEFAULT_SECONDS * 3 * factor)
+
+
+def report(outcome, label):
+    counts = f"{outcome.passed} passed"
+    if outcome.failures:
+        counts += f", {len(outcome.failures)} FAILED"
+    if outcome.skipped:
+        counts += f", {len(outcome.skipped)} skipped"
+    print(f"[{label}] {outcome.name}: {counts} ({outcome.seconds:.1f} s)")
+    for skipped in outcome.skipped:
+        print(f"    skipped: {skipped}")
+    if outcome.failures:
+        for failure in outcome.failures:
+            print(f"    FAILED: {failure}")
+        lines = outcome.output.splitlines()
+        print("    output" + (", its last 200 lines:" if len(lines) > 200 else ":"))
+        for line in lines[-200:]:
+            print("    | " + line)
+    sys.stdout.flush()
+
+
+def run_all(programs, label, jobs, tally):
+    passed = failed = skipped = 0
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        pending = [pool.submit(run_program, *program) for program in programs]
+        for future in concurrent.futures.as_completed(pending):
+            outcome = future.result()
+            report(outcome, label)
+            passed += outcome.passed
+            failed += len(outcome.failures)
+            skipped += len(outcome.skipped)
+    if passed + failed + skipped == 0:
+        print(f"[{label}] FAILED: there was nothing to run")
+        failed = 1
+    if tally:
+        with open(tally, "a", encoding="utf-8") as out:
+            out.write(f"{passed} {failed} {skipped}\n")
+    return 1 if failed else 0
+
+
+def summary(tally):
+    totals = [0, 0, 0]
+    with open(tally, encoding="utf-8") as lines:
+        for line in lines:
+            totals = [total + int(count) for total, count in zip(totals, line.split())]
+    print("{} passed, {} failed, {} skipped".format(*totals))
+    return 1 if totals[1] or not totals[0] else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("what", choices=["meson", "files", "summary"])
+    parser.add_argument("paths", nargs="+")
+    parser.add_argument("--label", default="tests")
+    parser.add_argument("--tally")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--wrapper", default="")
+    parser.add_argument("--timeout-factor", type=float, default=1)
+    options = parser.parse_args()
+    if options.what == "summary":
+        return summary(options.paths[0])
+    if options.what == "meson":
+        programs = list(meson_tests(options.paths[0], shlex.split(options.wrapper),
+                                    options.timeout_factor))
+    else:
+        programs = list(file_tests(options.paths, options.timeout_factor))
+    return run_all(programs, options.label, options.jobs, options.tally)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
