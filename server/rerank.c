@@ -233,12 +233,13 @@ static void on_prepared(uv_work_t *work, int status) {
   if (status != 0 && !task->failed) {
     fail(task, RR_API_UNHEALTHY, "the server is stopping");
   }
-  if (!task->failed && !engine_submit(task->service->engine, &task->job)) {
+  if (!task->failed) {
+    if (engine_submit(task->service->engine, &task->job)) {
+      return; /* the task is the workers' from here on: not even its `failed` may be read */
+    }
     fail(task, RR_API_OVERLOADED, "Model is overloaded");
   }
-  if (task->failed) {
-    reply_to(task);
-  }
+  reply_to(task);
 }
 
 int rerank_service_init(rerank_service *self, uv_loop_t *loop, const rerank_config *config,

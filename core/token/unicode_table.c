@@ -1,4 +1,4 @@
-/* Made by tests/golden/token/unicode_table.py from tokenizers 0.23.3, against utf8proc with Unicode 15.0.0;
+/* Made by tests/golden/token/unicode_table.py from tokenizers 0.23.3 and utf8proc (Unicode 15.0.0);
  * edit that, not this. */
 #include "core/token/unicode.h"
 

@@ -111,11 +111,13 @@ static void the_good_file_loads(void **state) {
 
 static void the_largest_id_may_be_a_templates_or_an_added_tokens(void **state) {
   (void)state;
-  write_tokenizer((parts){.post_processor = "{\"type\":\"BertProcessing\",\"sep\":[\"s\",2],\"cls\":[\"c\",41]}"});
+  write_tokenizer((parts){.post_processor = "{\"type\":\"BertProcessing\","
+                                            "\"sep\":[\"s\",2],\"cls\":[\"c\",41]}"});
   rr_tokenizer *tokenizer = load_written();
   assert_int_equal(rr_tokenizer_id_bound(tokenizer), 42);
   rr_tokenizer_destroy(tokenizer);
-  write_tokenizer((parts){.added = "[{\"id\":9,\"content\":\"new\",\"single_word\":false,\"lstrip\":false,"
+  write_tokenizer((parts){.added = "[{\"id\":9,\"content\":\"new\","
+                                   "\"single_word\":false,\"lstrip\":false,"
                                    "\"rstrip\":false,\"normalized\":false,\"special\":true}]"});
   tokenizer = load_written();
   assert_int_equal(rr_tokenizer_id_bound(tokenizer), 5);
@@ -330,7 +332,8 @@ static void added_tokens_that_cannot_be_exact_are_refused(void **state) {
   memset(content, 'x', 513);
   content[513] = '\0';
   (void)snprintf(long_one, sizeof long_one,
-                 "[{\"id\":1,\"content\":\"%s\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,"
+                 "[{\"id\":1,\"content\":\"%s\","
+                 "\"single_word\":false,\"lstrip\":false,\"rstrip\":false,"
                  "\"normalized\":false,\"special\":false}]",
                  content);
   write_tokenizer((parts){.added = long_one});
@@ -339,7 +342,8 @@ static void added_tokens_that_cannot_be_exact_are_refused(void **state) {
 
 static void added_tokens_may_repeat_and_be_empty(void **state) {
   (void)state;
-  write_tokenizer((parts){.added = "[" ADDED("", "false") "," ADDED("xx", "true") "," ADDED("xx", "false") "]"});
+  write_tokenizer((parts){.added = "[" ADDED("", "false") "," ADDED("xx", "true") ","
+                                   ADDED("xx", "false") "]"});
   rr_tokenizer *tokenizer = load_written();
   static const int32_t ids[] = {4, 0};
   expect_ids(tokenizer, "xx XX", ids, 2);

@@ -121,8 +121,9 @@ static void added_tokens_that_strip_blanks_end(void **state) {
 
 static void every_failing_allocation_is_reported(void **state) {
   (void)state;
-  static const char text[] = "some words, New York café [SEP] and 中文 " "....................................."
-                             "............................................................................";
+  static const char text[] = "some words, New York café [SEP] and 中文 "
+                             "................................................................."
+                             "...............................................";
   const rr_tokenizer *const both[] = {tokenizer, with_added};
   for (size_t i = 0; i < 2; i++) {
     rr_status status = RR_ERR_MEMORY;

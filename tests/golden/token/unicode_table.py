@@ -149,7 +149,7 @@ def main():
                    for c, value in sorted(classes.items()) if utf8proc.combining_class(c) != value]
     mappings = sorted(mappings + wrong_class)
     packed = ["0x%08X" % (start << FLAG_BITS | flags) for start, flags in ranges(table)]
-    print("""/* Made by tests/golden/token/unicode_table.py from tokenizers %s, against utf8proc with Unicode %s;
+    print("""/* Made by tests/golden/token/unicode_table.py from tokenizers %s and utf8proc (Unicode %s);
  * edit that, not this. */
 #include "core/token/unicode.h"
 
