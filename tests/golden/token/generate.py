@@ -77,6 +77,7 @@ def tokenizer_json(normalizer=None, added=None, processor=BERT_TEMPLATE, **model
 ADDED = [added_token(name) for name in SPECIALS] + [
     added_token("[SEPARATE]", 9000),
     added_token("<one>", 9001, single_word=True),
+    added_token("ab<l>", 9010, single_word=True),
     added_token("<l>", 9002, lstrip=True),
     added_token("<r>", 9003, rstrip=True),
     added_token("<lr>", 9004, lstrip=True, rstrip=True),

@@ -10,7 +10,7 @@ WORDS = [
 SPECIALS = [
     "[CLS] a [SEP] b [SEP]", "x[SEP]y", "[sep] [Sep]", "[SEP][SEP][PAD][MASK][UNK][CLS]", "[SEP", "[[SEP]]",
     "[ SEP ]", "[SE\u0301P]", "[SEP]\u0301a", "a [SEPARATE] b[SEPARATE", "<one> x<one> <one>x x <one> x é<one>",
-    "_<one> .<one>. \u0301<one> <one>\u200d \u0378<one>", "a   <l>   b", "a   <r>   b", "a   <lr>   b<lr><lr>  <l> <r>  <l>",
+    "_<one> .<one>. \u0301<one> <one>\u200d \u0378<one>", "a   <l>   b", "xab<l> ab<l>x ab<l>", "a   <r>   b", "a   <lr>   b<lr><lr>  <l> <r>  <l>",
     "a\u3000\u3000 \u3000 \u3000 b", "\u3000 <r>\u3000 \u3000 <l>", "中 x中 中x .中.", "cafe CAFÉ Café cafe\u0301 xcaféx",
     "in New York and  NEW YORK new  york newyork", "éé ÉÉ ÉÉÉ x éé. eee ee", "a≠b a = b a≠ b x ≠  y", "q aq q. Q qq",
     "##ing ##", "# #ing", "the##ing",
@@ -28,6 +28,7 @@ SCRIPTS = [
 MARKS = [
     "e\u0301 é É E\u0301 e\u0301\u0301\u0301", "\u0301", " \u0301 ", "\u0301a", "a\u0315\u0300\u05ae\u0062",
     "a\u0327\u0301 a\u0301\u0327 ạ\u0302", "a\u302e\u302f a\u302f\u302e", "a\u302e\u0301\u302f\u034f\u302e",
+    "a\U0001d16d\U0001d165 a\U0001d16d\u034f\U0001d165 a\U0001d16d\u200b\U0001d165 a\U0001d16d\u0301\U0001d165",
     "\U0001d165\U0001d16d x\U0001d16d\U0001d165 \U0001d15e\U0001d160", "が か\u3099 ゙ ゚ハ\u309a", "\u0958\u0929 क\u093c",
     "a\u0345\u0314 ᾳ ᾼ ῷ", "\u0344 \u0340 \u0374 \u037e \u1fef", "≠ = \u0338 ≮ ∤ ⊄", "Z\u0351\u036b\u0343a\u0339l\u0334g\u0337o\u0321",
     "a" + "\u0301" * 300, "a" + "\u302e\u302f" * 60, "x" + "\u302f\u302e" * 49 + " " + "x" + "\u302f\u302e" * 50, "\u20dd a\u20dd ا\u0670",

@@ -1,0 +1,120 @@
+/* Reading well-formed safetensors files. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/model/safetensors.h"
+#include "tests/core/score_support.h"
+
+enum { FILE_MAX = 4096 };
+
+/* Writes header and data as DIRECTORY/model.safetensors and opens it. */
+static rr_status open_made(const char *directory, const char *header, const void *data, size_t size,
+                           rr_safetensors **ret_file, rr_error *err) {
+  unsigned char bytes[FILE_MAX];
+  char path[FILE_MAX];
+  size_t length = strlen(header);
+  assert_true(8 + length + size <= sizeof bytes);
+  for (size_t i = 0; i < 8; i++) {
+    bytes[i] = (unsigned char)((uint64_t)length >> (8 * i));
+  }
+  memcpy(bytes + 8, header, length);
+  memcpy(bytes + 8 + length, data, size);
+  scratch_bytes(directory, "model.safetensors", bytes, 8 + length + size);
+  (void)snprintf(path, sizeof path, "%s/model.safetensors", directory);
+  return rr_safetensors_open(path, ret_file, err);
+}
+
+static void all_float_types_are_converted(void **state) {
+  (void)state;
+  const char *directory = scratch_create();
+  const char *header = "{\"__metadata__\":{\"format\":\"pt\"},"
+                       "\"byte\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},"
+                       "\"f32\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[1,9]},"
+                       "\"f16\":{\"dtype\":\"F16\",\"shape\":[2,3],\"data_offsets\":[9,21]},"
+                       "\"bf16\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[21,25]}}   ";
+  /* 1.5, -2; 1, -2, the least subnormal, infinity, NaN, 65504; 1, -3.140625: all misaligned. */
+  const unsigned char data[] = {9,    0,    0,    0xc0, 0x3f, 0,    0,    0,    0xc0, 0,    0x3c, 0, 0xc0,
+                                1,    0,    0,    0x7c, 0,    0x7e, 0xff, 0x7b, 0x80, 0x3f, 0x49, 0xc0};
+  rr_safetensors *file;
+  float to[8];
+  assert_int_equal(open_made(directory, header, data, sizeof data, &file, NULL), RR_OK);
+  assert_int_equal(rr_safetensors_read(file, rr_safetensors_find(file, "f32"), to, NULL), RR_OK);
+  assert_true(to[0] == 1.5f && to[1] == -2.0f);
+  const rr_tensor *half = rr_safetensors_find(file, "f16");
+  assert_int_equal(half->rank, 2);
+  assert_int_equal(half->shape[1], 3);
+  assert_int_equal(rr_safetensors_read(file, half, to, NULL), RR_OK);
+  assert_true(to[0] == 1.0f && to[1] == -2.0f && to[2] == 0x1p-24f);
+  assert_true(isinf(to[3]) && isnan(to[4]) && to[5] == 65504.0f);
+  assert_int_equal(rr_safetensors_read(file, rr_safetensors_find(file, "bf16"), to, NULL), RR_OK);
+  assert_true(to[0] == 1.0f && to[1] == -3.140625f);
+  rr_safetensors_close(file);
+  scratch_remove(directory);
+}
+
+static void integers_are_no_weights(void **state) {
+  (void)state;
+  const char *directory = scratch_create();
+  rr_safetensors *file;
+  rr_error err;
+  float to[1];
+  const char *header = "{\"ids\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[0,8]}}";
+  assert_int_equal(open_made(directory, header, "12345678", 8, &file, NULL), RR_OK);
+  assert_int_equal(rr_safetensors_read(file, rr_safetensors_find(file, "ids"), to, &err),
+                   RR_ERR_UNSUPPORTED);
+  assert_non_null(strstr(err.message, "ids"));
+  assert_non_null(strstr(err.message, "I64"));
+  rr_safetensors_close(file);
+  scratch_remove(directory);
+}
+
+static void a_tensor_of_no_elements_takes_no_bytes(void **state) {
+  (void)state;
+  const char *directory = scratch_create();
+  rr_safetensors *file;
+  const char *header = "{\"none\":{\"dtype\":\"F32\",\"shape\":[0,7],\"data_offsets\":[0,0]},"
+                       "\"one\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}";
+  assert_int_equal(open_made(directory, header, "x", 1, &file, NULL), RR_OK);
+  assert_int_equal(rr_safetensors_find(file, "none")->count, 0);
+  rr_safetensors_close(file);
+  scratch_remove(directory);
+}
+
+static void names_that_are_not_there_are_not_found(void **state) {
+  (void)state;
+  rr_safetensors *file;
+  assert_int_equal(rr_safetensors_open(golden_path("cross-encoder/model.safetensors"), &file, NULL),
+                   RR_OK);
+  assert_null(rr_safetensors_find(file, "classifier"));
+  assert_null(rr_safetensors_find(file, "__metadata__"));
+  assert_non_null(rr_safetensors_find(file, "classifier.bias"));
+  rr_safetensors_close(file);
+}
+
+static void a_missing_file_is_an_input_output_error(void **state) {
+  (void)state;
+  rr_safetensors *file;
+  rr_error err;
+  assert_int_equal(rr_safetensors_open("/nowhere/model.safetensors", &file, &err), RR_ERR_IO);
+  assert_non_null(strstr(err.message, "/nowhere/model.safetensors"));
+  assert_int_equal(rr_safetensors_open("/", &file, &err), RR_ERR_IO);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(all_float_types_are_converted),
+      cmocka_unit_test(integers_are_no_weights),
+      cmocka_unit_test(a_tensor_of_no_elements_takes_no_bytes),
+      cmocka_unit_test(names_that_are_not_there_are_not_found),
+      cmocka_unit_test(a_missing_file_is_an_input_output_error),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
