@@ -8,7 +8,7 @@ import sys
 import harness
 from harness import SLOW, Server, case
 
-REQUESTS = 200 if SLOW else 2000
+REQUESTS = 100 if SLOW else 2000
 ROOM = 4 << 20  # bytes: what the allocator may still spread out in the second half
 MOST = 300 << 20  # bytes above the start, at any time
 HEAD = b"POST /rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
