@@ -12,7 +12,7 @@ import subprocess
 import time
 
 NAMES = ("onnxruntime fp32", "openvino fp32", "torch fp32")
-BATCH_SIZES = (4, 8, 16, 32, 100)
+BATCH_SIZES = (1, 4, 8, 16, 32)
 
 
 def own_cpu_seconds():

@@ -19,6 +19,7 @@
 
 enum {
   DRAIN_SECONDS = 120,
+  BODY_SECONDS = 5, /* what a client that is still sending gets when the server stops */
   DRAIN_POLL_MS = 20,
   IDLE_SECONDS = 75,
   DRAIN_BODIES = 16,         /* a refused body is read up to so many payload limits */
@@ -35,7 +36,7 @@ typedef struct app {
   uv_timer_t drain;
   uv_work_t load;
   bool loading;
-  uint64_t drain_until; /* ns */
+  uint64_t stopped_at; /* ns */
   metrics metrics;
   rerank_service rerank;
   router router;
@@ -79,7 +80,11 @@ static void on_drain(uv_timer_t *timer) {
     close_handles(self);
     return;
   }
-  if (clock_now() > self->drain_until) {
+  uint64_t seconds = (clock_now() - self->stopped_at) / 1000000000u;
+  if (seconds >= BODY_SECONDS) {
+    http_drop_receiving(self->http);
+  }
+  if (seconds >= DRAIN_SECONDS) {
     log_text(LOG_LEVEL_ERROR, "gave up on %zu requests after %d seconds", http_active(self->http),
              (int)DRAIN_SECONDS);
     log_stop();
@@ -89,7 +94,7 @@ static void on_drain(uv_timer_t *timer) {
 
 static void stop(app *self) {
   self->router.stopping = true;
-  self->drain_until = clock_now() + (uint64_t)DRAIN_SECONDS * 1000000000u;
+  self->stopped_at = clock_now();
   http_stop_accepting(self->http);
   (void)uv_timer_start(&self->drain, on_drain, 0, DRAIN_POLL_MS);
 }

@@ -1,7 +1,8 @@
 /* The server as a whole: loads the model while it already answers /health, serves, and stops.
  *
  * Stopping: the first SIGTERM or SIGINT closes the listening socket and lets every request under way
- * finish, for DRAIN_SECONDS at most; a second one ends the process at once.
+ * finish, for DRAIN_SECONDS at most (those whose body is still coming get BODY_SECONDS); a second one
+ * ends the process at once.
  */
 #ifndef RR_SERVER_APP_H
 #define RR_SERVER_APP_H

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/base/alloc.h"
@@ -31,6 +32,7 @@ struct http_server {
   uv_timer_t timer;
   unsigned open_handles;
   size_t active;
+  http_exchange *exchanges; /* all of them */
   size_t buffered; /* bytes of all bodies */
   bool stopping;
 };
@@ -186,6 +188,34 @@ static bool grow_body(http_exchange *exchange, size_t more, http_problem *ret_pr
   return true;
 }
 
+static void cut_off(const http_exchange *exchange) {
+  const union MHD_ConnectionInfo *info =
+      MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+  if (info != NULL) {
+    (void)shutdown(info->connect_fd, SHUT_RDWR);
+  }
+}
+
+/* The body's announced size; 0 where there is none (or it comes in chunks). */
+static uint64_t announced_size(const http_exchange *exchange) {
+  const char *text = http_header_of(exchange, MHD_HTTP_HEADER_CONTENT_LENGTH);
+  return text == NULL ? 0 : strtoull(text, NULL, 10);
+}
+
+/* libmicrohttpd 0.9.75 does not see a client close that comes together with its last data, and would
+ * hold the exchange until the idle timeout. Shutting the socket down on this side makes it look again. */
+static void notice_lost_client(const http_exchange *exchange) {
+  char byte;
+  if (exchange->received_bytes >= announced_size(exchange)) {
+    return; /* the request is whole; a client may have closed its sending side */
+  }
+  const union MHD_ConnectionInfo *info =
+      MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+  if (info != NULL && recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
+    cut_off(exchange);
+  }
+}
+
 static enum MHD_Result receive(http_exchange *exchange, const char *data, size_t *size) {
   http_server *self = exchange->server;
   http_problem problem;
@@ -203,13 +233,8 @@ static enum MHD_Result receive(http_exchange *exchange, const char *data, size_t
     exchange->body_size += *size;
   }
   *size = 0;
+  notice_lost_client(exchange);
   return MHD_YES;
-}
-
-/* The body's announced size; 0 where there is none (or it comes in chunks). */
-static uint64_t announced_size(const http_exchange *exchange) {
-  const char *text = http_header_of(exchange, MHD_HTTP_HEADER_CONTENT_LENGTH);
-  return text == NULL ? 0 : strtoull(text, NULL, 10);
 }
 
 static http_exchange *begin(http_server *self, struct MHD_Connection *connection, const char *path,
@@ -229,8 +254,27 @@ static http_exchange *begin(http_server *self, struct MHD_Connection *connection
   } else {
     make_id(exchange->request_id);
   }
+  exchange->receiving = true;
+  exchange->next = self->exchanges;
+  if (exchange->next != NULL) {
+    exchange->next->previous = exchange;
+  }
+  self->exchanges = exchange;
   self->active++;
   return exchange;
+}
+
+static void unlink_exchange(http_exchange *exchange) {
+  http_server *self = exchange->server;
+  if (exchange->previous != NULL) {
+    exchange->previous->next = exchange->next;
+  } else {
+    self->exchanges = exchange->next;
+  }
+  if (exchange->next != NULL) {
+    exchange->next->previous = exchange->previous;
+  }
+  self->active--;
 }
 
 /* After the headers: who is refused here gets the answer at once if nobody has sent the body yet, or
@@ -238,6 +282,7 @@ static http_exchange *begin(http_server *self, struct MHD_Connection *connection
 static enum MHD_Result open_exchange(http_exchange *exchange) {
   http_server *self = exchange->server;
   uint64_t announced = announced_size(exchange);
+  notice_lost_client(exchange);
   exchange->body_limit = self->handlers.accept(self->handlers.context, exchange);
   if (!exchange->replied && announced > exchange->body_limit) {
     self->handlers.reject(self->handlers.context, exchange, HTTP_BODY_TOO_LARGE);
@@ -266,6 +311,7 @@ static enum MHD_Result on_access(void *context, struct MHD_Connection *connectio
   if (*size > 0) {
     return receive(exchange, data, size);
   }
+  exchange->receiving = false;
   if (!exchange->replied) {
     self->handlers.respond(self->handlers.context, exchange);
   }
@@ -291,8 +337,8 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
   if (!exchange->reply.borrowed) {
     rr_free(exchange->reply.body);
   }
+  unlink_exchange(exchange);
   rr_free(exchange);
-  self->active--;
   *state = NULL;
 }
 
@@ -371,6 +417,14 @@ rr_status http_start(uv_loop_t *loop, const http_config *config, const http_hand
 }
 
 unsigned http_port(const http_server *server) { return server->port; }
+
+void http_drop_receiving(http_server *server) {
+  for (http_exchange *exchange = server->exchanges; exchange != NULL; exchange = exchange->next) {
+    if (exchange->receiving) {
+      cut_off(exchange);
+    }
+  }
+}
 
 size_t http_active(const http_server *server) { return server->active; }
 

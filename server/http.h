@@ -58,6 +58,9 @@ struct http_exchange {
   size_t body_limit;
   bool replied;
   bool suspended;
+  bool receiving;         /* the request is not all there yet */
+  http_exchange *next;    /* in the server's list of all exchanges */
+  http_exchange *previous;
   http_reply reply;
 };
 
@@ -103,6 +106,9 @@ void http_add_header(http_reply *reply, const char *name, const char *format, ..
 
 /* Closes the listening socket; connections go on, each closed after its next reply. */
 void http_stop_accepting(http_server *server);
+
+/* Cuts off the clients that have not yet sent all of their request; their exchanges finish soon after. */
+void http_drop_receiving(http_server *server);
 
 /* Exchanges not yet finished. */
 size_t http_active(const http_server *server);

@@ -171,7 +171,7 @@ static void end_line(char *line, size_t size) {
 
 /* Takes over the object. */
 static void dump_json(json_t *object, char *ret_line, size_t size) {
-  size_t length = object == NULL ? 0 : json_dumpb(object, ret_line, size - 2, JSON_COMPACT);
+  size_t length = object == NULL ? 0 : json_dumpb(object, ret_line, size - 2, JSON_COMPACT | JSON_REAL_PRECISION(9));
   json_decref(object);
   if (length == 0 || length > size - 2) {
     (void)snprintf(ret_line, size, "{\"level\":\"error\",\"message\":\"a log line could not be made\"}");

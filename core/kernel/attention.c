@@ -10,10 +10,11 @@
 #include "core/kernel/isa.h"
 #include "core/kernel/rowops_math.h"
 
-typedef float vector __attribute__((vector_size(RR_LANES * sizeof(float)), aligned(4), may_alias));
-typedef int32_t integers __attribute__((vector_size(RR_LANES * sizeof(int32_t)), aligned(4), may_alias));
-typedef float quad __attribute__((vector_size(4 * sizeof(float)), aligned(4), may_alias));
-typedef int32_t quad_integers __attribute__((vector_size(4 * sizeof(int32_t)), aligned(4), may_alias));
+#define VECTOR_OF(lanes) __attribute__((vector_size((lanes) * 4), aligned(4), may_alias))
+typedef float vector VECTOR_OF(RR_LANES);
+typedef int32_t integers VECTOR_OF(RR_LANES);
+typedef float quad VECTOR_OF(4);
+typedef int32_t quad_integers VECTOR_OF(4);
 
 /* Where the pieces of the scratch lie; sizes as rr_attention_scratch counts them. */
 typedef struct pieces {

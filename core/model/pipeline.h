@@ -15,7 +15,8 @@ typedef struct rr_pipeline {
 } rr_pipeline;
 
 /* Without a modules.json: the directory itself and no pooling. Only the modules Transformer, Pooling
- * and Normalize, in this order, and paths below the directory are accepted; errors as rr_config_load. */
+ * and Normalize, in this order, and paths below the directory are accepted. Errors as
+ * rr_config_load. */
 rr_status rr_pipeline_load(const char *directory, rr_pipeline *ret_pipeline, rr_error *err);
 
 /* directory/name in to; RR_ERR_INPUT if that is too long. An empty name is the directory. */

@@ -292,7 +292,7 @@ rr_status rr_safetensors_read(const rr_safetensors *file, const rr_tensor *tenso
       to[i] = bf16 ? float_of_bits((uint32_t)bits << 16) : float_of_half(bits);
     }
   } else {
-    return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: tensor %.100s: dtype %s is not a float that can be read",
+    return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: tensor %.100s: dtype %s is no float that is read",
                    file->path, tensor->name, tensor->dtype);
   }
   return RR_OK;

@@ -118,8 +118,8 @@ static rr_status read_norm(loader *load, const char *prefix, rr_norm_weights *to
 }
 
 /* Stacks `count` linear layers of n x k each into one of (count n) x k and packs it. */
-static rr_status read_linear(loader *load, const char *const *prefixes, size_t count, size_t n, size_t k,
-                             rr_linear *to) {
+static rr_status read_linear(loader *load, const char *const *prefixes, size_t count, size_t n,
+                             size_t k, rr_linear *to) {
   const rr_gemm *gemm = load->bert->gemm;
   char name[NAME_MAX_BYTES];
   const rr_tensor *first;

@@ -70,7 +70,8 @@ static inline const rr_rowops *rowops_or_skip(void **state) {
 }
 
 #define FOR_EACH_ISA(test)                                                                             \
-  {#test " (generic)", test, NULL, NULL, "generic"}, {#test " (avx2)", test, NULL, NULL, "avx2"},       \
+  {#test " (generic)", test, NULL, NULL, "generic"},                                                   \
+      {#test " (avx2)", test, NULL, NULL, "avx2"},                                                     \
       {#test " (avx512)", test, NULL, NULL, "avx512"}
 
 #endif

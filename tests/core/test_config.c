@@ -147,9 +147,10 @@ static void a_reranker_has_one_label(void **state) {
 
 static void sizes_are_typed_and_bounded(void **state) {
   (void)state;
-  static const char *const keys[] = {"hidden_size",       "num_hidden_layers",       "num_attention_heads",
-                                     "intermediate_size", "max_position_embeddings", "vocab_size",
-                                     "type_vocab_size"};
+  static const char *const keys[] = {
+      "hidden_size",       "num_hidden_layers",       "num_attention_heads",
+      "intermediate_size", "max_position_embeddings", "vocab_size",
+      "type_vocab_size"};
   static const char *const values[] = {"0", "-1", "1.5", "\"8\"", "null", "[]", "9223372036854775807"};
   for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) {
     for (size_t v = 0; v < sizeof values / sizeof values[0]; v++) {
@@ -231,9 +232,10 @@ static void pooling_is_read_in_both_forms(void **state) {
 
 static void newer_class_paths_are_known(void **state) {
   (void)state;
-  write_pipeline("[" MODULE("", "sentence_transformers.base.modules.transformer.Transformer") "," MODULE(
-                     "1_Pooling", "sentence_transformers.sentence_transformer.modules.pooling.Pooling") "]",
-                 "{\"pooling_mode\":\"cls\"}");
+  static const char modules[] =
+      "[" MODULE("", "sentence_transformers.base.modules.transformer.Transformer") ","
+      MODULE("1_Pooling", "sentence_transformers.sentence_transformer.modules.pooling.Pooling") "]";
+  write_pipeline(modules, "{\"pooling_mode\":\"cls\"}");
   assert_int_equal(accept().head, RR_HEAD_CLS);
 }
 
@@ -255,8 +257,8 @@ static void other_poolings_are_named(void **state) {
 
 static void other_modules_are_named(void **state) {
   (void)state;
-  write_pipeline("[" TRANSFORMER "," POOLING "," MODULE("2_Dense", "sentence_transformers.models.Dense") "]",
-                 "{}");
+  write_pipeline("[" TRANSFORMER "," POOLING ","
+                 MODULE("2_Dense", "sentence_transformers.models.Dense") "]", "{}");
   refuse(RR_ERR_UNSUPPORTED, "sentence_transformers.models.Dense");
   write_pipeline("[" POOLING "," TRANSFORMER "]", "{}");
   refuse(RR_ERR_UNSUPPORTED, "in this order");
@@ -275,8 +277,7 @@ static void paths_that_leave_the_directory_are_refused(void **state) {
   for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
     char modules[512];
     (void)snprintf(modules, sizeof modules,
-                   "[" TRANSFORMER ",{\"path\":\"%s\",\"type\":\"sentence_transformers.models.Pooling\"}]",
-                   paths[i]);
+                   "[" TRANSFORMER ",{\"path\":\"%s\",\"type\":\"models.Pooling\"}]", paths[i]);
     write_pipeline(modules, "{}");
     refuse(RR_ERR_FORMAT, "leaves the directory");
   }
@@ -285,7 +286,7 @@ static void paths_that_leave_the_directory_are_refused(void **state) {
 static void the_transformer_may_lie_in_a_folder(void **state) {
   (void)state;
   char path[PATH_SIZE];
-  write_pipeline("[" MODULE("0_Transformer", "sentence_transformers.models.Transformer") "," POOLING "]",
+  write_pipeline("[" MODULE("0_Transformer", "models.Transformer") "," POOLING "]",
                  "{\"pooling_mode\":\"cls\"}");
   (void)snprintf(path, sizeof path, "%s/0_Transformer", directory);
   assert_int_equal(mkdir(path, 0700), 0);

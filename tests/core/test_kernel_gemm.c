@@ -89,8 +89,8 @@ static const rr_gemm *gemm_of(void **state) {
 }
 
 static const dimensions shapes[] = {{1, 1, 1},    {1, 384, 384}, {2, 1, 384},  {3, 17, 5}, {5, 16, 16},
-                                    {7, 33, 31},  {64, 96, 32},  {31, 64, 65}, {8, 15, 1}, {90, 1536, 384},
-                                    {13, 384, 1536}};
+                                    {7, 33, 31},  {64, 96, 32},  {31, 64, 65}, {8, 15, 1},
+                                    {90, 1536, 384}, {13, 384, 1536}};
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
 static void products_agree_with_double_precision(void **state) {
@@ -178,7 +178,9 @@ static void the_best_is_one_of_the_named(void **state) {
 }
 
 #define FOR_EACH_GEMM(test)                                                                            \
-  {#test " (openblas)", test, NULL, NULL, "openblas"}, {#test " (portable)", test, NULL, NULL, "portable"}
+  {#test " (openblas)", test, NULL, NULL, "openblas"}, {                                               \
+    #test " (portable)", test, NULL, NULL, "portable"                                                  \
+  }
 
 int main(void) {
   const struct CMUnitTest tests[] = {

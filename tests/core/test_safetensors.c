@@ -41,8 +41,8 @@ static void all_float_types_are_converted(void **state) {
                        "\"f16\":{\"dtype\":\"F16\",\"shape\":[2,3],\"data_offsets\":[9,21]},"
                        "\"bf16\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[21,25]}}   ";
   /* 1.5, -2; 1, -2, the least subnormal, infinity, NaN, 65504; 1, -3.140625: all misaligned. */
-  const unsigned char data[] = {9,    0,    0,    0xc0, 0x3f, 0,    0,    0,    0xc0, 0,    0x3c, 0, 0xc0,
-                                1,    0,    0,    0x7c, 0,    0x7e, 0xff, 0x7b, 0x80, 0x3f, 0x49, 0xc0};
+  const unsigned char data[] = {9,    0, 0, 0xc0, 0x3f, 0,    0,    0,    0xc0, 0,    0x3c, 0, 0xc0,
+                                1,    0, 0, 0x7c, 0,    0x7e, 0xff, 0x7b, 0x80, 0x3f, 0x49, 0xc0};
   rr_safetensors *file;
   float to[8];
   assert_int_equal(open_made(directory, header, data, sizeof data, &file, NULL), RR_OK);

@@ -131,7 +131,8 @@ static void shapes_must_fit_the_bytes(void **state) {
   refuse("{\"a\":" TENSOR("F32", "[2]", "0", "4") "}", 4, RR_ERR_FORMAT, "tensor a");
   refuse("{\"a\":" TENSOR("F16", "[1]", "0", "4") "}", 4, RR_ERR_FORMAT, "tensor a");
   refuse("{\"a\":" TENSOR("F32", "[-1]", "0", "4") "}", 4, RR_ERR_FORMAT, "tensor a");
-  refuse("{\"a\":" TENSOR("F32", "[4294967296,4294967296]", "0", "4") "}", 4, RR_ERR_FORMAT, "tensor a");
+  refuse("{\"a\":" TENSOR("F32", "[4294967296,4294967296]", "0", "4") "}", 4, RR_ERR_FORMAT,
+         "tensor a");
   refuse("{\"a\":" TENSOR("F32", "[4611686018427387905]", "0", "4") "}", 4, RR_ERR_FORMAT, "tensor a");
   refuse("{\"a\":" TENSOR("F32", "[1,1,1,1,1,1,1,1,1]", "0", "4") "}", 4, RR_ERR_FORMAT, "tensor a");
   refuse("{\"a\":" TENSOR("F32", "\"1\"", "0", "4") "}", 4, RR_ERR_FORMAT, "tensor a");

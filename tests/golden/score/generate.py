@@ -14,7 +14,8 @@ import shutil
 import torch
 from safetensors.torch import save_file
 from sentence_transformers import SentenceTransformer
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel, BertTokenizerFast
+from transformers import (AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel,
+                          BertTokenizerFast)
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -188,7 +189,7 @@ if __name__ == "__main__":
                 "pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": False,
                 "pooling_mode_mean_sqrt_len_tokens": False},
                old_names, 2, max_length=128)
-    bi_encoder("bi-encoder-cls", {"embedding_dimension": 32, "pooling_mode": "cls"}, lambda name: "bert." + name,
-               3, dtype=torch.float16, hidden_act="gelu_new")
+    bi_encoder("bi-encoder-cls", {"embedding_dimension": 32, "pooling_mode": "cls"},
+               lambda name: "bert." + name, 3, dtype=torch.float16, hidden_act="gelu_new")
     if options.minilm:
         minilm(options.minilm)
