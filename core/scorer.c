@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <sys/random.h>
 
 #include "core/base/alloc.h"
 #include "core/kernel/kernel.h"
@@ -9,6 +10,7 @@
 #include "core/model/encoder.h"
 #include "core/model/weights.h"
 #include "core/token/tokenizer.h"
+#include "core/unique.h"
 
 enum { KERNELS_TEXT_MAX = 64 };
 
@@ -16,6 +18,7 @@ struct rr_scorer {
   rr_model_info info; /* its strings lie in this struct or in bert's config */
   rr_tokenizer *tokenizer;
   rr_bert *bert;
+  uint64_t seed; /* of the search for identical texts */
   char kernels[KERNELS_TEXT_MAX];
 };
 
@@ -81,6 +84,9 @@ rr_status rr_scorer_load(const char *directory, rr_dtype dtype, rr_scorer **ret_
     rr_scorer_destroy(scorer);
     return status;
   }
+  if (getrandom(&scorer->seed, sizeof scorer->seed, GRND_NONBLOCK) < 0) {
+    scorer->seed = (uintptr_t)scorer; /* early at boot: still not the same everywhere */
+  }
   describe(scorer);
   *ret_scorer = scorer;
   return RR_OK;
@@ -121,23 +127,29 @@ static rr_status encode_one(const rr_scorer *scorer, const rr_tokens *query, rr_
   return rr_tokenizer_single(scorer->tokenizer, &tokens, truncation, arena, ret_encoding, err);
 }
 
+/* sequence_of: the texts' numbers as rr_unique_texts gives them; raised to sequence indices here. */
 static rr_status encode_all(const rr_scorer *scorer, rr_text query, const rr_text *texts,
-                            const rr_truncation *truncation, rr_arena *arena, rr_encoded *encoded,
-                            rr_error *err) {
+                            uint32_t *sequence_of, const rr_truncation *truncation, rr_arena *arena,
+                            rr_encoded *encoded, rr_error *err) {
   rr_tokens tokens;
   rr_encoding encoding;
-  rr_sequence *next = encoded->sequences;
+  uint32_t first = 0;
   rr_status status = rr_tokenizer_tokens(scorer->tokenizer, query, arena, &tokens, err);
   if (status == RR_OK && scorer->info.kind == RR_BI_ENCODER) {
     status = rr_tokenizer_single(scorer->tokenizer, &tokens, truncation, arena, &encoding, err);
     if (status == RR_OK) {
-      keep(&encoding, next++, encoded);
+      keep(&encoding, &encoded->sequences[first++], encoded);
     }
   }
+  uint32_t next = first;
   for (size_t i = 0; status == RR_OK && i < encoded->n_candidates; i++) {
+    sequence_of[i] += first;
+    if (sequence_of[i] < next) {
+      continue; /* met before */
+    }
     status = encode_one(scorer, &tokens, texts[i], truncation, arena, &encoding, err);
     if (status == RR_OK) {
-      keep(&encoding, next++, encoded);
+      keep(&encoding, &encoded->sequences[next++], encoded);
     }
   }
   return status;
@@ -150,11 +162,16 @@ static size_t output_size(const rr_scorer *scorer) {
 rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text *texts, size_t n_texts,
                            const rr_encode_options *options, rr_arena *arena, rr_encoded *ret_encoded,
                            rr_error *err) {
-  if (n_texts == 0 || n_texts == SIZE_MAX) {
-    return rr_fail(err, RR_ERR_INPUT, "at least one text is needed");
+  if (n_texts == 0 || n_texts > INT32_MAX) {
+    return rr_fail(err, RR_ERR_INPUT, "at least one text is needed, and at most %d", INT32_MAX);
   }
-  rr_encoded encoded = {.n_candidates = n_texts};
-  encoded.n_sequences = n_texts + (scorer->info.kind == RR_BI_ENCODER ? 1 : 0);
+  size_t unique = 0;
+  uint32_t *sequence_of = rr_unique_texts(texts, n_texts, scorer->seed, arena, &unique);
+  if (sequence_of == NULL) {
+    return rr_fail(err, RR_ERR_MEMORY, "out of memory for %zu texts", n_texts);
+  }
+  rr_encoded encoded = {.n_candidates = n_texts, .sequence_of = sequence_of};
+  encoded.n_sequences = unique + (scorer->info.kind == RR_BI_ENCODER ? 1 : 0);
   encoded.sequences = rr_arena_calloc(arena, encoded.n_sequences, sizeof *encoded.sequences);
   float *outputs =
       rr_arena_calloc(arena, encoded.n_sequences, output_size(scorer) * sizeof *outputs);
@@ -166,7 +183,7 @@ rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text
       .enabled = options->truncate,
       .left = options->side == RR_TRUNCATE_LEFT,
   };
-  rr_status status = encode_all(scorer, query, texts, &truncation, arena, &encoded, err);
+  rr_status status = encode_all(scorer, query, texts, sequence_of, &truncation, arena, &encoded, err);
   if (status != RR_OK) {
     return status;
   }
@@ -230,12 +247,12 @@ rr_status rr_scorer_forward(rr_workspace *workspace, rr_sequence *const *sequenc
 
 static float score_of(const rr_scorer *scorer, const rr_encoded *encoded, size_t candidate, bool raw) {
   if (scorer->info.kind == RR_CROSS_ENCODER) {
-    float logit = encoded->sequences[candidate].output[0];
+    float logit = encoded->sequences[encoded->sequence_of[candidate]].output[0];
     /* A sigmoid would make an infinite logit look like a score. */
     return raw || !isfinite(logit) ? logit : 1.0f / (1.0f + expf(-logit));
   }
   const float *query = encoded->sequences[0].output;
-  const float *text = encoded->sequences[candidate + 1].output;
+  const float *text = encoded->sequences[encoded->sequence_of[candidate]].output;
   float cosine = 0.0f;
   for (size_t i = 0; i < scorer->info.hidden_size; i++) {
     cosine += query[i] * text[i];

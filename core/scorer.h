@@ -70,11 +70,12 @@ typedef struct rr_sequence {
   float *output;            /* written by rr_scorer_forward: 1 logit, or hidden_size of a unit vector */
 } rr_sequence;
 
-/* A request's sequences. Bi-encoder: sequences[0] is the query and candidate i is sequences[i + 1].
- * Cross-encoder: candidate i is the pair sequences[i]. */
+/* A request's sequences: one for each different text, and before those, for a bi-encoder, the query's.
+ * Candidate i is sequences[sequence_of[i]]: identical texts share one and get the same score. */
 typedef struct rr_encoded {
   rr_sequence *sequences;
   size_t n_sequences;
+  const uint32_t *sequence_of; /* n_candidates indices */
   size_t n_candidates;
   uint64_t tokens;      /* sum of the lengths */
   size_t n_truncated;   /* sequences that lost tokens */
