@@ -18,7 +18,7 @@ ALLOWED = {
     "core/kernel/": ["core/kernel/", "core/base/"],
     "core/model/": ["core/model/", "core/kernel/", "core/base/"],
     "core/scorer.h": ["core/base/"],
-    "core/unique": ["core/base/"],
+    "core/unique": ["core/unique.h", "core/base/"],
     "core/": ["core/"],  # what stands beside scorer.c puts the folders together
     "proto/": ["proto/", "core/base/"],
     "server/": ["server/", "proto/", "core/scorer.h", "core/base/"],
