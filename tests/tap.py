@@ -176,12 +176,15 @@ def main():
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--wrapper", default="")
     parser.add_argument("--timeout-factor", type=float, default=1)
+    parser.add_argument("--leave-out", default="", help="meson: names of tests, separated by commas")
     options = parser.parse_args()
     if options.what == "summary":
         return summary(options.paths[0])
     if options.what == "meson":
-        programs = list(meson_tests(options.paths[0], shlex.split(options.wrapper),
-                                    options.timeout_factor))
+        left_out = options.leave_out.split(",")
+        programs = [program for program in meson_tests(options.paths[0], shlex.split(options.wrapper),
+                                                       options.timeout_factor)
+                    if program[0] not in left_out]
     else:
         programs = list(file_tests(options.paths, options.timeout_factor))
     return run_all(programs, options.label, options.jobs, options.tally)
