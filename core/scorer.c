@@ -6,6 +6,7 @@
 
 #include "core/base/alloc.h"
 #include "core/kernel/kernel.h"
+#include "core/kernel/selfcheck.h"
 #include "core/model/config.h"
 #include "core/model/encoder.h"
 #include "core/model/weights.h"
@@ -30,18 +31,22 @@ struct rr_workspace {
 
 static uint32_t smaller(uint32_t a, size_t b) { return b < a ? (uint32_t)b : a; }
 
-static void describe(rr_scorer *scorer) {
+static const char *const dtype_names[] = {
+    [RR_DTYPE_FLOAT32] = "float32", [RR_DTYPE_BFLOAT16] = "bfloat16", [RR_DTYPE_INT8] = "int8"};
+
+static void describe(rr_scorer *scorer, rr_dtype dtype) {
   const rr_bert *bert = scorer->bert;
   const rr_config *config = &bert->config;
   bool cross_encoder = config->head == RR_HEAD_CLASSIFIER;
-  (void)snprintf(scorer->kernels, sizeof scorer->kernels, "%s %s, rows %s", bert->gemm->name,
-                 rr_gemm_core(bert->gemm), bert->rowops->name);
+  const rr_gemm *gemm = bert->layers[0].intermediate.gemm;
+  (void)snprintf(scorer->kernels, sizeof scorer->kernels, "%s %s, rows %s", gemm->name,
+                 rr_gemm_core(gemm), bert->rowops->name);
   rr_pooling pooling = config->head == RR_HEAD_MEAN ? RR_POOLING_MEAN : RR_POOLING_CLS;
   scorer->info = (rr_model_info){
       .kind = cross_encoder ? RR_CROSS_ENCODER : RR_BI_ENCODER,
       .pooling = cross_encoder ? RR_POOLING_NONE : pooling,
-      .dtype = RR_DTYPE_FLOAT32,
-      .dtype_name = "float32",
+      .dtype = dtype,
+      .dtype_name = dtype_names[dtype],
       .kernels = scorer->kernels,
       .label = cross_encoder ? config->label : NULL,
       .max_input_length = smaller(config->max_input_length, rr_tokenizer_max_length(scorer->tokenizer)),
@@ -54,7 +59,15 @@ static void describe(rr_scorer *scorer) {
   };
 }
 
-static rr_status load_parts(const char *directory, rr_scorer *scorer, rr_error *err) {
+static rr_formats formats_of(rr_dtype dtype) {
+  rr_format format = dtype == RR_DTYPE_INT8       ? RR_FORMAT_INT8
+                     : dtype == RR_DTYPE_BFLOAT16 ? RR_FORMAT_BF16
+                                                  : RR_FORMAT_FP32;
+  rr_formats formats = {.of = {format, format, format, format, RR_FORMAT_FP32}};
+  return formats;
+}
+
+static rr_status load_parts(const char *directory, rr_dtype dtype, rr_scorer *scorer, rr_error *err) {
   rr_config config;
   rr_status status = rr_config_load(directory, &config, err);
   if (status == RR_OK) {
@@ -68,18 +81,23 @@ static rr_status load_parts(const char *directory, rr_scorer *scorer, rr_error *
                    config.folder, rr_tokenizer_id_bound(scorer->tokenizer) - 1,
                    config.vocabulary_size);
   }
-  return rr_bert_load(&config, rr_gemm_best(), rr_rowops_best(), &scorer->bert, err);
+  rr_formats formats = formats_of(dtype);
+  return rr_bert_load(&config, &formats, rr_rowops_best(), &scorer->bert, err);
+}
+
+_Static_assert((int)RR_KERNEL_NOTE_MAX == (int)RR_SELFCHECK_TEXT_MAX, "the self-check's line fits");
+
+rr_status rr_scorer_choose_kernels(const char *isa, char ret_note[RR_KERNEL_NOTE_MAX], rr_error *err) {
+  rr_status status = rr_kernels_set_mask(isa, err);
+  return status == RR_OK ? rr_selfcheck(ret_note, err) : status;
 }
 
 rr_status rr_scorer_load(const char *directory, rr_dtype dtype, rr_scorer **ret_scorer, rr_error *err) {
-  if (dtype != RR_DTYPE_FLOAT32) {
-    return rr_fail(err, RR_ERR_UNSUPPORTED, "only float32 is supported");
-  }
   rr_scorer *scorer = rr_calloc(1, sizeof *scorer);
   if (scorer == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory");
   }
-  rr_status status = load_parts(directory, scorer, err);
+  rr_status status = load_parts(directory, dtype, scorer, err);
   if (status != RR_OK) {
     rr_scorer_destroy(scorer);
     return status;
@@ -87,7 +105,7 @@ rr_status rr_scorer_load(const char *directory, rr_dtype dtype, rr_scorer **ret_
   if (getrandom(&scorer->seed, sizeof scorer->seed, GRND_NONBLOCK) < 0) {
     scorer->seed = (uintptr_t)scorer; /* early at boot: still not the same everywhere */
   }
-  describe(scorer);
+  describe(scorer, dtype);
   *ret_scorer = scorer;
   return RR_OK;
 }

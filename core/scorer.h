@@ -38,7 +38,8 @@ typedef enum rr_model_kind {
 
 typedef enum rr_pooling { RR_POOLING_NONE, RR_POOLING_CLS, RR_POOLING_MEAN } rr_pooling;
 
-typedef enum rr_dtype { RR_DTYPE_FLOAT32 } rr_dtype;
+/* What the linear layers compute in; everything else is float32. */
+typedef enum rr_dtype { RR_DTYPE_FLOAT32, RR_DTYPE_BFLOAT16, RR_DTYPE_INT8 } rr_dtype;
 
 typedef enum rr_truncation_side {
   RR_TRUNCATE_RIGHT, /* drop a text's last tokens */
@@ -49,7 +50,7 @@ typedef struct rr_model_info {
   rr_model_kind kind;
   rr_pooling pooling;          /* RR_POOLING_NONE for a cross-encoder */
   rr_dtype dtype;
-  const char *dtype_name;      /* "float32" */
+  const char *dtype_name;      /* "float32", "bfloat16", "int8" */
   const char *kernels;         /* what computes, for people: "openblas SkylakeX, rows avx512" */
   const char *label;           /* a cross-encoder's one label ("LABEL_0"), else NULL */
   uint32_t max_input_length;   /* tokens a sequence may have, special tokens included */
@@ -85,6 +86,15 @@ typedef struct rr_encode_options {
   bool truncate;            /* false: a sequence over max_input_length is RR_ERR_INPUT */
   rr_truncation_side side;  /* pairs lose tokens of the longer text first, as Hugging Face does */
 } rr_encode_options;
+
+enum { RR_KERNEL_NOTE_MAX = 512 };
+
+/* Chooses what computes on this CPU. Keeps only the instruction sets that `isa` names, separated by
+ * commas ("avx2", "avx512", "avx512-vnni", "portable", ...; NULL: all there are); then holds every chosen
+ * kernel against plain C on fixed vectors, in milliseconds, and replaces one that fails by the next best.
+ * ret_note: a line that says what was replaced, or "". For the whole process: call it once, before the
+ * first rr_scorer_load. Errors: RR_ERR_INPUT (an unknown name; the message lists them), RR_ERR_MEMORY. */
+rr_status rr_scorer_choose_kernels(const char *isa, char ret_note[RR_KERNEL_NOTE_MAX], rr_error *err);
 
 /* Loads a Hugging Face model directory: config.json; tokenizer.json, or vocab.txt with
  * tokenizer_config.json; model.safetensors; where there, modules.json with its pooling and

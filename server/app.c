@@ -193,8 +193,25 @@ static bool start(app *self) {
   return true;
 }
 
+/* Milliseconds, and before any thread computes. */
+static bool choose_kernels(const options *chosen) {
+  char note[RR_KERNEL_NOTE_MAX] = "";
+  rr_error error;
+  if (rr_scorer_choose_kernels(chosen->isa, note, &error) != RR_OK) {
+    log_text(LOG_LEVEL_ERROR, "--isa (RERANKD_ISA): %s", error.message);
+    return false;
+  }
+  if (note[0] != '\0') {
+    log_text(LOG_LEVEL_WARN, "%s", note);
+  }
+  return true;
+}
+
 int app_run(const options *chosen) {
   static app self; /* large, and its handles must outlive every callback */
+  if (!choose_kernels(chosen)) {
+    return APP_EXIT_USAGE;
+  }
   self.options = chosen;
   metrics_init(&self.metrics);
   size_pool(chosen->tokenization_workers);

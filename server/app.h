@@ -9,8 +9,11 @@
 
 #include "server/options.h"
 
+enum { APP_EXIT_USAGE = 2 };
+
 /* Serves until it is told to stop. Returns the process's exit status: 0 after an orderly stop, 1 when
- * it could not start or not finish its requests in time. */
+ * it could not start or not finish its requests in time, APP_EXIT_USAGE for an unknown instruction
+ * set. */
 int app_run(const options *chosen);
 
 #endif

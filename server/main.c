@@ -7,14 +7,12 @@
 #include "server/log.h"
 #include "server/options.h"
 
-enum { EXIT_USAGE = 2 };
-
 int main(int argc, char **argv) {
   options chosen;
   char problem[OPTIONS_PROBLEM_MAX];
   switch (options_read(argc, argv, getenv, stdout, &chosen, problem)) {
   case OPTIONS_DONE: return EXIT_SUCCESS;
-  case OPTIONS_INVALID: (void)fprintf(stderr, "rerankd: %s\n", problem); return EXIT_USAGE;
+  case OPTIONS_INVALID: (void)fprintf(stderr, "rerankd: %s\n", problem); return APP_EXIT_USAGE;
   case OPTIONS_RUN: break;
   }
   rr_json_init();

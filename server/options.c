@@ -33,7 +33,10 @@ static const spec specs[] = {
     {"hostname", TEXT, FIELD(hostname), 0, 0, "HOST", "address to listen on (default: 0.0.0.0)"},
     {"port", SMALL_NUMBER, FIELD(port), 0, 65535, "PORT",
      "port to listen on; 0 takes a free one (default: 3000)"},
-    {"dtype", DTYPE, FIELD(dtype), 0, 0, "TYPE", "number format of the computation: float32"},
+    {"dtype", DTYPE, FIELD(dtype), 0, 0, "TYPE",
+     "number format of the products: float32, bfloat16 or int8 (default: float32)"},
+    {"isa", TEXT, FIELD(isa), 0, 0, "LIST",
+     "use these instruction sets only, as avx2,avx512 or portable (RERANKD_ISA; default: all)"},
     {"threads", SMALL_NUMBER, FIELD(threads), 1, THREADS_MAX, "N",
      "threads that compute (default: the cores that affinity and cgroup allow)"},
     {"tokenization-workers", SMALL_NUMBER, FIELD(tokenization_workers), 1, THREADS_MAX, "N",
@@ -60,6 +63,10 @@ enum { SPECS = sizeof specs / sizeof specs[0] };
 _Static_assert((int)SPECS < (int)FLAGS_MAX, "the option table fits");
 
 static void environment_name(const char *name, char *ret_name) {
+  if (strcmp(name, "isa") == 0) { /* ISA alone could be anybody's */
+    (void)snprintf(ret_name, NAME_MAX_BYTES, "RERANKD_ISA");
+    return;
+  }
   size_t i = 0;
   for (; name[i] != '\0' && i + 1 < NAME_MAX_BYTES; i++) {
     ret_name[i] = name[i] == '-' ? '_' : (char)toupper((unsigned char)name[i]);
@@ -92,6 +99,22 @@ static bool parse_flag(const char *text, bool *ret_flag) {
   return true;
 }
 
+static bool parse_dtype(const char *text, rr_dtype *ret_dtype) {
+  static const struct {
+    const char *name;
+    rr_dtype dtype;
+  } names[] = {{"float32", RR_DTYPE_FLOAT32},
+               {"bfloat16", RR_DTYPE_BFLOAT16},
+               {"int8", RR_DTYPE_INT8}};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    if (strcmp(text, names[i].name) == 0) {
+      *ret_dtype = names[i].dtype;
+      return true;
+    }
+  }
+  return false;
+}
+
 /* Stores one value; on failure writes what would have been right into `expected`. */
 static bool store(const spec *option, const char *text, options *self, char *expected, size_t size) {
   void *field = (char *)self + option->offset;
@@ -117,9 +140,8 @@ static bool store(const spec *option, const char *text, options *self, char *exp
     (void)snprintf(expected, size, "true or false");
     return parse_flag(text, (bool *)field);
   case DTYPE:
-    (void)snprintf(expected, size, "float32, the only one this version computes in");
-    *(rr_dtype *)field = RR_DTYPE_FLOAT32;
-    return strcmp(text, "float32") == 0;
+    (void)snprintf(expected, size, "float32, bfloat16 or int8");
+    return parse_dtype(text, (rr_dtype *)field);
   case LEVEL:
     (void)snprintf(expected, size, "error, warn, info or debug");
     return log_level_parse(text, (log_level *)field);

@@ -16,6 +16,7 @@ typedef struct options {
   const char *hostname;
   unsigned port; /* 0: any free one, told in the log */
   rr_dtype dtype;
+  const char *isa; /* NULL: all instruction sets */
   unsigned threads;              /* workers that compute */
   unsigned tokenization_workers; /* threads that parse and tokenize */
   size_t max_concurrent_requests;

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/kernel/cpu_features.h"
+
 /* OpenBLAS takes a CPU that is newer than itself for the oldest one it knows and computes with SSE at
  * a fifth of the speed. These two functions of its, not in its headers and absent from builds for one
  * CPU, choose anew. */
@@ -14,10 +16,9 @@ void gotoblas_dynamic_quit(void) __attribute__((weak));
 void gotoblas_dynamic_init(void) __attribute__((weak));
 
 static void choose_core(void) {
-#ifdef RR_KERNEL_X86
-  bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-  bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#ifdef __x86_64__
+  bool avx512 = (rr_features_detect() & RR_FEATURE_AVX512) != 0;
+  bool avx2 = (rr_features_detect() & RR_FEATURE_AVX2) != 0;
   if (getenv("OPENBLAS_CORETYPE") != NULL || strcmp(openblas_get_corename(), "Prescott") != 0 ||
       !avx2 || gotoblas_dynamic_quit == NULL || gotoblas_dynamic_init == NULL) {
     return;
@@ -65,6 +66,7 @@ static void run(const rr_gemm_args *args) {
 
 const rr_gemm rr_gemm_openblas = {
     .name = "openblas",
+    .format = RR_FORMAT_FP32,
     .prepare = prepare,
     .packed_size = packed_size,
     .pack = pack,

@@ -1,41 +1,109 @@
 #include "core/kernel/kernel.h"
 
-#include <stdbool.h>
+#include <stdatomic.h>
 #include <string.h>
 
+#include "core/kernel/cpu_features.h"
 #include "core/kernel/gemm.h"
 #include "core/kernel/isa.h"
 
-/* Best first. */
-static const rr_gemm *const gemms[] = {&rr_gemm_openblas, &rr_gemm_portable};
-
-static bool always(void) { return true; }
-
-#ifdef RR_KERNEL_X86
-static bool has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-
-static bool has_avx512(void) {
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-}
+/* Of a format the last one wins that this CPU and the mask allow; the first of a format runs
+ * everywhere. RR_BUILT_*: the build had the compiler flags for it (meson.build). */
+static const struct {
+  const rr_gemm *gemm;
+  uint32_t needs;
+} gemms[] = {
+    {&rr_gemm_fp32_portable, 0},
+#ifdef RR_BUILT_OPENBLAS
+    {&rr_gemm_openblas, RR_FEATURE_OPENBLAS},
 #endif
+#ifdef RR_BUILT_AVX2
+    {&rr_gemm_fp32_avx2, RR_FEATURE_AVX2},
+#endif
+#ifdef RR_BUILT_AVX512
+    {&rr_gemm_fp32_avx512, RR_FEATURE_AVX512},
+#endif
+#ifdef RR_BUILT_NEON
+    {&rr_gemm_fp32_neon, RR_FEATURE_NEON},
+#endif
+    {&rr_gemm_bf16_portable, 0},
+#ifdef RR_BUILT_AVX2
+    {&rr_gemm_bf16_avx2, RR_FEATURE_AVX2},
+#endif
+#ifdef RR_BUILT_AVX512
+    {&rr_gemm_bf16_avx512, RR_FEATURE_AVX512},
+#endif
+#ifdef RR_BUILT_AVX512BF16
+    {&rr_gemm_bf16_avx512bf16, RR_FEATURE_AVX512 | RR_FEATURE_AVX512BF16},
+#endif
+#ifdef RR_BUILT_AMXBF16
+    {&rr_gemm_bf16_amx, RR_FEATURE_AVX512 | RR_FEATURE_AVX512BF16 | RR_FEATURE_AMXBF16},
+#endif
+#ifdef RR_BUILT_NEON
+    {&rr_gemm_bf16_neon, RR_FEATURE_NEON},
+#endif
+#ifdef RR_BUILT_BF16
+    {&rr_gemm_bf16_bfmmla, RR_FEATURE_NEON | RR_FEATURE_BF16},
+#endif
+    {&rr_gemm_int8_portable, 0},
+#ifdef RR_BUILT_AVX2
+    {&rr_gemm_int8_avx2, RR_FEATURE_AVX2},
+#endif
+#ifdef RR_BUILT_AVXVNNI
+    {&rr_gemm_int8_avxvnni, RR_FEATURE_AVX2 | RR_FEATURE_AVXVNNI},
+#endif
+#ifdef RR_BUILT_AVX512VNNI
+    {&rr_gemm_int8_vnni512, RR_FEATURE_AVX512 | RR_FEATURE_AVX512VNNI},
+#endif
+#ifdef RR_BUILT_AMXINT8
+    {&rr_gemm_int8_amx, RR_FEATURE_AVX512 | RR_FEATURE_AMXINT8},
+#endif
+#ifdef RR_BUILT_DOTPROD
+    {&rr_gemm_int8_dotprod, RR_FEATURE_NEON | RR_FEATURE_DOTPROD},
+#endif
+#ifdef RR_BUILT_I8MM
+    {&rr_gemm_int8_i8mm, RR_FEATURE_NEON | RR_FEATURE_I8MM},
+#endif
+};
 
-/* Best first. */
 static const struct {
   const rr_rowops *rowops;
-  bool (*runs_here)(void);
+  uint32_t needs;
 } rowops_table[] = {
-#ifdef RR_KERNEL_X86
-    {&rr_rowops_avx512, has_avx512},
-    {&rr_rowops_avx2, has_avx2},
+    {&rr_rowops_generic, 0},
+#ifdef RR_BUILT_AVX2
+    {&rr_rowops_avx2, RR_FEATURE_AVX2},
 #endif
-    {&rr_rowops_generic, always},
+#ifdef RR_BUILT_AVX512
+    {&rr_rowops_avx512, RR_FEATURE_AVX512},
+#endif
 };
 
 enum {
   GEMMS = sizeof gemms / sizeof gemms[0],
   ROWOPS = sizeof rowops_table / sizeof rowops_table[0],
 };
+
+static atomic_uint mask = UINT32_MAX;
+static atomic_bool rejected[GEMMS];
+static atomic_bool rejected_rowops[ROWOPS];
+
+rr_status rr_kernels_set_mask(const char *text, rr_error *err) {
+  uint32_t features = UINT32_MAX;
+  if (text != NULL) {
+    rr_status status = rr_features_parse(text, &features, err);
+    if (status != RR_OK) {
+      return status;
+    }
+  }
+  atomic_store(&mask, features);
+  return RR_OK;
+}
+
+static uint32_t missing(uint32_t needs) { return needs & ~rr_features_detect(); }
+static bool allowed(uint32_t needs) {
+  return (needs & ~(rr_features_detect() & atomic_load(&mask))) == 0;
+}
 
 static const rr_gemm *prepared(const rr_gemm *gemm) {
   if (gemm->prepare != NULL) {
@@ -44,28 +112,75 @@ static const rr_gemm *prepared(const rr_gemm *gemm) {
   return gemm;
 }
 
-const rr_gemm *rr_gemm_best(void) { return prepared(gemms[0]); }
+const rr_gemm *rr_gemm_best(rr_format format) {
+  const rr_gemm *best = NULL;
+  const rr_gemm *portable = NULL;
+  for (size_t i = GEMMS; i-- > 0;) {
+    const rr_gemm *gemm = gemms[i].gemm;
+    if (gemm->format != format) {
+      continue;
+    }
+    portable = gemm;
+    if (best == NULL && allowed(gemms[i].needs) && !atomic_load(&rejected[i])) {
+      best = gemm;
+    }
+  }
+  return prepared(best != NULL ? best : portable);
+}
 
 const rr_gemm *rr_gemm_find(const char *name) {
   for (size_t i = 0; i < GEMMS; i++) {
-    if (strcmp(gemms[i]->name, name) == 0) {
-      return prepared(gemms[i]);
+    if (strcmp(gemms[i].gemm->name, name) == 0 && missing(gemms[i].needs) == 0) {
+      return prepared(gemms[i].gemm);
     }
   }
   return NULL;
 }
 
+const rr_gemm *rr_gemm_entry(size_t index, uint32_t *ret_missing) {
+  if (index >= GEMMS) {
+    return NULL;
+  }
+  *ret_missing = missing(gemms[index].needs);
+  return *ret_missing == 0 ? prepared(gemms[index].gemm) : gemms[index].gemm;
+}
+
+void rr_gemm_reject(const rr_gemm *gemm) {
+  for (size_t i = 0; i < GEMMS; i++) {
+    if (gemms[i].gemm == gemm) {
+      atomic_store(&rejected[i], true);
+    }
+  }
+}
+
+void rr_rowops_reject(const rr_rowops *rowops) {
+  for (size_t i = 0; i < ROWOPS; i++) {
+    if (rowops_table[i].rowops == rowops) {
+      atomic_store(&rejected_rowops[i], true);
+    }
+  }
+}
+
+void rr_kernels_restore(void) {
+  for (size_t i = 0; i < GEMMS; i++) {
+    atomic_store(&rejected[i], false);
+  }
+  for (size_t i = 0; i < ROWOPS; i++) {
+    atomic_store(&rejected_rowops[i], false);
+  }
+}
+
 const rr_rowops *rr_rowops_best(void) {
-  size_t i = 0;
-  while (!rowops_table[i].runs_here()) {
-    i++; /* the last one always runs */
+  size_t i = ROWOPS - 1;
+  while (i > 0 && (!allowed(rowops_table[i].needs) || atomic_load(&rejected_rowops[i]))) {
+    i--; /* the first one runs everywhere */
   }
   return rowops_table[i].rowops;
 }
 
 const rr_rowops *rr_rowops_find(const char *name) {
   for (size_t i = 0; i < ROWOPS; i++) {
-    if (strcmp(rowops_table[i].rowops->name, name) == 0 && rowops_table[i].runs_here()) {
+    if (strcmp(rowops_table[i].rowops->name, name) == 0 && missing(rowops_table[i].needs) == 0) {
       return rowops_table[i].rowops;
     }
   }
@@ -73,7 +188,13 @@ const rr_rowops *rr_rowops_find(const char *name) {
 }
 
 const char *rr_gemm_core(const rr_gemm *gemm) {
-  return gemm == &rr_gemm_openblas ? rr_gemm_openblas_core() : "any";
+#ifdef RR_BUILT_OPENBLAS
+  if (gemm == &rr_gemm_openblas) {
+    return rr_gemm_openblas_core();
+  }
+#endif
+  (void)gemm;
+  return "own";
 }
 
 size_t rr_attention_scratch(size_t keys, size_t head_size) {

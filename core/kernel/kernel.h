@@ -11,8 +11,19 @@
 #ifndef RR_CORE_KERNEL_KERNEL_H
 #define RR_CORE_KERNEL_KERNEL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "core/base/status.h"
+
+/* What a product computes in. x, bias and out are float32 whatever it is. */
+typedef enum rr_format {
+  RR_FORMAT_FP32, /* float32 sums, an output's bits depend on its row of x alone */
+  RR_FORMAT_BF16, /* x and w rounded to nearest even to bfloat16, float32 sums */
+  RR_FORMAT_INT8, /* x (by row, at run time) and w (by column) in 8 bits, exact int32 sums */
+} rr_format;
+enum { RR_FORMATS = 3 };
 
 typedef enum rr_activation {
   RR_ACTIVATION_NONE,
@@ -35,7 +46,7 @@ typedef struct rr_norm_args {
   size_t cols;
   const float *x;
   size_t ldx;
-  const float *bias;     /* cols */
+  const float *bias;     /* cols, or NULL: none */
   const float *residual; /* rows x cols */
   size_t ld_residual;
   rr_norm norm;
@@ -89,7 +100,7 @@ typedef struct rr_rowops {
   void (*unit)(size_t cols, const float *x, float *out);
 } rr_rowops;
 
-/* out = epilogue(x w^T). The epilogue adds the bias, then applies the activation or, where norm is
+/* out = epilogue(x w^T); m, n and k are 1 or more. The epilogue adds the bias, then applies the activation or, where norm is
  * set, adds the residual and normalises. */
 typedef struct rr_gemm_args {
   size_t m;
@@ -109,8 +120,13 @@ typedef struct rr_gemm_args {
   void *scratch; /* scratch_size bytes, 64-byte aligned; may be NULL if that is 0 */
 } rr_gemm_args;
 
+/* Rows that a product takes through all of w at once, so that they and their outputs stay in cache.
+ * Who feeds one product's output to the next does well to do it in so many rows. */
+enum { RR_GEMM_BLOCK_ROWS = 112 };
+
 typedef struct rr_gemm {
-  const char *name; /* "openblas", "portable" */
+  const char *name; /* "openblas", "fp32-portable", "fp32-avx512", "int8-vnni512", ... */
+  rr_format format;
   /* Called by rr_gemm_best and rr_gemm_find, any number of times; may be NULL. It may set what holds
    * for the whole process: call those before other threads use the same library. */
   void (*prepare)(void);
@@ -123,13 +139,26 @@ typedef struct rr_gemm {
   void (*run)(const rr_gemm_args *args);
 } rr_gemm;
 
-/* The best descriptor for this CPU. */
-const rr_gemm *rr_gemm_best(void);
+/* Keeps only the features that text names (cpu_features.h) for what is chosen from now on: call it before
+ * anything is. NULL: all. RR_ERR_INPUT for a name that means nothing; then nothing changes. */
+rr_status rr_kernels_set_mask(const char *text, rr_error *err);
+
+/* The best descriptor for this CPU and mask that has not failed a self-check; there always is one. */
+const rr_gemm *rr_gemm_best(rr_format format);
 const rr_rowops *rr_rowops_best(void);
 
-/* A descriptor by name; NULL if it is not built in or this CPU cannot run it. */
+/* A descriptor by name, whatever the mask; NULL if it is not built in or this CPU cannot run it. */
 const rr_gemm *rr_gemm_find(const char *name);
 const rr_rowops *rr_rowops_find(const char *name);
+
+/* All products that are built in, the best of a format last; NULL from `index` on that is too large.
+ * *ret_missing: the features that this CPU lacks to run it (cpu_features.h), 0 if it can. */
+const rr_gemm *rr_gemm_entry(size_t index, uint32_t *ret_missing);
+
+/* Takes one out of what the above choose, for the rest of the process or until it is restored. */
+void rr_gemm_reject(const rr_gemm *gemm);
+void rr_rowops_reject(const rr_rowops *rowops);
+void rr_kernels_restore(void);
 
 /* The core the matrix library runs as ("SkylakeX"), for people. */
 const char *rr_gemm_core(const rr_gemm *gemm);

@@ -55,21 +55,34 @@ static void norm_row(size_t cols, const rr_norm *norm, float sum, float *restric
   }
 }
 
-static void norm(const rr_norm_args *args) {
-  size_t cols = args->cols;
-  const float *bias = args->bias;
-  for (size_t i = 0; i < args->rows; i++) {
-    const float *x = args->x + i * args->ldx;
-    const float *residual = args->residual + i * args->ld_residual;
-    float *out = args->out + i * args->ld_out;
-    float sum = 0.0f;
+/* out = x + bias + residual; returns the sum of that. */
+static inline float add_row(size_t cols, const float *x, const float *bias, const float *residual,
+                            float *out) {
+  float sum = 0.0f;
+  if (bias == NULL) {
 #pragma omp simd reduction(+ : sum)
     for (size_t j = 0; j < cols; j++) {
-      float value = x[j] + bias[j] + residual[j];
+      float value = x[j] + residual[j];
       out[j] = value;
       sum += value;
     }
-    norm_row(cols, &args->norm, sum, out);
+    return sum;
+  }
+#pragma omp simd reduction(+ : sum)
+  for (size_t j = 0; j < cols; j++) {
+    float value = x[j] + bias[j] + residual[j];
+    out[j] = value;
+    sum += value;
+  }
+  return sum;
+}
+
+static void norm(const rr_norm_args *args) {
+  for (size_t i = 0; i < args->rows; i++) {
+    float *out = args->out + i * args->ld_out;
+    float sum = add_row(args->cols, args->x + i * args->ldx, args->bias,
+                        args->residual + i * args->ld_residual, out);
+    norm_row(args->cols, &args->norm, sum, out);
   }
 }
 

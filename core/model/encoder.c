@@ -26,16 +26,25 @@ static size_t aligned(size_t floats) {
   return (floats + ALIGNMENT_FLOATS - 1) / ALIGNMENT_FLOATS * ALIGNMENT_FLOATS;
 }
 
+static size_t linear_scratch(const rr_linear *linear, size_t tokens) {
+  return linear->gemm == NULL ? 0 : linear->gemm->scratch_size(tokens, linear->n, linear->k);
+}
+
 static size_t scratch_floats(const rr_bert *bert, size_t tokens) {
   const rr_config *config = &bert->config;
-  size_t hidden = config->hidden_size;
-  size_t wide = config->intermediate_size;
-  const size_t shapes[][2] = {{3 * hidden, hidden}, {2 * hidden, hidden}, {hidden, hidden},
-                              {wide, hidden},       {hidden, wide},       {1, hidden}};
-  size_t bytes = sizeof(float) * rr_attention_scratch(config->positions, hidden / config->heads);
-  for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-    bytes = larger(bytes, bert->gemm->scratch_size(tokens, shapes[i][0], shapes[i][1]));
+  size_t bytes =
+      sizeof(float) * rr_attention_scratch(config->positions, config->hidden_size / config->heads);
+  for (size_t i = 0; i < config->layers; i++) {
+    const rr_layer *layer = &bert->layers[i];
+    bytes = larger(bytes, linear_scratch(&layer->qkv, tokens));
+    bytes = larger(bytes, linear_scratch(&layer->query, tokens));
+    bytes = larger(bytes, linear_scratch(&layer->key_value, tokens));
+    bytes = larger(bytes, linear_scratch(&layer->attention_output, tokens));
+    bytes = larger(bytes, linear_scratch(&layer->intermediate, tokens));
+    bytes = larger(bytes, linear_scratch(&layer->output, tokens));
   }
+  bytes = larger(bytes, linear_scratch(&bert->pooler, tokens));
+  bytes = larger(bytes, linear_scratch(&bert->classifier, tokens));
   return aligned((bytes + sizeof(float) - 1) / sizeof(float));
 }
 
@@ -120,7 +129,7 @@ static void apply(rr_encoder *encoder, const rr_linear *linear, rr_activation ac
       .rowops = encoder->bert->rowops,
       .scratch = encoder->scratch,
   };
-  encoder->bert->gemm->run(&args);
+  linear->gemm->run(&args);
 }
 
 /* out (rows x H) = norm(x w^T + bias + residual); residual is dense. */
@@ -143,7 +152,7 @@ static void apply_norm(rr_encoder *encoder, const rr_linear *linear, const rr_no
       .rowops = encoder->bert->rowops,
       .scratch = encoder->scratch,
   };
-  encoder->bert->gemm->run(&args);
+  linear->gemm->run(&args);
 }
 
 static void embed(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n) {
@@ -212,13 +221,20 @@ static void attend(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n
   }
 }
 
-/* hidden (rows x H) = norm(middle + feed-forward(middle)). */
+/* hidden (rows x H) = norm(middle + feed-forward(middle)), in blocks whose intermediate activations stay
+ * in cache. */
 static void feed_forward(rr_encoder *encoder, const rr_layer *layer, size_t rows) {
   const rr_bert *bert = encoder->bert;
-  apply(encoder, &layer->intermediate, bert->config.activation, rows, encoder->middle,
-        layer->intermediate.k, encoder->wide);
-  apply_norm(encoder, &layer->output, &layer->output_norm, rows, encoder->wide, encoder->middle,
-             encoder->hidden);
+  size_t hidden = bert->config.hidden_size;
+  size_t blocks = (rows + RR_GEMM_BLOCK_ROWS - 1) / RR_GEMM_BLOCK_ROWS;
+  size_t block = (rows + blocks - 1) / blocks;
+  for (size_t first = 0; first < rows; first += block) {
+    size_t here = rows - first < block ? rows - first : block;
+    const float *middle = encoder->middle + first * hidden;
+    apply(encoder, &layer->intermediate, bert->config.activation, here, middle, hidden, encoder->wide);
+    apply_norm(encoder, &layer->output, &layer->output_norm, here, encoder->wide, middle,
+               encoder->hidden + first * hidden);
+  }
 }
 
 static void run_layer(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs,

@@ -118,9 +118,9 @@ static rr_status read_norm(loader *load, const char *prefix, rr_norm_weights *to
 }
 
 /* Stacks `count` linear layers of n x k each into one of (count n) x k and packs it. */
-static rr_status read_linear(loader *load, const char *const *prefixes, size_t count, size_t n,
-                             size_t k, rr_linear *to) {
-  const rr_gemm *gemm = load->bert->gemm;
+static rr_status read_linear(loader *load, rr_linear_kind kind, const char *const *prefixes,
+                             size_t count, size_t n, size_t k, rr_linear *to) {
+  const rr_gemm *gemm = rr_gemm_best(load->bert->formats.of[kind]);
   char name[NAME_MAX_BYTES];
   const rr_tensor *first;
   (void)snprintf(name, sizeof name, "%s.weight", prefixes[0]);
@@ -128,6 +128,7 @@ static rr_status read_linear(loader *load, const char *const *prefixes, size_t c
   if (status != RR_OK) {
     return status;
   }
+  to->gemm = gemm;
   to->n = count * n;
   to->k = k;
   float *rows = rr_alloc_aligned(to->n * k * sizeof *rows);
@@ -151,8 +152,9 @@ static rr_status read_linear(loader *load, const char *const *prefixes, size_t c
   return status;
 }
 
-static rr_status read_one(loader *load, const char *prefix, size_t n, size_t k, rr_linear *to) {
-  return read_linear(load, &prefix, 1, n, k, to);
+static rr_status read_one(loader *load, rr_linear_kind kind, const char *prefix, size_t n, size_t k,
+                          rr_linear *to) {
+  return read_linear(load, kind, &prefix, 1, n, k, to);
 }
 
 static rr_status read_attention(loader *load, size_t index, rr_layer *to) {
@@ -166,11 +168,11 @@ static rr_status read_attention(loader *load, size_t index, rr_layer *to) {
   const rr_config *config = &load->bert->config;
   size_t hidden = config->hidden_size;
   if (index + 1 < config->layers || !rr_bert_cls_only(config)) {
-    return read_linear(load, prefixes, 3, hidden, hidden, &to->qkv);
+    return read_linear(load, RR_LINEAR_QKV, prefixes, 3, hidden, hidden, &to->qkv);
   }
-  rr_status status = read_linear(load, prefixes, 1, hidden, hidden, &to->query);
+  rr_status status = read_linear(load, RR_LINEAR_QKV, prefixes, 1, hidden, hidden, &to->query);
   if (status == RR_OK) {
-    status = read_linear(load, prefixes + 1, 2, hidden, hidden, &to->key_value);
+    status = read_linear(load, RR_LINEAR_QKV, prefixes + 1, 2, hidden, hidden, &to->key_value);
   }
   return status;
 }
@@ -182,7 +184,7 @@ static rr_status read_layer(loader *load, size_t index, rr_layer *to) {
   rr_status status = read_attention(load, index, to);
   if (status == RR_OK) {
     (void)snprintf(name, sizeof name, "encoder.layer.%zu.attention.output.dense", index);
-    status = read_one(load, name, hidden, hidden, &to->attention_output);
+    status = read_one(load, RR_LINEAR_ATTENTION_OUTPUT, name, hidden, hidden, &to->attention_output);
   }
   if (status == RR_OK) {
     (void)snprintf(name, sizeof name, "encoder.layer.%zu.attention.output.LayerNorm", index);
@@ -190,11 +192,11 @@ static rr_status read_layer(loader *load, size_t index, rr_layer *to) {
   }
   if (status == RR_OK) {
     (void)snprintf(name, sizeof name, "encoder.layer.%zu.intermediate.dense", index);
-    status = read_one(load, name, wide, hidden, &to->intermediate);
+    status = read_one(load, RR_LINEAR_INTERMEDIATE, name, wide, hidden, &to->intermediate);
   }
   if (status == RR_OK) {
     (void)snprintf(name, sizeof name, "encoder.layer.%zu.output.dense", index);
-    status = read_one(load, name, hidden, wide, &to->output);
+    status = read_one(load, RR_LINEAR_OUTPUT, name, hidden, wide, &to->output);
   }
   if (status == RR_OK) {
     (void)snprintf(name, sizeof name, "encoder.layer.%zu.output.LayerNorm", index);
@@ -233,9 +235,9 @@ static rr_status read_all(loader *load) {
     status = read_layer(load, i, &bert->layers[i]);
   }
   if (status == RR_OK && bert->config.head == RR_HEAD_CLASSIFIER) {
-    status = read_one(load, "pooler.dense", hidden, hidden, &bert->pooler);
+    status = read_one(load, RR_LINEAR_HEAD, "pooler.dense", hidden, hidden, &bert->pooler);
     if (status == RR_OK) {
-      status = read_one(load, "classifier", 1, hidden, &bert->classifier);
+      status = read_one(load, RR_LINEAR_HEAD, "classifier", 1, hidden, &bert->classifier);
     }
   }
   return status;
@@ -243,7 +245,7 @@ static rr_status read_all(loader *load) {
 
 bool rr_bert_cls_only(const rr_config *config) { return config->head != RR_HEAD_MEAN; }
 
-rr_status rr_bert_load(const rr_config *config, const rr_gemm *gemm, const rr_rowops *rowops,
+rr_status rr_bert_load(const rr_config *config, const rr_formats *formats, const rr_rowops *rowops,
                        rr_bert **ret_bert, rr_error *err) {
   char path[RR_PATH_MAX];
   rr_safetensors *file = NULL;
@@ -263,7 +265,7 @@ rr_status rr_bert_load(const rr_config *config, const rr_gemm *gemm, const rr_ro
     return rr_fail(err, RR_ERR_MEMORY, "%s: out of memory", path);
   }
   bert->config = *config;
-  bert->gemm = gemm;
+  bert->formats = *formats;
   bert->rowops = rowops;
   bert->layers = layers;
   loader load = {.file = file, .bert = bert, .err = err};

@@ -9,13 +9,28 @@
 #include "core/kernel/kernel.h"
 #include "core/model/config.h"
 
-/* y = x w^T + bias, w of n x k. */
+/* y = x w^T + bias, w of n x k. A layer that the model does not have is all zero. */
 typedef struct rr_linear {
+  const rr_gemm *gemm; /* what packed it and runs it */
   size_t n;
   size_t k;
   void *packed;
   float *bias; /* n */
 } rr_linear;
+
+/* The kinds of linear layers, each of which may compute in a format of its own. */
+typedef enum rr_linear_kind {
+  RR_LINEAR_QKV, /* queries, keys and values */
+  RR_LINEAR_ATTENTION_OUTPUT,
+  RR_LINEAR_INTERMEDIATE, /* feed-forward, up */
+  RR_LINEAR_OUTPUT,       /* feed-forward, down */
+  RR_LINEAR_HEAD,         /* pooler and classifier: a row a sequence, no time to win */
+} rr_linear_kind;
+enum { RR_LINEAR_KINDS = 5 };
+
+typedef struct rr_formats {
+  rr_format of[RR_LINEAR_KINDS]; /* by rr_linear_kind */
+} rr_formats;
 
 /* The arrays behind a norm. */
 typedef struct rr_norm_weights {
@@ -40,7 +55,7 @@ typedef struct rr_layer {
 /* Immutable once loaded; any number of threads may read it. */
 typedef struct rr_bert {
   rr_config config;
-  const rr_gemm *gemm;
+  rr_formats formats;
   const rr_rowops *rowops;
   float *word;     /* vocabulary_size x hidden_size */
   float *position; /* positions x hidden_size */
@@ -55,11 +70,12 @@ typedef struct rr_bert {
 /* True if the head reads only the [CLS] row of the last layer. */
 bool rr_bert_cls_only(const rr_config *config);
 
-/* Loads config->folder/model.safetensors. Tensors are looked up with and without the prefix "bert.",
- * LayerNorm's also under their old names gamma and beta; every shape is checked against the config.
- * Errors: as rr_safetensors_open, and RR_ERR_FORMAT for a tensor that is missing or of another shape.
- * *ret_bert is freed by rr_bert_destroy. */
-rr_status rr_bert_load(const rr_config *config, const rr_gemm *gemm, const rr_rowops *rowops,
+/* Loads config->folder/model.safetensors and packs it for the best product of each layer's format.
+ * Tensors are looked up with and without the prefix "bert.", LayerNorm's also under their old names
+ * gamma and beta; every shape is checked against the config. Errors: as rr_safetensors_open, and
+ * RR_ERR_FORMAT for a tensor that is missing or of another shape. *ret_bert is freed by
+ * rr_bert_destroy. */
+rr_status rr_bert_load(const rr_config *config, const rr_formats *formats, const rr_rowops *rowops,
                        rr_bert **ret_bert, rr_error *err);
 void rr_bert_destroy(rr_bert *bert); /* NULL is allowed */
 

@@ -153,7 +153,7 @@ static void portable_and_openblas_agree(void **state) {
   for (size_t s = 0; s < SHAPES; s++) {
     operands a = make(shapes[s]);
     operands b = make(shapes[s]);
-    run(rr_gemm_find("portable"), &a, true, RR_ACTIVATION_GELU_ERF, NULL);
+    run(rr_gemm_find("fp32-portable"), &a, true, RR_ACTIVATION_GELU_ERF, NULL);
     run(rr_gemm_find("openblas"), &b, true, RR_ACTIVATION_GELU_ERF, NULL);
     for (size_t i = 0; i < a.size.m * (a.size.n + GAP); i++) {
       assert_close((double)a.out[i], (double)b.out[i], 1e-4, "portable against openblas");
@@ -172,14 +172,14 @@ static void unknown_names_are_not_found(void **state) {
 
 static void the_best_is_one_of_the_named(void **state) {
   (void)state;
-  assert_ptr_equal(rr_gemm_best(), rr_gemm_find(rr_gemm_best()->name));
+  assert_ptr_equal(rr_gemm_best(RR_FORMAT_FP32), rr_gemm_find(rr_gemm_best(RR_FORMAT_FP32)->name));
   assert_ptr_equal(rr_rowops_best(), rr_rowops_find(rr_rowops_best()->name));
-  assert_true(rr_gemm_core(rr_gemm_best())[0] != '\0');
+  assert_true(rr_gemm_core(rr_gemm_best(RR_FORMAT_FP32))[0] != '\0');
 }
 
 #define FOR_EACH_GEMM(test)                                                                            \
   {#test " (openblas)", test, NULL, NULL, "openblas"}, {                                               \
-    #test " (portable)", test, NULL, NULL, "portable"                                                  \
+    #test " (portable)", test, NULL, NULL, "fp32-portable"                                                  \
   }
 
 int main(void) {

@@ -46,7 +46,8 @@ def bad_values_are_one_line_and_status_2():
                       ("--max-batch-tokens", "0"), ("--max-client-batch-size", "1e3"),
                       ("--max-concurrent-requests", "99999999999999999999"),
                       ("--payload-limit", " 5"), ("--log-level", "loud"),
-                      ("--auto-truncate=maybe",), ("--tokenization-workers", "many")):
+                      ("--auto-truncate=maybe",), ("--tokenization-workers", "many"),
+                      ("--isa", "mmx"), ("--isa", "avx2,")):
         result = run_binary("--model-id", small_model(), *arguments)
         expect_usage_error(result, arguments[0].split("=")[0])
 
@@ -125,6 +126,23 @@ def the_command_line_wins_over_the_environment():
         info = server.request("GET", "/info").json()
         assert info["served_model_name"] == "line", info
         assert info["max_client_batch_size"] == 9, info
+
+
+@case
+def every_dtype_and_instruction_set_ranks_alike():
+    body = {"query": "the cat", "texts": ["a cat sat", "stone", "the river ran over the old stone"],
+            "raw_scores": True}
+    exact = {row["index"]: row["score"] for row in shared().rerank(body).json()}
+    spread = max(exact.values()) - min(exact.values())
+    # Of the spread of the scores: a wrong kernel is off by about all of it.
+    for dtype, share in (("float32", 1e-4), ("bfloat16", 0.05), ("int8", 0.2)):
+        for isa in ("portable", "avx2", "avx512", "all"):
+            with Server("--dtype", dtype, "--isa", isa) as server:
+                info = server.request("GET", "/info").json()
+                assert info["model_dtype"] == dtype, info
+                for row in server.rerank(body).json():
+                    error = abs(row["score"] - exact[row["index"]])
+                    assert error <= max(share * spread, 1e-4), (dtype, isa, error, spread)
 
 
 @case

@@ -64,6 +64,8 @@ static void defaults_are_as_documented(void **state) {
   assert_true(o.auto_truncate);
   assert_false(o.json_output);
   assert_null(o.api_key);
+  assert_int_equal(o.dtype, RR_DTYPE_FLOAT32);
+  assert_null(o.isa);
   assert_true(o.threads >= 1);
   assert_int_equal(o.tokenization_workers, o.threads);
 }
@@ -76,6 +78,7 @@ static void every_option_reaches_its_field(void **state) {
                              &o),
                    OPTIONS_RUN);
   assert_string_equal(o.served_model_name, "s");
+  assert_int_equal(o.dtype, RR_DTYPE_FLOAT32);
   assert_string_equal(o.hostname, "::1");
   assert_int_equal(o.port, 0);
   assert_int_equal(o.threads, 3);
@@ -130,7 +133,7 @@ static void bad_values_give_one_line_that_names_the_option(void **state) {
       {"--model-id m --port 80x", "--port"},
       {"--model-id m --port", "--port"},
       {"--model-id m --threads 0", "--threads"},
-      {"--model-id m --dtype bfloat16", "--dtype"},
+      {"--model-id m --dtype float16", "--dtype"},
       {"--model-id m --auto-truncate=maybe", "--auto-truncate"},
       {"--model-id m --log-level loud", "--log-level"},
       {"--model-id m --max-batch-tokens 99999999999999999999", "--max-batch-tokens"},
@@ -143,6 +146,19 @@ static void bad_values_give_one_line_that_names_the_option(void **state) {
     assert_non_null(strstr(problem, bad[i].named));
     assert_null(strchr(problem, '\n'));
   }
+}
+
+static void instruction_sets_have_a_variable_of_their_own(void **state) {
+  (void)state;
+  static const char *const variables[] = {"RERANKD_ISA", "avx2", "ISA", "none", NULL};
+  environment = variables;
+  options o;
+  assert_int_equal(read_line("--model-id m --dtype int8", &o), OPTIONS_RUN);
+  assert_string_equal(o.isa, "avx2");
+  assert_int_equal(o.dtype, RR_DTYPE_INT8);
+  assert_int_equal(read_line("--model-id m --dtype bfloat16 --isa portable", &o), OPTIONS_RUN);
+  assert_string_equal(o.isa, "portable");
+  assert_int_equal(o.dtype, RR_DTYPE_BFLOAT16);
 }
 
 static void a_bad_variable_is_named(void **state) {
@@ -161,7 +177,7 @@ static void help_names_every_option_even_in_a_bad_environment(void **state) {
   options o;
   assert_int_equal(read_line("--help", &o), OPTIONS_DONE);
   static const char *const names[] = {
-      "--model-id", "--served-model-name", "--hostname", "--port", "--dtype", "--threads",
+      "--model-id", "--served-model-name", "--hostname", "--port", "--dtype", "--isa", "--threads",
       "--tokenization-workers", "--max-concurrent-requests", "--max-batch-tokens",
       "--max-client-batch-size", "--payload-limit", "--auto-truncate", "--api-key", "--json-output",
       "--log-level", "--help", "--version"};
@@ -179,6 +195,7 @@ int main(void) {
       cmocka_unit_test_setup(flags_stand_alone_or_take_a_value, reset),
       cmocka_unit_test_setup(the_environment_is_read_and_the_command_line_wins, reset),
       cmocka_unit_test_setup(bad_values_give_one_line_that_names_the_option, reset),
+      cmocka_unit_test_setup(instruction_sets_have_a_variable_of_their_own, reset),
       cmocka_unit_test_setup(a_bad_variable_is_named, reset),
       cmocka_unit_test_setup(help_names_every_option_even_in_a_bad_environment, reset),
   };

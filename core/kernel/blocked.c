@@ -1,0 +1,212 @@
+#include "core/kernel/blocked.h"
+
+#include <string.h>
+
+#include "core/kernel/bf16.h"
+#include "core/kernel/quantize.h"
+
+enum { LINE = 64 };
+
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+static size_t divided_up(size_t a, size_t b) { return (a + b - 1) / b; }
+static size_t rounded_up(size_t a, size_t b) { return divided_up(a, b) * b; }
+
+/* Bytes of a packed weight. */
+static size_t weight_size(const rr_tile_kernel *kernel) {
+  switch (kernel->format) {
+  case RR_FORMAT_FP32: return sizeof(float);
+  case RR_FORMAT_BF16: return kernel->group == 1 ? sizeof(float) : sizeof(uint16_t);
+  case RR_FORMAT_INT8: return sizeof(int8_t);
+  }
+  return 0;
+}
+
+static size_t padded_k(const rr_tile_kernel *kernel, size_t k) {
+  return rounded_up(k, kernel->k_multiple);
+}
+
+/* Bytes of one panel. */
+static size_t panel_size(const rr_tile_kernel *kernel, size_t k) {
+  return rounded_up(padded_k(kernel, k) * kernel->cols * weight_size(kernel), LINE);
+}
+
+/* `offset` bytes from base, which is NULL where only sizes are asked for. */
+static void *place(const void *base, size_t offset) { return (void *)((uintptr_t)base + offset); }
+
+/* Where the pieces of packed weights lie: int8 has scales and sums of all columns in front. */
+typedef struct packed_parts {
+  size_t panels;
+  size_t panel_size;
+  float *scales; /* panels x cols */
+  int32_t *sums; /* panels x cols */
+  char *data;    /* panels x panel_size */
+  size_t size;
+} packed_parts;
+
+static packed_parts parts_of(const rr_tile_kernel *kernel, size_t n, size_t k, const void *packed) {
+  packed_parts p = {.panels = divided_up(n, kernel->cols), .panel_size = panel_size(kernel, k)};
+  size_t columns = 0;
+  if (kernel->format == RR_FORMAT_INT8) {
+    columns = rounded_up(p.panels * kernel->cols * sizeof(float), LINE);
+  }
+  p.scales = place(packed, 0);
+  p.sums = place(packed, columns);
+  p.data = place(packed, 2 * columns);
+  p.size = 2 * columns + p.panels * p.panel_size;
+  return p;
+}
+
+size_t rr_blocked_packed_size(const rr_tile_kernel *kernel, size_t n, size_t k) {
+  return parts_of(kernel, n, k, NULL).size;
+}
+
+/* Places row `row` of w, a column of the product. */
+static void pack_column(const rr_tile_kernel *kernel, const packed_parts *p, size_t row, size_t k,
+                        const float *w) {
+  size_t group = kernel->group;
+  size_t depth_step = kernel->cols * group;
+  char *panel = p->data + row / kernel->cols * p->panel_size;
+  size_t first = row % kernel->cols * group;
+  if (kernel->format == RR_FORMAT_INT8) {
+    rr_quantize_column(k, w, group, kernel->cols, (int8_t *)panel + first, &p->scales[row],
+                       &p->sums[row]);
+    return;
+  }
+  for (size_t i = 0; i < k; i++) {
+    size_t at = i / group * depth_step + first + i % group;
+    if (kernel->format == RR_FORMAT_FP32) {
+      ((float *)(void *)panel)[at] = w[i];
+    } else if (group == 1) {
+      ((float *)(void *)panel)[at] = rr_bf16_round(w[i]);
+    } else {
+      ((uint16_t *)(void *)panel)[at] = rr_bf16_from_float(w[i]);
+    }
+  }
+}
+
+void rr_blocked_pack(const rr_tile_kernel *kernel, size_t n, size_t k, const float *w, void *packed) {
+  packed_parts p = parts_of(kernel, n, k, packed);
+  memset(packed, 0, p.size);
+  for (size_t row = 0; row < n; row++) {
+    pack_column(kernel, &p, row, k, w + row * k);
+  }
+}
+
+/* Where the pieces of a run's scratch lie. */
+typedef struct workspace {
+  size_t block;  /* rows */
+  size_t stride; /* bytes between two converted rows */
+  float *bias;   /* n, padded to whole panels */
+  rr_row_scale *scales; /* block */
+  void *tile;    /* the kernel's */
+  char *converted;
+  size_t size;
+} workspace;
+
+/* Rows of a block, at most: RR_GEMM_BLOCK_ROWS, in whole tiles. More would no longer fit the second-level
+ * cache with their outputs; with fewer, w would have to come from further away more often. */
+static size_t most_rows(const rr_tile_kernel *kernel) {
+  return rounded_up(RR_GEMM_BLOCK_ROWS, kernel->rows);
+}
+
+static workspace arrange(const rr_tile_kernel *kernel, size_t m, size_t n, size_t k, void *scratch) {
+  workspace s;
+  size_t blocks = divided_up(m, most_rows(kernel));
+  s.block = blocks == 0 ? 0 : rounded_up(divided_up(m, blocks), kernel->rows);
+  /* An odd number of lines, or rows would meet in few sets of the cache. */
+  s.stride = (divided_up(padded_k(kernel, k) * kernel->x_bytes, LINE) | 1) * LINE;
+  size_t bias = rounded_up(divided_up(n, kernel->cols) * kernel->cols * sizeof(float), LINE);
+  size_t scales = rounded_up(s.block * sizeof *s.scales, LINE);
+  size_t tile = rounded_up(kernel->tile_scratch, LINE);
+  s.bias = scratch;
+  s.scales = place(scratch, bias);
+  s.tile = place(scratch, bias + scales);
+  s.converted = place(scratch, bias + scales + tile);
+  s.size = bias + scales + tile + (kernel->convert != NULL ? s.block * s.stride : 0);
+  return s;
+}
+
+/* A smaller m may come in fewer blocks of more rows. */
+size_t rr_blocked_scratch_size(const rr_tile_kernel *kernel, size_t m, size_t n, size_t k) {
+  return arrange(kernel, smaller(m, most_rows(kernel)), n, k, NULL).size;
+}
+
+static void normalise(const rr_gemm_args *args, size_t first, size_t rows) {
+  float *out = args->out + first * args->ld_out;
+  rr_norm_args norm = {
+      .rows = rows,
+      .cols = args->n,
+      .x = out,
+      .ldx = args->ld_out,
+      .residual = args->residual + first * args->ld_residual,
+      .ld_residual = args->ld_residual,
+      .norm = *args->norm,
+      .out = out,
+      .ld_out = args->ld_out,
+  };
+  args->rowops->norm(&norm);
+}
+
+static void run_block(const rr_tile_kernel *kernel, const rr_gemm_args *args, const packed_parts *p,
+                      const workspace *s, size_t first, size_t rows) {
+  const char *x = (const char *)(args->x + first * args->ldx);
+  size_t stride = args->ldx * sizeof(float);
+  bool int8 = kernel->format == RR_FORMAT_INT8;
+  if (kernel->convert != NULL) {
+    kernel->convert(rows, args->k, padded_k(kernel, args->k), (const float *)(const void *)x, args->ldx,
+                    s->converted, s->stride, int8 ? s->scales : NULL);
+    x = s->converted;
+    stride = s->stride;
+  }
+  for (size_t panel = 0; panel < p->panels; panel++) {
+    size_t col = panel * kernel->cols;
+    float *out = args->out + first * args->ld_out + col;
+    rr_tile_args tile = {
+        .cols = smaller(args->n - col, kernel->cols),
+        .depth = padded_k(kernel, args->k) / kernel->group,
+        .x_stride = stride,
+        .w = p->data + panel * p->panel_size,
+        .bias = s->bias + col,
+        .w_scale = int8 ? p->scales + col : NULL,
+        .w_sum = int8 ? p->sums + col : NULL,
+        .ld_out = args->ld_out,
+        .scratch = s->tile,
+    };
+    tile.next = (const char *)tile.w + (panel + 1 < p->panels ? p->panel_size : 0);
+    tile.next_step = divided_up(p->panel_size, tile.depth * divided_up(rows, kernel->rows));
+    for (size_t row = 0; row < rows; row += kernel->rows) {
+      tile.rows = smaller(rows - row, kernel->rows);
+      tile.x = x + row * stride;
+      tile.x_scale = int8 ? s->scales + row : NULL;
+      tile.out = out + row * args->ld_out;
+      kernel->tile(&tile);
+      tile.next += tile.next_step * tile.depth;
+    }
+    if (args->activation != RR_ACTIVATION_NONE) {
+      args->rowops->activate(args->activation, NULL, rows, tile.cols, out, args->ld_out);
+    }
+  }
+  if (args->norm != NULL) {
+    normalise(args, first, rows);
+  }
+}
+
+void rr_blocked_run(const rr_tile_kernel *kernel, const rr_gemm_args *args) {
+  packed_parts p = parts_of(kernel, args->n, args->k, args->packed);
+  workspace s = arrange(kernel, args->m, args->n, args->k, args->scratch);
+  size_t bias = 0;
+  if (args->bias != NULL) {
+    memcpy(s.bias, args->bias, args->n * sizeof *s.bias);
+    bias = args->n;
+  }
+  memset(s.bias + bias, 0, (p.panels * kernel->cols - bias) * sizeof *s.bias);
+  if (kernel->begin != NULL) {
+    kernel->begin();
+  }
+  for (size_t first = 0; first < args->m; first += s.block) {
+    run_block(kernel, args, &p, &s, first, smaller(args->m - first, s.block));
+  }
+  if (kernel->end != NULL) {
+    kernel->end();
+  }
+}
