@@ -1,196 +1,256 @@
-"""The engines under comparison. Each scores one query against many texts, tokenizing included; each is
-given its best batch size for the request at hand before it is timed."""
+"""The engines under comparison, each in a process of its own: the peers behind worker.py's pipe,
+rerankd behind HTTP. All score one query against many texts, tokenizing included."""
 
 import http.client
 import json
 import os
-import resource
+import re
+import select
 import signal
 import socket
-import statistics
 import subprocess
+import sys
+import tempfile
 import time
+from collections import namedtuple
 
-NAMES = ("onnxruntime fp32", "openvino fp32", "torch fp32")
-BATCH_SIZES = (1, 4, 8, 16, 32)
+import cross_encoder
+
+# What a peer's worker loads: its class there, the prepared model, and OpenVINO's precision hint.
+PEERS = {
+    "onnxruntime fp32": {"kind": "onnxruntime", "model": "onnx-fused"},
+    "onnxruntime int8": {"kind": "onnxruntime", "model": "onnx-int8"},
+    "openvino fp32": {"kind": "openvino", "model": "openvino", "hint": "f32"},
+    "openvino bf16": {"kind": "openvino", "model": "openvino", "hint": "bf16"},
+    "openvino int8": {"kind": "openvino", "model": "openvino-int8", "hint": "f32"},
+    "openvino int8+bf16": {"kind": "openvino", "model": "openvino-int8", "hint": "bf16"},
+    "torch fp32": {"kind": "torch", "model": "model"},
+    "tokenizers": {"kind": "tokenizers", "model": "model"},
+}
+DTYPES = ("float32", "bfloat16", "int8", "auto")
+# Which peers a dtype of rerankd is set against.
+RIVALS = {
+    "rerankd float32": ("openvino fp32", "onnxruntime fp32", "torch fp32"),
+    "rerankd bfloat16": ("openvino bf16", "openvino fp32"),
+    "rerankd int8": ("openvino int8+bf16", "openvino int8", "onnxruntime int8"),
+}
+START_SECONDS = 300
+ANSWER_SECONDS = 1800
+
+Run = namedtuple("Run", "wall cpu scores inference")
 
 
-def own_cpu_seconds():
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+class EngineError(Exception):
+    """The engine is left out of the rest of the comparison."""
 
 
-class Rerankd:
-    name = "rerankd fp32"
-    settings = "over HTTP, defaults"
+def select_names(text):
+    """`openvino` takes all whose names begin so."""
+    chosen = []
+    for wanted in filter(None, (part.strip() for part in text.split(","))):
+        found = [wanted] if wanted in PEERS else [name for name in PEERS if name.startswith(wanted)]
+        if not found:
+            raise SystemExit(f"no peer named '{wanted}': {', '.join(PEERS)}")
+        chosen += [name for name in found if name not in chosen]
+    return chosen
 
-    def __init__(self, binary, directory, threads):
+
+def environment():
+    """Nothing from the caller that would pick other kernels or another number of threads."""
+    dropped = re.compile(r"OPENBLAS_|OMP_|MKL_|KMP_|ONEDNN_|DNNL_|OV_|ORT_|RAYON_")
+    return {name: value for name, value in os.environ.items() if not dropped.match(name)}
+
+
+def peer_environment(threads):
+    """Their libraries fetch nothing and report nothing (CI, NNCF_CI: OpenVINO's telemetry)."""
+    return {**environment(), "OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads),
+            "TOKENIZERS_PARALLELISM": "true", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
+            "CI": "true", "NNCF_CI": "1"}
+
+
+class Engine:
+    """A process with the requests it was given. `batches`: whether it has a batch size to choose."""
+
+    batches = False
+    settings = version = ""
+    process = None
+
+    def __init__(self, name, threads):
+        self.name = name
+        self.threads = threads
+        self.requests = {}
+
+    def spawn(self, command, **options):
+        cpus = sorted(os.sched_getaffinity(0))[:self.threads]
+        self.process = subprocess.Popen(
+            command, preexec_fn=lambda: os.sched_setaffinity(0, cpus), **options)
+
+    def cpu_seconds(self):
+        """Of all threads, those that have ended too: the process's CPU clock, to the nanosecond."""
+        return time.clock_gettime((~self.process.pid << 3) | 2)
+
+    def peak_memory(self):
+        """Bytes: the most that was ever resident, files mapped into memory included."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("VmHWM:"):
+                    return 1024 * int(line.split()[1])
+        raise EngineError("no peak memory in /proc")
+
+    def keep(self, key, query, texts):
+        self.requests[key] = query, texts
+
+    def restart(self):
+        """Afresh, so that nothing tried out before counts as memory used."""
+        requests = list(self.requests.items())
+        self.stop()
+        self.start()
+        for key, (query, texts) in requests:
+            self.keep(key, query, texts)
+
+
+class Peer(Engine):
+    def __init__(self, name, cache, threads):
+        super().__init__(name, threads)
+        known = PEERS[name]
+        self.batches = known["kind"] != "tokenizers"
+        self.peer = {**known, "threads": threads, "model": cross_encoder.path(cache, known["model"]),
+                     "tokenizer": cross_encoder.path(cache, "model")}
+        self.buffer = b""
+
+    def start(self):
+        worker = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker.py")
+        self.buffer = b""
+        self.log = tempfile.TemporaryFile()
+        self.spawn([sys.executable, worker, json.dumps(self.peer)], stdin=subprocess.PIPE,
+                   stdout=subprocess.PIPE, stderr=self.log, env=peer_environment(self.threads))
+        ready = self.receive(START_SECONDS)["ready"]
+        self.version, self.settings = ready["version"], ready["settings"]
+
+    def send(self, message):
+        try:
+            self.process.stdin.write((json.dumps(message) + "\n").encode())
+            self.process.stdin.flush()
+        except OSError as error:
+            raise EngineError(f"its process has gone: {self.last_words()}") from error
+
+    def receive(self, seconds):
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self.buffer:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
+                raise EngineError(f"no answer in {seconds} seconds")
+            part = os.read(self.process.stdout.fileno(), 1 << 16)
+            if not part:
+                raise EngineError(f"its process has gone: {self.last_words()}")
+            self.buffer += part
+        line, self.buffer = self.buffer.split(b"\n", 1)
+        message = json.loads(line)
+        if "error" in message:
+            raise EngineError(message["error"])
+        return message
+
+    def last_words(self):
+        self.log.seek(0)
+        lines = self.log.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"status {self.process.poll()}"
+
+    def keep(self, key, query, texts):
+        super().keep(key, query, texts)
+        self.send({"keep": key, "query": query, "texts": texts})
+        self.receive(ANSWER_SECONDS)
+
+    def run(self, key, batch):
+        self.send({"score": key, "batch": batch})
+        reply = self.receive(ANSWER_SECONDS)
+        return Run(reply["wall"], reply["cpu"], reply["scores"], None)
+
+    def stop(self):
+        if self.process:
+            self.process.stdin.close()
+            try:
+                self.process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.process.stdout.close()
+            self.log.close()
+            self.process = None
+
+
+class Rerankd(Engine):
+    """Timed from the client's JSON to the parsed answer; CPU time and memory are the server's."""
+
+    def __init__(self, binary, dtype, directory, threads, options):
+        super().__init__(f"rerankd {dtype}", threads)
+        self.command = [binary, "--model-id", directory, "--hostname", "127.0.0.1", "--dtype", dtype,
+                        "--threads", str(threads), "--log-level", "warn", *options]
+        self.options = options
+
+    def start(self):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}
-        self.process = subprocess.Popen(
-            [binary, "--model-id", directory, "--hostname", "127.0.0.1", "--port", str(self.port),
-             "--threads", str(threads), "--log-level", "warn"], env=environment)
-        self.overheads = []
-        for _ in range(200):
-            time.sleep(0.05)
+        self.log = tempfile.TemporaryFile()
+        self.spawn([*self.command, "--port", str(self.port)], stdout=self.log, stderr=self.log,
+                   env=environment())
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            status = self.process.poll()
+            if status is not None:
+                self.log.seek(0)
+                said = self.log.read().decode(errors="replace").strip() or f"exit status {status}"
+                if status == 2:
+                    raise EngineError(said)
+                raise SystemExit(f"{self.name} did not start (exit status {status}): {said}")
             try:
                 if self.request("GET", "/health")[0] == 200:
-                    return
+                    break
             except OSError:
-                continue
-        self.stop()
-        raise SystemExit("rerankd did not become healthy")
+                pass
+            time.sleep(0.05)
+        else:
+            raise SystemExit(f"{self.name} did not become healthy")
+        info = json.loads(self.request("GET", "/info")[2])
+        self.version = info.get("version", "")
+        self.settings = " ".join(["HTTP", *self.options, f"computes in {info.get('model_dtype', '?')}"])
 
-    def request(self, method, path, body=None, headers=None):
+    def request(self, method, path, body=None):
         """On a connection of its own: between two rounds the server may have closed an idle one."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_SECONDS)
         try:
-            connection.request(method, path, body, headers or {})
+            connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
             response = connection.getresponse()
             return response.status, response.headers, response.read()
         finally:
             connection.close()
 
-    def tune(self, query, texts):
-        for _ in range(2):
-            self.score(query, texts)
-        self.overheads.clear()
-
-    def score(self, query, texts):
-        begin = time.perf_counter()
-        body = json.dumps({"query": query, "texts": texts, "raw_scores": True}).encode()
-        status, headers, reply = self.request("POST", "/rerank", body, {"Content-Type": "application/json"})
+    def run(self, key, batch):
+        query, texts = self.requests[key]
+        cpu, begin = self.cpu_seconds(), time.perf_counter()
+        body = {"query": query, "texts": texts, "raw_scores": True, "truncate": True}
+        try:
+            status, headers, reply = self.request("POST", "/rerank", json.dumps(body).encode())
+        except OSError as error:
+            raise EngineError(str(error)) from error
         reply = json.loads(reply)
-        if status != 200:
-            raise SystemExit(f"rerankd: {status} {reply}")
         wall = time.perf_counter() - begin
-        inference = int(headers["x-inference-time"]) / 1000
-        self.overheads.append(((wall - inference) / wall, wall, inference))
+        if status != 200:
+            raise EngineError(f"{status} {reply}")
         scores = [0.0] * len(texts)
         for row in reply:
             scores[row["index"]] = row["score"]
-        return scores
-
-    def report_overhead(self):
-        share = statistics.median(share for share, _, _ in self.overheads)
-        print(f"rerankd: {100 * share:.1f} % of the request is not inference (client, HTTP, parsing, "
-              "tokenizing, queue; median)")
-
-    def cpu_seconds(self):
-        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as file:
-            fields = file.read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        inference = int(headers.get("x-inference-time", 0)) / 1000
+        return Run(wall, self.cpu_seconds() - cpu, scores, inference)
 
     def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=30)
-
-
-class Local:
-    """An engine in this process: tokenizes with `tokenizers`, sorts by length, pads each batch."""
-
-    def __init__(self, directory):
-        from tokenizers import Tokenizer
-        self.tokenizer = Tokenizer.from_file(os.path.join(directory, "tokenizer.json"))
-        self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(512)
-        self.batch = BATCH_SIZES[0]
-
-    @property
-    def settings(self):
-        return f"batch {self.batch}, sorted by length"
-
-    def cpu_seconds(self):
-        return own_cpu_seconds()
-
-    def tune(self, query, texts):
-        """The batch size whose better run of two is fastest."""
-        times = {}
-        for batch in BATCH_SIZES:
-            self.batch = batch
-            self.score(query, texts)
-            for _ in range(2):
-                begin = time.perf_counter()
-                self.score(query, texts)
-                times[batch] = min(times.get(batch, 1e9), time.perf_counter() - begin)
-        self.batch = min(times, key=times.get)
-
-    def score(self, query, texts):
-        import numpy
-        encodings = self.tokenizer.encode_batch([(query, text) for text in texts])
-        order = sorted(range(len(texts)), key=lambda i: len(encodings[i].ids))
-        scores = [0.0] * len(texts)
-        for begin in range(0, len(order), self.batch):
-            part = order[begin:begin + self.batch]
-            longest = max(len(encodings[i].ids) for i in part)
-            ids = numpy.zeros((len(part), longest), numpy.int64)
-            mask = numpy.zeros_like(ids)
-            types = numpy.zeros_like(ids)
-            for row, i in enumerate(part):
-                length = len(encodings[i].ids)
-                ids[row, :length] = encodings[i].ids
-                mask[row, :length] = 1
-                types[row, :length] = encodings[i].type_ids
-            for i, logit in zip(part, self.forward(ids, mask, types)):
-                scores[i] = float(logit)
-        return scores
-
-
-class OnnxRuntime(Local):
-    name = "onnxruntime fp32"
-
-    def __init__(self, directory, cache, threads):
-        super().__init__(directory)
-        import cross_encoder
-        import onnxruntime
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        _, fused = cross_encoder.export_onnx(directory, cache)
-        self.session = onnxruntime.InferenceSession(fused, options, providers=["CPUExecutionProvider"])
-
-    def forward(self, ids, mask, types):
-        feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
-        return self.session.run(None, feeds)[0].reshape(-1)
-
-
-class OpenVino(Local):
-    name = "openvino fp32"
-
-    def __init__(self, directory, cache, threads):
-        super().__init__(directory)
-        import cross_encoder
-        import openvino
-        plain, _ = cross_encoder.export_onnx(directory, cache)
-        core = openvino.Core()
-        self.model = core.compile_model(plain, "CPU", {"INFERENCE_NUM_THREADS": threads,
-                                                       "INFERENCE_PRECISION_HINT": "f32",
-                                                       "PERFORMANCE_HINT": "LATENCY"})
-
-    def forward(self, ids, mask, types):
-        return self.model({"input_ids": ids, "attention_mask": mask, "token_type_ids": types})[0].reshape(-1)
-
-
-class Torch(Local):
-    name = "torch fp32"
-
-    def __init__(self, directory, cache, threads):
-        super().__init__(directory)
-        import torch
-        from transformers import BertForSequenceClassification
-        torch.set_num_threads(threads)
-        self.model = BertForSequenceClassification.from_pretrained(directory).eval()
-
-    def forward(self, ids, mask, types):
-        import torch
-        with torch.inference_mode():
-            return self.model(torch.from_numpy(ids), torch.from_numpy(mask),
-                              torch.from_numpy(types)).logits.reshape(-1).numpy()
-
-
-def make(name, directory, cache, threads):
-    kinds = {"onnxruntime fp32": OnnxRuntime, "openvino fp32": OpenVino, "torch fp32": Torch}
-    if name not in kinds:
-        raise SystemExit(f"no peer named '{name}': {', '.join(NAMES)}")
-    return kinds[name](directory, cache, threads)
+        if self.process:
+            if self.process.poll() is None:
+                self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.log.close()
+            self.process = None
