@@ -1,4 +1,4 @@
-/* One attention head, built once an ISA (see isa.h).
+/* One attention head in float32, built once an ISA (see isa.h).
  *
  * Keys are regrouped into tiles of RR_TILE_COLS keys, transposed, so that a register tile of scores
  * is built from whole vectors; values are copied next to each other. Scores exist for RR_TILE_ROWS
@@ -16,7 +16,7 @@ typedef int32_t integers VECTOR_OF(RR_LANES);
 typedef float quad VECTOR_OF(4);
 typedef int32_t quad_integers VECTOR_OF(4);
 
-/* Where the pieces of the scratch lie; sizes as rr_attention_scratch counts them. */
+/* Where the pieces of the scratch lie. */
 typedef struct pieces {
   size_t padded_keys;
   size_t padded_head;
@@ -24,17 +24,26 @@ typedef struct pieces {
   float *values;  /* keys x padded_head, zero padded */
   float *scores;  /* RR_TILE_ROWS x padded_keys */
   float *outputs; /* RR_TILE_ROWS x padded_head */
+  size_t size;    /* floats of all of them */
 } pieces;
 
 static size_t padded(size_t size) { return (size + RR_TILE_COLS - 1) / RR_TILE_COLS * RR_TILE_COLS; }
 
-static pieces arrange(const rr_attention_args *args) {
-  pieces p = {.padded_keys = padded(args->keys), .padded_head = padded(args->head_size)};
-  p.keys = args->scratch;
-  p.values = p.keys + p.padded_keys * args->head_size;
-  p.scores = p.values + args->keys * p.padded_head;
-  p.outputs = p.scores + RR_TILE_ROWS * p.padded_keys;
+static pieces arrange(size_t keys, size_t head_size, float *scratch) {
+  pieces p = {.padded_keys = padded(keys), .padded_head = padded(head_size)};
+  size_t sizes[] = {p.padded_keys * head_size, keys * p.padded_head, RR_TILE_ROWS * p.padded_keys};
+  p.size = sizes[0] + sizes[1] + sizes[2] + RR_TILE_ROWS * p.padded_head;
+  if (scratch != NULL) {
+    p.keys = scratch;
+    p.values = p.keys + sizes[0];
+    p.scores = p.values + sizes[1];
+    p.outputs = p.scores + sizes[2];
+  }
   return p;
+}
+
+static size_t scratch_size(size_t keys, size_t head_size) {
+  return arrange(keys, head_size, NULL).size * sizeof(float);
 }
 
 static void regroup_keys(const rr_attention_args *args, const pieces *p) {
@@ -46,7 +55,7 @@ static void regroup_keys(const rr_attention_args *args, const pieces *p) {
       memset(tile, 0, RR_TILE_COLS * head_size * sizeof *tile);
     }
     for (size_t j = 0; j < here; j++) {
-      const float *key = args->k + (first + j) * args->ldk;
+      const float *key = (const float *)args->k + (first + j) * args->ldk;
       for (size_t d = 0; d < head_size; d++) {
         tile[d * RR_TILE_COLS + j] = key[d];
       }
@@ -58,7 +67,7 @@ static void copy_values(const rr_attention_args *args, const pieces *p) {
   size_t head_size = args->head_size;
   for (size_t j = 0; j < args->keys; j++) {
     float *row = p->values + j * p->padded_head;
-    memcpy(row, args->v + j * args->ldv, head_size * sizeof *row);
+    memcpy(row, (const float *)args->v + j * args->ldv, head_size * sizeof *row);
     for (size_t d = head_size; d < p->padded_head; d++) {
       row[d] = 0.0f;
     }
@@ -145,7 +154,7 @@ static void attend(const rr_attention_args *args, const pieces *p, size_t first,
   const float *rows[RR_TILE_ROWS];
   float inverse[RR_TILE_ROWS];
   for (size_t i = 0; i < RR_TILE_ROWS; i++) {
-    rows[i] = args->q + (first + (i < count ? i : count - 1)) * args->ldq;
+    rows[i] = (const float *)args->q + (first + (i < count ? i : count - 1)) * args->ldq;
   }
   for (size_t j = 0; j < p->padded_keys; j += RR_TILE_COLS) {
     multiply_tile(rows, p->keys + j * args->head_size, RR_TILE_COLS, args->head_size, args->scale,
@@ -163,15 +172,15 @@ static void attend(const rr_attention_args *args, const pieces *p, size_t first,
   }
   for (size_t i = 0; i < count; i++) {
     const float *row = p->outputs + i * p->padded_head;
-    float *out = args->out + (first + i) * args->ld_out;
+    float *out = (float *)args->out + (first + i) * args->ld_out;
     for (size_t d = 0; d < args->head_size; d++) {
       out[d] = row[d] * inverse[i];
     }
   }
 }
 
-void RR_ISA_NAME(rr_attention)(const rr_attention_args *args) {
-  pieces p = arrange(args);
+static void run(const rr_attention_args *args) {
+  pieces p = arrange(args->keys, args->head_size, args->scratch);
   regroup_keys(args, &p);
   copy_values(args, &p);
   for (size_t first = 0; first < args->queries; first += RR_TILE_ROWS) {
@@ -179,3 +188,11 @@ void RR_ISA_NAME(rr_attention)(const rr_attention_args *args) {
     attend(args, &p, first, left < RR_TILE_ROWS ? left : RR_TILE_ROWS);
   }
 }
+
+const rr_attention RR_ISA_NAME(rr_attention_fp32) = {
+    .name = "fp32-" RR_ISA_STRING,
+    .type = RR_TYPE_FP32,
+    .head_multiple = 1,
+    .scratch_size = scratch_size,
+    .run = run,
+};

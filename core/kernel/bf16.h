@@ -60,4 +60,11 @@ static inline float rr_bf16_to_float(uint16_t bf16) {
   return value;
 }
 
+/* k of them as floats. */
+static inline void rr_bf16_expand(size_t k, const uint16_t *from, float *restrict to) {
+  for (size_t i = 0; i < k; i++) {
+    to[i] = rr_bf16_to_float(from[i]);
+  }
+}
+
 #endif

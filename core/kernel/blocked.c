@@ -98,7 +98,8 @@ typedef struct workspace {
   size_t stride; /* bytes between two converted rows */
   float *bias;   /* n, padded to whole panels */
   rr_row_scale *scales; /* block */
-  void *tile;    /* the kernel's */
+  void *sums;    /* of a tile */
+  float *row;    /* k: one of bfloat16 as float32 */
   char *converted;
   size_t size;
 } workspace;
@@ -117,12 +118,14 @@ static workspace arrange(const rr_tile_kernel *kernel, size_t m, size_t n, size_
   s.stride = (divided_up(padded_k(kernel, k) * kernel->x_bytes, LINE) | 1) * LINE;
   size_t bias = rounded_up(divided_up(n, kernel->cols) * kernel->cols * sizeof(float), LINE);
   size_t scales = rounded_up(s.block * sizeof *s.scales, LINE);
-  size_t tile = rounded_up(kernel->tile_scratch, LINE);
+  size_t sums = rounded_up(kernel->rows * kernel->cols * sizeof(float), LINE);
+  size_t row = kernel->convert != NULL ? rounded_up(k * sizeof(float), LINE) : 0;
   s.bias = scratch;
   s.scales = place(scratch, bias);
-  s.tile = place(scratch, bias + scales);
-  s.converted = place(scratch, bias + scales + tile);
-  s.size = bias + scales + tile + (kernel->convert != NULL ? s.block * s.stride : 0);
+  s.sums = place(scratch, bias + scales);
+  s.row = place(scratch, bias + scales + sums);
+  s.converted = place(scratch, bias + scales + sums + row);
+  s.size = bias + scales + sums + row + (kernel->convert != NULL ? s.block * s.stride : 0);
   return s;
 }
 
@@ -132,7 +135,7 @@ size_t rr_blocked_scratch_size(const rr_tile_kernel *kernel, size_t m, size_t n,
 }
 
 static void normalise(const rr_gemm_args *args, size_t first, size_t rows) {
-  float *out = args->out + first * args->ld_out;
+  float *out = (float *)args->out + first * args->ld_out;
   rr_norm_args norm = {
       .rows = rows,
       .cols = args->n,
@@ -147,44 +150,89 @@ static void normalise(const rr_gemm_args *args, size_t first, size_t rows) {
   args->rowops->norm(&norm);
 }
 
+/* The rows of a block as the kernel reads them. */
+typedef struct operand {
+  const char *rows;
+  size_t stride; /* bytes */
+} operand;
+
+static void convert_bf16(const rr_tile_kernel *kernel, const rr_gemm_args *args, const workspace *s,
+                         const uint16_t *x, size_t rows, rr_row_scale *scales) {
+  size_t k_padded = padded_k(kernel, args->k);
+  if (kernel->convert_bf16 != NULL) {
+    kernel->convert_bf16(rows, args->k, k_padded, x, args->ldx, s->converted, s->stride, scales);
+    return;
+  }
+  for (size_t i = 0; i < rows; i++) {
+    rr_bf16_expand(args->k, x + i * args->ldx, s->row);
+    kernel->convert(1, args->k, k_padded, s->row, args->k, s->converted + i * s->stride, s->stride,
+                    scales == NULL ? NULL : &scales[i]);
+  }
+}
+
+static operand converted(const rr_tile_kernel *kernel, const rr_gemm_args *args, const workspace *s,
+                         size_t first, size_t rows) {
+  size_t k_padded = padded_k(kernel, args->k);
+  size_t stride = args->ldx * rr_type_size(args->x_type);
+  const char *x = (const char *)args->x + first * stride;
+  bool as_it_is = args->x_type == RR_TYPE_BF16 ? kernel->x_bytes == sizeof(uint16_t) &&
+                                                     kernel->format == RR_FORMAT_BF16 && k_padded == args->k
+                                               : kernel->convert == NULL;
+  if (as_it_is) {
+    return (operand){x, stride};
+  }
+  rr_row_scale *scales = kernel->format == RR_FORMAT_INT8 ? s->scales : NULL;
+  if (args->x_type == RR_TYPE_BF16) {
+    convert_bf16(kernel, args, s, (const uint16_t *)(const void *)x, rows, scales);
+  } else {
+    kernel->convert(rows, args->k, k_padded, (const float *)(const void *)x, args->ldx, s->converted,
+                    s->stride, scales);
+  }
+  return (operand){s->converted, s->stride};
+}
+
+static void run_panel(const rr_tile_kernel *kernel, const rr_gemm_args *args, const packed_parts *p,
+                      const workspace *s, const operand *x, size_t panel, size_t first, size_t rows) {
+  bool int8 = kernel->format == RR_FORMAT_INT8;
+  size_t col = panel * kernel->cols;
+  size_t out_size = rr_type_size(args->out_type);
+  rr_tile_args tile = {
+      .depth = padded_k(kernel, args->k) / kernel->group,
+      .x_stride = x->stride,
+      .w = p->data + panel * p->panel_size,
+      .sums = s->sums,
+  };
+  tile.next = (const char *)tile.w + (panel + 1 < p->panels ? p->panel_size : 0);
+  tile.next_step = divided_up(p->panel_size, tile.depth * divided_up(rows, kernel->rows));
+  rr_finish_args finish = {
+      .cols = smaller(args->n - col, kernel->cols),
+      .width = kernel->cols,
+      .sums = s->sums,
+      .bias = s->bias + col,
+      .w_scale = int8 ? p->scales + col : NULL,
+      .w_sum = int8 ? p->sums + col : NULL,
+      .zero_point = kernel->zero_point,
+      .activation = args->activation,
+      .out_type = args->out_type,
+      .ld_out = args->ld_out,
+  };
+  for (size_t row = 0; row < rows; row += kernel->rows) {
+    tile.rows = smaller(rows - row, kernel->rows);
+    tile.x = x->rows + row * x->stride;
+    kernel->tile(&tile);
+    finish.rows = tile.rows;
+    finish.x_scale = int8 ? s->scales + row : NULL;
+    finish.out = (char *)args->out + ((first + row) * args->ld_out + col) * out_size;
+    args->rowops->finish(&finish);
+    tile.next += tile.next_step * tile.depth;
+  }
+}
+
 static void run_block(const rr_tile_kernel *kernel, const rr_gemm_args *args, const packed_parts *p,
                       const workspace *s, size_t first, size_t rows) {
-  const char *x = (const char *)(args->x + first * args->ldx);
-  size_t stride = args->ldx * sizeof(float);
-  bool int8 = kernel->format == RR_FORMAT_INT8;
-  if (kernel->convert != NULL) {
-    kernel->convert(rows, args->k, padded_k(kernel, args->k), (const float *)(const void *)x, args->ldx,
-                    s->converted, s->stride, int8 ? s->scales : NULL);
-    x = s->converted;
-    stride = s->stride;
-  }
+  operand x = converted(kernel, args, s, first, rows);
   for (size_t panel = 0; panel < p->panels; panel++) {
-    size_t col = panel * kernel->cols;
-    float *out = args->out + first * args->ld_out + col;
-    rr_tile_args tile = {
-        .cols = smaller(args->n - col, kernel->cols),
-        .depth = padded_k(kernel, args->k) / kernel->group,
-        .x_stride = stride,
-        .w = p->data + panel * p->panel_size,
-        .bias = s->bias + col,
-        .w_scale = int8 ? p->scales + col : NULL,
-        .w_sum = int8 ? p->sums + col : NULL,
-        .ld_out = args->ld_out,
-        .scratch = s->tile,
-    };
-    tile.next = (const char *)tile.w + (panel + 1 < p->panels ? p->panel_size : 0);
-    tile.next_step = divided_up(p->panel_size, tile.depth * divided_up(rows, kernel->rows));
-    for (size_t row = 0; row < rows; row += kernel->rows) {
-      tile.rows = smaller(rows - row, kernel->rows);
-      tile.x = x + row * stride;
-      tile.x_scale = int8 ? s->scales + row : NULL;
-      tile.out = out + row * args->ld_out;
-      kernel->tile(&tile);
-      tile.next += tile.next_step * tile.depth;
-    }
-    if (args->activation != RR_ACTIVATION_NONE) {
-      args->rowops->activate(args->activation, NULL, rows, tile.cols, out, args->ld_out);
-    }
+    run_panel(kernel, args, p, s, &x, panel, first, rows);
   }
   if (args->norm != NULL) {
     normalise(args, first, rows);

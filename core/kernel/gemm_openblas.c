@@ -65,6 +65,7 @@ static void run(const rr_gemm_args *args) {
 }
 
 const rr_gemm rr_gemm_openblas = {
+    .tile_rows = 1,
     .name = "openblas",
     .format = RR_FORMAT_FP32,
     .prepare = prepare,

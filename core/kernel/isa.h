@@ -5,7 +5,11 @@
 
 #include "core/kernel/kernel.h"
 
-#if defined(RR_ISA_AVX512)
+#if defined(RR_ISA_AVX512BF16)
+#define RR_ISA_NAME(name) name##_avx512bf16
+#define RR_ISA_STRING "avx512bf16"
+enum { RR_LANES = 16, RR_TILE_ROWS = 8 };
+#elif defined(RR_ISA_AVX512)
 #define RR_ISA_NAME(name) name##_avx512
 #define RR_ISA_STRING "avx512"
 enum { RR_LANES = 16, RR_TILE_ROWS = 8 };
@@ -22,15 +26,14 @@ enum { RR_LANES = 4, RR_TILE_ROWS = 4 };
 /* A tile is RR_TILE_ROWS rows of RR_TILE_VECTORS vectors, held in registers. */
 enum { RR_TILE_VECTORS = 2, RR_TILE_COLS = RR_TILE_VECTORS * RR_LANES };
 
-/* The largest of the above over all ISAs, for sizing scratch. */
-enum { RR_TILE_ROWS_MAX = 8, RR_TILE_COLS_MAX = 32 };
-
 extern const rr_rowops rr_rowops_generic;
 extern const rr_rowops rr_rowops_avx2;
 extern const rr_rowops rr_rowops_avx512;
+extern const rr_rowops rr_rowops_avx512bf16;
 
-void rr_attention_generic(const rr_attention_args *args);
-void rr_attention_avx2(const rr_attention_args *args);
-void rr_attention_avx512(const rr_attention_args *args);
+extern const rr_attention rr_attention_fp32_generic;
+extern const rr_attention rr_attention_fp32_avx2;
+extern const rr_attention rr_attention_fp32_avx512;
+extern const rr_attention rr_attention_bf16_avx512bf16;
 
 #endif

@@ -77,16 +77,37 @@ static const struct {
 #ifdef RR_BUILT_AVX512
     {&rr_rowops_avx512, RR_FEATURE_AVX512},
 #endif
+#ifdef RR_BUILT_AVX512BF16
+    {&rr_rowops_avx512bf16, RR_FEATURE_AVX512 | RR_FEATURE_AVX512BF16},
+#endif
+};
+
+static const struct {
+  const rr_attention *attention;
+  uint32_t needs;
+} attentions[] = {
+    {&rr_attention_fp32_generic, 0},
+#ifdef RR_BUILT_AVX2
+    {&rr_attention_fp32_avx2, RR_FEATURE_AVX2},
+#endif
+#ifdef RR_BUILT_AVX512
+    {&rr_attention_fp32_avx512, RR_FEATURE_AVX512},
+#endif
+#ifdef RR_BUILT_AVX512BF16
+    {&rr_attention_bf16_avx512bf16, RR_FEATURE_AVX512 | RR_FEATURE_AVX512BF16},
+#endif
 };
 
 enum {
   GEMMS = sizeof gemms / sizeof gemms[0],
   ROWOPS = sizeof rowops_table / sizeof rowops_table[0],
+  ATTENTIONS = sizeof attentions / sizeof attentions[0],
 };
 
 static atomic_uint mask = UINT32_MAX;
 static atomic_bool rejected[GEMMS];
 static atomic_bool rejected_rowops[ROWOPS];
+static atomic_bool rejected_attentions[ATTENTIONS];
 
 rr_status rr_kernels_set_mask(const char *text, rr_error *err) {
   uint32_t features = UINT32_MAX;
@@ -161,7 +182,18 @@ void rr_rowops_reject(const rr_rowops *rowops) {
   }
 }
 
+void rr_attention_reject(const rr_attention *attention) {
+  for (size_t i = 0; i < ATTENTIONS; i++) {
+    if (attentions[i].attention == attention) {
+      atomic_store(&rejected_attentions[i], true);
+    }
+  }
+}
+
 void rr_kernels_restore(void) {
+  for (size_t i = 0; i < ATTENTIONS; i++) {
+    atomic_store(&rejected_attentions[i], false);
+  }
   for (size_t i = 0; i < GEMMS; i++) {
     atomic_store(&rejected[i], false);
   }
@@ -187,6 +219,27 @@ const rr_rowops *rr_rowops_find(const char *name) {
   return NULL;
 }
 
+const rr_attention *rr_attention_best(bool reduced, size_t head_size) {
+  size_t i = ATTENTIONS - 1;
+  for (; i > 0; i--) { /* the first one runs everywhere */
+    const rr_attention *attention = attentions[i].attention;
+    if ((reduced || attention->type == RR_TYPE_FP32) && head_size % attention->head_multiple == 0 &&
+        allowed(attentions[i].needs) && !atomic_load(&rejected_attentions[i])) {
+      break;
+    }
+  }
+  return attentions[i].attention;
+}
+
+const rr_attention *rr_attention_find(const char *name) {
+  for (size_t i = 0; i < ATTENTIONS; i++) {
+    if (strcmp(attentions[i].attention->name, name) == 0 && missing(attentions[i].needs) == 0) {
+      return attentions[i].attention;
+    }
+  }
+  return NULL;
+}
+
 const char *rr_gemm_core(const rr_gemm *gemm) {
 #ifdef RR_BUILT_OPENBLAS
   if (gemm == &rr_gemm_openblas) {
@@ -195,12 +248,6 @@ const char *rr_gemm_core(const rr_gemm *gemm) {
 #endif
   (void)gemm;
   return "own";
-}
-
-size_t rr_attention_scratch(size_t keys, size_t head_size) {
-  size_t padded_keys = keys + RR_TILE_COLS_MAX;
-  size_t padded_head = head_size + RR_TILE_COLS_MAX;
-  return padded_keys * head_size + keys * padded_head + RR_TILE_ROWS_MAX * (padded_keys + padded_head);
 }
 
 void rr_gemm_epilogue(const rr_gemm_args *args) {

@@ -1,6 +1,6 @@
-/* What computes: matrix products (rr_gemm) and everything row by row (rr_rowops), each a descriptor
- * chosen at run time. All tensors are float32, row-major; a leading dimension ("ld") is the distance
- * between two rows in floats.
+/* What computes: matrix products (rr_gemm), attention (rr_attention) and everything row by row (rr_rowops),
+ * each a descriptor chosen at run time. Tensors are row-major, and float32 unless a type says otherwise; a
+ * leading dimension ("ld") is the distance between two rows in elements.
  *
  * 1. Descriptors are constant and thread-safe; their functions allocate nothing and keep no state.
  * 2. A weight matrix is packed once by the descriptor that will run it; the packed form means nothing
@@ -17,7 +17,14 @@
 
 #include "core/base/status.h"
 
-/* What a product computes in. x, bias and out are float32 whatever it is. */
+/* What an activation is stored as: float, or uint16_t as in bf16.h. */
+typedef enum rr_type { RR_TYPE_FP32, RR_TYPE_BF16 } rr_type;
+
+static inline size_t rr_type_size(rr_type type) {
+  return type == RR_TYPE_FP32 ? sizeof(float) : sizeof(uint16_t);
+}
+
+/* What a product computes in. */
 typedef enum rr_format {
   RR_FORMAT_FP32, /* float32 sums, an output's bits depend on its row of x alone */
   RR_FORMAT_BF16, /* x and w rounded to nearest even to bfloat16, float32 sums */
@@ -69,31 +76,68 @@ typedef struct rr_embed_args {
   size_t ld_out;
 } rr_embed_args;
 
-/* One head of one sequence: out = softmax(scale * q k^T) v. */
+/* One head of one sequence: out = softmax(scale * q k^T) v; all four of the descriptor's type. */
 typedef struct rr_attention_args {
   size_t queries; /* 1 or more */
   size_t keys;    /* 1 or more */
   size_t head_size;
-  const float *q; /* queries x head_size */
+  const void *q; /* queries x head_size */
   size_t ldq;
-  const float *k; /* keys x head_size */
+  const void *k; /* keys x head_size */
   size_t ldk;
-  const float *v; /* keys x head_size */
+  const void *v; /* keys x head_size */
   size_t ldv;
-  float scale;
-  float *out; /* queries x head_size; overlaps none of the inputs */
+  float scale; /* above 0 */
+  void *out;   /* queries x head_size; overlaps none of the inputs */
   size_t ld_out;
-  float *scratch; /* rr_attention_scratch floats, 64-byte aligned */
+  void *scratch; /* scratch_size bytes, 64-byte aligned */
 } rr_attention_args;
 
+typedef struct rr_attention {
+  const char *name; /* "fp32-generic", "bf16-avx512bf16", ... */
+  rr_type type;
+  size_t head_multiple; /* head_size must be a multiple of this */
+  /* Bytes of scratch for up to that many keys. */
+  size_t (*scratch_size)(size_t keys, size_t head_size);
+  void (*run)(const rr_attention_args *args);
+} rr_attention;
+
+/* How a row of x was quantised (quantize.h): x is about low + q * scale. */
+typedef struct rr_row_scale {
+  float scale;
+  float low;
+} rr_row_scale;
+
+enum { RR_FINISH_COLS_MAX = 64 };
+
+/* The end of a product's tile: out = activation(value + bias), value being sum or, where x_scale is set, what
+ * the int32 sum stands for,
+ *   fma(sum + zero_point * w_sum, x_scale * w_scale, fma(x_low, w_scale * w_sum, bias)) (quantize.h).
+ * An activation whose output becomes bfloat16 may be off by 1e-4 before it is rounded. */
+typedef struct rr_finish_args {
+  size_t rows;
+  size_t cols;      /* of out; up to width */
+  size_t width;     /* of sums, bias, w_scale and w_sum: a multiple of 4, up to RR_FINISH_COLS_MAX */
+  const void *sums; /* rows x width, dense, 64-byte aligned: float, or int32_t where x_scale is set */
+  const float *bias;
+  const rr_row_scale *x_scale; /* rows, or NULL: then the next three mean nothing */
+  const float *w_scale;
+  const int32_t *w_sum;
+  int32_t zero_point; /* what was taken from each unsigned value of x */
+  rr_activation activation;
+  rr_type out_type;
+  void *out; /* rows x cols */
+  size_t ld_out;
+} rr_finish_args;
+
 typedef struct rr_rowops {
-  const char *name; /* "generic", "avx2", "avx512" */
+  const char *name; /* "generic", "avx2", "avx512", "avx512bf16" */
   /* x = activation(x + bias); bias (cols) may be NULL. */
   void (*activate)(rr_activation activation, const float *bias, size_t rows, size_t cols, float *x,
                    size_t ldx);
   void (*norm)(const rr_norm_args *args);
   void (*embed)(const rr_embed_args *args);
-  void (*attention)(const rr_attention_args *args);
+  void (*finish)(const rr_finish_args *args);
   /* out (cols) = mean of the rows of x; rows is 1 or more. */
   void (*mean)(size_t rows, size_t cols, const float *x, size_t ldx, float *out);
   /* out = x / max(|x|, 1e-12), |x| the Euclidean length; out may be x. */
@@ -106,7 +150,8 @@ typedef struct rr_gemm_args {
   size_t m;
   size_t n;
   size_t k;
-  const float *x; /* m x k */
+  rr_type x_type;
+  const void *x; /* m x k */
   size_t ldx;
   const void *packed; /* w (n x k) as this descriptor's pack left it */
   const float *bias;  /* n, or NULL: none */
@@ -114,7 +159,8 @@ typedef struct rr_gemm_args {
   const rr_norm *norm;   /* NULL: none; otherwise activation is RR_ACTIVATION_NONE */
   const float *residual; /* m x n, used with norm; must not overlap out */
   size_t ld_residual;
-  float *out; /* m x n; must not overlap x */
+  rr_type out_type; /* RR_TYPE_FP32 with norm */
+  void *out; /* m x n; must not overlap x */
   size_t ld_out;
   const rr_rowops *rowops;
   void *scratch; /* scratch_size bytes, 64-byte aligned; may be NULL if that is 0 */
@@ -125,6 +171,7 @@ typedef struct rr_gemm_args {
 enum { RR_GEMM_BLOCK_ROWS = 112 };
 
 typedef struct rr_gemm {
+  size_t tile_rows; /* a number of rows that is no multiple of it wastes part of a tile */
   const char *name; /* "openblas", "fp32-portable", "fp32-avx512", "int8-vnni512", ... */
   rr_format format;
   /* Called by rr_gemm_best and rr_gemm_find, any number of times; may be NULL. It may set what holds
@@ -136,6 +183,7 @@ typedef struct rr_gemm {
   void (*pack)(size_t n, size_t k, const float *w, void *packed);
   /* Bytes of scratch that run needs for up to m rows; 0 for none. */
   size_t (*scratch_size)(size_t m, size_t n, size_t k);
+  /* Of RR_FORMAT_FP32: x and out must be float32. */
   void (*run)(const rr_gemm_args *args);
 } rr_gemm;
 
@@ -146,10 +194,13 @@ rr_status rr_kernels_set_mask(const char *text, rr_error *err);
 /* The best descriptor for this CPU and mask that has not failed a self-check; there always is one. */
 const rr_gemm *rr_gemm_best(rr_format format);
 const rr_rowops *rr_rowops_best(void);
+/* Of bfloat16 for that head size, if there is one for this CPU and `reduced`; else of float32. */
+const rr_attention *rr_attention_best(bool reduced, size_t head_size);
 
 /* A descriptor by name, whatever the mask; NULL if it is not built in or this CPU cannot run it. */
 const rr_gemm *rr_gemm_find(const char *name);
 const rr_rowops *rr_rowops_find(const char *name);
+const rr_attention *rr_attention_find(const char *name);
 
 /* All products that are built in, the best of a format last; NULL from `index` on that is too large.
  * *ret_missing: the features that this CPU lacks to run it (cpu_features.h), 0 if it can. */
@@ -158,12 +209,10 @@ const rr_gemm *rr_gemm_entry(size_t index, uint32_t *ret_missing);
 /* Takes one out of what the above choose, for the rest of the process or until it is restored. */
 void rr_gemm_reject(const rr_gemm *gemm);
 void rr_rowops_reject(const rr_rowops *rowops);
+void rr_attention_reject(const rr_attention *attention);
 void rr_kernels_restore(void);
 
 /* The core the matrix library runs as ("SkylakeX"), for people. */
 const char *rr_gemm_core(const rr_gemm *gemm);
-
-/* Floats of scratch for an attention of up to `keys` keys, for every rr_rowops. */
-size_t rr_attention_scratch(size_t keys, size_t head_size);
 
 #endif

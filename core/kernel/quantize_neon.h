@@ -6,7 +6,7 @@
 
 #include "core/kernel/quantize.h"
 
-enum { RR_QUANTIZE_NEON_STEP = 8 };
+enum { RR_QUANTIZE_NEON_STEP = 8, RR_QUANTIZE_NEON_ZERO = 128 };
 
 static inline rr_quantize_factors rr_quantize_factors_neon(size_t k, const float *x,
                                                            rr_row_scale *ret_scale) {
@@ -34,8 +34,7 @@ static inline int16x4_t rr_quantize_four_neon(const float *x, rr_quantize_factor
   return vqmovn_s32(vcvtnq_s32_f32(scaled));
 }
 
-/* As signed bytes, q - 128: these products take both sides signed, and rr_store_int8_neon adds what the
- * sums lack by it. */
+/* As signed bytes, q - 128: these products take both sides signed. */
 static inline int8x8_t rr_quantize_eight_neon(const float *x, rr_quantize_factors f) {
   uint8x8_t q = vqmovun_s16(vcombine_s16(rr_quantize_four_neon(x, f), rr_quantize_four_neon(x + 4, f)));
   return vreinterpret_s8_u8(veor_u8(q, vdup_n_u8(0x80)));

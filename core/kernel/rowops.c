@@ -2,8 +2,13 @@
  * may then add in any order; nothing else is allowed to change results. */
 #include <math.h>
 
+#include "core/kernel/bf16.h"
 #include "core/kernel/isa.h"
 #include "core/kernel/rowops_math.h"
+#if defined(RR_ISA_AVX512) || defined(RR_ISA_AVX512BF16)
+#include "core/kernel/finish_avx512.h"
+#define RR_HAVE_FINISH_AVX512
+#endif
 
 /* One loop an activation: the vectoriser needs the choice outside of the loop. */
 #define ACTIVATE_ROW(function)                                                                         \
@@ -15,7 +20,7 @@
 
 static inline float relu(float x) { return x < 0.0f ? 0.0f : x; } /* keeps NaN */
 
-static void activate_row(rr_activation activation, size_t cols, float *row) {
+static inline void activate_row(rr_activation activation, size_t cols, float *row) {
   switch (activation) {
   case RR_ACTIVATION_NONE: break;
   case RR_ACTIVATION_RELU: ACTIVATE_ROW(relu); break;
@@ -38,43 +43,61 @@ static void activate(rr_activation activation, const float *restrict bias, size_
   }
 }
 
+/* Sums are kept in STRANDS parts, element j in part j % STRANDS: one part alone would wait for itself. */
+enum { STRANDS = 4 * RR_LANES };
+
+static inline float sum_of(const float *restrict parts) {
+  float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+  for (size_t i = 0; i < STRANDS; i++) {
+    sum += parts[i];
+  }
+  return sum;
+}
+
 /* Two passes: the variance around the mean loses nothing where the mean is large. */
-static void norm_row(size_t cols, const rr_norm *norm, float sum, float *restrict row) {
+static inline void norm_row(size_t cols, const rr_norm *norm, float sum, float *restrict row) {
   const float *restrict gamma = norm->gamma;
   const float *restrict beta = norm->beta;
   float mean = sum / (float)cols;
-  float squares = 0.0f;
-#pragma omp simd reduction(+ : squares)
-  for (size_t j = 0; j < cols; j++) {
-    float centred = row[j] - mean;
-    squares += centred * centred;
+  float parts[STRANDS] = {0};
+  size_t j = 0;
+  for (; j + STRANDS <= cols; j += STRANDS) {
+    for (size_t i = 0; i < STRANDS; i++) {
+      float centred = row[j + i] - mean;
+      parts[i] += centred * centred;
+    }
   }
-  float inverse = 1.0f / sqrtf(squares / (float)cols + norm->epsilon);
-  for (size_t j = 0; j < cols; j++) {
+  for (size_t i = 0; j + i < cols; i++) {
+    float centred = row[j + i] - mean;
+    parts[i] += centred * centred;
+  }
+  float inverse = 1.0f / sqrtf(sum_of(parts) / (float)cols + norm->epsilon);
+  for (j = 0; j < cols; j++) {
     row[j] = (row[j] - mean) * inverse * gamma[j] + beta[j];
   }
 }
 
-/* out = x + bias + residual; returns the sum of that. */
+/* out = x + bias + residual; returns the sum of that. bias may be NULL. out may be x or residual. */
 static inline float add_row(size_t cols, const float *x, const float *bias, const float *residual,
                             float *out) {
-  float sum = 0.0f;
-  if (bias == NULL) {
-#pragma omp simd reduction(+ : sum)
-    for (size_t j = 0; j < cols; j++) {
-      float value = x[j] + residual[j];
-      out[j] = value;
-      sum += value;
+  float parts[STRANDS] = {0};
+  size_t j = 0;
+  for (; j + STRANDS <= cols; j += STRANDS) {
+#pragma omp simd
+    for (size_t i = 0; i < STRANDS; i++) {
+      float value = x[j + i] + (bias == NULL ? 0.0f : bias[j + i]) + residual[j + i];
+      out[j + i] = value;
+      parts[i] += value;
     }
-    return sum;
   }
-#pragma omp simd reduction(+ : sum)
-  for (size_t j = 0; j < cols; j++) {
-    float value = x[j] + bias[j] + residual[j];
-    out[j] = value;
-    sum += value;
+#pragma omp simd
+  for (size_t i = 0; i < cols - j; i++) {
+    float value = x[j + i] + (bias == NULL ? 0.0f : bias[j + i]) + residual[j + i];
+    out[j + i] = value;
+    parts[i] += value;
   }
-  return sum;
+  return sum_of(parts);
 }
 
 static void norm(const rr_norm_args *args) {
@@ -131,12 +154,92 @@ static void unit(size_t cols, const float *x, float *out) {
   }
 }
 
+/* What the sums of an int8 tile's columns stand for, beyond their row's scale. */
+typedef struct columns {
+  float low_scale[RR_FINISH_COLS_MAX]; /* times x_scale.low */
+  int32_t shift[RR_FINISH_COLS_MAX];   /* added to each sum */
+} columns;
+
+static inline void read_columns(const rr_finish_args *args, size_t width, columns *c) {
+  for (size_t j = 0; j < width; j++) {
+    c->low_scale[j] = args->w_scale[j] * (float)args->w_sum[j];
+    c->shift[j] = args->zero_point * args->w_sum[j];
+  }
+}
+
+static inline void scale_row(const rr_finish_args *args, size_t width, const columns *c, size_t row,
+                             float *restrict values) {
+  const int32_t *restrict sums = (const int32_t *)args->sums + row * width;
+  const float *restrict w_scale = args->w_scale;
+  const float *restrict bias = args->bias;
+  rr_row_scale x = args->x_scale[row];
+  for (size_t j = 0; j < width; j++) {
+    values[j] = fmaf((float)(sums[j] + c->shift[j]), x.scale * w_scale[j],
+                     fmaf(x.low, c->low_scale[j], bias[j]));
+  }
+}
+
+static inline void bias_row(const rr_finish_args *args, size_t width, size_t row, float *restrict values) {
+  const float *restrict sums = (const float *)args->sums + row * width;
+  const float *restrict bias = args->bias;
+  for (size_t j = 0; j < width; j++) {
+    values[j] = sums[j] + bias[j];
+  }
+}
+
+static inline void store_row(const rr_finish_args *args, size_t width, size_t row,
+                             const float *restrict values) {
+  if (args->out_type == RR_TYPE_FP32) {
+    float *out = (float *)args->out + row * args->ld_out;
+    memcpy(out, values, (args->cols == width ? width : args->cols) * sizeof *out);
+    return;
+  }
+  uint16_t rounded[RR_FINISH_COLS_MAX];
+  uint16_t *out = (uint16_t *)args->out + row * args->ld_out;
+  for (size_t j = 0; j < width; j++) {
+    rounded[j] = rr_bf16_from_float(values[j]);
+  }
+  memcpy(out, rounded, (args->cols == width ? width : args->cols) * sizeof *out);
+}
+
+/* Inlined with a constant width, so that a row is a few vectors in registers. */
+static inline __attribute__((always_inline)) void finish_width(const rr_finish_args *args, size_t width) {
+  _Alignas(64) float values[RR_FINISH_COLS_MAX];
+  columns c;
+  if (args->x_scale != NULL) {
+    read_columns(args, width, &c);
+  }
+  for (size_t row = 0; row < args->rows; row++) {
+    if (args->x_scale != NULL) {
+      scale_row(args, width, &c, row, values);
+    } else {
+      bias_row(args, width, row, values);
+    }
+    activate_row(args->activation, width, values);
+    store_row(args, width, row, values);
+  }
+}
+
+static void finish(const rr_finish_args *args) {
+#ifdef RR_HAVE_FINISH_AVX512
+  if (rr_finish_avx512(args)) {
+    return;
+  }
+#endif
+  switch (args->width) {
+  case 64: finish_width(args, 64); break;
+  case 32: finish_width(args, 32); break;
+  case 16: finish_width(args, 16); break;
+  default: finish_width(args, args->width); break;
+  }
+}
+
 const rr_rowops RR_ISA_NAME(rr_rowops) = {
     .name = RR_ISA_STRING,
     .activate = activate,
     .norm = norm,
     .embed = embed,
-    .attention = RR_ISA_NAME(rr_attention),
+    .finish = finish,
     .mean = mean,
     .unit = unit,
 };

@@ -9,10 +9,13 @@
 #include <string.h>
 
 #include "core/base/alloc.h"
+#include "core/kernel/bf16.h"
 #include "core/kernel/kernel.h"
 
 /* Sizes with tails in every kernel's rows, columns and depths; rows are PADDING longer than used. */
 enum { ROWS = 45, COLS = 83, DEPTH = 131, PADDING = 3, LD = DEPTH + PADDING, OUTPUTS = ROWS * LD };
+/* Of attention: its queries, keys and values fit a row of x side by side. */
+enum { HEAD = 32 };
 
 typedef struct vectors {
   float x[ROWS * LD];
@@ -23,6 +26,8 @@ typedef struct vectors {
   float beta[LD];
   float want[OUTPUTS];
   float got[OUTPUTS];
+  uint16_t half_x[ROWS * LD];
+  uint16_t half_out[ROWS * LD];
   double x_size[ROWS]; /* Euclidean lengths of the rows of x and w */
   double w_size[COLS];
 } vectors;
@@ -153,50 +158,76 @@ static rr_status check_gemm(const rr_gemm *gemm, vectors *v, bool *ret_good, rr_
   return RR_OK;
 }
 
-/* One head of ROWS queries and keys, and every activation, of both; outputs of both halves of the
- * comparison lie where a product's would. */
-static rr_status run_rowops(const rr_rowops *rowops, const vectors *v, rr_activation activation,
-                            float *out, rr_error *err) {
-  enum { HEAD = 37 };
-  float *scratch = rr_alloc_aligned(rr_attention_scratch(ROWS, HEAD) * sizeof *scratch);
-  if (scratch == NULL) {
-    return rr_fail(err, RR_ERR_MEMORY, "out of memory for the kernels' self-check");
-  }
-  rr_attention_args attention = {.queries = ROWS, .keys = ROWS, .head_size = HEAD, .q = v->x, .ldq = LD,
-                                 .k = v->x + HEAD, .ldk = LD, .v = v->x + 2 * HEAD, .ldv = LD,
-                                 .scale = 0.5f, .out = out, .ld_out = LD, .scratch = scratch};
-  rr_norm_args norm = {.rows = ROWS, .cols = COLS - HEAD, .x = v->x, .ldx = LD, .bias = v->bias,
+/* A norm, and every activation of it; outputs lie where a product's would. */
+static void run_rowops(const rr_rowops *rowops, const vectors *v, rr_activation activation, float *out) {
+  rr_norm_args norm = {.rows = ROWS, .cols = COLS, .x = v->x, .ldx = LD, .bias = v->bias,
                        .residual = v->residual, .ld_residual = LD,
                        .norm = {.gamma = v->gamma, .beta = v->beta, .epsilon = 1e-6f},
-                       .out = out + HEAD, .ld_out = LD};
-  rowops->attention(&attention);
+                       .out = out, .ld_out = LD};
   rowops->norm(&norm);
   rowops->activate(activation, v->bias, ROWS, COLS, out, LD);
   spoil(rowops->name, out);
-  rr_free(scratch);
-  return RR_OK;
 }
 
-static rr_status check_rowops(const rr_rowops *rowops, vectors *v, bool *ret_good, rr_error *err) {
+static bool check_rowops(const rr_rowops *rowops, vectors *v) {
   static const rr_activation activations[] = {RR_ACTIVATION_NONE, RR_ACTIVATION_RELU, RR_ACTIVATION_TANH,
                                               RR_ACTIVATION_GELU_ERF, RR_ACTIVATION_GELU_TANH};
   bool good = true;
   for (size_t a = 0; good && a < sizeof activations / sizeof activations[0]; a++) {
     fill(OUTPUTS, 7, v->want);
     fill(OUTPUTS, 7, v->got);
-    rr_status status = run_rowops(rr_rowops_find("generic"), v, activations[a], v->want, err);
-    if (status == RR_OK) {
-      status = run_rowops(rowops, v, activations[a], v->got, err);
-    }
-    if (status != RR_OK) {
-      return status;
-    }
+    run_rowops(rr_rowops_find("generic"), v, activations[a], v->want);
+    run_rowops(rowops, v, activations[a], v->got);
     for (size_t i = 0; good && i < OUTPUTS; i++) {
       good = fabs((double)v->got[i] - (double)v->want[i]) <= 2e-5;
     }
   }
-  *ret_good = good;
+  return good;
+}
+
+/* One head of ROWS queries and keys, of values that bfloat16 can hold, in float32 or through `halves`. */
+static rr_status run_attention(const rr_attention *attention, vectors *v, float *out, rr_error *err) {
+  bool reduced = attention->type == RR_TYPE_BF16;
+  const void *x = reduced ? (const void *)v->half_x : v->x;
+  size_t element = rr_type_size(attention->type);
+  void *scratch = rr_alloc_aligned(attention->scratch_size(ROWS, HEAD));
+  if (scratch == NULL) {
+    return rr_fail(err, RR_ERR_MEMORY, "out of memory for the kernels' self-check");
+  }
+  rr_attention_args args = {.queries = ROWS, .keys = ROWS, .head_size = HEAD, .q = x, .ldq = LD,
+                            .k = (const char *)x + HEAD * element, .ldk = LD,
+                            .v = (const char *)x + 2 * HEAD * element, .ldv = LD, .scale = 0.5f,
+                            .out = reduced ? (void *)v->half_out : out, .ld_out = LD, .scratch = scratch};
+  attention->run(&args);
+  for (size_t i = 0; reduced && i < ROWS; i++) {
+    rr_bf16_expand(HEAD, v->half_out + i * LD, out + i * LD);
+  }
+  if (faulty != NULL && strcmp(faulty, attention->name) == 0) {
+    out[ROWS / 2 * LD + HEAD - 1] += 0.1f;
+  }
+  rr_free(scratch);
   return RR_OK;
+}
+
+/* Values are below 1. Weights and the output rounded to bfloat16 err by 2^-9 each; twice that. */
+static rr_status check_attention(const rr_attention *attention, vectors *v, bool *ret_good, rr_error *err) {
+  double bound = attention->type == RR_TYPE_BF16 ? 4.0 / 512.0 : 1e-5;
+  for (size_t i = 0; i < ROWS * LD; i++) {
+    v->half_x[i] = rr_bf16_from_float(v->x[i]);
+    v->x[i] = rr_bf16_to_float(v->half_x[i]);
+  }
+  fill(OUTPUTS, 7, v->want);
+  fill(OUTPUTS, 7, v->got);
+  rr_status status = run_attention(rr_attention_find("fp32-generic"), v, v->want, err);
+  if (status == RR_OK) {
+    status = run_attention(attention, v, v->got, err);
+  }
+  bool good = true;
+  for (size_t i = 0; good && i < OUTPUTS; i++) {
+    good = fabs((double)v->got[i] - (double)v->want[i]) <= bound;
+  }
+  *ret_good = good;
+  return status;
 }
 
 /* Appends to the line; what does not fit is left out. */
@@ -207,17 +238,26 @@ static void note(char text[RR_SELFCHECK_TEXT_MAX], const char *failed, const cha
                  failed, instead);
 }
 
-static rr_status settle_rowops(vectors *v, char text[RR_SELFCHECK_TEXT_MAX], rr_error *err) {
+static void settle_rowops(vectors *v, char text[RR_SELFCHECK_TEXT_MAX]) {
   const rr_rowops *rowops;
+  while ((rowops = rr_rowops_best()) != rr_rowops_find("generic") && !check_rowops(rowops, v)) {
+    rr_rowops_reject(rowops);
+    note(text, rowops->name, rr_rowops_best()->name);
+  }
+}
+
+static rr_status settle_attention(bool reduced, vectors *v, char text[RR_SELFCHECK_TEXT_MAX],
+                                  rr_error *err) {
+  const rr_attention *attention;
   bool good = false;
-  while (!good && (rowops = rr_rowops_best()) != rr_rowops_find("generic")) {
-    rr_status status = check_rowops(rowops, v, &good, err);
+  while (!good && (attention = rr_attention_best(reduced, HEAD)) != rr_attention_find("fp32-generic")) {
+    rr_status status = check_attention(attention, v, &good, err);
     if (status != RR_OK) {
       return status;
     }
     if (!good) {
-      rr_rowops_reject(rowops);
-      note(text, rowops->name, rr_rowops_best()->name);
+      rr_attention_reject(attention);
+      note(text, attention->name, rr_attention_best(reduced, HEAD)->name);
     }
   }
   return RR_OK;
@@ -247,7 +287,12 @@ rr_status rr_selfcheck(char text[RR_SELFCHECK_TEXT_MAX], rr_error *err) {
   }
   fill_all(v);
   text[0] = '\0';
-  rr_status status = settle_rowops(v, text, err);
+  settle_rowops(v, text);
+  rr_status status = settle_attention(true, v, text, err);
+  if (status == RR_OK) {
+    status = settle_attention(false, v, text, err);
+  }
+  fill_all(v);
   for (int format = 0; status == RR_OK && format < RR_FORMATS; format++) {
     status = settle_gemm((rr_format)format, v, text, err);
   }

@@ -20,8 +20,7 @@ enum {
   RR_AMX_BYTES = 64,                      /* of a register's row */
   RR_AMX_DEPTHS = RR_AMX_BYTES / 4,       /* depths that one product takes */
   RR_AMX_PANEL_STRIDE = RR_AMX_COLS * 4,  /* bytes between two depths of a panel */
-  RR_AMX_SUMS_STRIDE = RR_AMX_COLS * 4,   /* bytes between two rows of sums in the scratch */
-  RR_AMX_SCRATCH = RR_AMX_ROWS * RR_AMX_SUMS_STRIDE,
+  RR_AMX_SUMS_STRIDE = RR_AMX_COLS * 4,   /* bytes between two rows of sums */
 };
 
 /* Tile registers; the instructions take them as literals. The first number is the half of rows, the
@@ -65,11 +64,11 @@ static void rr_amx_begin(void) { rr_amx_configure(RR_AMX_HALF, RR_AMX_HALF); }
 
 static void rr_amx_end(void) { _tile_release(); }
 
-/* Leaves the sums of more than 16 rows in the scratch. */
+/* Stores the sums of more than 16 rows. */
 static void rr_amx_multiply_both(const rr_tile_args *args) {
   const char *x = args->x;
   const char *w = args->w;
-  char *sums = args->scratch;
+  char *sums = args->sums;
   _tile_zero(RR_AMX_SUMS_00);
   _tile_zero(RR_AMX_SUMS_01);
   _tile_zero(RR_AMX_SUMS_10);
@@ -97,7 +96,7 @@ static void rr_amx_multiply_both(const rr_tile_args *args) {
 static void rr_amx_multiply_upper(const rr_tile_args *args) {
   const char *x = args->x;
   const char *w = args->w;
-  char *sums = args->scratch;
+  char *sums = args->sums;
   _tile_zero(RR_AMX_SUMS_00);
   _tile_zero(RR_AMX_SUMS_01);
   for (size_t d = 0; d < args->depth; d += RR_AMX_DEPTHS) {
@@ -113,7 +112,7 @@ static void rr_amx_multiply_upper(const rr_tile_args *args) {
   _tile_stored(RR_AMX_SUMS_01, sums + RR_AMX_BYTES, RR_AMX_SUMS_STRIDE);
 }
 
-/* The sums of args->rows rows into the scratch. Registers configured for fewer rows read and write only
+/* The sums of args->rows rows. Registers configured for fewer rows read and write only
  * those: nothing beyond the live rows of x is touched. */
 static void rr_amx_multiply(const rr_tile_args *args) {
   size_t upper = args->rows < RR_AMX_HALF ? args->rows : RR_AMX_HALF;

@@ -15,20 +15,6 @@ static void convert(size_t rows, size_t k, size_t k_padded, const float *x, size
   rr_bf16_convert_avx512(rows, k, k_padded, x, ldx, converted, stride);
 }
 
-static void tile(const rr_tile_args *args) {
-  rr_amx_multiply(args);
-  const float *sums = args->scratch;
-  for (size_t col = 0; col < args->cols; col += RR_AMX_HALF) {
-    size_t left = args->cols - col;
-    __mmask16 mask = (__mmask16)(left >= RR_AMX_HALF ? 0xffffu : (1u << left) - 1u);
-    __m512 bias = _mm512_loadu_ps(args->bias + col);
-    for (size_t r = 0; r < args->rows; r++) {
-      __m512 sum = _mm512_loadu_ps(sums + r * RR_AMX_COLS + col);
-      _mm512_mask_storeu_ps(args->out + r * args->ld_out + col, mask, _mm512_add_ps(sum, bias));
-    }
-  }
-}
-
 static const rr_tile_kernel kernel = {
     .format = RR_FORMAT_BF16,
     .rows = RR_AMX_ROWS,
@@ -36,11 +22,10 @@ static const rr_tile_kernel kernel = {
     .group = 2,
     .k_multiple = RR_BF16_AVX512_STEP,
     .x_bytes = sizeof(uint16_t),
-    .tile_scratch = RR_AMX_SCRATCH,
-    .tile = tile,
+    .tile = rr_amx_multiply,
     .convert = convert,
     .begin = rr_amx_begin,
     .end = rr_amx_end,
 };
 
-RR_BLOCKED_GEMM(rr_gemm_bf16_amx, "bf16-amx", RR_FORMAT_BF16, kernel);
+RR_BLOCKED_GEMM(rr_gemm_bf16_amx, "bf16-amx", RR_FORMAT_BF16, RR_AMX_ROWS, kernel);

@@ -21,4 +21,4 @@ static const rr_tile_kernel kernel = {
     .convert = convert,
 };
 
-RR_BLOCKED_GEMM(rr_gemm_bf16_avx2, "bf16-avx2", RR_FORMAT_BF16, kernel);
+RR_BLOCKED_GEMM(rr_gemm_bf16_avx2, "bf16-avx2", RR_FORMAT_BF16, RR_FP32_AVX2_ROWS, kernel);

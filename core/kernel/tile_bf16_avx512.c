@@ -24,4 +24,4 @@ static const rr_tile_kernel kernel = {
     .convert = convert,
 };
 
-RR_BLOCKED_GEMM(rr_gemm_bf16_avx512, "bf16-avx512", RR_FORMAT_BF16, kernel);
+RR_BLOCKED_GEMM(rr_gemm_bf16_avx512, "bf16-avx512", RR_FORMAT_BF16, RR_FP32_AVX512_ROWS, kernel);

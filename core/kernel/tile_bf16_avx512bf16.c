@@ -1,7 +1,6 @@
 /* AVX-512 bf16: vdpbf16ps adds two products to each of 16 float32 sums, the one of the odd k first.
  *
- * Neither run nor timed on a CPU that has these instructions; tests run this code with the intrinsics
- * in plain C (tests/kernels/emulated). */
+ * Where the CPU has none, tests run this code with the intrinsics in plain C (tests/kernels/emulated). */
 #include <immintrin.h>
 #include <string.h>
 
@@ -24,42 +23,40 @@ static inline __m512bh pair_of(const uint16_t *x) {
   return (__m512bh)_mm512_set1_epi32(pair);
 }
 
-static inline __mmask16 live(size_t cols, size_t vector) {
-  size_t before = vector * LANES;
-  size_t here = cols > before ? cols - before : 0;
-  return (__mmask16)(here >= LANES ? 0xffffu : (1u << here) - 1u);
-}
-
 /* Inlined with a constant number of rows, so that all sums are registers. */
 static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *args, size_t rows) {
   __m512 sums[ROWS][VECTORS];
+  RR_UNROLL
   for (size_t r = 0; r < rows; r++) {
+    RR_UNROLL
     for (size_t v = 0; v < VECTORS; v++) {
       sums[r][v] = _mm512_setzero_ps();
     }
   }
   const char *x = args->x;
   const uint16_t *w = args->w;
+  size_t stride = args->x_stride;
   for (size_t d = 0; d < args->depth; d++, x += GROUP * sizeof *w, w += GROUP * COLS) {
     __m512bh weights[VECTORS];
+    RR_UNROLL
     for (size_t v = 0; v < VECTORS; v++) {
       weights[v] = (__m512bh)_mm512_load_si512(w + v * GROUP * LANES);
     }
+    RR_UNROLL
     for (size_t r = 0; r < rows; r++) {
-      __m512bh pair = pair_of((const uint16_t *)(const void *)(x + r * args->x_stride));
+      __m512bh pair = pair_of((const uint16_t *)(const void *)(x + r * stride));
+      RR_UNROLL
       for (size_t v = 0; v < VECTORS; v++) {
         sums[r][v] = _mm512_dpbf16_ps(sums[r][v], pair, weights[v]);
       }
     }
   }
+  float *out = args->sums;
   RR_UNROLL
-  for (size_t v = 0; v < VECTORS; v++) {
-    __mmask16 mask = live(args->cols, v);
-    __m512 bias = _mm512_loadu_ps(args->bias + v * LANES);
+  for (size_t r = 0; r < rows; r++) {
     RR_UNROLL
-    for (size_t r = 0; r < rows; r++) {
-      float *out = args->out + r * args->ld_out + v * LANES;
-      _mm512_mask_storeu_ps(out, mask, _mm512_add_ps(sums[r][v], bias));
+    for (size_t v = 0; v < VECTORS; v++) {
+      _mm512_store_ps(out + r * COLS + v * LANES, sums[r][v]);
     }
   }
 }
@@ -90,4 +87,4 @@ static const rr_tile_kernel kernel = {
     .convert = convert,
 };
 
-RR_BLOCKED_GEMM(rr_gemm_bf16_avx512bf16, "bf16-avx512bf16", RR_FORMAT_BF16, kernel);
+RR_BLOCKED_GEMM(rr_gemm_bf16_avx512bf16, "bf16-avx512bf16", RR_FORMAT_BF16, ROWS, kernel);

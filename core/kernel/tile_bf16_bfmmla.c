@@ -53,18 +53,14 @@ static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *ar
       }
     }
   }
+  float *out = args->sums;
   RR_UNROLL
   for (size_t c = 0; c < PAIRS; c += 2) {
-    float32x4_t bias = vld1q_f32(args->bias + 2 * c);
     RR_UNROLL
     for (size_t p = 0; p < row_pairs; p++) {
-      float *out = args->out + 2 * p * args->ld_out;
-      float32x4_t upper = vcombine_f32(vget_low_f32(sums[p][c]), vget_low_f32(sums[p][c + 1]));
-      float32x4_t lower = vcombine_f32(vget_high_f32(sums[p][c]), vget_high_f32(sums[p][c + 1]));
-      vst1q_f32(out + 2 * c, vaddq_f32(upper, bias));
-      if (2 * p + 1 < args->rows) {
-        vst1q_f32(out + args->ld_out + 2 * c, vaddq_f32(lower, bias));
-      }
+      float *upper = out + 2 * p * COLS + 2 * c;
+      vst1q_f32(upper, vcombine_f32(vget_low_f32(sums[p][c]), vget_low_f32(sums[p][c + 1])));
+      vst1q_f32(upper + COLS, vcombine_f32(vget_high_f32(sums[p][c]), vget_high_f32(sums[p][c + 1])));
     }
   }
 }
@@ -78,7 +74,7 @@ TILE(4)
 
 static void tile(const rr_tile_args *args) {
   static void (*const tiles[ROWS / 2])(const rr_tile_args *) = {tile_1, tile_2, tile_3, tile_4};
-  rr_run_neon(args, COLS, tiles[(args->rows - 1) / 2]);
+  tiles[(args->rows - 1) / 2](args);
 }
 
 static const rr_tile_kernel kernel = {
@@ -88,9 +84,8 @@ static const rr_tile_kernel kernel = {
     .group = GROUP,
     .k_multiple = GROUP,
     .x_bytes = sizeof(uint16_t),
-    .tile_scratch = ROWS * COLS * sizeof(float),
     .tile = tile,
     .convert = convert,
 };
 
-RR_BLOCKED_GEMM(rr_gemm_bf16_bfmmla, "bf16-bfmmla", RR_FORMAT_BF16, kernel);
+RR_BLOCKED_GEMM(rr_gemm_bf16_bfmmla, "bf16-bfmmla", RR_FORMAT_BF16, ROWS, kernel);

@@ -16,9 +16,8 @@ static const rr_tile_kernel kernel = {
     .group = 1,
     .k_multiple = 1,
     .x_bytes = sizeof(float),
-    .tile_scratch = RR_FP32_NEON_SCRATCH,
     .tile = rr_tile_fp32_neon,
     .convert = convert,
 };
 
-RR_BLOCKED_GEMM(rr_gemm_bf16_neon, "bf16-neon", RR_FORMAT_BF16, kernel);
+RR_BLOCKED_GEMM(rr_gemm_bf16_neon, "bf16-neon", RR_FORMAT_BF16, RR_FP32_NEON_ROWS, kernel);

@@ -22,4 +22,4 @@ static const rr_tile_kernel kernel = {
     .convert = convert,
 };
 
-RR_BLOCKED_GEMM(rr_gemm_bf16_portable, "bf16-portable", RR_FORMAT_BF16, kernel);
+RR_BLOCKED_GEMM(rr_gemm_bf16_portable, "bf16-portable", RR_FORMAT_BF16, RR_FP32_PORTABLE_ROWS, kernel);

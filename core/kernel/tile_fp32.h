@@ -1,6 +1,5 @@
 /* The float32 tiles, which bf16 without bf16 instructions uses too: on operands that are rounded to
- * bf16 but kept as float32 (blocked.h: group 1). Sums run over ascending k, one accumulator an output,
- * and the bias is added last. */
+ * bf16 but kept as float32 (blocked.h: group 1). Sums run over ascending k, one accumulator an output. */
 #ifndef RR_CORE_KERNEL_TILE_FP32_H
 #define RR_CORE_KERNEL_TILE_FP32_H
 
@@ -15,7 +14,6 @@ enum {
   RR_FP32_AVX512_COLS = 32,
   RR_FP32_NEON_ROWS = 8,
   RR_FP32_NEON_COLS = 12,
-  RR_FP32_NEON_SCRATCH = RR_FP32_NEON_ROWS * RR_FP32_NEON_COLS * sizeof(float),
 };
 
 void rr_tile_fp32_portable(const rr_tile_args *args);

@@ -10,13 +10,6 @@ enum { ROWS = RR_FP32_AVX2_ROWS, COLS = RR_FP32_AVX2_COLS, LANES = 8, VECTORS = 
 /* Depths ahead of use that a panel is fetched into the first-level cache. */
 enum { AHEAD = 16 };
 
-/* All ones in the lanes of a vector that are live. */
-static inline __m256i live(size_t cols, size_t vector) {
-  const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  int here = (int)cols - (int)(vector * LANES);
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(here), lanes);
-}
-
 /* Inlined with a constant number of rows, so that all sums are registers. */
 static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *args, size_t rows) {
   __m256 sums[ROWS][VECTORS];
@@ -26,9 +19,6 @@ static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *ar
     for (size_t v = 0; v < VECTORS; v++) {
       sums[r][v] = _mm256_setzero_ps();
     }
-  }
-  for (size_t r = 0; r < rows; r++) {
-    _mm_prefetch((const char *)(args->out + r * args->ld_out), _MM_HINT_T0);
   }
   const char *x = args->x;
   const float *w = args->w;
@@ -51,14 +41,12 @@ static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *ar
       }
     }
   }
+  float *out = args->sums;
   RR_UNROLL
-  for (size_t v = 0; v < VECTORS; v++) {
-    __m256i mask = live(args->cols, v);
-    __m256 bias = _mm256_loadu_ps(args->bias + v * LANES);
+  for (size_t r = 0; r < rows; r++) {
     RR_UNROLL
-    for (size_t r = 0; r < rows; r++) {
-      float *out = args->out + r * args->ld_out + v * LANES;
-      _mm256_maskstore_ps(out, mask, _mm256_add_ps(sums[r][v], bias));
+    for (size_t v = 0; v < VECTORS; v++) {
+      _mm256_store_ps(out + r * COLS + v * LANES, sums[r][v]);
     }
   }
 }
@@ -88,4 +76,4 @@ static const rr_tile_kernel kernel = {
     .tile = rr_tile_fp32_avx2,
 };
 
-RR_BLOCKED_GEMM(rr_gemm_fp32_avx2, "fp32-avx2", RR_FORMAT_FP32, kernel);
+RR_BLOCKED_GEMM(rr_gemm_fp32_avx2, "fp32-avx2", RR_FORMAT_FP32, ROWS, kernel);

@@ -10,12 +10,6 @@ enum { ROWS = RR_FP32_AVX512_ROWS, COLS = RR_FP32_AVX512_COLS, LANES = 16, VECTO
 /* Depths ahead of use that a panel is fetched into the first-level cache. */
 enum { AHEAD = 12 };
 
-static inline __mmask16 live(size_t cols, size_t vector) {
-  size_t before = vector * LANES;
-  size_t here = cols > before ? cols - before : 0;
-  return (__mmask16)(here >= LANES ? 0xffffu : (1u << here) - 1u);
-}
-
 /* Inlined with a constant number of rows, so that all sums are registers. */
 static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *args, size_t rows) {
   __m512 sums[ROWS][VECTORS];
@@ -25,10 +19,6 @@ static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *ar
     for (size_t v = 0; v < VECTORS; v++) {
       sums[r][v] = _mm512_setzero_ps();
     }
-  }
-  for (size_t r = 0; r < rows; r++) {
-    _mm_prefetch((const char *)(args->out + r * args->ld_out), _MM_HINT_T0);
-    _mm_prefetch((const char *)(args->out + r * args->ld_out + LANES), _MM_HINT_T0);
   }
   const char *x = args->x;
   const float *w = args->w;
@@ -51,14 +41,12 @@ static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *ar
       }
     }
   }
+  float *out = args->sums;
   RR_UNROLL
-  for (size_t v = 0; v < VECTORS; v++) {
-    __mmask16 mask = live(args->cols, v);
-    __m512 bias = _mm512_loadu_ps(args->bias + v * LANES);
+  for (size_t r = 0; r < rows; r++) {
     RR_UNROLL
-    for (size_t r = 0; r < rows; r++) {
-      float *out = args->out + r * args->ld_out + v * LANES;
-      _mm512_mask_storeu_ps(out, mask, _mm512_add_ps(sums[r][v], bias));
+    for (size_t v = 0; v < VECTORS; v++) {
+      _mm512_store_ps(out + r * COLS + v * LANES, sums[r][v]);
     }
   }
 }
@@ -97,4 +85,4 @@ static const rr_tile_kernel kernel = {
     .tile = rr_tile_fp32_avx512,
 };
 
-RR_BLOCKED_GEMM(rr_gemm_fp32_avx512, "fp32-avx512", RR_FORMAT_FP32, kernel);
+RR_BLOCKED_GEMM(rr_gemm_fp32_avx512, "fp32-avx512", RR_FORMAT_FP32, ROWS, kernel);

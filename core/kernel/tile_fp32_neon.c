@@ -33,12 +33,12 @@ static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *ar
       }
     }
   }
+  float *out = args->sums;
   RR_UNROLL
-  for (size_t v = 0; v < VECTORS; v++) {
-    float32x4_t bias = vld1q_f32(args->bias + v * LANES);
+  for (size_t r = 0; r < rows; r++) {
     RR_UNROLL
-    for (size_t r = 0; r < rows; r++) {
-      vst1q_f32(args->out + r * args->ld_out + v * LANES, vaddq_f32(sums[r][v], bias));
+    for (size_t v = 0; v < VECTORS; v++) {
+      vst1q_f32(out + r * COLS + v * LANES, sums[r][v]);
     }
   }
 }
@@ -57,7 +57,7 @@ TILE(8)
 void rr_tile_fp32_neon(const rr_tile_args *args) {
   static void (*const tiles[ROWS])(const rr_tile_args *) = {tile_1, tile_2, tile_3, tile_4,
                                                             tile_5, tile_6, tile_7, tile_8};
-  rr_run_neon(args, COLS, tiles[args->rows - 1]);
+  tiles[args->rows - 1](args);
 }
 
 static const rr_tile_kernel kernel = {
@@ -67,8 +67,7 @@ static const rr_tile_kernel kernel = {
     .group = 1,
     .k_multiple = 1,
     .x_bytes = sizeof(float),
-    .tile_scratch = RR_FP32_NEON_SCRATCH,
     .tile = rr_tile_fp32_neon,
 };
 
-RR_BLOCKED_GEMM(rr_gemm_fp32_neon, "fp32-neon", RR_FORMAT_FP32, kernel);
+RR_BLOCKED_GEMM(rr_gemm_fp32_neon, "fp32-neon", RR_FORMAT_FP32, ROWS, kernel);

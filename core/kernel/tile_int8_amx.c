@@ -6,16 +6,6 @@
 #include "core/kernel/gemm.h"
 #include "core/kernel/quantize_avx512.h"
 
-static void tile(const rr_tile_args *args) {
-  rr_amx_multiply(args);
-  const int32_t *sums = args->scratch;
-  for (size_t col = 0; col < args->cols; col += RR_AMX_HALF) {
-    for (size_t r = 0; r < args->rows; r++) {
-      rr_store_int8_avx512(args, r, col, _mm512_loadu_si512(sums + r * RR_AMX_COLS + col));
-    }
-  }
-}
-
 static const rr_tile_kernel kernel = {
     .format = RR_FORMAT_INT8,
     .rows = RR_AMX_ROWS,
@@ -23,11 +13,11 @@ static const rr_tile_kernel kernel = {
     .group = 4,
     .k_multiple = RR_QUANTIZE_AVX512_STEP,
     .x_bytes = sizeof(uint8_t),
-    .tile_scratch = RR_AMX_SCRATCH,
-    .tile = tile,
+    .tile = rr_amx_multiply,
     .convert = rr_quantize_rows_avx512,
+    .convert_bf16 = rr_quantize_bf16_rows_avx512,
     .begin = rr_amx_begin,
     .end = rr_amx_end,
 };
 
-RR_BLOCKED_GEMM(rr_gemm_int8_amx, "int8-amx", RR_FORMAT_INT8, kernel);
+RR_BLOCKED_GEMM(rr_gemm_int8_amx, "int8-amx", RR_FORMAT_INT8, RR_AMX_ROWS, kernel);

@@ -7,7 +7,6 @@
 #include "core/kernel/blocked.h"
 #include "core/kernel/gemm.h"
 #include "core/kernel/quantize_avx2.h"
-#include "core/kernel/tile_int8_avx2.h"
 
 enum { ROWS = 6, VECTORS = 2, LANES = 8, COLS = VECTORS * LANES, GROUP = 4 };
 
@@ -27,29 +26,40 @@ static void convert(size_t rows, size_t k, size_t k_padded, const float *x, size
 /* Inlined with a constant number of rows, so that all sums are registers. */
 static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *args, size_t rows) {
   __m256i sums[ROWS][VECTORS];
+  RR_UNROLL
   for (size_t r = 0; r < rows; r++) {
+    RR_UNROLL
     for (size_t v = 0; v < VECTORS; v++) {
       sums[r][v] = _mm256_setzero_si256();
     }
   }
   const uint8_t *x = args->x;
   const int8_t *w = args->w;
+  size_t stride = args->x_stride;
   for (size_t d = 0; d < args->depth; d++, x += GROUP, w += GROUP * COLS) {
     __m256i weights[VECTORS];
+    RR_UNROLL
     for (size_t v = 0; v < VECTORS; v++) {
       weights[v] = _mm256_load_si256((const __m256i *)(w + v * GROUP * LANES));
     }
+    RR_UNROLL
     for (size_t r = 0; r < rows; r++) {
       int32_t four;
-      memcpy(&four, x + r * args->x_stride, sizeof four);
+      memcpy(&four, x + r * stride, sizeof four);
       __m256i values = _mm256_set1_epi32(four);
+      RR_UNROLL
       for (size_t v = 0; v < VECTORS; v++) {
         sums[r][v] = _mm256_dpbusd_avx_epi32(sums[r][v], values, weights[v]);
       }
     }
   }
+  int32_t *out = args->sums;
+  RR_UNROLL
   for (size_t r = 0; r < rows; r++) {
-    rr_tile_store_avx2(args, r, sums[r], VECTORS);
+    RR_UNROLL
+    for (size_t v = 0; v < VECTORS; v++) {
+      _mm256_store_si256((__m256i *)(void *)(out + r * COLS + v * LANES), sums[r][v]);
+    }
   }
 }
 
@@ -79,4 +89,4 @@ static const rr_tile_kernel kernel = {
     .convert = convert,
 };
 
-RR_BLOCKED_GEMM(rr_gemm_int8_avxvnni, "int8-avxvnni", RR_FORMAT_INT8, kernel);
+RR_BLOCKED_GEMM(rr_gemm_int8_avxvnni, "int8-avxvnni", RR_FORMAT_INT8, ROWS, kernel);

@@ -1,7 +1,7 @@
 /* sdot: adds four products of signed bytes to each of four sums. */
 #include "core/kernel/gemm.h"
 #include "core/kernel/quantize_neon.h"
-#include "core/kernel/tile_int8_neon.h"
+#include "core/kernel/tile_neon.h"
 
 /* 24 of the 32 registers hold sums, three a depth's weights, one four k of a row. */
 enum { ROWS = 8, VECTORS = 3, LANES = 4, COLS = VECTORS * LANES, GROUP = 4 };
@@ -39,11 +39,12 @@ static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *ar
       }
     }
   }
+  int32_t *out = args->sums;
   RR_UNROLL
   for (size_t r = 0; r < rows; r++) {
     RR_UNROLL
     for (size_t v = 0; v < VECTORS; v++) {
-      rr_store_int8_neon(args, r, v * LANES, sums[r][v]);
+      vst1q_s32(out + r * COLS + v * LANES, sums[r][v]);
     }
   }
 }
@@ -62,7 +63,7 @@ TILE(8)
 static void tile(const rr_tile_args *args) {
   static void (*const tiles[ROWS])(const rr_tile_args *) = {tile_1, tile_2, tile_3, tile_4,
                                                             tile_5, tile_6, tile_7, tile_8};
-  rr_run_neon(args, COLS, tiles[args->rows - 1]);
+  tiles[args->rows - 1](args);
 }
 
 static const rr_tile_kernel kernel = {
@@ -72,9 +73,9 @@ static const rr_tile_kernel kernel = {
     .group = GROUP,
     .k_multiple = RR_QUANTIZE_NEON_STEP,
     .x_bytes = sizeof(int8_t),
-    .tile_scratch = ROWS * COLS * sizeof(float),
+    .zero_point = RR_QUANTIZE_NEON_ZERO,
     .tile = tile,
     .convert = rr_quantize_rows_neon,
 };
 
-RR_BLOCKED_GEMM(rr_gemm_int8_dotprod, "int8-dotprod", RR_FORMAT_INT8, kernel);
+RR_BLOCKED_GEMM(rr_gemm_int8_dotprod, "int8-dotprod", RR_FORMAT_INT8, ROWS, kernel);

@@ -1,7 +1,7 @@
 /* smmla: two rows by two columns of sums, each over eight k, an instruction. */
 #include "core/kernel/gemm.h"
 #include "core/kernel/quantize_neon.h"
-#include "core/kernel/tile_int8_neon.h"
+#include "core/kernel/tile_neon.h"
 
 /* 24 of the 32 registers hold sums, four the rows of a depth, one the weights of two columns. */
 enum { ROWS = 8, COLS = 12, GROUP = 8, PAIRS = COLS / 2 };
@@ -35,16 +35,14 @@ static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *ar
       }
     }
   }
+  int32_t *out = args->sums;
   RR_UNROLL
   for (size_t c = 0; c < PAIRS; c += 2) {
     RR_UNROLL
     for (size_t p = 0; p < row_pairs; p++) {
-      rr_store_int8_neon(args, 2 * p, 2 * c,
-                         vcombine_s32(vget_low_s32(sums[p][c]), vget_low_s32(sums[p][c + 1])));
-      if (2 * p + 1 < args->rows) {
-        rr_store_int8_neon(args, 2 * p + 1, 2 * c,
-                           vcombine_s32(vget_high_s32(sums[p][c]), vget_high_s32(sums[p][c + 1])));
-      }
+      int32_t *upper = out + 2 * p * COLS + 2 * c;
+      vst1q_s32(upper, vcombine_s32(vget_low_s32(sums[p][c]), vget_low_s32(sums[p][c + 1])));
+      vst1q_s32(upper + COLS, vcombine_s32(vget_high_s32(sums[p][c]), vget_high_s32(sums[p][c + 1])));
     }
   }
 }
@@ -58,7 +56,7 @@ TILE(4)
 
 static void tile(const rr_tile_args *args) {
   static void (*const tiles[ROWS / 2])(const rr_tile_args *) = {tile_1, tile_2, tile_3, tile_4};
-  rr_run_neon(args, COLS, tiles[(args->rows - 1) / 2]);
+  tiles[(args->rows - 1) / 2](args);
 }
 
 static const rr_tile_kernel kernel = {
@@ -68,9 +66,9 @@ static const rr_tile_kernel kernel = {
     .group = GROUP,
     .k_multiple = RR_QUANTIZE_NEON_STEP,
     .x_bytes = sizeof(int8_t),
-    .tile_scratch = ROWS * COLS * sizeof(float),
+    .zero_point = RR_QUANTIZE_NEON_ZERO,
     .tile = tile,
     .convert = rr_quantize_rows_neon,
 };
 
-RR_BLOCKED_GEMM(rr_gemm_int8_i8mm, "int8-i8mm", RR_FORMAT_INT8, kernel);
+RR_BLOCKED_GEMM(rr_gemm_int8_i8mm, "int8-i8mm", RR_FORMAT_INT8, ROWS, kernel);

@@ -18,28 +18,37 @@ static inline __m512i four_bytes(const uint8_t *x) {
 /* Inlined with a constant number of rows, so that all sums are registers. */
 static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *args, size_t rows) {
   __m512i sums[ROWS][VECTORS];
+  RR_UNROLL
   for (size_t r = 0; r < rows; r++) {
+    RR_UNROLL
     for (size_t v = 0; v < VECTORS; v++) {
       sums[r][v] = _mm512_setzero_si512();
     }
   }
   const uint8_t *x = args->x;
   const int8_t *w = args->w;
+  size_t stride = args->x_stride;
   for (size_t d = 0; d < args->depth; d++, x += GROUP, w += GROUP * COLS) {
     __m512i weights[VECTORS];
+    RR_UNROLL
     for (size_t v = 0; v < VECTORS; v++) {
       weights[v] = _mm512_load_si512(w + v * GROUP * LANES);
     }
+    RR_UNROLL
     for (size_t r = 0; r < rows; r++) {
-      __m512i values = four_bytes(x + r * args->x_stride);
+      __m512i values = four_bytes(x + r * stride);
+      RR_UNROLL
       for (size_t v = 0; v < VECTORS; v++) {
         sums[r][v] = _mm512_dpbusd_epi32(sums[r][v], values, weights[v]);
       }
     }
   }
-  for (size_t v = 0; v < VECTORS; v++) {
-    for (size_t r = 0; r < rows; r++) {
-      rr_store_int8_avx512(args, r, v * LANES, sums[r][v]);
+  int32_t *out = args->sums;
+  RR_UNROLL
+  for (size_t r = 0; r < rows; r++) {
+    RR_UNROLL
+    for (size_t v = 0; v < VECTORS; v++) {
+      _mm512_store_si512(out + r * COLS + v * LANES, sums[r][v]);
     }
   }
 }
@@ -75,6 +84,7 @@ static const rr_tile_kernel kernel = {
     .x_bytes = sizeof(uint8_t),
     .tile = tile,
     .convert = rr_quantize_rows_avx512,
+    .convert_bf16 = rr_quantize_bf16_rows_avx512,
 };
 
-RR_BLOCKED_GEMM(rr_gemm_int8_vnni512, "int8-vnni512", RR_FORMAT_INT8, kernel);
+RR_BLOCKED_GEMM(rr_gemm_int8_vnni512, "int8-vnni512", RR_FORMAT_INT8, ROWS, kernel);

@@ -6,34 +6,35 @@
 
 #include "core/base/alloc.h"
 
-enum { MAX_TOKENS = 1 << 20, ALIGNMENT_FLOATS = 16 };
+enum { MAX_TOKENS = 1 << 20, ALIGNMENT = 64 };
 
-/* H = hidden_size, I = intermediate_size, T = max_tokens. `wide` holds query, key, value and context
- * side by side during attention and the intermediate activations afterwards: never both. */
+/* H = hidden_size, I = intermediate_size, T = max_tokens, B = RR_GEMM_BLOCK_ROWS in whole
+ * tiles. `wide` holds query, key, value
+ * and context side by side during attention, in attention's type, and the intermediate activations of a block
+ * of rows afterwards: never both. What is added up from layer to layer (hidden, middle) stays float32. */
 struct rr_encoder {
   const rr_bert *bert;
   size_t max_tokens;
-  float *hidden;  /* T x H: a layer's input and, in the end, its output */
-  float *middle;  /* T x H: between attention and feed-forward */
-  float *wide;    /* T x max(4 H, I) */
-  float *scratch; /* one attention head's, or a product's */
-  float *memory;  /* all of the above */
+  float *hidden; /* T x H: a layer's input and, in the end, its output */
+  float *middle; /* T x H: between attention and feed-forward */
+  void *wide;    /* T x 4 H, or B x I */
+  void *scratch; /* one attention head's, or a product's */
+  char *memory;  /* all of the above */
 };
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
-static size_t aligned(size_t floats) {
-  return (floats + ALIGNMENT_FLOATS - 1) / ALIGNMENT_FLOATS * ALIGNMENT_FLOATS;
-}
+static size_t rounded_up(size_t size, size_t to) { return (size + to - 1) / to * to; }
+
+static size_t aligned(size_t bytes) { return rounded_up(bytes, ALIGNMENT); }
 
 static size_t linear_scratch(const rr_linear *linear, size_t tokens) {
   return linear->gemm == NULL ? 0 : linear->gemm->scratch_size(tokens, linear->n, linear->k);
 }
 
-static size_t scratch_floats(const rr_bert *bert, size_t tokens) {
+static size_t scratch_bytes(const rr_bert *bert, size_t tokens) {
   const rr_config *config = &bert->config;
-  size_t bytes =
-      sizeof(float) * rr_attention_scratch(config->positions, config->hidden_size / config->heads);
+  size_t bytes = bert->attention->scratch_size(config->positions, config->hidden_size / config->heads);
   for (size_t i = 0; i < config->layers; i++) {
     const rr_layer *layer = &bert->layers[i];
     bytes = larger(bytes, linear_scratch(&layer->qkv, tokens));
@@ -45,7 +46,15 @@ static size_t scratch_floats(const rr_bert *bert, size_t tokens) {
   }
   bytes = larger(bytes, linear_scratch(&bert->pooler, tokens));
   bytes = larger(bytes, linear_scratch(&bert->classifier, tokens));
-  return aligned((bytes + sizeof(float) - 1) / sizeof(float));
+  return aligned(bytes);
+}
+
+static size_t wide_bytes(const rr_bert *bert, size_t tokens) {
+  const rr_config *config = &bert->config;
+  size_t rows = rounded_up(RR_GEMM_BLOCK_ROWS, bert->layers[0].intermediate.gemm->tile_rows);
+  size_t attention = tokens * 4 * config->hidden_size * rr_type_size(bert->attention->type);
+  size_t feed_forward = rows * config->intermediate_size * sizeof(float);
+  return aligned(larger(larger(attention, feed_forward), tokens * sizeof(float))); /* the last: logits */
 }
 
 /* config.h's limits and MAX_TOKENS keep these products below 2^40. */
@@ -54,12 +63,10 @@ rr_status rr_encoder_create(const rr_bert *bert, size_t max_tokens, rr_encoder *
   if (max_tokens == 0 || max_tokens > MAX_TOKENS) {
     return rr_fail(err, RR_ERR_INPUT, "a micro-batch must have 1 to %d tokens", MAX_TOKENS);
   }
-  size_t hidden = aligned(max_tokens * bert->config.hidden_size);
-  size_t wide = aligned(max_tokens *
-                        larger(4 * (size_t)bert->config.hidden_size, bert->config.intermediate_size));
-  size_t floats = 2 * hidden + wide + scratch_floats(bert, max_tokens);
+  size_t hidden = aligned(max_tokens * bert->config.hidden_size * sizeof(float));
+  size_t wide = wide_bytes(bert, max_tokens);
   rr_encoder *encoder = rr_calloc(1, sizeof *encoder);
-  float *memory = rr_alloc_aligned(floats * sizeof *memory);
+  char *memory = rr_alloc_aligned(2 * hidden + wide + scratch_bytes(bert, max_tokens));
   if (encoder == NULL || memory == NULL) {
     rr_free(memory);
     rr_free(encoder);
@@ -68,8 +75,8 @@ rr_status rr_encoder_create(const rr_bert *bert, size_t max_tokens, rr_encoder *
   *encoder = (rr_encoder){
       .bert = bert,
       .max_tokens = max_tokens,
-      .hidden = memory,
-      .middle = memory + hidden,
+      .hidden = (float *)(void *)memory,
+      .middle = (float *)(void *)(memory + hidden),
       .wide = memory + 2 * hidden,
       .scratch = memory + 2 * hidden + wide,
       .memory = memory,
@@ -112,46 +119,56 @@ static rr_norm norm_of(const rr_encoder *encoder, const rr_norm_weights *weights
                    .epsilon = encoder->bert->config.norm_epsilon};
 }
 
-/* out (rows x linear->n) = activation(x w^T + bias). */
-static void apply(rr_encoder *encoder, const rr_linear *linear, rr_activation activation, size_t rows,
-                  const float *x, size_t ldx, float *out) {
-  rr_gemm_args args = {
+/* A dense matrix of activations. */
+typedef struct matrix {
+  void *data;
+  rr_type type;
+  size_t ld;
+} matrix;
+
+static matrix floats(float *data, size_t ld) { return (matrix){data, RR_TYPE_FP32, ld}; }
+
+/* From row `row` and column `col` on. */
+static void *at(const matrix *m, size_t row, size_t col) {
+  return (char *)m->data + (row * m->ld + col) * rr_type_size(m->type);
+}
+
+static rr_gemm_args product(rr_encoder *encoder, const rr_linear *linear, size_t rows, const matrix *x,
+                            const matrix *out) {
+  return (rr_gemm_args){
       .m = rows,
       .n = linear->n,
       .k = linear->k,
-      .x = x,
-      .ldx = ldx,
+      .x_type = x->type,
+      .x = x->data,
+      .ldx = x->ld,
       .packed = linear->packed,
       .bias = linear->bias,
-      .activation = activation,
-      .out = out,
-      .ld_out = linear->n,
+      .out_type = out->type,
+      .out = out->data,
+      .ld_out = out->ld,
       .rowops = encoder->bert->rowops,
       .scratch = encoder->scratch,
   };
+}
+
+/* out (rows x linear->n) = activation(x w^T + bias). */
+static void apply(rr_encoder *encoder, const rr_linear *linear, rr_activation activation, size_t rows,
+                  const matrix *x, const matrix *out) {
+  rr_gemm_args args = product(encoder, linear, rows, x, out);
+  args.activation = activation;
   linear->gemm->run(&args);
 }
 
 /* out (rows x H) = norm(x w^T + bias + residual); residual is dense. */
 static void apply_norm(rr_encoder *encoder, const rr_linear *linear, const rr_norm_weights *weights,
-                       size_t rows, const float *x, const float *residual, float *out) {
+                       size_t rows, const matrix *x, const float *residual, float *out) {
   rr_norm norm = norm_of(encoder, weights);
-  rr_gemm_args args = {
-      .m = rows,
-      .n = linear->n,
-      .k = linear->k,
-      .x = x,
-      .ldx = linear->k,
-      .packed = linear->packed,
-      .bias = linear->bias,
-      .norm = &norm,
-      .residual = residual,
-      .ld_residual = linear->n,
-      .out = out,
-      .ld_out = linear->n,
-      .rowops = encoder->bert->rowops,
-      .scratch = encoder->scratch,
-  };
+  matrix to = floats(out, linear->n);
+  rr_gemm_args args = product(encoder, linear, rows, x, &to);
+  args.norm = &norm;
+  args.residual = residual;
+  args.ld_residual = linear->n;
   linear->gemm->run(&args);
 }
 
@@ -180,13 +197,11 @@ static void embed(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n)
 /* Where a layer's queries, keys and values lie; a sequence has `length` keys and either as many
  * queries or one. */
 typedef struct attention_rows {
-  const float *q;
-  size_t ldq;
-  const float *k;
-  const float *v;
-  size_t ld_kv;
+  matrix q;
+  matrix k;
+  matrix v;
   bool one_query;
-  float *context; /* one row of H a query */
+  matrix context; /* one row of H a query */
 } attention_rows;
 
 static void attend(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n,
@@ -198,23 +213,23 @@ static void attend(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n
   size_t key = 0;
   for (size_t i = 0; i < n; i++) {
     size_t queries = rows->one_query ? 1 : inputs[i].length;
-    for (size_t at = 0; at < hidden; at += head_size) {
+    for (size_t col = 0; col < hidden; col += head_size) {
       rr_attention_args args = {
           .queries = queries,
           .keys = inputs[i].length,
           .head_size = head_size,
-          .q = rows->q + query * rows->ldq + at,
-          .ldq = rows->ldq,
-          .k = rows->k + key * rows->ld_kv + at,
-          .ldk = rows->ld_kv,
-          .v = rows->v + key * rows->ld_kv + at,
-          .ldv = rows->ld_kv,
+          .q = at(&rows->q, query, col),
+          .ldq = rows->q.ld,
+          .k = at(&rows->k, key, col),
+          .ldk = rows->k.ld,
+          .v = at(&rows->v, key, col),
+          .ldv = rows->v.ld,
           .scale = 1.0f / sqrtf((float)head_size),
-          .out = rows->context + query * hidden + at,
-          .ld_out = hidden,
+          .out = at(&rows->context, query, col),
+          .ld_out = rows->context.ld,
           .scratch = encoder->scratch,
       };
-      bert->rowops->attention(&args);
+      bert->attention->run(&args);
     }
     query += queries;
     key += inputs[i].length;
@@ -222,17 +237,20 @@ static void attend(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n
 }
 
 /* hidden (rows x H) = norm(middle + feed-forward(middle)), in blocks whose intermediate activations stay
- * in cache. */
+ * in cache. They are rounded to bfloat16 where what reads them is no more exact. */
 static void feed_forward(rr_encoder *encoder, const rr_layer *layer, size_t rows) {
   const rr_bert *bert = encoder->bert;
   size_t hidden = bert->config.hidden_size;
   size_t blocks = (rows + RR_GEMM_BLOCK_ROWS - 1) / RR_GEMM_BLOCK_ROWS;
-  size_t block = (rows + blocks - 1) / blocks;
+  size_t block = rounded_up((rows + blocks - 1) / blocks, layer->intermediate.gemm->tile_rows);
+  matrix wide = {.data = encoder->wide,
+                 .type = layer->output.gemm->format == RR_FORMAT_FP32 ? RR_TYPE_FP32 : RR_TYPE_BF16,
+                 .ld = layer->intermediate.n};
   for (size_t first = 0; first < rows; first += block) {
     size_t here = rows - first < block ? rows - first : block;
-    const float *middle = encoder->middle + first * hidden;
-    apply(encoder, &layer->intermediate, bert->config.activation, here, middle, hidden, encoder->wide);
-    apply_norm(encoder, &layer->output, &layer->output_norm, here, encoder->wide, middle,
+    matrix middle = floats(encoder->middle + first * hidden, hidden);
+    apply(encoder, &layer->intermediate, bert->config.activation, here, &middle, &wide);
+    apply_norm(encoder, &layer->output, &layer->output_norm, here, &wide, middle.data,
                encoder->hidden + first * hidden);
   }
 }
@@ -240,50 +258,48 @@ static void feed_forward(rr_encoder *encoder, const rr_layer *layer, size_t rows
 static void run_layer(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs,
                       size_t n, size_t tokens) {
   size_t hidden = encoder->bert->config.hidden_size;
-  float *qkv = encoder->wide;
-  float *context = encoder->wide + tokens * 3 * hidden;
-  apply(encoder, &layer->qkv, RR_ACTIVATION_NONE, tokens, encoder->hidden, hidden, qkv);
+  rr_type type = encoder->bert->attention->type;
+  matrix x = floats(encoder->hidden, hidden);
+  matrix qkv = {encoder->wide, type, 3 * hidden};
   attention_rows rows = {
       .q = qkv,
-      .ldq = 3 * hidden,
-      .k = qkv + hidden,
-      .v = qkv + 2 * hidden,
-      .ld_kv = 3 * hidden,
-      .context = context,
+      .k = {at(&qkv, 0, hidden), type, qkv.ld},
+      .v = {at(&qkv, 0, 2 * hidden), type, qkv.ld},
+      .context = {at(&qkv, tokens, 0), type, hidden},
   };
+  apply(encoder, &layer->qkv, RR_ACTIVATION_NONE, tokens, &x, &qkv);
   attend(encoder, inputs, n, &rows);
-  apply_norm(encoder, &layer->attention_output, &layer->attention_norm, tokens, context,
+  apply_norm(encoder, &layer->attention_output, &layer->attention_norm, tokens, &rows.context,
              encoder->hidden, encoder->middle);
   feed_forward(encoder, layer, tokens);
 }
 
 /* A layer of which only the [CLS] rows are wanted: hidden becomes n x H. Keys and values still come
- * from all tokens. */
+ * from all tokens. n is at most `tokens`, so that 4 H a token suffice. */
 static void run_cls_layer(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs,
                           size_t n, size_t tokens) {
   size_t hidden = encoder->bert->config.hidden_size;
-  float *key_value = encoder->wide;
-  float *query = encoder->wide + tokens * 2 * hidden;
-  float *context = query + n * hidden; /* n is at most tokens: 4 H a token suffice */
-  apply(encoder, &layer->key_value, RR_ACTIVATION_NONE, tokens, encoder->hidden, hidden, key_value);
+  rr_type type = encoder->bert->attention->type;
+  matrix x = floats(encoder->hidden, hidden);
+  matrix key_value = {encoder->wide, type, 2 * hidden};
+  matrix query = {at(&key_value, tokens, 0), type, hidden};
+  attention_rows rows = {
+      .q = query,
+      .k = key_value,
+      .v = {at(&key_value, 0, hidden), type, key_value.ld},
+      .one_query = true,
+      .context = {at(&query, n, 0), type, hidden},
+  };
+  apply(encoder, &layer->key_value, RR_ACTIVATION_NONE, tokens, &x, &key_value);
   size_t first = 0;
   for (size_t i = 0; i < n; i++) {
     /* Row i is never behind `first`: rows can be gathered to the front in place. */
     memmove(encoder->hidden + i * hidden, encoder->hidden + first * hidden, hidden * sizeof(float));
     first += inputs[i].length;
   }
-  apply(encoder, &layer->query, RR_ACTIVATION_NONE, n, encoder->hidden, hidden, query);
-  attention_rows rows = {
-      .q = query,
-      .ldq = hidden,
-      .k = key_value,
-      .v = key_value + hidden,
-      .ld_kv = 2 * hidden,
-      .one_query = true,
-      .context = context,
-  };
+  apply(encoder, &layer->query, RR_ACTIVATION_NONE, n, &x, &query);
   attend(encoder, inputs, n, &rows);
-  apply_norm(encoder, &layer->attention_output, &layer->attention_norm, n, context, encoder->hidden,
+  apply_norm(encoder, &layer->attention_output, &layer->attention_norm, n, &rows.context, encoder->hidden,
              encoder->middle);
   feed_forward(encoder, layer, n);
 }
@@ -293,8 +309,11 @@ static void write_outputs(rr_encoder *encoder, const rr_encoder_input *inputs, s
   size_t hidden = bert->config.hidden_size;
   if (bert->config.head == RR_HEAD_CLASSIFIER) {
     float *logits = encoder->wide; /* n */
-    apply(encoder, &bert->pooler, RR_ACTIVATION_TANH, n, encoder->hidden, hidden, encoder->middle);
-    apply(encoder, &bert->classifier, RR_ACTIVATION_NONE, n, encoder->middle, hidden, logits);
+    matrix cls = floats(encoder->hidden, hidden);
+    matrix pooled = floats(encoder->middle, hidden);
+    matrix out = floats(logits, 1);
+    apply(encoder, &bert->pooler, RR_ACTIVATION_TANH, n, &cls, &pooled);
+    apply(encoder, &bert->classifier, RR_ACTIVATION_NONE, n, &pooled, &out);
     for (size_t i = 0; i < n; i++) {
       inputs[i].output[0] = logits[i];
     }

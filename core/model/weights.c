@@ -267,6 +267,9 @@ rr_status rr_bert_load(const rr_config *config, const rr_formats *formats, const
   bert->config = *config;
   bert->formats = *formats;
   bert->rowops = rowops;
+  /* Where products are reduced, so are attention's; it costs them no more than they have lost. */
+  bert->attention = rr_attention_best(formats->of[RR_LINEAR_QKV] != RR_FORMAT_FP32,
+                                      config->hidden_size / config->heads);
   bert->layers = layers;
   loader load = {.file = file, .bert = bert, .err = err};
   status = read_all(&load);

@@ -57,6 +57,7 @@ typedef struct rr_bert {
   rr_config config;
   rr_formats formats;
   const rr_rowops *rowops;
+  const rr_attention *attention;
   float *word;     /* vocabulary_size x hidden_size */
   float *position; /* positions x hidden_size */
   float *type;     /* types x hidden_size */

@@ -1,4 +1,4 @@
-/* Times the forward pass alone: forward_bench MODEL_DIR SEQUENCES LENGTH BATCH_TOKENS THREADS [ROUNDS]
+/* Times the forward pass alone: forward_bench MODEL_DIR SEQUENCES LENGTH BATCH_TOKENS THREADS [ROUNDS [DTYPE]]
  *
  * Every round computes SEQUENCES random sequences of LENGTH tokens, cut into micro-batches of up to
  * BATCH_TOKENS tokens that THREADS threads take as they get free. Prints the fastest and the median
@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "core/scorer.h"
@@ -132,19 +133,34 @@ static size_t argument(char **argv, int at, size_t max) {
   return (size_t)value;
 }
 
+static rr_dtype dtype_of(const char *name) {
+  if (strcmp(name, "float32") == 0) {
+    return RR_DTYPE_FLOAT32;
+  }
+  if (strcmp(name, "bfloat16") == 0) {
+    return RR_DTYPE_BFLOAT16;
+  }
+  if (strcmp(name, "int8") != 0) {
+    (void)fprintf(stderr, "DTYPE is float32, bfloat16 or int8\n");
+    exit(2);
+  }
+  return RR_DTYPE_INT8;
+}
+
 int main(int argc, char **argv) {
-  if (argc < 6 || argc > 7) {
+  if (argc < 6 || argc > 8) {
     (void)fprintf(stderr,
-                  "usage: forward_bench MODEL_DIR SEQUENCES LENGTH BATCH_TOKENS THREADS [ROUNDS]\n");
+                  "usage: forward_bench MODEL_DIR SEQUENCES LENGTH BATCH_TOKENS THREADS [ROUNDS [DTYPE]]\n");
     return 2;
   }
   bench b = {.n_sequences = argument(argv, 2, 100000), .batch_tokens = argument(argv, 4, 1 << 20)};
   size_t length = argument(argv, 3, 1 << 16);
   size_t n_threads = argument(argv, 5, 1024);
-  b.rounds = argc == 7 ? argument(argv, 6, ROUNDS_MAX) : 7;
+  b.rounds = argc >= 7 ? argument(argv, 6, ROUNDS_MAX) : 7;
+  rr_dtype dtype = dtype_of(argc == 8 ? argv[7] : "float32");
   rr_scorer *scorer;
   rr_error err = {.message = ""};
-  if (rr_scorer_load(argv[1], RR_DTYPE_FLOAT32, &scorer, &err) != RR_OK) {
+  if (rr_scorer_load(argv[1], dtype, &scorer, &err) != RR_OK) {
     (void)fprintf(stderr, "%s\n", err.message);
     return 1;
   }

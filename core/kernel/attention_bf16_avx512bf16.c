@@ -1,0 +1,311 @@
+/* One attention head in bfloat16 with float32 sums, by AVX-512 bf16: vdpbf16ps adds two products to each of 16
+ * sums.
+ *
+ * Keys are transposed into vectors of 16 keys times two dimensions and values into vectors of 16 dimensions
+ * times two keys, once a head; then RR_ROWS queries at a time meet all keys, their weights become bfloat16 in
+ * the first-level cache and meet all values. Never are there keys x keys weights. Rows are divided by the sum
+ * of their (unrounded) weights at the end. A query's result does not depend on which others it is computed
+ * with.
+ *
+ * Error. q, k and v are taken as they are; weights are rounded to bfloat16 (relative 2^-9), so that an output
+ * is off by at most 2^-9 times the largest |v|, and then rounded itself. Denormals count as zero (bf16.h).
+ *
+ * Where the CPU has no such instructions, tests run this code with the intrinsics in plain C. */
+#include <immintrin.h>
+#include <string.h>
+
+#include "core/kernel/blocked.h"
+#include "core/kernel/isa.h"
+
+enum {
+  LANES = 16,
+  RR_ROWS = 8,      /* queries of a block */
+  KEY_VECTORS = 3,  /* of a tile of scores: with 8 rows 24 of the 32 registers */
+  HEAD_VECTORS = 2, /* of a tile of outputs */
+  PAIR = 2,
+  LINE = 64,
+};
+
+/* Where the pieces of the scratch lie. Counts are of 16 keys, of pairs of keys, and of pairs of dimensions. */
+typedef struct pieces {
+  size_t key_vectors;
+  size_t key_pairs;
+  size_t head_pairs;
+  size_t ld_scores;  /* floats, and bfloat16 of a row of weights */
+  uint16_t *keys;    /* key_vectors x head_pairs x 16 x 2, zero beyond the last key */
+  uint16_t *values;  /* key_pairs x head_size x 2, zero beyond the last key */
+  float *scores;     /* RR_ROWS x ld_scores */
+  uint16_t *weights; /* RR_ROWS x ld_scores */
+  size_t size;       /* bytes of all of them */
+} pieces;
+
+static size_t rounded_up(size_t size, size_t to) { return (size + to - 1) / to * to; }
+
+static pieces arrange(size_t keys, size_t head_size, char *scratch) {
+  pieces p = {.key_vectors = (keys + LANES - 1) / LANES, .key_pairs = (keys + 1) / PAIR,
+              .head_pairs = head_size / PAIR};
+  /* An odd number of lines of weights: rows shall not meet in few sets of the cache. */
+  p.ld_scores = (rounded_up(keys, PAIR * LANES) / (PAIR * LANES) | 1) * PAIR * LANES;
+  size_t key_bytes = p.key_vectors * p.head_pairs * LINE;
+  size_t value_bytes = rounded_up(p.key_pairs * head_size * PAIR * sizeof(uint16_t), LINE);
+  size_t score_bytes = RR_ROWS * p.ld_scores * sizeof(float);
+  p.size = key_bytes + value_bytes + score_bytes + score_bytes / 2;
+  if (scratch != NULL) {
+    p.keys = (uint16_t *)(void *)scratch;
+    p.values = (uint16_t *)(void *)(scratch + key_bytes);
+    p.scores = (float *)(void *)(scratch + key_bytes + value_bytes);
+    p.weights = (uint16_t *)(void *)(scratch + key_bytes + value_bytes + score_bytes);
+  }
+  return p;
+}
+
+static size_t scratch_size(size_t keys, size_t head_size) { return arrange(keys, head_size, NULL).size; }
+
+/* Transposes 16 x 16 values of four bytes: four within each quarter of four vectors, then the quarters. */
+static inline __attribute__((always_inline)) void transpose(__m512i rows[LANES]) {
+  __m512i pairs[LANES];
+  RR_UNROLL
+  for (size_t i = 0; i < LANES; i += 4) {
+    __m512i low0 = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+    __m512i high0 = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+    __m512i low1 = _mm512_unpacklo_epi32(rows[i + 2], rows[i + 3]);
+    __m512i high1 = _mm512_unpackhi_epi32(rows[i + 2], rows[i + 3]);
+    pairs[i] = _mm512_unpacklo_epi64(low0, low1);
+    pairs[i + 1] = _mm512_unpackhi_epi64(low0, low1);
+    pairs[i + 2] = _mm512_unpacklo_epi64(high0, high1);
+    pairs[i + 3] = _mm512_unpackhi_epi64(high0, high1);
+  }
+  RR_UNROLL
+  for (size_t i = 0; i < 4; i++) {
+    __m512i a = _mm512_shuffle_i32x4(pairs[i], pairs[i + 4], 0x88);
+    __m512i b = _mm512_shuffle_i32x4(pairs[i + 8], pairs[i + 12], 0x88);
+    __m512i c = _mm512_shuffle_i32x4(pairs[i], pairs[i + 4], 0xdd);
+    __m512i d = _mm512_shuffle_i32x4(pairs[i + 8], pairs[i + 12], 0xdd);
+    rows[i] = _mm512_shuffle_i32x4(a, b, 0x88);
+    rows[i + 8] = _mm512_shuffle_i32x4(a, b, 0xdd);
+    rows[i + 4] = _mm512_shuffle_i32x4(c, d, 0x88);
+    rows[i + 12] = _mm512_shuffle_i32x4(c, d, 0xdd);
+  }
+}
+
+/* 32 dimensions at a time, or 16 at the end of an odd number of those. */
+static void pack_keys(const rr_attention_args *args, const pieces *p) {
+  for (size_t vector = 0; vector < p->key_vectors; vector++) {
+    const uint16_t *first = (const uint16_t *)args->k + vector * LANES * args->ldk;
+    size_t here = args->keys - vector * LANES;
+    for (size_t pair = 0; pair < p->head_pairs; pair += LANES) {
+      size_t left = p->head_pairs - pair;
+      __mmask16 mask = left < LANES ? (__mmask16)0x00ff : (__mmask16)0xffff;
+      __m512i rows[LANES];
+      RR_UNROLL
+      for (size_t i = 0; i < LANES; i++) {
+        rows[i] = i < here ? _mm512_maskz_loadu_epi32(mask, first + i * args->ldk + pair * PAIR)
+                           : _mm512_setzero_si512();
+      }
+      transpose(rows);
+      uint16_t *to = p->keys + (vector * p->head_pairs + pair) * LANES * PAIR;
+      RR_UNROLL
+      for (size_t i = 0; i < LANES; i++) {
+        if (i < left) {
+          _mm512_store_si512(to + i * LANES * PAIR, rows[i]);
+        }
+      }
+    }
+  }
+}
+
+static void pack_values(const rr_attention_args *args, const pieces *p) {
+  for (size_t pair = 0; pair < p->key_pairs; pair++) {
+    const uint16_t *even = (const uint16_t *)args->v + pair * PAIR * args->ldv;
+    bool odd = pair * PAIR + 1 < args->keys;
+    uint16_t *to = p->values + pair * args->head_size * PAIR;
+    for (size_t at = 0; at < args->head_size; at += LANES) {
+      __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(even + at)));
+      __m512i high = _mm512_setzero_si512();
+      if (odd) {
+        const void *from = even + args->ldv + at;
+        high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(from)), 16);
+      }
+      _mm512_store_si512(to + at * PAIR, _mm512_or_si512(low, high));
+    }
+  }
+}
+
+static inline __m512bh pair_of(const uint16_t *x) {
+  int32_t pair;
+  memcpy(&pair, x, sizeof pair);
+  return (__m512bh)_mm512_set1_epi32(pair);
+}
+
+/* out (rows x vectors of 16) = a b over `depth` pairs: row r of a lies at a + r * lda; b has `step` values a
+ * depth, and its vectors lie `apart` values from each other. Inlined with constant rows and vectors, so that
+ * all sums are registers. */
+static inline __attribute__((always_inline)) void multiply(size_t rows, size_t vectors, size_t depth,
+                                                           const uint16_t *a, size_t lda, const uint16_t *b,
+                                                           size_t step, size_t apart, float *out,
+                                                           size_t ld_out) {
+  __m512 sums[RR_ROWS][KEY_VECTORS];
+  RR_UNROLL
+  for (size_t r = 0; r < rows; r++) {
+    RR_UNROLL
+    for (size_t v = 0; v < vectors; v++) {
+      sums[r][v] = _mm512_setzero_ps();
+    }
+  }
+  for (size_t d = 0; d < depth; d++, a += PAIR, b += step) {
+    __m512bh columns[KEY_VECTORS];
+    RR_UNROLL
+    for (size_t v = 0; v < vectors; v++) {
+      columns[v] = (__m512bh)_mm512_load_si512(b + v * apart);
+    }
+    RR_UNROLL
+    for (size_t r = 0; r < rows; r++) {
+      __m512bh pair = pair_of(a + r * lda);
+      RR_UNROLL
+      for (size_t v = 0; v < vectors; v++) {
+        sums[r][v] = _mm512_dpbf16_ps(sums[r][v], pair, columns[v]);
+      }
+    }
+  }
+  RR_UNROLL
+  for (size_t r = 0; r < rows; r++) {
+    RR_UNROLL
+    for (size_t v = 0; v < vectors; v++) {
+      _mm512_storeu_ps(out + r * ld_out + v * LANES, sums[r][v]);
+    }
+  }
+}
+
+static inline __attribute__((always_inline)) void score(size_t rows, const rr_attention_args *args,
+                                                        const pieces *p, const uint16_t *q) {
+  size_t apart = p->head_pairs * LANES * PAIR;
+  size_t vector = 0;
+  for (; vector + KEY_VECTORS <= p->key_vectors; vector += KEY_VECTORS) {
+    multiply(rows, KEY_VECTORS, p->head_pairs, q, args->ldq, p->keys + vector * apart, LANES * PAIR, apart,
+             p->scores + vector * LANES, p->ld_scores);
+  }
+  if (p->key_vectors - vector == 2) {
+    multiply(rows, 2, p->head_pairs, q, args->ldq, p->keys + vector * apart, LANES * PAIR, apart,
+             p->scores + vector * LANES, p->ld_scores);
+  } else if (p->key_vectors - vector == 1) {
+    multiply(rows, 1, p->head_pairs, q, args->ldq, p->keys + vector * apart, LANES * PAIR, apart,
+             p->scores + vector * LANES, p->ld_scores);
+  }
+}
+
+/* 2^x for x up to 0, relative error below 5e-6; below -126 it fades to 0. NaN gives NaN. The polynomial is a
+ * least-maximum-error fit of 2^r on |r| <= 1/2. */
+static inline __m512 power_of_two(__m512 x) {
+  __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  __m512 r = _mm512_sub_ps(x, whole);
+  __m512 p = _mm512_set1_ps(0x1.3997cep-7f);
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.ca1440p-5f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.ec06dap-3f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.62e0dcp-1f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.ffffe8p-1f));
+  return _mm512_scalef_ps(p, whole);
+}
+
+/* Lanes of the keys from `at` on. */
+static inline __mmask16 live(size_t keys, size_t at) {
+  size_t left = keys > at ? keys - at : 0;
+  return left >= LANES ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1u);
+}
+
+/* The weights of one query, not yet divided by their sum, which is returned. `factor` is the scale times
+ * log2 e. */
+static inline float weigh(const pieces *p, size_t keys, float factor, const float *scores, uint16_t *weights) {
+  __m512 most = _mm512_set1_ps(-__builtin_inff());
+  for (size_t at = 0; at < keys; at += LANES) {
+    most = _mm512_mask_max_ps(most, live(keys, at), most, _mm512_load_ps(scores + at));
+  }
+  const __m512 scale = _mm512_set1_ps(factor);
+  const __m512 shift = _mm512_set1_ps(-_mm512_reduce_max_ps(most) * factor);
+  __m512 sum = _mm512_setzero_ps();
+  size_t padded = p->key_pairs * PAIR;
+  for (size_t at = 0; at < padded; at += PAIR * LANES) {
+    __m512 low = power_of_two(_mm512_fmadd_ps(_mm512_load_ps(scores + at), scale, shift));
+    low = _mm512_maskz_mov_ps(live(keys, at), low);
+    __m512 high = _mm512_setzero_ps();
+    if (at + LANES < keys) {
+      high = power_of_two(_mm512_fmadd_ps(_mm512_load_ps(scores + at + LANES), scale, shift));
+      high = _mm512_maskz_mov_ps(live(keys, at + LANES), high);
+    }
+    sum = _mm512_add_ps(sum, _mm512_add_ps(low, high));
+    _mm512_store_si512(weights + at, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+  }
+  return _mm512_reduce_add_ps(sum);
+}
+
+static inline void store(const rr_attention_args *args, size_t row, const float *sums, float inverse) {
+  uint16_t *out = (uint16_t *)args->out + row * args->ld_out;
+  const __m512 factor = _mm512_set1_ps(inverse);
+  for (size_t at = 0; at < args->head_size; at += LANES) {
+    __m512bh both = _mm512_cvtne2ps_pbh(_mm512_setzero_ps(), _mm512_mul_ps(_mm512_load_ps(sums + at), factor));
+    _mm256_storeu_si256((__m256i *)(void *)(out + at), _mm512_castsi512_si256((__m512i)both));
+  }
+}
+
+/* The queries first .. first + rows - 1. The scores' memory takes the outputs once weights are made of them. */
+static inline __attribute__((always_inline)) void attend(size_t rows, const rr_attention_args *args,
+                                                         const pieces *p, float factor, size_t first) {
+  float inverse[RR_ROWS];
+  score(rows, args, p, (const uint16_t *)args->q + first * args->ldq);
+  for (size_t r = 0; r < rows; r++) {
+    inverse[r] = 1.0f / weigh(p, args->keys, factor, p->scores + r * p->ld_scores,
+                              p->weights + r * p->ld_scores);
+  }
+  _Alignas(LINE) float outputs[RR_ROWS * HEAD_VECTORS * LANES];
+  for (size_t at = 0; at < args->head_size; at += HEAD_VECTORS * LANES) {
+    const uint16_t *values = p->values + at * PAIR;
+    bool both = args->head_size - at > LANES;
+    if (both) {
+      multiply(rows, 2, p->key_pairs, p->weights, p->ld_scores, values, args->head_size * PAIR, LANES * PAIR,
+               outputs, HEAD_VECTORS * LANES);
+    } else {
+      multiply(rows, 1, p->key_pairs, p->weights, p->ld_scores, values, args->head_size * PAIR, LANES * PAIR,
+               outputs, HEAD_VECTORS * LANES);
+    }
+    for (size_t r = 0; r < rows; r++) {
+      rr_attention_args part = *args;
+      part.out = (uint16_t *)args->out + at;
+      part.head_size = both ? HEAD_VECTORS * LANES : LANES;
+      store(&part, first + r, outputs + r * HEAD_VECTORS * LANES, inverse[r]);
+    }
+  }
+}
+
+#define ATTEND(rows)                                                                                          \
+  static __attribute__((noinline)) void attend_##rows(const rr_attention_args *args, const pieces *p,         \
+                                                      float factor, size_t first) {                           \
+    attend(rows, args, p, factor, first);                                                                     \
+  }
+ATTEND(1)
+ATTEND(4)
+ATTEND(8)
+
+static void run(const rr_attention_args *args) {
+  const float log2_e = 0x1.715476p0f;
+  pieces p = arrange(args->keys, args->head_size, args->scratch);
+  pack_keys(args, &p);
+  pack_values(args, &p);
+  float factor = args->scale * log2_e;
+  size_t first = 0;
+  for (; first + 8 <= args->queries; first += 8) {
+    attend_8(args, &p, factor, first);
+  }
+  for (; first + 4 <= args->queries; first += 4) {
+    attend_4(args, &p, factor, first);
+  }
+  for (; first < args->queries; first++) {
+    attend_1(args, &p, factor, first);
+  }
+}
+
+const rr_attention rr_attention_bf16_avx512bf16 = {
+    .name = "bf16-avx512bf16",
+    .type = RR_TYPE_BF16,
+    .head_multiple = LANES,
+    .scratch_size = scratch_size,
+    .run = run,
+};
