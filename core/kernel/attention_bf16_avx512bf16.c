@@ -2,7 +2,7 @@
  * sums.
  *
  * Keys are transposed into vectors of 16 keys times two dimensions and values into vectors of 16 dimensions
- * times two keys, once a head; then RR_ROWS queries at a time meet all keys, their weights become bfloat16 in
+ * times two keys, once a head; then ROWS queries at a time meet all keys, their weights become bfloat16 in
  * the first-level cache and meet all values. Never are there keys x keys weights. Rows are divided by the sum
  * of their (unrounded) weights at the end. A query's result does not depend on which others it is computed
  * with.
@@ -19,7 +19,7 @@
 
 enum {
   LANES = 16,
-  RR_ROWS = 8,      /* queries of a block */
+  ROWS = 8,      /* queries of a block */
   KEY_VECTORS = 3,  /* of a tile of scores: with 8 rows 24 of the 32 registers */
   HEAD_VECTORS = 2, /* of a tile of outputs */
   PAIR = 2,
@@ -34,8 +34,8 @@ typedef struct pieces {
   size_t ld_scores;  /* floats, and bfloat16 of a row of weights */
   uint16_t *keys;    /* key_vectors x head_pairs x 16 x 2, zero beyond the last key */
   uint16_t *values;  /* key_pairs x head_size x 2, zero beyond the last key */
-  float *scores;     /* RR_ROWS x ld_scores */
-  uint16_t *weights; /* RR_ROWS x ld_scores */
+  float *scores;     /* ROWS x ld_scores */
+  uint16_t *weights; /* ROWS x ld_scores */
   size_t size;       /* bytes of all of them */
 } pieces;
 
@@ -48,7 +48,7 @@ static pieces arrange(size_t keys, size_t head_size, char *scratch) {
   p.ld_scores = (rounded_up(keys, PAIR * LANES) / (PAIR * LANES) | 1) * PAIR * LANES;
   size_t key_bytes = p.key_vectors * p.head_pairs * LINE;
   size_t value_bytes = rounded_up(p.key_pairs * head_size * PAIR * sizeof(uint16_t), LINE);
-  size_t score_bytes = RR_ROWS * p.ld_scores * sizeof(float);
+  size_t score_bytes = ROWS * p.ld_scores * sizeof(float);
   p.size = key_bytes + value_bytes + score_bytes + score_bytes / 2;
   if (scratch != NULL) {
     p.keys = (uint16_t *)(void *)scratch;
@@ -144,7 +144,7 @@ static inline __attribute__((always_inline)) void multiply(size_t rows, size_t v
                                                            const uint16_t *a, size_t lda, const uint16_t *b,
                                                            size_t step, size_t apart, float *out,
                                                            size_t ld_out) {
-  __m512 sums[RR_ROWS][KEY_VECTORS];
+  __m512 sums[ROWS][KEY_VECTORS];
   RR_UNROLL
   for (size_t r = 0; r < rows; r++) {
     RR_UNROLL
@@ -193,17 +193,20 @@ static inline __attribute__((always_inline)) void score(size_t rows, const rr_at
   }
 }
 
-/* 2^x for x up to 0, relative error below 5e-6; below -126 it fades to 0. NaN gives NaN. The polynomial is a
- * least-maximum-error fit of 2^r on |r| <= 1/2. */
+/* 2^x for x up to 0, relative error below 8e-5, a 25th of what rounding to bfloat16 may add; below -126 it is
+ * 2^-126. NaN gives NaN. Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the mantissa,
+ * from where it goes into the exponent. The polynomial is a least-maximum-error fit of 2^r on |r| <= 1/2. */
 static inline __m512 power_of_two(__m512 x) {
-  __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  __m512 r = _mm512_sub_ps(x, whole);
-  __m512 p = _mm512_set1_ps(0x1.3997cep-7f);
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.ca1440p-5f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.ec06dap-3f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.62e0dcp-1f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.ffffe8p-1f));
-  return _mm512_scalef_ps(p, whole);
+  const __m512 round = _mm512_set1_ps(0x1.8p23f);
+  x = _mm512_max_ps(_mm512_set1_ps(-126.0f), x);
+  __m512 shifted = _mm512_add_ps(x, round);
+  __m512 r = _mm512_sub_ps(x, _mm512_sub_ps(shifted, round));
+  __m512 p = _mm512_set1_ps(0x1.c3f752p-5f);
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.f0de1ap-3f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.62f31ap-1f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.fff692p-1f));
+  __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
+  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), exponent));
 }
 
 /* Lanes of the keys from `at` on. */
@@ -212,18 +215,32 @@ static inline __mmask16 live(size_t keys, size_t at) {
   return left >= LANES ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1u);
 }
 
-/* The weights of one query, not yet divided by their sum, which is returned. `factor` is the scale times
- * log2 e. */
-static inline float weigh(const pieces *p, size_t keys, float factor, const float *scores, uint16_t *weights) {
-  __m512 most = _mm512_set1_ps(-__builtin_inff());
-  for (size_t at = 0; at < keys; at += LANES) {
-    most = _mm512_mask_max_ps(most, live(keys, at), most, _mm512_load_ps(scores + at));
+/* The largest score. NaN may be lost here: it comes back with the weights. */
+static inline float largest(size_t keys, const float *scores) {
+  const __m512 least = _mm512_set1_ps(-__builtin_inff());
+  __m512 most = least;
+  size_t at = 0;
+  for (; at + LANES <= keys; at += LANES) {
+    most = _mm512_max_ps(most, _mm512_load_ps(scores + at));
   }
+  most = _mm512_mask_max_ps(most, live(keys, at), most, _mm512_load_ps(scores + (at < keys ? at : 0)));
+  return _mm512_reduce_max_ps(most);
+}
+
+/* The weights of one query, not yet divided by their sum, which is returned. `factor` is the scale times
+ * log2 e. Weights are written for 32 keys at a time, zeros beyond the last one. */
+static inline float weigh(size_t keys, float factor, const float *scores, uint16_t *weights) {
   const __m512 scale = _mm512_set1_ps(factor);
-  const __m512 shift = _mm512_set1_ps(-_mm512_reduce_max_ps(most) * factor);
+  const __m512 shift = _mm512_set1_ps(-largest(keys, scores) * factor);
   __m512 sum = _mm512_setzero_ps();
-  size_t padded = p->key_pairs * PAIR;
-  for (size_t at = 0; at < padded; at += PAIR * LANES) {
+  size_t at = 0;
+  for (; at + PAIR * LANES <= keys; at += PAIR * LANES) {
+    __m512 low = power_of_two(_mm512_fmadd_ps(_mm512_load_ps(scores + at), scale, shift));
+    __m512 high = power_of_two(_mm512_fmadd_ps(_mm512_load_ps(scores + at + LANES), scale, shift));
+    sum = _mm512_add_ps(sum, _mm512_add_ps(low, high));
+    _mm512_store_si512(weights + at, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+  }
+  if (at < keys) {
     __m512 low = power_of_two(_mm512_fmadd_ps(_mm512_load_ps(scores + at), scale, shift));
     low = _mm512_maskz_mov_ps(live(keys, at), low);
     __m512 high = _mm512_setzero_ps();
@@ -249,13 +266,13 @@ static inline void store(const rr_attention_args *args, size_t row, const float 
 /* The queries first .. first + rows - 1. The scores' memory takes the outputs once weights are made of them. */
 static inline __attribute__((always_inline)) void attend(size_t rows, const rr_attention_args *args,
                                                          const pieces *p, float factor, size_t first) {
-  float inverse[RR_ROWS];
+  float inverse[ROWS];
   score(rows, args, p, (const uint16_t *)args->q + first * args->ldq);
   for (size_t r = 0; r < rows; r++) {
-    inverse[r] = 1.0f / weigh(p, args->keys, factor, p->scores + r * p->ld_scores,
-                              p->weights + r * p->ld_scores);
+    inverse[r] =
+        1.0f / weigh(args->keys, factor, p->scores + r * p->ld_scores, p->weights + r * p->ld_scores);
   }
-  _Alignas(LINE) float outputs[RR_ROWS * HEAD_VECTORS * LANES];
+  _Alignas(LINE) float outputs[ROWS * HEAD_VECTORS * LANES];
   for (size_t at = 0; at < args->head_size; at += HEAD_VECTORS * LANES) {
     const uint16_t *values = p->values + at * PAIR;
     bool both = args->head_size - at > LANES;
@@ -281,7 +298,12 @@ static inline __attribute__((always_inline)) void attend(size_t rows, const rr_a
     attend(rows, args, p, factor, first);                                                                     \
   }
 ATTEND(1)
+ATTEND(2)
+ATTEND(3)
 ATTEND(4)
+ATTEND(5)
+ATTEND(6)
+ATTEND(7)
 ATTEND(8)
 
 static void run(const rr_attention_args *args) {
@@ -291,14 +313,13 @@ static void run(const rr_attention_args *args) {
   pack_values(args, &p);
   float factor = args->scale * log2_e;
   size_t first = 0;
-  for (; first + 8 <= args->queries; first += 8) {
+  for (; first + ROWS <= args->queries; first += ROWS) {
     attend_8(args, &p, factor, first);
   }
-  for (; first + 4 <= args->queries; first += 4) {
-    attend_4(args, &p, factor, first);
-  }
-  for (; first < args->queries; first++) {
-    attend_1(args, &p, factor, first);
+  if (first < args->queries) {
+    static void (*const rests[])(const rr_attention_args *, const pieces *, float, size_t) = {
+        attend_1, attend_2, attend_3, attend_4, attend_5, attend_6, attend_7};
+    rests[args->queries - first - 1](args, &p, factor, first);
   }
 }
 

@@ -138,6 +138,8 @@ typedef struct rr_rowops {
   void (*norm)(const rr_norm_args *args);
   void (*embed)(const rr_embed_args *args);
   void (*finish)(const rr_finish_args *args);
+  /* out = x as bfloat16 (bf16.h). */
+  void (*round)(size_t rows, size_t cols, const float *x, size_t ldx, uint16_t *out, size_t ld_out);
   /* out (cols) = mean of the rows of x; rows is 1 or more. */
   void (*mean)(size_t rows, size_t cols, const float *x, size_t ldx, float *out);
   /* out = x / max(|x|, 1e-12), |x| the Euclidean length; out may be x. */

@@ -127,6 +127,16 @@ static void embed(const rr_embed_args *args) {
   }
 }
 
+static void round_rows(size_t rows, size_t cols, const float *x, size_t ldx, uint16_t *out, size_t ld_out) {
+  for (size_t i = 0; i < rows; i++) {
+    const float *restrict from = x + i * ldx;
+    uint16_t *restrict to = out + i * ld_out;
+    for (size_t j = 0; j < cols; j++) {
+      to[j] = rr_bf16_from_float(from[j]);
+    }
+  }
+}
+
 static void mean(size_t rows, size_t cols, const float *restrict x, size_t ldx, float *restrict out) {
   memcpy(out, x, cols * sizeof *out);
   for (size_t i = 1; i < rows; i++) {
@@ -240,6 +250,7 @@ const rr_rowops RR_ISA_NAME(rr_rowops) = {
     .norm = norm,
     .embed = embed,
     .finish = finish,
+    .round = round_rows,
     .mean = mean,
     .unit = unit,
 };

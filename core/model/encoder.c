@@ -5,8 +5,13 @@
 #include <string.h>
 
 #include "core/base/alloc.h"
+#include "core/kernel/bf16.h"
 
-enum { MAX_TOKENS = 1 << 20, ALIGNMENT = 64 };
+enum {
+  MAX_TOKENS = 1 << 20,
+  ALIGNMENT = 64,
+  CLS_GROUP = 8, /* sequences that a [CLS] layer's products of a head take at once */
+};
 
 /* H = hidden_size, I = intermediate_size, T = max_tokens, B = RR_GEMM_BLOCK_ROWS in whole
  * tiles. `wide` holds query, key, value
@@ -17,7 +22,7 @@ struct rr_encoder {
   size_t max_tokens;
   float *hidden; /* T x H: a layer's input and, in the end, its output */
   float *middle; /* T x H: between attention and feed-forward */
-  void *wide;    /* T x 4 H, or B x I */
+  void *wide;    /* T x 4 H, or B x I, or a [CLS] layer's (cls_rows) */
   void *scratch; /* one attention head's, or a product's */
   char *memory;  /* all of the above */
 };
@@ -35,11 +40,17 @@ static size_t linear_scratch(const rr_linear *linear, size_t tokens) {
 static size_t scratch_bytes(const rr_bert *bert, size_t tokens) {
   const rr_config *config = &bert->config;
   size_t bytes = bert->attention->scratch_size(config->positions, config->hidden_size / config->heads);
+  if (rr_bert_cls_only(config)) {
+    bytes = larger(bytes, bert->cls_attention->scratch_size(config->positions, config->hidden_size));
+  }
   for (size_t i = 0; i < config->layers; i++) {
     const rr_layer *layer = &bert->layers[i];
     bytes = larger(bytes, linear_scratch(&layer->qkv, tokens));
     bytes = larger(bytes, linear_scratch(&layer->query, tokens));
-    bytes = larger(bytes, linear_scratch(&layer->key_value, tokens));
+    for (size_t h = 0; layer->key_of_head != NULL && h < config->heads; h++) {
+      bytes = larger(bytes, linear_scratch(&layer->key_of_head[h], CLS_GROUP));
+      bytes = larger(bytes, linear_scratch(&layer->value_of_head[h], CLS_GROUP));
+    }
     bytes = larger(bytes, linear_scratch(&layer->attention_output, tokens));
     bytes = larger(bytes, linear_scratch(&layer->intermediate, tokens));
     bytes = larger(bytes, linear_scratch(&layer->output, tokens));
@@ -54,7 +65,11 @@ static size_t wide_bytes(const rr_bert *bert, size_t tokens) {
   size_t rows = rounded_up(RR_GEMM_BLOCK_ROWS, bert->layers[0].intermediate.gemm->tile_rows);
   size_t attention = tokens * 4 * config->hidden_size * rr_type_size(bert->attention->type);
   size_t feed_forward = rows * config->intermediate_size * sizeof(float);
-  return aligned(larger(larger(attention, feed_forward), tokens * sizeof(float))); /* the last: logits */
+  size_t cls = aligned(tokens * config->hidden_size * rr_type_size(bert->cls_attention->type)) +
+               (2 * CLS_GROUP * config->heads + 2 * tokens) * config->hidden_size * sizeof(float);
+  size_t most = larger(attention, feed_forward);
+  most = larger(most, rr_bert_cls_only(config) ? cls : 0);
+  return aligned(larger(most, tokens * sizeof(float))); /* the last: logits */
 }
 
 /* config.h's limits and MAX_TOKENS keep these products below 2^40. */
@@ -194,14 +209,12 @@ static void embed(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n)
   }
 }
 
-/* Where a layer's queries, keys and values lie; a sequence has `length` keys and either as many
- * queries or one. */
+/* Where a layer's queries, keys and values lie. */
 typedef struct attention_rows {
   matrix q;
   matrix k;
   matrix v;
-  bool one_query;
-  matrix context; /* one row of H a query */
+  matrix context;
 } attention_rows;
 
 static void attend(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n,
@@ -209,30 +222,27 @@ static void attend(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n
   const rr_bert *bert = encoder->bert;
   size_t hidden = bert->config.hidden_size;
   size_t head_size = hidden / bert->config.heads;
-  size_t query = 0;
-  size_t key = 0;
+  size_t first = 0;
   for (size_t i = 0; i < n; i++) {
-    size_t queries = rows->one_query ? 1 : inputs[i].length;
     for (size_t col = 0; col < hidden; col += head_size) {
       rr_attention_args args = {
-          .queries = queries,
+          .queries = inputs[i].length,
           .keys = inputs[i].length,
           .head_size = head_size,
-          .q = at(&rows->q, query, col),
+          .q = at(&rows->q, first, col),
           .ldq = rows->q.ld,
-          .k = at(&rows->k, key, col),
+          .k = at(&rows->k, first, col),
           .ldk = rows->k.ld,
-          .v = at(&rows->v, key, col),
+          .v = at(&rows->v, first, col),
           .ldv = rows->v.ld,
           .scale = 1.0f / sqrtf((float)head_size),
-          .out = at(&rows->context, query, col),
+          .out = at(&rows->context, first, col),
           .ld_out = rows->context.ld,
           .scratch = encoder->scratch,
       };
       bert->attention->run(&args);
     }
-    query += queries;
-    key += inputs[i].length;
+    first += inputs[i].length;
   }
 }
 
@@ -274,32 +284,120 @@ static void run_layer(rr_encoder *encoder, const rr_layer *layer, const rr_encod
   feed_forward(encoder, layer, tokens);
 }
 
-/* A layer of which only the [CLS] rows are wanted: hidden becomes n x H. Keys and values still come
- * from all tokens. n is at most `tokens`, so that 4 H a token suffice. */
+/* Where the pieces of a [CLS] layer's attention lie: CLS_GROUP sequences' queries and contexts of all heads,
+ * each of H values, side by side. */
+typedef struct cls_rows {
+  matrix x;       /* T x H: the layer's input in attention's type */
+  matrix spread;  /* CLS_GROUP x (heads H): queries taken to where the tokens are, then in attention's type */
+  matrix pooled;  /* CLS_GROUP x (heads H): the tokens' weighted sums */
+  matrix query;   /* n x H */
+  matrix context; /* n x H */
+} cls_rows;
+
+static cls_rows arrange_cls(const rr_encoder *encoder, size_t n, size_t tokens) {
+  size_t hidden = encoder->bert->config.hidden_size;
+  size_t spread = encoder->bert->config.heads * hidden;
+  rr_type type = encoder->bert->cls_attention->type;
+  cls_rows r = {.x = {encoder->hidden, type, hidden}};
+  char *next = encoder->wide;
+  if (type == RR_TYPE_BF16) {
+    r.x.data = next;
+    next += aligned(tokens * hidden * sizeof(uint16_t));
+  }
+  r.spread = floats((float *)(void *)next, spread);
+  r.pooled = floats(at(&r.spread, CLS_GROUP, 0), spread);
+  r.query = floats(at(&r.pooled, CLS_GROUP, 0), hidden);
+  r.context = floats(at(&r.query, n, 0), hidden);
+  return r;
+}
+
+/* The context of one sequence's query by all heads: row `row` of the group. Attention reads a row of the spread
+ * queries as so many queries, and the tokens as keys and as values. */
+static void attend_cls(rr_encoder *encoder, const cls_rows *r, size_t row, size_t first, size_t length) {
+  const rr_bert *bert = encoder->bert;
+  size_t hidden = bert->config.hidden_size;
+  size_t heads = bert->config.heads;
+  bool reduced = bert->cls_attention->type == RR_TYPE_BF16;
+  float *spread = at(&r->spread, row, 0);
+  float *pooled = at(&r->pooled, row, 0);
+  uint16_t *halves = (uint16_t *)pooled; /* on their way in, of the queries; on their way out, in the spread's */
+  if (reduced) {
+    bert->rowops->round(heads, hidden, spread, hidden, halves, hidden);
+  }
+  rr_attention_args args = {
+      .queries = heads,
+      .keys = length,
+      .head_size = hidden,
+      .q = reduced ? (const void *)halves : spread,
+      .ldq = hidden,
+      .k = at(&r->x, first, 0),
+      .ldk = hidden,
+      .v = at(&r->x, first, 0),
+      .ldv = hidden,
+      .scale = 1.0f / sqrtf((float)(hidden / heads)),
+      .out = reduced ? (void *)spread : pooled,
+      .ld_out = hidden,
+      .scratch = encoder->scratch,
+  };
+  bert->cls_attention->run(&args);
+  if (reduced) {
+    rr_bf16_expand(heads * hidden, (const uint16_t *)spread, pooled);
+  }
+}
+
+/* One head of a group's sequences: `from` has `step` columns a head, `to` its own. */
+static void apply_head(rr_encoder *encoder, const rr_linear *linear, size_t rows, const matrix *from,
+                       size_t from_col, const matrix *to, size_t to_col) {
+  matrix x = {at(from, 0, from_col), from->type, from->ld};
+  matrix out = {at(to, 0, to_col), to->type, to->ld};
+  apply(encoder, linear, RR_ACTIVATION_NONE, rows, &x, &out);
+}
+
+static void attend_cls_group(rr_encoder *encoder, const rr_layer *layer, const cls_rows *r,
+                             const rr_encoder_input *inputs, size_t first, size_t count, size_t token) {
+  size_t hidden = encoder->bert->config.hidden_size;
+  size_t heads = encoder->bert->config.heads;
+  size_t head_size = hidden / heads;
+  matrix query = floats(at(&r->query, first, 0), hidden);
+  matrix context = floats(at(&r->context, first, 0), hidden);
+  for (size_t h = 0; h < heads; h++) {
+    apply_head(encoder, &layer->key_of_head[h], count, &query, h * head_size, &r->spread, h * hidden);
+  }
+  for (size_t i = 0; i < count; i++) {
+    attend_cls(encoder, r, i, token, inputs[first + i].length);
+    token += inputs[first + i].length;
+  }
+  for (size_t h = 0; h < heads; h++) {
+    apply_head(encoder, &layer->value_of_head[h], count, &r->pooled, h * hidden, &context, h * head_size);
+  }
+}
+
+/* A layer of which only the [CLS] rows are wanted: hidden becomes n x H. Attention meets the tokens
+ * themselves instead of their keys and values (weights.h: rr_layer). */
 static void run_cls_layer(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs,
                           size_t n, size_t tokens) {
   size_t hidden = encoder->bert->config.hidden_size;
-  rr_type type = encoder->bert->attention->type;
-  matrix x = floats(encoder->hidden, hidden);
-  matrix key_value = {encoder->wide, type, 2 * hidden};
-  matrix query = {at(&key_value, tokens, 0), type, hidden};
-  attention_rows rows = {
-      .q = query,
-      .k = key_value,
-      .v = {at(&key_value, 0, hidden), type, key_value.ld},
-      .one_query = true,
-      .context = {at(&query, n, 0), type, hidden},
-  };
-  apply(encoder, &layer->key_value, RR_ACTIVATION_NONE, tokens, &x, &key_value);
-  size_t first = 0;
-  for (size_t i = 0; i < n; i++) {
-    /* Row i is never behind `first`: rows can be gathered to the front in place. */
-    memmove(encoder->hidden + i * hidden, encoder->hidden + first * hidden, hidden * sizeof(float));
-    first += inputs[i].length;
+  cls_rows r = arrange_cls(encoder, n, tokens);
+  if (r.x.type == RR_TYPE_BF16) {
+    encoder->bert->rowops->round(tokens, hidden, encoder->hidden, hidden, r.x.data, hidden);
   }
-  apply(encoder, &layer->query, RR_ACTIVATION_NONE, n, &x, &query);
-  attend(encoder, inputs, n, &rows);
-  apply_norm(encoder, &layer->attention_output, &layer->attention_norm, n, &rows.context, encoder->hidden,
+  matrix cls = floats(encoder->middle, hidden); /* n x H */
+  size_t token = 0;
+  for (size_t i = 0; i < n; i++) {
+    memcpy(at(&cls, i, 0), encoder->hidden + token * hidden, hidden * sizeof(float));
+    token += inputs[i].length;
+  }
+  apply(encoder, &layer->query, RR_ACTIVATION_NONE, n, &cls, &r.query);
+  token = 0;
+  for (size_t first = 0; first < n; first += CLS_GROUP) {
+    size_t count = n - first < CLS_GROUP ? n - first : CLS_GROUP;
+    attend_cls_group(encoder, layer, &r, inputs, first, count, token);
+    for (size_t i = 0; i < count; i++) {
+      token += inputs[first + i].length;
+    }
+  }
+  memcpy(encoder->hidden, encoder->middle, n * hidden * sizeof(float));
+  apply_norm(encoder, &layer->attention_output, &layer->attention_norm, n, &r.context, encoder->hidden,
              encoder->middle);
   feed_forward(encoder, layer, n);
 }

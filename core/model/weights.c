@@ -157,6 +157,75 @@ static rr_status read_one(loader *load, rr_linear_kind kind, const char *prefix,
   return read_linear(load, kind, &prefix, 1, n, k, to);
 }
 
+/* n x k values at `rows`, `step` floats from one row to the next and `apart` from one value to the next. */
+typedef struct slice {
+  const float *rows;
+  size_t step;
+  size_t apart;
+  const float *bias; /* n, or NULL: zeros */
+} slice;
+
+/* In float32: a product of few rows costs little time and would only lose. */
+static rr_status pack_slice(loader *load, const slice *from, size_t n, size_t k, rr_linear *to) {
+  const rr_gemm *gemm = rr_gemm_best(RR_FORMAT_FP32);
+  *to = (rr_linear){.gemm = gemm, .n = n, .k = k};
+  float *rows = rr_alloc_aligned(n * k * sizeof *rows);
+  to->packed = rr_alloc_aligned(gemm->packed_size(n, k));
+  to->bias = rr_alloc_aligned(n * sizeof *to->bias);
+  if (rows == NULL || to->packed == NULL || to->bias == NULL) {
+    rr_free(rows);
+    return out_of_memory(load);
+  }
+  for (size_t i = 0; i < n; i++) {
+    for (size_t j = 0; j < k; j++) {
+      rows[i * k + j] = from->rows[i * from->step + j * from->apart];
+    }
+    to->bias[i] = from->bias == NULL ? 0.0f : from->bias[i];
+  }
+  gemm->pack(n, k, rows, to->packed);
+  rr_free(rows);
+  return RR_OK;
+}
+
+/* w is H x H and bias H, of keys or of values: a linear layer for each head of them. */
+static rr_status pack_heads(loader *load, const float *w, const float *bias, bool keys, rr_linear *to) {
+  const rr_config *config = &load->bert->config;
+  size_t hidden = config->hidden_size;
+  size_t head_size = hidden / config->heads;
+  rr_status status = RR_OK;
+  for (size_t head = 0; status == RR_OK && head < config->heads; head++) {
+    const float *rows = w + head * head_size * hidden;
+    slice from = keys ? (slice){rows, 1, hidden, NULL} : (slice){rows, hidden, 1, bias + head * head_size};
+    status = keys ? pack_slice(load, &from, hidden, head_size, &to[head])
+                  : pack_slice(load, &from, head_size, hidden, &to[head]);
+  }
+  return status;
+}
+
+static rr_status read_heads(loader *load, const char *prefix, bool keys, rr_linear **ret_heads) {
+  size_t hidden = load->bert->config.hidden_size;
+  char name[NAME_MAX_BYTES];
+  float *w = NULL;
+  float *bias = NULL;
+  rr_linear *heads = rr_calloc(load->bert->config.heads, sizeof *heads);
+  if (heads == NULL) {
+    return out_of_memory(load);
+  }
+  *ret_heads = heads; /* freed with the layer, however this ends */
+  (void)snprintf(name, sizeof name, "%s.weight", prefix);
+  rr_status status = read_plain(load, name, (shape){.rows = hidden, .cols = hidden}, &w);
+  if (status == RR_OK) {
+    (void)snprintf(name, sizeof name, "%s.bias", prefix);
+    status = read_plain(load, name, (shape){.rows = hidden}, &bias);
+  }
+  if (status == RR_OK) {
+    status = pack_heads(load, w, bias, keys, heads);
+  }
+  rr_free(bias);
+  rr_free(w);
+  return status;
+}
+
 static rr_status read_attention(loader *load, size_t index, rr_layer *to) {
   static const char *const parts[] = {"query", "key", "value"};
   char names[3][NAME_MAX_BYTES];
@@ -172,7 +241,10 @@ static rr_status read_attention(loader *load, size_t index, rr_layer *to) {
   }
   rr_status status = read_linear(load, RR_LINEAR_QKV, prefixes, 1, hidden, hidden, &to->query);
   if (status == RR_OK) {
-    status = read_linear(load, RR_LINEAR_QKV, prefixes + 1, 2, hidden, hidden, &to->key_value);
+    status = read_heads(load, names[1], true, &to->key_of_head);
+  }
+  if (status == RR_OK) {
+    status = read_heads(load, names[2], false, &to->value_of_head);
   }
   return status;
 }
@@ -268,8 +340,9 @@ rr_status rr_bert_load(const rr_config *config, const rr_formats *formats, const
   bert->formats = *formats;
   bert->rowops = rowops;
   /* Where products are reduced, so are attention's; it costs them no more than they have lost. */
-  bert->attention = rr_attention_best(formats->of[RR_LINEAR_QKV] != RR_FORMAT_FP32,
-                                      config->hidden_size / config->heads);
+  bool reduced = formats->of[RR_LINEAR_QKV] != RR_FORMAT_FP32;
+  bert->attention = rr_attention_best(reduced, config->hidden_size / config->heads);
+  bert->cls_attention = rr_attention_best(reduced, config->hidden_size);
   bert->layers = layers;
   loader load = {.file = file, .bert = bert, .err = err};
   status = read_all(&load);
@@ -287,6 +360,13 @@ static void free_linear(rr_linear *linear) {
   rr_free(linear->bias);
 }
 
+static void free_heads(rr_linear *heads, size_t count) {
+  for (size_t i = 0; heads != NULL && i < count; i++) {
+    free_linear(&heads[i]);
+  }
+  rr_free(heads);
+}
+
 static void free_norm(rr_norm_weights *norm) {
   rr_free(norm->gamma);
   rr_free(norm->beta);
@@ -300,7 +380,8 @@ void rr_bert_destroy(rr_bert *bert) {
     rr_layer *layer = &bert->layers[i];
     free_linear(&layer->qkv);
     free_linear(&layer->query);
-    free_linear(&layer->key_value);
+    free_heads(layer->key_of_head, bert->config.heads);
+    free_heads(layer->value_of_head, bert->config.heads);
     free_linear(&layer->attention_output);
     free_norm(&layer->attention_norm);
     free_linear(&layer->intermediate);

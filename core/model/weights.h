@@ -39,12 +39,15 @@ typedef struct rr_norm_weights {
 } rr_norm_weights;
 
 /* A layer reads its input into query, key and value by one product of 3 H rows (`qkv`, queries
- * first). The last layer of a model whose head needs [CLS] only has `query` (H rows) and `key_value`
- * (2 H rows) instead, because its queries are few. */
+ * first). The last layer of a model whose head needs [CLS] only has one query a sequence and needs no keys and
+ * values of all tokens x: since q . (Wk x) = (Wk^T q) . x, `key_of_head` takes each head's part of the query to
+ * H values that meet the tokens themselves, and since sum p (Wv x) = Wv (sum p x), `value_of_head` is applied to
+ * what attention makes of them. The keys' bias adds the same to all scores of a query: it is left out. */
 typedef struct rr_layer {
   rr_linear qkv;
   rr_linear query;
-  rr_linear key_value;
+  rr_linear *key_of_head;   /* heads; head_size -> H */
+  rr_linear *value_of_head; /* heads; H -> head_size */
   rr_linear attention_output;
   rr_norm_weights attention_norm;
   rr_linear intermediate;
@@ -58,6 +61,7 @@ typedef struct rr_bert {
   rr_formats formats;
   const rr_rowops *rowops;
   const rr_attention *attention;
+  const rr_attention *cls_attention; /* of a head size of H; see rr_layer */
   float *word;     /* vocabulary_size x hidden_size */
   float *position; /* positions x hidden_size */
   float *type;     /* types x hidden_size */
