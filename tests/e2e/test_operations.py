@@ -29,7 +29,7 @@ def expect_usage_error(result, *words):
 def help_and_version_are_printed():
     result = run_binary("--help")
     assert result.returncode == 0 and result.stderr == "", result
-    for option in ("model-id", "served-model-name", "hostname", "port", "dtype", "threads",
+    for option in ("model-id", "served-model-name", "hostname", "port", "dtype", "pack-cache", "threads",
                    "tokenization-workers", "max-concurrent-requests", "max-batch-tokens",
                    "max-client-batch-size", "payload-limit", "auto-truncate", "api-key",
                    "json-output", "log-level", "help", "version"):

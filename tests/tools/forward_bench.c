@@ -144,7 +144,8 @@ int main(int argc, char **argv) {
   b.rounds = argc == 7 ? argument(argv, 6, ROUNDS_MAX) : 7;
   rr_scorer *scorer;
   rr_error err = {.message = ""};
-  if (rr_scorer_load(argv[1], RR_DTYPE_FLOAT32, &scorer, &err) != RR_OK) {
+  const rr_load_options load = {.dtype = RR_DTYPE_FLOAT32};
+  if (rr_scorer_load(argv[1], &load, &scorer, &err) != RR_OK) {
     (void)fprintf(stderr, "%s\n", err.message);
     return 1;
   }
