@@ -107,16 +107,18 @@ static bool fill_record(rr_packs *packs, size_t index) {
   return packed_probe(item->gemm, to->packing);
 }
 
-/* The name tells the kernels, so that two of them on one disk do not replace each other's file, and
+/* The name tells format and kernels, of the largest layer in words, so that two choices on one disk do not replace each other's file, and
  * not the weights, so that a changed model replaces its old file. */
 static bool name_file(rr_packs *packs, const char *folder) {
-  const rr_gemm *most = packs->items[0].gemm; /* what the first layer takes, most others do too */
+  const rr_pack_item *largest = &packs->items[0];
   uint64_t all = 0;
   for (size_t i = 0; i < packs->n; i++) {
+    const rr_pack_item *item = &packs->items[i];
+    largest = item->n * item->k > largest->n * largest->k ? item : largest;
     all = XXH3_64bits_withSeed(packs->records[i].gemm, GEMM_MAX, all);
   }
   char name[TAIL_MAX];
-  (void)snprintf(name, sizeof name, ".rerankd-%.*s-%08x.pack", GEMM_MAX, most->name,
+  (void)snprintf(name, sizeof name, ".rerankd-%.*s-%08x.pack", GEMM_MAX, largest->gemm->name,
                  (unsigned)(all & UINT32_MAX));
   int length = snprintf(packs->path, sizeof packs->path, "%s/%s", folder, name);
   int longer = snprintf(packs->temporary, sizeof packs->temporary, "%s/%s.tmp", folder, name);
