@@ -248,7 +248,7 @@ enum { CANNOT_MOUNT = 77 };
 
 /* In a process of its own, whose mounts nobody else sees. */
 static int load_on_full_disk(void) {
-  if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+  if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, "") != 0 ||
       mount("tmpfs", packs_folder, "tmpfs", 0, "size=1m") != 0) {
     return CANNOT_MOUNT;
   }
