@@ -34,7 +34,7 @@ typedef struct record {
   uint64_t n;
   uint64_t k;
   uint64_t size;
-  uint8_t packing[HASH_BYTES]; /* of packed_probe: a new layout under an old name shows here */
+  uint8_t packing[HASH_BYTES];  /* of packed_probe: a new layout under an old name shows here */
   uint8_t checksum[HASH_BYTES]; /* of the packed bytes; the only field that is not known beforehand */
 } record;
 
@@ -107,8 +107,8 @@ static bool fill_record(rr_packs *packs, size_t index) {
   return packed_probe(item->gemm, to->packing);
 }
 
-/* The name tells format and kernels, of the largest layer in words, so that two choices on one disk do not replace each other's file, and
- * not the weights, so that a changed model replaces its old file. */
+/* The name tells format and kernels, of the largest layer in words, so that two choices on one disk do
+ * not replace each other's file, and not the weights, so that a changed model replaces its old file. */
 static bool name_file(rr_packs *packs, const char *folder) {
   const rr_pack_item *largest = &packs->items[0];
   uint64_t all = 0;
@@ -136,8 +136,8 @@ rr_packs *rr_packs_create(const char *folder, const char *model, const void *dat
     packs->n = n;
     packs->mode = stat(model, &about) == 0 ? about.st_mode & 0666 : 0600;
     packs->records = records;
-    packs->header = (header){
-        .magic = magic, .version = FORMAT_VERSION, .items = (uint32_t)n, .model_size = size};
+    packs->header =
+        (header){.magic = magic, .version = FORMAT_VERSION, .items = (uint32_t)n, .model_size = size};
     hash(data, size, packs->header.model_hash);
   }
   for (size_t i = 0; ok && i < n; i++) {
@@ -265,8 +265,8 @@ static bool too_large(const rr_packs *packs) {
 /* The temporary file, locked; what a process that was killed left behind is used again. -1: errno says
  * why, EBUSY that another process is about to write the same or just did. */
 static int open_temporary(const rr_packs *packs) {
-  int fd = open(packs->temporary, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
-                0600);
+  int fd =
+      open(packs->temporary, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600);
   if (fd < 0) {
     return -1;
   }

@@ -7,10 +7,10 @@
  * bytes have to fit their checksum. Otherwise the file is as good as absent. It is read, not mapped: a
  * mapping that somebody truncates would kill the process.
  *
- * The identity of the weights is the size and a 128-bit hash of the whole of model.safetensors. Time and
- * inode would not do: copies, layers of images and checkouts keep or forge the one and reuse the other.
- * Hashing runs at the speed of memory, several times as fast as packing; and a file that is not in
- * memory yet would have to be read without the cache too.
+ * The identity of the weights is the size and a 128-bit hash of the whole of model.safetensors. Time
+ * and inode would not do: copies, layers of images and checkouts keep or forge the one and reuse the
+ * other. Hashing runs at the speed of memory, several times as fast as packing; and a file that is not
+ * in memory yet would have to be read without the cache too.
  *
  * Any number of processes may read and write at once: a file is complete before it gets its name, and
  * never changed afterwards. */
@@ -39,12 +39,12 @@ typedef struct rr_pack_item {
 typedef struct rr_packs_report {
   bool read;
   bool written;
-  char text[RR_PACKS_TEXT_MAX]; /* a line for people: the file, and why it was not read or not written */
+  char text[RR_PACKS_TEXT_MAX]; /* for people: the file, and why it was not read or written */
 } rr_packs_report;
 
 /* Prepares for n items (1 or more) of the model whose weight file, size bytes at data, lies at `model`
- * in `folder`. Borrows items, which must outlive it, and keeps their order. NULL: no memory, or the path
- * is too long; the report's text says so. Freed by rr_packs_destroy. */
+ * in `folder`. Borrows items, which must outlive it, and keeps their order. NULL: no memory, or the
+ * path is too long; the report's text says so. Freed by rr_packs_destroy. */
 rr_packs *rr_packs_create(const char *folder, const char *model, const void *data, size_t size,
                           const rr_pack_item *items, size_t n, rr_packs_report *report);
 void rr_packs_destroy(rr_packs *packs); /* NULL is allowed */

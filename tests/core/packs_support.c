@@ -51,7 +51,8 @@ rr_status packs_load(rr_dtype dtype, bool cache, packs_outcome *ret_outcome) {
     status = rr_workspace_create(scorer, 64, &workspace, NULL);
   }
   if (status == RR_OK) {
-    status = rr_scorer_rerank(workspace, query, texts, PACKS_TEXTS, &encode, true, outcome.scores, NULL);
+    status =
+        rr_scorer_rerank(workspace, query, texts, PACKS_TEXTS, &encode, true, outcome.scores, NULL);
   }
   if (status == RR_OK) {
     outcome.cache = rr_scorer_info(scorer)->pack_cache;

@@ -33,8 +33,8 @@ packs_outcome packs_must_load(rr_dtype dtype, bool cache);
  * without cache, to the bit. */
 packs_outcome packs_expect(rr_dtype dtype, rr_pack_cache wanted);
 
-/* The path of the one *.pack in packs_folder; fails the test if there is not exactly one. Static storage,
- * valid until the next call. */
+/* The path of the one *.pack in packs_folder; fails the test if there is not exactly one. Static
+ * storage, valid until the next call. */
 const char *packs_file(void);
 
 /* How many files in packs_folder belong to the cache, temporary ones too. */
