@@ -78,10 +78,11 @@ class Engine:
     def __init__(self, name, threads):
         self.name = name
         self.threads = threads
+        self.cores = threads
         self.requests = {}
 
     def spawn(self, command, **options):
-        cpus = sorted(os.sched_getaffinity(0))[:self.threads]
+        cpus = sorted(os.sched_getaffinity(0))[:self.cores]
         self.process = subprocess.Popen(
             command, preexec_fn=lambda: os.sched_setaffinity(0, cpus), **options)
 
@@ -187,22 +188,29 @@ class Rerankd(Engine):
                         "--threads", str(threads), "--log-level", "warn", *options]
         self.options = options
 
-    def start(self):
+    def launch(self):
+        """Does not wait until it answers."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.log = tempfile.TemporaryFile()
         self.spawn([*self.command, "--port", str(self.port)], stdout=self.log, stderr=self.log,
                    env=environment())
+
+    def expect_running(self):
+        status = self.process.poll()
+        if status is not None:
+            self.log.seek(0)
+            said = self.log.read().decode(errors="replace").strip() or f"exit status {status}"
+            if status == 2:
+                raise EngineError(said)
+            raise SystemExit(f"{self.name} did not start (exit status {status}): {said}")
+
+    def start(self):
+        self.launch()
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            status = self.process.poll()
-            if status is not None:
-                self.log.seek(0)
-                said = self.log.read().decode(errors="replace").strip() or f"exit status {status}"
-                if status == 2:
-                    raise EngineError(said)
-                raise SystemExit(f"{self.name} did not start (exit status {status}): {said}")
+            self.expect_running()
             try:
                 if self.request("GET", "/health")[0] == 200:
                     break

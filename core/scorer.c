@@ -21,6 +21,7 @@ struct rr_scorer {
   rr_bert *bert;
   uint64_t seed; /* of the search for identical texts */
   char kernels[KERNELS_TEXT_MAX];
+  rr_packs_report packs;
 };
 
 struct rr_workspace {
@@ -34,7 +35,17 @@ static uint32_t smaller(uint32_t a, size_t b) { return b < a ? (uint32_t)b : a; 
 static const char *const dtype_names[] = {
     [RR_DTYPE_FLOAT32] = "float32", [RR_DTYPE_BFLOAT16] = "bfloat16", [RR_DTYPE_INT8] = "int8"};
 
-static void describe(rr_scorer *scorer, rr_dtype dtype) {
+static rr_pack_cache pack_cache_of(bool wanted, const rr_packs_report *report) {
+  if (!wanted) {
+    return RR_PACK_CACHE_OFF;
+  }
+  if (report->read) {
+    return RR_PACK_CACHE_READ;
+  }
+  return report->written ? RR_PACK_CACHE_WRITTEN : RR_PACK_CACHE_NOT_WRITTEN;
+}
+
+static void describe(rr_scorer *scorer, const rr_load_options *options) {
   const rr_bert *bert = scorer->bert;
   const rr_config *config = &bert->config;
   bool cross_encoder = config->head == RR_HEAD_CLASSIFIER;
@@ -45,8 +56,8 @@ static void describe(rr_scorer *scorer, rr_dtype dtype) {
   scorer->info = (rr_model_info){
       .kind = cross_encoder ? RR_CROSS_ENCODER : RR_BI_ENCODER,
       .pooling = cross_encoder ? RR_POOLING_NONE : pooling,
-      .dtype = dtype,
-      .dtype_name = dtype_names[dtype],
+      .dtype = options->dtype,
+      .dtype_name = dtype_names[options->dtype],
       .kernels = scorer->kernels,
       .label = cross_encoder ? config->label : NULL,
       .max_input_length = smaller(config->max_input_length, rr_tokenizer_max_length(scorer->tokenizer)),
@@ -56,6 +67,8 @@ static void describe(rr_scorer *scorer, rr_dtype dtype) {
       .intermediate_size = config->intermediate_size,
       .vocabulary_size = config->vocabulary_size,
       .parameters = bert->parameters,
+      .pack_cache = pack_cache_of(options->pack_cache, &scorer->packs),
+      .pack_note = scorer->packs.text,
   };
 }
 
@@ -67,7 +80,8 @@ static rr_formats formats_of(rr_dtype dtype) {
   return formats;
 }
 
-static rr_status load_parts(const char *directory, rr_dtype dtype, rr_scorer *scorer, rr_error *err) {
+static rr_status load_parts(const char *directory, const rr_load_options *options, rr_scorer *scorer,
+                            rr_error *err) {
   rr_config config;
   rr_status status = rr_config_load(directory, &config, err);
   if (status == RR_OK) {
@@ -81,8 +95,9 @@ static rr_status load_parts(const char *directory, rr_dtype dtype, rr_scorer *sc
                    config.folder, rr_tokenizer_id_bound(scorer->tokenizer) - 1,
                    config.vocabulary_size);
   }
-  rr_formats formats = formats_of(dtype);
-  return rr_bert_load(&config, &formats, rr_rowops_best(), &scorer->bert, err);
+  rr_formats formats = formats_of(options->dtype);
+  return rr_bert_load(&config, &formats, rr_rowops_best(), options->pack_cache ? &scorer->packs : NULL,
+                      &scorer->bert, err);
 }
 
 _Static_assert((int)RR_KERNEL_NOTE_MAX == (int)RR_SELFCHECK_TEXT_MAX, "the self-check's line fits");
@@ -92,12 +107,13 @@ rr_status rr_scorer_choose_kernels(const char *isa, char ret_note[RR_KERNEL_NOTE
   return status == RR_OK ? rr_selfcheck(ret_note, err) : status;
 }
 
-rr_status rr_scorer_load(const char *directory, rr_dtype dtype, rr_scorer **ret_scorer, rr_error *err) {
+rr_status rr_scorer_load(const char *directory, const rr_load_options *options, rr_scorer **ret_scorer,
+                         rr_error *err) {
   rr_scorer *scorer = rr_calloc(1, sizeof *scorer);
   if (scorer == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory");
   }
-  rr_status status = load_parts(directory, dtype, scorer, err);
+  rr_status status = load_parts(directory, options, scorer, err);
   if (status != RR_OK) {
     rr_scorer_destroy(scorer);
     return status;
@@ -105,7 +121,7 @@ rr_status rr_scorer_load(const char *directory, rr_dtype dtype, rr_scorer **ret_
   if (getrandom(&scorer->seed, sizeof scorer->seed, GRND_NONBLOCK) < 0) {
     scorer->seed = (uintptr_t)scorer; /* early at boot: still not the same everywhere */
   }
-  describe(scorer, dtype);
+  describe(scorer, options);
   *ret_scorer = scorer;
   return RR_OK;
 }

@@ -46,6 +46,21 @@ typedef enum rr_truncation_side {
   RR_TRUNCATE_LEFT,  /* drop its first tokens */
 } rr_truncation_side;
 
+typedef struct rr_load_options {
+  rr_dtype dtype;
+  /* Keep the weights, packed for the chosen kernels, in a file beside the model (its name begins with
+   * ".rerankd-"), and take them from there the next time. The file is checked to the byte and, where it
+   * does not fit, written anew; that it cannot be read or written is no error. */
+  bool pack_cache;
+} rr_load_options;
+
+typedef enum rr_pack_cache {
+  RR_PACK_CACHE_OFF,         /* not asked for */
+  RR_PACK_CACHE_READ,        /* the weights came from the file */
+  RR_PACK_CACHE_WRITTEN,     /* they were packed, and the file written */
+  RR_PACK_CACHE_NOT_WRITTEN, /* they were packed, and the file could not be written */
+} rr_pack_cache;
+
 typedef struct rr_model_info {
   rr_model_kind kind;
   rr_pooling pooling;          /* RR_POOLING_NONE for a cross-encoder */
@@ -60,6 +75,8 @@ typedef struct rr_model_info {
   uint32_t intermediate_size;
   uint32_t vocabulary_size;
   uint64_t parameters;         /* weights used, counted once each */
+  rr_pack_cache pack_cache;    /* what came of rr_load_options.pack_cache */
+  const char *pack_note;       /* the same as a line for people; "" if it was not asked for */
 } rr_model_info;
 
 /* One packed sequence of tokens: what is scheduled and computed. */
@@ -100,8 +117,9 @@ rr_status rr_scorer_choose_kernels(const char *isa, char ret_note[RR_KERNEL_NOTE
  * tokenizer_config.json; model.safetensors; where there, modules.json with its pooling and
  * sentence_bert_config.json. `kind` is read from config.json's architectures. *ret_scorer is freed by
  * rr_scorer_destroy. Errors: every status but RR_ERR_NUMERIC; messages name the file. Not on the
- * event loop: it reads and packs all weights. */
-rr_status rr_scorer_load(const char *directory, rr_dtype dtype, rr_scorer **ret_scorer, rr_error *err);
+ * event loop: it reads and packs all weights, and with a pack cache waits for the disk. */
+rr_status rr_scorer_load(const char *directory, const rr_load_options *options, rr_scorer **ret_scorer,
+                         rr_error *err);
 void rr_scorer_destroy(rr_scorer *scorer); /* NULL is allowed */
 
 /* Facts of the loaded model; lives as long as the scorer. */

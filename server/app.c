@@ -52,7 +52,8 @@ static void load_model(uv_work_t *work) {
   app *self = work->data;
   const options *o = self->options;
   self->load_error.status = RR_OK;
-  rr_status status = rr_scorer_load(o->model_id, o->dtype, &self->scorer, &self->load_error);
+  const rr_load_options load = {.dtype = o->dtype, .pack_cache = o->pack_cache};
+  rr_status status = rr_scorer_load(o->model_id, &load, &self->scorer, &self->load_error);
   if (status == RR_OK) {
     const engine_config config = {.threads = o->threads,
                                   .max_batch_tokens = o->max_batch_tokens,
@@ -126,6 +127,10 @@ static void on_loaded(uv_work_t *work, int status) {
   self->rerank.scorer = self->scorer;
   self->rerank.engine = self->engine;
   self->router.ready = true;
+  if (model->pack_cache != RR_PACK_CACHE_OFF) {
+    log_text(model->pack_cache == RR_PACK_CACHE_NOT_WRITTEN ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s",
+             model->pack_note);
+  }
   log_text(LOG_LEVEL_INFO,
            "ready: %s, %u layers of %u, up to %u tokens, %s on %s, %u threads, %zu tokens a micro-batch",
            model->kind == RR_CROSS_ENCODER ? "cross-encoder" : "bi-encoder", model->layers,

@@ -37,6 +37,8 @@ static const spec specs[] = {
      "number format of the products: float32, bfloat16 or int8 (default: float32)"},
     {"isa", TEXT, FIELD(isa), 0, 0, "LIST",
      "use these instruction sets only, as avx2,avx512 or portable (RERANKD_ISA; default: all)"},
+    {"pack-cache", FLAG, FIELD(pack_cache), 0, 0, "BOOL",
+     "keep packed weights in a file beside the model, for the next start (default: false)"},
     {"threads", SMALL_NUMBER, FIELD(threads), 1, THREADS_MAX, "N",
      "threads that compute (default: the cores that affinity and cgroup allow)"},
     {"tokenization-workers", SMALL_NUMBER, FIELD(tokenization_workers), 1, THREADS_MAX, "N",

@@ -17,6 +17,7 @@ typedef struct options {
   unsigned port; /* 0: any free one, told in the log */
   rr_dtype dtype;
   const char *isa; /* NULL: all instruction sets */
+  bool pack_cache; /* keep packed weights beside the model */
   unsigned threads;              /* workers that compute */
   unsigned tokenization_workers; /* threads that parse and tokenize */
   size_t max_concurrent_requests;

@@ -249,6 +249,11 @@ void rr_safetensors_close(rr_safetensors *file) {
 
 const char *rr_safetensors_path(const rr_safetensors *file) { return file->path; }
 
+const void *rr_safetensors_bytes(const rr_safetensors *file, size_t *ret_size) {
+  *ret_size = file->map_size;
+  return file->map;
+}
+
 const rr_tensor *rr_safetensors_find(const rr_safetensors *file, const char *name) {
   rr_tensor key = {.name = name};
   return bsearch(&key, file->tensors, file->n_tensors, sizeof *file->tensors, by_name);

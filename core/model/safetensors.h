@@ -38,6 +38,9 @@ void rr_safetensors_close(rr_safetensors *file); /* NULL is allowed */
 /* The path it was opened by. */
 const char *rr_safetensors_path(const rr_safetensors *file);
 
+/* The whole file; *ret_size bytes of the mapping. */
+const void *rr_safetensors_bytes(const rr_safetensors *file, size_t *ret_size);
+
 /* A tensor by name, owned by the file; NULL if there is none. */
 const rr_tensor *rr_safetensors_find(const rr_safetensors *file, const char *name);
 

@@ -8,11 +8,25 @@
 #include "core/model/pipeline.h"
 #include "core/model/safetensors.h"
 
-enum { NAME_MAX_BYTES = 160 };
+enum {
+  NAME_MAX_BYTES = 160,
+  STACKED_MAX = 3,       /* layers in one product */
+  LINEARS_PER_LAYER = 5, /* at most */
+  LINEARS_OF_HEAD = 2
+};
+
+/* The weights of a product: tensors of n / count x k, stacked. */
+typedef struct source {
+  const rr_tensor *tensors[STACKED_MAX];
+  size_t count;
+} source;
 
 typedef struct loader {
   const rr_safetensors *file;
   rr_bert *bert;
+  rr_pack_item *items; /* of all products met so far */
+  source *sources;     /* of the same */
+  size_t n_items;
   rr_error *err;
 } loader;
 
@@ -81,7 +95,7 @@ static rr_status read_into(loader *load, const char *name, shape want, float *to
   return rr_safetensors_read(load->file, tensor, to, load->err);
 }
 
-static rr_status out_of_memory(loader *load) {
+static rr_status out_of_memory(const loader *load) {
   return rr_fail(load->err, RR_ERR_MEMORY, "%s: out of memory", rr_safetensors_path(load->file));
 }
 
@@ -108,47 +122,94 @@ static rr_status read_plain(loader *load, const char *name, shape want, float **
 static rr_status read_norm(loader *load, const char *prefix, rr_norm_weights *to) {
   char name[NAME_MAX_BYTES];
   shape want = {.rows = load->bert->config.hidden_size};
-  (void)snprintf(name, sizeof name, "%s.weight", prefix);
+  (void)snprintf(name, sizeof name, "%.140s.weight", prefix);
   rr_status status = read_plain(load, name, want, &to->gamma);
   if (status == RR_OK) {
-    (void)snprintf(name, sizeof name, "%s.bias", prefix);
+    (void)snprintf(name, sizeof name, "%.140s.bias", prefix);
     status = read_plain(load, name, want, &to->beta);
   }
   return status;
 }
 
-/* Stacks `count` linear layers of n x k each into one of (count n) x k and packs it. */
+/* Prepares a product of `count` stacked linear layers of n x k each: memory, biases, and what pack_all
+ * packs later. */
 static rr_status read_linear(loader *load, rr_linear_kind kind, const char *const *prefixes,
                              size_t count, size_t n, size_t k, rr_linear *to) {
   const rr_gemm *gemm = rr_gemm_best(load->bert->formats.of[kind]);
   char name[NAME_MAX_BYTES];
-  const rr_tensor *first;
-  (void)snprintf(name, sizeof name, "%s.weight", prefixes[0]);
-  rr_status status = find_shaped(load, name, (shape){.rows = n, .cols = k}, &first);
+  source from = {.count = count};
+  rr_status status = RR_OK;
+  for (size_t i = 0; status == RR_OK && i < count; i++) {
+    (void)snprintf(name, sizeof name, "%s.weight", prefixes[i]);
+    status = find_shaped(load, name, (shape){.rows = n, .cols = k}, &from.tensors[i]);
+  }
   if (status != RR_OK) {
     return status;
   }
   to->gemm = gemm;
   to->n = count * n;
   to->k = k;
-  float *rows = rr_alloc_aligned(to->n * k * sizeof *rows);
   to->packed = rr_alloc_aligned(gemm->packed_size(to->n, k));
   to->bias = rr_alloc_aligned(to->n * sizeof *to->bias);
-  if (rows == NULL || to->packed == NULL || to->bias == NULL) {
-    status = out_of_memory(load);
+  if (to->packed == NULL || to->bias == NULL) {
+    return out_of_memory(load);
   }
   for (size_t i = 0; status == RR_OK && i < count; i++) {
-    (void)snprintf(name, sizeof name, "%s.weight", prefixes[i]);
-    status = read_into(load, name, (shape){.rows = n, .cols = k}, rows + i * n * k);
+    (void)snprintf(name, sizeof name, "%s.bias", prefixes[i]);
+    status = read_into(load, name, (shape){.rows = n}, to->bias + i * n);
+  }
+  load->bert->parameters += to->n * k;
+  load->items[load->n_items] = (rr_pack_item){
+      .tensor = from.tensors[0]->name, .gemm = gemm, .n = to->n, .k = k, .packed = to->packed};
+  load->sources[load->n_items] = from;
+  load->n_items++;
+  return status;
+}
+
+static rr_status pack_all(const loader *load) {
+  size_t most = 0;
+  for (size_t i = 0; i < load->n_items; i++) {
+    size_t size = load->items[i].n * load->items[i].k;
+    most = size > most ? size : most;
+  }
+  float *rows = rr_alloc_aligned(most * sizeof *rows);
+  rr_status status = rows != NULL ? RR_OK : out_of_memory(load);
+  for (size_t i = 0; status == RR_OK && i < load->n_items; i++) {
+    const rr_pack_item *item = &load->items[i];
+    const source *from = &load->sources[i];
+    size_t part = item->n / from->count * item->k;
+    for (size_t t = 0; status == RR_OK && t < from->count; t++) {
+      status = rr_safetensors_read(load->file, from->tensors[t], rows + t * part, load->err);
+    }
     if (status == RR_OK) {
-      (void)snprintf(name, sizeof name, "%s.bias", prefixes[i]);
-      status = read_into(load, name, (shape){.rows = n}, to->bias + i * n);
+      item->gemm->pack(item->n, item->k, rows, item->packed);
     }
   }
-  if (status == RR_OK) {
-    gemm->pack(to->n, k, rows, to->packed);
-  }
   rr_free(rows);
+  return status;
+}
+
+static rr_status pack_or_read_packs(const loader *load, rr_packs_report *ret_packs) {
+  if (ret_packs == NULL) {
+    return pack_all(load);
+  }
+  size_t size;
+  const void *data = rr_safetensors_bytes(load->file, &size);
+  rr_packs_report report = {.text = ""};
+  rr_packs *packs =
+      rr_packs_create(load->bert->config.folder, rr_safetensors_path(load->file), data, size,
+                      load->items, load->n_items, &report);
+  rr_status status = RR_OK;
+  if (packs == NULL || !rr_packs_read(packs, &report)) {
+    status = pack_all(load);
+    if (packs != NULL && status == RR_OK) {
+      rr_packs_write(packs, &report);
+    }
+  }
+  rr_packs_destroy(packs);
+  if (status == RR_OK) {
+    *ret_packs = report;
+  }
   return status;
 }
 
@@ -212,10 +273,10 @@ static rr_status read_heads(loader *load, const char *prefix, bool keys, rr_line
     return out_of_memory(load);
   }
   *ret_heads = heads; /* freed with the layer, however this ends */
-  (void)snprintf(name, sizeof name, "%s.weight", prefix);
+  (void)snprintf(name, sizeof name, "%.140s.weight", prefix);
   rr_status status = read_plain(load, name, (shape){.rows = hidden, .cols = hidden}, &w);
   if (status == RR_OK) {
-    (void)snprintf(name, sizeof name, "%s.bias", prefix);
+    (void)snprintf(name, sizeof name, "%.140s.bias", prefix);
     status = read_plain(load, name, (shape){.rows = hidden}, &bias);
   }
   if (status == RR_OK) {
@@ -317,8 +378,27 @@ static rr_status read_all(loader *load) {
 
 bool rr_bert_cls_only(const rr_config *config) { return config->head != RR_HEAD_MEAN; }
 
+/* Reads the open file into bert. */
+static rr_status load_weights(const rr_safetensors *file, rr_bert *bert, rr_packs_report *ret_packs,
+                              rr_error *err) {
+  size_t linears = (size_t)bert->config.layers * LINEARS_PER_LAYER + LINEARS_OF_HEAD;
+  loader load = {.file = file,
+                 .bert = bert,
+                 .items = rr_calloc(linears, sizeof *load.items),
+                 .sources = rr_calloc(linears, sizeof *load.sources),
+                 .err = err};
+  rr_status status =
+      load.items != NULL && load.sources != NULL ? read_all(&load) : out_of_memory(&load);
+  if (status == RR_OK) {
+    status = pack_or_read_packs(&load, ret_packs);
+  }
+  rr_free(load.sources);
+  rr_free(load.items);
+  return status;
+}
+
 rr_status rr_bert_load(const rr_config *config, const rr_formats *formats, const rr_rowops *rowops,
-                       rr_bert **ret_bert, rr_error *err) {
+                       rr_packs_report *ret_packs, rr_bert **ret_bert, rr_error *err) {
   char path[RR_PATH_MAX];
   rr_safetensors *file = NULL;
   rr_status status = rr_path_join(config->folder, "model.safetensors", path, err);
@@ -344,8 +424,7 @@ rr_status rr_bert_load(const rr_config *config, const rr_formats *formats, const
   bert->attention = rr_attention_best(reduced, config->hidden_size / config->heads);
   bert->cls_attention = rr_attention_best(reduced, config->hidden_size);
   bert->layers = layers;
-  loader load = {.file = file, .bert = bert, .err = err};
-  status = read_all(&load);
+  status = load_weights(file, bert, ret_packs, err);
   rr_safetensors_close(file);
   if (status != RR_OK) {
     rr_bert_destroy(bert);

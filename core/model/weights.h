@@ -8,6 +8,7 @@
 #include "core/base/status.h"
 #include "core/kernel/kernel.h"
 #include "core/model/config.h"
+#include "core/model/packs.h"
 
 /* y = x w^T + bias, w of n x k. A layer that the model does not have is all zero. */
 typedef struct rr_linear {
@@ -77,11 +78,12 @@ bool rr_bert_cls_only(const rr_config *config);
 
 /* Loads config->folder/model.safetensors and packs it for the best product of each layer's format.
  * Tensors are looked up with and without the prefix "bert.", LayerNorm's also under their old names
- * gamma and beta; every shape is checked against the config. Errors: as rr_safetensors_open, and
- * RR_ERR_FORMAT for a tensor that is missing or of another shape. *ret_bert is freed by
- * rr_bert_destroy. */
+ * gamma and beta; every shape is checked against the config. Where ret_packs is not NULL the packed
+ * weights are taken from the pack cache (packs.h) or written to it; it says what came of that, which is
+ * never an error. Errors: as rr_safetensors_open, and RR_ERR_FORMAT for a tensor that is missing or of
+ * another shape. *ret_bert is freed by rr_bert_destroy. */
 rr_status rr_bert_load(const rr_config *config, const rr_formats *formats, const rr_rowops *rowops,
-                       rr_bert **ret_bert, rr_error *err);
+                       rr_packs_report *ret_packs, rr_bert **ret_bert, rr_error *err);
 void rr_bert_destroy(rr_bert *bert); /* NULL is allowed */
 
 #endif

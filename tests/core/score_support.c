@@ -81,7 +81,8 @@ void golden_free(golden_cases *cases) {
 rr_scorer *must_load(const char *directory) {
   rr_scorer *scorer = NULL;
   rr_error err = {.message = ""};
-  if (rr_scorer_load(directory, RR_DTYPE_FLOAT32, &scorer, &err) != RR_OK) {
+  const rr_load_options load = {.dtype = RR_DTYPE_FLOAT32};
+  if (rr_scorer_load(directory, &load, &scorer, &err) != RR_OK) {
     fail_msg("%s", err.message);
   }
   return scorer;

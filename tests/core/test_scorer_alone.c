@@ -49,7 +49,8 @@ static void scores_are_the_same_alone_and_among_a_thousand(void **state) {
   char directory[4096];
   (void)snprintf(directory, sizeof directory, "%s/score/%s", getenv("RR_GOLDEN"), which->model);
   rr_scorer *scorer = NULL;
-  assert_int_equal(rr_scorer_load(directory, which->dtype, &scorer, NULL), RR_OK);
+  const rr_load_options load = {.dtype = which->dtype};
+  assert_int_equal(rr_scorer_load(directory, &load, &scorer, NULL), RR_OK);
   static float together[TEXTS];
   static float again[TEXTS];
   for (size_t b = 0; b < sizeof batches / sizeof batches[0]; b++) {

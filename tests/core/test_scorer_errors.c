@@ -19,6 +19,7 @@
 enum { PATH_SIZE = 4200 };
 
 static char directory[PATH_SIZE];
+static const rr_load_options load_options = {.dtype = RR_DTYPE_FLOAT32};
 
 /* A copy of the small cross-encoder that a test may break. */
 static int set_up(void **state) {
@@ -42,7 +43,7 @@ static int tear_down(void **state) {
 static void refuse(rr_status status, const char *message) {
   rr_scorer *scorer = NULL;
   rr_error err = {.message = ""};
-  rr_status got = rr_scorer_load(directory, RR_DTYPE_FLOAT32, &scorer, &err);
+  rr_status got = rr_scorer_load(directory, &load_options, &scorer, &err);
   if (got != status || strstr(err.message, message) == NULL) {
     fail_msg("%s: \"%s\" instead of \"%s\"", rr_status_name(got), err.message, message);
   }
@@ -258,7 +259,7 @@ static rr_status whole_life(void) {
   rr_scorer *scorer = NULL;
   rr_workspace *workspace = NULL;
   float scores[2];
-  rr_status status = rr_scorer_load(directory, RR_DTYPE_FLOAT32, &scorer, NULL);
+  rr_status status = rr_scorer_load(directory, &load_options, &scorer, NULL);
   if (status == RR_OK) {
     status = rr_workspace_create(scorer, 64, &workspace, NULL);
   }

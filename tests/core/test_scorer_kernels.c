@@ -68,7 +68,7 @@ static void check_model(const char *name, const rr_gemm *gemm, const rr_rowops *
   assert_int_equal(rr_tokenizer_load(config.folder, &tokenizer, NULL), RR_OK);
   static const rr_formats fp32 = {.of = {RR_FORMAT_FP32, RR_FORMAT_FP32, RR_FORMAT_FP32, RR_FORMAT_FP32,
                                          RR_FORMAT_FP32}};
-  assert_int_equal(rr_bert_load(&config, &fp32, rowops, &bert, NULL), RR_OK);
+  assert_int_equal(rr_bert_load(&config, &fp32, rowops, NULL, &bert, NULL), RR_OK);
   assert_ptr_equal(bert->layers[0].intermediate.gemm, gemm);
   assert_int_equal(rr_encoder_create(bert, 1024, &encoder, NULL), RR_OK);
   for (size_t c = 0; c < cases.count; c++) {

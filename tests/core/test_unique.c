@@ -91,7 +91,8 @@ static void the_scorer_computes_identical_candidates_once(void **state) {
     rr_arena arena;
     float scores[3];
     rr_arena_init(&arena, 1 << 20);
-    assert_int_equal(rr_scorer_load(directory, RR_DTYPE_FLOAT32, &scorer, NULL), RR_OK);
+    const rr_load_options load = {.dtype = RR_DTYPE_FLOAT32};
+    assert_int_equal(rr_scorer_load(directory, &load, &scorer, NULL), RR_OK);
     assert_int_equal(rr_workspace_create(scorer, 512, &workspace, NULL), RR_OK);
     assert_int_equal(
         rr_scorer_encode(scorer, text_of("cat"), texts, 3, &options, &arena, &encoded, NULL), RR_OK);

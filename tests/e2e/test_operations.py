@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
@@ -29,7 +30,7 @@ def expect_usage_error(result, *words):
 def help_and_version_are_printed():
     result = run_binary("--help")
     assert result.returncode == 0 and result.stderr == "", result
-    for option in ("model-id", "served-model-name", "hostname", "port", "dtype", "threads",
+    for option in ("model-id", "served-model-name", "hostname", "port", "dtype", "pack-cache", "threads",
                    "tokenization-workers", "max-concurrent-requests", "max-batch-tokens",
                    "max-client-batch-size", "payload-limit", "auto-truncate", "api-key",
                    "json-output", "log-level", "help", "version"):
@@ -80,6 +81,27 @@ def a_model_that_cannot_be_loaded_is_one_line_and_status_1():
             errors = [line for line in result.stderr.splitlines() if "ERROR" in line or
                       not re.search(r" (INFO|WARN|DEBUG)\b", line)]
             assert len(errors) == 1 and directory in errors[0], result
+
+
+@case
+def packed_weights_are_kept_beside_the_model_if_asked_for():
+    request = {"query": "bread", "texts": ["an oven", "the river", "fresh bread"]}
+    answers = []
+    with tempfile.TemporaryDirectory() as folder:
+        model = os.path.join(folder, "model")
+        shutil.copytree(small_model(), model)
+        for arguments, environment, said in (
+                (["--pack-cache", "false"], {"PACK_CACHE": "true"}, None),
+                (["--pack-cache"], {}, r"INFO.*\.rerankd-int8-\S+\.pack was not there; written anew"),
+                ([], {"PACK_CACHE": "true"}, r"INFO.*\.rerankd-int8-\S+\.pack was read")):
+            with Server("--dtype", "int8", *arguments, model=model, environment=environment) as server:
+                answers.append(server.rerank(request).body)
+                server.wait_for_log(lambda line: "ready" in line)
+                if said:
+                    server.wait_for_log(lambda line, said=said: re.search(said, line))
+                kept = [name for name in os.listdir(model) if name.startswith(".rerankd")]
+                assert len(kept) == (1 if said else 0), kept
+    assert answers[0] == answers[1] == answers[2], answers
 
 
 @case

@@ -5,7 +5,7 @@ import os
 import sys
 
 import harness
-from evaluation import evaluate
+from evaluation import evaluate, trec
 from harness import SLOW, Server, case, default_model
 
 # TREC Deep Learning 2019, passages, the BM25 candidates in $RR_DATA.
@@ -18,14 +18,14 @@ def judged_data():
     folder = os.environ.get("RR_DATA")
     if not folder:
         raise harness.Skip("RR_DATA is not set")
-    return (evaluate.read_candidates(os.path.join(folder, "candidates.jsonl")),
-            evaluate.read_qrels(os.path.join(folder, "qrels.txt")))
+    return (trec.read_candidates(os.path.join(folder, "candidates.jsonl")),
+            trec.read_qrels(os.path.join(folder, "qrels.txt")))
 
 
 @case
 def the_candidates_as_given_have_the_known_quality():
     queries, judged = judged_data()
-    quality, _, n = evaluate.evaluate(queries, judged, lambda query, texts: range(len(texts)))
+    quality, _, n = trec.evaluate(queries, judged, lambda query, texts: range(len(texts)))
     assert n == 43, n
     assert abs(quality - AS_GIVEN) <= 0.00005, quality
 
@@ -37,7 +37,7 @@ def the_default_model_has_its_known_quality():
     queries, judged = judged_data()
     with Server(model=default_model()) as server:
         url = f"http://127.0.0.1:{server.port}"
-        quality, first, _ = evaluate.evaluate(
+        quality, first, _ = trec.evaluate(
             queries, judged, lambda query, texts: evaluate.rerank(url, query, texts))
     print(f"# nDCG@10 {quality:.4f}, MRR@10 {first:.4f}")
     assert abs(quality - DEFAULT_MODEL) <= TOLERANCE, quality

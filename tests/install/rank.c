@@ -23,7 +23,8 @@ int main(int argc, char **argv) {
     texts[i] = (rr_text){argv[i + 3], strlen(argv[i + 3])};
   }
   rr_encode_options options = {.truncate = true, .side = RR_TRUNCATE_RIGHT};
-  rr_status status = rr_scorer_load(argv[1], RR_DTYPE_FLOAT32, &scorer, &err);
+  rr_load_options load = {.dtype = RR_DTYPE_FLOAT32};
+  rr_status status = rr_scorer_load(argv[1], &load, &scorer, &err);
   if (status == RR_OK) {
     status = rr_workspace_create(scorer, 1024, &workspace, &err);
   }

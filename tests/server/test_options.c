@@ -66,6 +66,7 @@ static void defaults_are_as_documented(void **state) {
   assert_null(o.api_key);
   assert_int_equal(o.dtype, RR_DTYPE_FLOAT32);
   assert_null(o.isa);
+  assert_false(o.pack_cache);
   assert_true(o.threads >= 1);
   assert_int_equal(o.tokenization_workers, o.threads);
 }
@@ -102,7 +103,10 @@ static void flags_stand_alone_or_take_a_value(void **state) {
   assert_int_equal(read_line("--json-output --model-id m --auto-truncate false", &o), OPTIONS_RUN);
   assert_true(o.json_output);
   assert_false(o.auto_truncate);
-  assert_int_equal(read_line("--model-id m --json-output=false --auto-truncate=true", &o), OPTIONS_RUN);
+  assert_false(o.pack_cache);
+  assert_int_equal(read_line("--model-id m --json-output=false --auto-truncate=true --pack-cache", &o),
+                   OPTIONS_RUN);
+  assert_true(o.pack_cache);
   assert_false(o.json_output);
   assert_true(o.auto_truncate);
 }
@@ -110,12 +114,14 @@ static void flags_stand_alone_or_take_a_value(void **state) {
 static void the_environment_is_read_and_the_command_line_wins(void **state) {
   (void)state;
   static const char *const variables[] = {"MODEL_ID", "env", "PORT", "81",  "AUTO_TRUNCATE", "false",
-                                          "API_KEY",  "",    "MAX_CLIENT_BATCH_SIZE", "8", NULL};
+                                          "API_KEY",  "",    "MAX_CLIENT_BATCH_SIZE", "8",
+                                          "PACK_CACHE", "true", NULL};
   environment = variables;
   options o;
   assert_int_equal(read_line("--port 82", &o), OPTIONS_RUN);
   assert_string_equal(o.model_id, "env");
   assert_int_equal(o.port, 82);
+  assert_true(o.pack_cache);
   assert_false(o.auto_truncate);
   assert_null(o.api_key); /* set but empty is as good as unset */
   assert_int_equal(o.max_client_batch_size, 8);

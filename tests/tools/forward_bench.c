@@ -160,7 +160,8 @@ int main(int argc, char **argv) {
   rr_dtype dtype = dtype_of(argc == 8 ? argv[7] : "float32");
   rr_scorer *scorer;
   rr_error err = {.message = ""};
-  if (rr_scorer_load(argv[1], dtype, &scorer, &err) != RR_OK) {
+  const rr_load_options load = {.dtype = dtype};
+  if (rr_scorer_load(argv[1], &load, &scorer, &err) != RR_OK) {
     (void)fprintf(stderr, "%s\n", err.message);
     return 1;
   }
