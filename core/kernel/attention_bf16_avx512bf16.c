@@ -215,43 +215,93 @@ static inline __mmask16 live(size_t keys, size_t at) {
   return left >= LANES ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1u);
 }
 
-/* The largest score. NaN may be lost here: it comes back with the weights. */
-static inline float largest(size_t keys, const float *scores) {
-  const __m512 least = _mm512_set1_ps(-__builtin_inff());
-  __m512 most = least;
-  size_t at = 0;
-  for (; at + LANES <= keys; at += LANES) {
-    most = _mm512_max_ps(most, _mm512_load_ps(scores + at));
-  }
-  most = _mm512_mask_max_ps(most, live(keys, at), most, _mm512_load_ps(scores + (at < keys ? at : 0)));
-  return _mm512_reduce_max_ps(most);
+/* Row r's largest lane, or the sum of its lanes, in lane r: eight reductions at once, as each alone would be a
+ * chain of waits. NaN may be lost by the largest: it comes back with the weights. */
+static inline __m256 combine(__m256 a, __m256 b, bool largest) {
+  return largest ? _mm256_max_ps(a, b) : _mm256_add_ps(a, b);
 }
 
-/* The weights of one query, not yet divided by their sum, which is returned. `factor` is the scale times
- * log2 e. Weights are written for 32 keys at a time, zeros beyond the last one. */
-static inline float weigh(size_t keys, float factor, const float *scores, uint16_t *weights) {
-  const __m512 scale = _mm512_set1_ps(factor);
-  const __m512 shift = _mm512_set1_ps(-largest(keys, scores) * factor);
+static inline __attribute__((always_inline)) __m256 reduce(const __m512 rows[ROWS], bool largest) {
+  __m256 half[ROWS];
+  __m256 quarter[ROWS / 2];
+  RR_UNROLL
+  for (size_t r = 0; r < ROWS; r++) {
+    half[r] = combine(_mm512_castps512_ps256(rows[r]), _mm512_extractf32x8_ps(rows[r], 1), largest);
+  }
+  RR_UNROLL
+  for (size_t i = 0; i < ROWS / 2; i++) {
+    quarter[i] = combine(_mm256_unpacklo_ps(half[2 * i], half[2 * i + 1]),
+                         _mm256_unpackhi_ps(half[2 * i], half[2 * i + 1]), largest);
+  }
+  __m256d a = _mm256_castps_pd(quarter[0]);
+  __m256d b = _mm256_castps_pd(quarter[1]);
+  __m256d c = _mm256_castps_pd(quarter[2]);
+  __m256d d = _mm256_castps_pd(quarter[3]);
+  __m256 first = combine(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)), _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)),
+                         largest);
+  __m256 last = combine(_mm256_castpd_ps(_mm256_unpacklo_pd(c, d)), _mm256_castpd_ps(_mm256_unpackhi_pd(c, d)),
+                        largest);
+  return combine(_mm256_permute2f128_ps(first, last, 0x20), _mm256_permute2f128_ps(first, last, 0x31), largest);
+}
+
+/* A row of scores becomes weights, of 32 keys at a time, zeros beyond the last one; returns their sums. `scale`
+ * takes a score, `shift` what is largest of them to a power of two. */
+static inline __attribute__((always_inline)) __m512 weigh(size_t keys, const __mmask16 rest[PAIR], __m512 scale,
+                                                          __m512 shift, const float *scores, uint16_t *weights) {
   __m512 sum = _mm512_setzero_ps();
   size_t at = 0;
   for (; at + PAIR * LANES <= keys; at += PAIR * LANES) {
     __m512 low = power_of_two(_mm512_fmadd_ps(_mm512_load_ps(scores + at), scale, shift));
     __m512 high = power_of_two(_mm512_fmadd_ps(_mm512_load_ps(scores + at + LANES), scale, shift));
     sum = _mm512_add_ps(sum, _mm512_add_ps(low, high));
-    _mm512_store_si512(weights + at, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+    _mm512_storeu_si512(weights + at, (__m512i)_mm512_cvtne2ps_pbh(high, low));
   }
   if (at < keys) {
-    __m512 low = power_of_two(_mm512_fmadd_ps(_mm512_load_ps(scores + at), scale, shift));
-    low = _mm512_maskz_mov_ps(live(keys, at), low);
-    __m512 high = _mm512_setzero_ps();
-    if (at + LANES < keys) {
-      high = power_of_two(_mm512_fmadd_ps(_mm512_load_ps(scores + at + LANES), scale, shift));
-      high = _mm512_maskz_mov_ps(live(keys, at + LANES), high);
-    }
+    __m512 low = power_of_two(_mm512_fmadd_ps(_mm512_maskz_load_ps(rest[0], scores + at), scale, shift));
+    __m512 high = power_of_two(_mm512_fmadd_ps(_mm512_maskz_load_ps(rest[1], scores + at + LANES), scale, shift));
+    low = _mm512_maskz_mov_ps(rest[0], low);
+    high = _mm512_maskz_mov_ps(rest[1], high);
     sum = _mm512_add_ps(sum, _mm512_add_ps(low, high));
-    _mm512_store_si512(weights + at, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+    _mm512_storeu_si512(weights + at, (__m512i)_mm512_cvtne2ps_pbh(high, low));
   }
-  return _mm512_reduce_add_ps(sum);
+  return sum;
+}
+
+/* The weights of some queries, not yet divided by their sums; ret_inverse: one over those. `factor` is the scale
+ * times log2 e. */
+static inline __attribute__((always_inline)) void weigh_rows(size_t rows, size_t keys, const pieces *p,
+                                                             float factor, float ret_inverse[ROWS]) {
+  size_t whole = keys / LANES * LANES;
+  size_t pairs = keys / (PAIR * LANES) * PAIR * LANES;
+  const __mmask16 tail = live(keys, whole);
+  const __mmask16 rest[PAIR] = {live(keys, pairs), live(keys, pairs + LANES)};
+  const __m512 scale = _mm512_set1_ps(factor);
+  __m512 row[ROWS];
+  float shift[ROWS];
+  RR_UNROLL
+  for (size_t r = 0; r < rows; r++) {
+    const float *scores = p->scores + r * p->ld_scores;
+    row[r] = _mm512_set1_ps(-__builtin_inff());
+    for (size_t at = 0; at < whole; at += LANES) {
+      row[r] = _mm512_max_ps(row[r], _mm512_load_ps(scores + at));
+    }
+    row[r] = _mm512_mask_max_ps(row[r], tail, row[r], _mm512_maskz_load_ps(tail, scores + whole));
+  }
+  RR_UNROLL
+  for (size_t r = rows; r < ROWS; r++) {
+    row[r] = row[0];
+  }
+  _mm256_storeu_ps(shift, _mm256_mul_ps(reduce(row, true), _mm256_set1_ps(-factor)));
+  RR_UNROLL
+  for (size_t r = 0; r < rows; r++) {
+    row[r] = weigh(keys, rest, scale, _mm512_set1_ps(shift[r]), p->scores + r * p->ld_scores,
+                   p->weights + r * p->ld_scores);
+  }
+  RR_UNROLL
+  for (size_t r = rows; r < ROWS; r++) {
+    row[r] = row[0];
+  }
+  _mm256_storeu_ps(ret_inverse, _mm256_div_ps(_mm256_set1_ps(1.0f), reduce(row, false)));
 }
 
 static inline void store(const rr_attention_args *args, size_t row, const float *sums, float inverse) {
@@ -268,10 +318,7 @@ static inline __attribute__((always_inline)) void attend(size_t rows, const rr_a
                                                          const pieces *p, float factor, size_t first) {
   float inverse[ROWS];
   score(rows, args, p, (const uint16_t *)args->q + first * args->ldq);
-  for (size_t r = 0; r < rows; r++) {
-    inverse[r] =
-        1.0f / weigh(args->keys, factor, p->scores + r * p->ld_scores, p->weights + r * p->ld_scores);
-  }
+  weigh_rows(rows, args->keys, p, factor, inverse);
   _Alignas(LINE) float outputs[ROWS * HEAD_VECTORS * LANES];
   for (size_t at = 0; at < args->head_size; at += HEAD_VECTORS * LANES) {
     const uint16_t *values = p->values + at * PAIR;

@@ -36,47 +36,74 @@ static inline rr_finish_columns rr_finish_read(const rr_finish_args *args, size_
   return c;
 }
 
+/* Vectors that go through GELU side by side: each step waits for the one before, so several are under way. */
+enum { RR_FINISH_ABREAST = 4 };
+
 /* rr_math_gelu_erf, in the same steps. */
-static inline __m512 rr_finish_gelu(__m512 x) {
+static inline __attribute__((always_inline)) void rr_finish_gelu(__m512 x[RR_FINISH_ABREAST]) {
   static const float coefficients[] = {
       -0x1.8a7092p-10f, 0x1.016300p-8f,  -0x1.de111ap-9f, 0x1.564f4cp-8f,  -0x1.cfb8dap-7f,
       0x1.9bfe90p-6f,   -0x1.288d78p-5f, 0x1.a5afa6p-5f,  -0x1.20822ap-4f, 0x1.733314p-4f,
       -0x1.cd6570p-4f,  0x1.205644p-3f,  -0x1.8613f2p-3f, 0x1.874f10p-2f};
   const __m512 edge = _mm512_set1_ps(3.7f);
   const __m512 one = _mm512_set1_ps(1.0f);
-  __m512 half = _mm512_mul_ps(x, _mm512_set1_ps(0.5f));
-  __m512 scaled = _mm512_mul_ps(x, _mm512_set1_ps(0x1.6a09e6p-1f));
-  __m512 y = _mm512_max_ps(_mm512_sub_ps(_mm512_setzero_ps(), edge), _mm512_min_ps(edge, scaled));
-  __m512 t = _mm512_fmsub_ps(_mm512_mul_ps(y, y), _mm512_set1_ps(0x1.2b324ep-3f), one);
-  __m512 p = _mm512_set1_ps(coefficients[0]);
+  const __m512 less = _mm512_set1_ps(-3.7f);
+  __m512 y[RR_FINISH_ABREAST];
+  __m512 t[RR_FINISH_ABREAST];
+  __m512 p[RR_FINISH_ABREAST];
   RR_UNROLL
-  for (size_t i = 1; i < sizeof coefficients / sizeof coefficients[0]; i++) {
-    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(coefficients[i]));
+  for (size_t i = 0; i < RR_FINISH_ABREAST; i++) {
+    y[i] = _mm512_mul_ps(x[i], _mm512_set1_ps(0x1.6a09e6p-1f));
+    __m512 held = _mm512_max_ps(less, _mm512_min_ps(edge, y[i])); /* NaN passes: the second operand is kept */
+    t[i] = _mm512_fmsub_ps(_mm512_mul_ps(held, held), _mm512_set1_ps(0x1.2b324ep-3f), one);
+    p[i] = _mm512_set1_ps(coefficients[0]);
   }
-  __m512 erf = _mm512_mul_ps(y, p);
-  erf = _mm512_mask_mov_ps(erf, _mm512_cmp_ps_mask(scaled, edge, _CMP_GE_OQ), one);
-  __m512 minus = _mm512_sub_ps(_mm512_setzero_ps(), one);
-  __mmask16 below = _mm512_cmp_ps_mask(scaled, _mm512_sub_ps(_mm512_setzero_ps(), edge), _CMP_LE_OQ);
-  erf = _mm512_mask_mov_ps(erf, below, minus);
-  return _mm512_fmadd_ps(half, erf, half);
+  RR_UNROLL
+  for (size_t step = 1; step < sizeof coefficients / sizeof coefficients[0]; step++) {
+    RR_UNROLL
+    for (size_t i = 0; i < RR_FINISH_ABREAST; i++) {
+      p[i] = _mm512_fmadd_ps(p[i], t[i], _mm512_set1_ps(coefficients[step]));
+    }
+  }
+  RR_UNROLL
+  for (size_t i = 0; i < RR_FINISH_ABREAST; i++) {
+    __m512 half = _mm512_mul_ps(x[i], _mm512_set1_ps(0.5f));
+    __m512 erf = _mm512_mul_ps(_mm512_max_ps(less, _mm512_min_ps(edge, y[i])), p[i]);
+    erf = _mm512_mask_mov_ps(erf, _mm512_cmp_ps_mask(y[i], edge, _CMP_GE_OQ), one);
+    erf = _mm512_mask_mov_ps(erf, _mm512_cmp_ps_mask(y[i], less, _CMP_LE_OQ), _mm512_set1_ps(-1.0f));
+    x[i] = _mm512_fmadd_ps(half, erf, half);
+  }
 }
 
 /* GELU for outputs that are rounded to bfloat16: x / 2 (1 + y P(t)), y being x held within +-4.2 and
  * t = 2 (y / 4.2)^2 - 1. Absolute error below 1e-4, which rounding a value above 0.05 exceeds; of a
  * least-maximum-error fit with y P(1) = 1 at the edge. Half the steps of the exact one. */
-static inline __m512 rr_finish_gelu_rough(__m512 x) {
+static inline __attribute__((always_inline)) void rr_finish_gelu_rough(__m512 x[RR_FINISH_ABREAST]) {
   static const float coefficients[] = {-0x1.ed5c2ap-8f, 0x1.6f048ep-6f,  -0x1.0d905cp-5f, 0x1.853312p-5f,
                                        -0x1.36b298p-4f, 0x1.ca5f04p-4f,  -0x1.4e1e3ap-3f, 0x1.57c410p-2f};
   const __m512 edge = _mm512_set1_ps(0x1.0ccccc0p+2f);
-  __m512 half = _mm512_mul_ps(x, _mm512_set1_ps(0.5f));
-  __m512 y = _mm512_max_ps(_mm512_sub_ps(_mm512_setzero_ps(), edge), _mm512_min_ps(edge, x));
-  __m512 t = _mm512_fmsub_ps(_mm512_mul_ps(y, y), _mm512_set1_ps(0x1.d0662ap-4f), _mm512_set1_ps(1.0f));
-  __m512 p = _mm512_set1_ps(coefficients[0]);
+  const __m512 less = _mm512_set1_ps(-0x1.0ccccc0p+2f);
+  __m512 y[RR_FINISH_ABREAST];
+  __m512 t[RR_FINISH_ABREAST];
+  __m512 p[RR_FINISH_ABREAST];
   RR_UNROLL
-  for (size_t i = 1; i < sizeof coefficients / sizeof coefficients[0]; i++) {
-    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(coefficients[i]));
+  for (size_t i = 0; i < RR_FINISH_ABREAST; i++) {
+    y[i] = _mm512_max_ps(less, _mm512_min_ps(edge, x[i]));
+    t[i] = _mm512_fmsub_ps(_mm512_mul_ps(y[i], y[i]), _mm512_set1_ps(0x1.d0662ap-4f), _mm512_set1_ps(1.0f));
+    p[i] = _mm512_set1_ps(coefficients[0]);
   }
-  return _mm512_fmadd_ps(half, _mm512_mul_ps(y, p), half);
+  RR_UNROLL
+  for (size_t step = 1; step < sizeof coefficients / sizeof coefficients[0]; step++) {
+    RR_UNROLL
+    for (size_t i = 0; i < RR_FINISH_ABREAST; i++) {
+      p[i] = _mm512_fmadd_ps(p[i], t[i], _mm512_set1_ps(coefficients[step]));
+    }
+  }
+  RR_UNROLL
+  for (size_t i = 0; i < RR_FINISH_ABREAST; i++) {
+    __m512 half = _mm512_mul_ps(x[i], _mm512_set1_ps(0.5f));
+    x[i] = _mm512_fmadd_ps(half, _mm512_mul_ps(y[i], p[i]), half);
+  }
 }
 
 /* To nearest even; see bf16.h. */
@@ -106,71 +133,110 @@ static inline __attribute__((always_inline)) __m512 rr_finish_value(const rr_fin
   return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, offset);
 }
 
-static inline __attribute__((always_inline)) void rr_finish_store(const rr_finish_args *args, __mmask16 live,
-                                                                  rr_type type, size_t at, __m512 value) {
-  if (type == RR_TYPE_FP32) {
-    _mm512_mask_storeu_ps((float *)args->out + at, live, value);
-  } else {
-    _mm256_mask_storeu_epi16((uint16_t *)args->out + at, live, rr_finish_bf16(value));
-  }
-}
+/* What the code below is made for, each a constant where it is inlined. */
+typedef struct rr_finish_case {
+  size_t vectors; /* of a row: 2 or 4 */
+  bool int8;
+  bool gelu;
+  bool whole; /* all columns are live: stores without a mask are faster */
+  rr_type type;
+} rr_finish_case;
 
-static inline __attribute__((always_inline)) void rr_finish_tile(const rr_finish_args *args, size_t vectors,
-                                                                 bool int8, bool gelu, rr_type type) {
-  rr_finish_columns columns[RR_FINISH_VECTORS_MAX];
-  RR_UNROLL
-  for (size_t v = 0; v < vectors; v++) {
-    columns[v] = rr_finish_read(args, v);
-  }
-  const char *sums = args->sums;
-  for (size_t row = 0; row < args->rows; row++) {
-    RR_UNROLL
-    for (size_t v = 0; v < vectors; v++) {
-      __m512 value = rr_finish_value(args, &columns[v], int8, row, sums);
-      if (gelu) {
-        value = type == RR_TYPE_FP32 ? rr_finish_gelu(value) : rr_finish_gelu_rough(value);
-      }
-      rr_finish_store(args, columns[v].live, type, row * args->ld_out + v * RR_FINISH_LANES, value);
-      sums += RR_FINISH_LANES * sizeof(float);
+static inline __attribute__((always_inline)) void rr_finish_store(const rr_finish_args *args, rr_finish_case is,
+                                                                  __mmask16 live, size_t at, __m512 value) {
+  if (is.type == RR_TYPE_FP32) {
+    float *out = (float *)args->out + at;
+    if (is.whole) {
+      _mm512_storeu_ps(out, value);
+    } else {
+      _mm512_mask_storeu_ps(out, live, value);
+    }
+  } else {
+    uint16_t *out = (uint16_t *)args->out + at;
+    if (is.whole) {
+      _mm256_storeu_si256((__m256i *)(void *)out, rr_finish_bf16(value));
+    } else {
+      _mm256_mask_storeu_epi16(out, live, rr_finish_bf16(value));
     }
   }
 }
 
-static inline __attribute__((always_inline)) void rr_finish_type(const rr_finish_args *args, size_t vectors,
-                                                                 rr_type type) {
-  bool gelu = args->activation == RR_ACTIVATION_GELU_ERF;
-  if (args->x_scale == NULL && !gelu) {
-    rr_finish_tile(args, vectors, false, false, type);
-  } else if (args->x_scale == NULL) {
-    rr_finish_tile(args, vectors, false, true, type);
-  } else if (!gelu) {
-    rr_finish_tile(args, vectors, true, false, type);
-  } else {
-    rr_finish_tile(args, vectors, true, true, type);
+/* RR_FINISH_ABREAST vectors: of as many rows as they make. The last row may be computed twice. */
+static inline __attribute__((always_inline)) void rr_finish_rows(const rr_finish_args *args, rr_finish_case is,
+                                                                 const rr_finish_columns *columns, size_t row) {
+  __m512 values[RR_FINISH_ABREAST];
+  size_t rows[RR_FINISH_ABREAST];
+  RR_UNROLL
+  for (size_t i = 0; i < RR_FINISH_ABREAST; i++) {
+    size_t v = i % is.vectors;
+    rows[i] = row + i / is.vectors < args->rows ? row + i / is.vectors : args->rows - 1;
+    const char *sums = (const char *)args->sums + (rows[i] * is.vectors + v) * RR_FINISH_LANES * sizeof(float);
+    values[i] = rr_finish_value(args, &columns[v], is.int8, rows[i], sums);
+  }
+  if (is.gelu && is.type == RR_TYPE_FP32) {
+    rr_finish_gelu(values);
+  } else if (is.gelu) {
+    rr_finish_gelu_rough(values);
+  }
+  RR_UNROLL
+  for (size_t i = 0; i < RR_FINISH_ABREAST; i++) {
+    size_t v = i % is.vectors;
+    rr_finish_store(args, is, columns[v].live, rows[i] * args->ld_out + v * RR_FINISH_LANES, values[i]);
   }
 }
 
-static inline __attribute__((always_inline)) void rr_finish_vectors(const rr_finish_args *args,
-                                                                    size_t vectors) {
-  if (args->out_type == RR_TYPE_FP32) {
-    rr_finish_type(args, vectors, RR_TYPE_FP32);
-  } else {
-    rr_finish_type(args, vectors, RR_TYPE_BF16);
+static inline __attribute__((always_inline)) void rr_finish_tile(const rr_finish_args *args, rr_finish_case is) {
+  rr_finish_columns columns[RR_FINISH_VECTORS_MAX];
+  RR_UNROLL
+  for (size_t v = 0; v < is.vectors; v++) {
+    columns[v] = rr_finish_read(args, v);
+  }
+  for (size_t row = 0; row < args->rows; row += RR_FINISH_ABREAST / is.vectors) {
+    rr_finish_rows(args, is, columns, row);
   }
 }
+
+#define RR_FINISH_CASE(name, ...)                                                                             \
+  static void rr_finish_##name(const rr_finish_args *args) { rr_finish_tile(args, (rr_finish_case){__VA_ARGS__}); }
+
+/* Columns that are not whole vectors are rare, and so are their cases. */
+#define RR_FINISH_CASES(name, ...)                                                                            \
+  RR_FINISH_CASE(name##_fp32, __VA_ARGS__, true, RR_TYPE_FP32)                                                \
+  RR_FINISH_CASE(name##_bf16, __VA_ARGS__, true, RR_TYPE_BF16)                                                \
+  RR_FINISH_CASE(name##_fp32_part, __VA_ARGS__, false, RR_TYPE_FP32)                                          \
+  RR_FINISH_CASE(name##_bf16_part, __VA_ARGS__, false, RR_TYPE_BF16)                                          \
+  static void rr_finish_##name(const rr_finish_args *args) {                                                  \
+    bool whole = args->cols == args->width;                                                                   \
+    if (args->out_type == RR_TYPE_FP32) {                                                                     \
+      (whole ? rr_finish_##name##_fp32 : rr_finish_##name##_fp32_part)(args);                                 \
+    } else {                                                                                                  \
+      (whole ? rr_finish_##name##_bf16 : rr_finish_##name##_bf16_part)(args);                                 \
+    }                                                                                                         \
+  }
+
+/* Vectors, int8, GELU. */
+RR_FINISH_CASES(2_float, 2, false, false)
+RR_FINISH_CASES(2_float_gelu, 2, false, true)
+RR_FINISH_CASES(2_int8, 2, true, false)
+RR_FINISH_CASES(2_int8_gelu, 2, true, true)
+RR_FINISH_CASES(4_float, 4, false, false)
+RR_FINISH_CASES(4_float_gelu, 4, false, true)
+RR_FINISH_CASES(4_int8, 4, true, false)
+RR_FINISH_CASES(4_int8_gelu, 4, true, true)
 
 /* False where it is not for this: a width or an activation that only the general code has. */
 static bool rr_finish_avx512(const rr_finish_args *args) {
   if (args->activation != RR_ACTIVATION_NONE && args->activation != RR_ACTIVATION_GELU_ERF) {
     return false;
   }
-  if (args->width == 2 * RR_FINISH_LANES) {
-    rr_finish_vectors(args, 2);
-  } else if (args->width == 4 * RR_FINISH_LANES) {
-    rr_finish_vectors(args, 4);
-  } else {
+  static void (*const cases[2][2][2])(const rr_finish_args *) = {
+      {{rr_finish_2_float, rr_finish_2_float_gelu}, {rr_finish_2_int8, rr_finish_2_int8_gelu}},
+      {{rr_finish_4_float, rr_finish_4_float_gelu}, {rr_finish_4_int8, rr_finish_4_int8_gelu}}};
+  if (args->width != 2 * RR_FINISH_LANES && args->width != 4 * RR_FINISH_LANES) {
     return false;
   }
+  cases[args->width == 4 * RR_FINISH_LANES][args->x_scale != NULL]
+       [args->activation == RR_ACTIVATION_GELU_ERF](args);
   return true;
 }
 

@@ -7,7 +7,8 @@
 #include "core/kernel/rowops_math.h"
 #if defined(RR_ISA_AVX512) || defined(RR_ISA_AVX512BF16)
 #include "core/kernel/finish_avx512.h"
-#define RR_HAVE_FINISH_AVX512
+#include "core/kernel/norm_avx512.h"
+#define RR_HAVE_AVX512
 #endif
 
 /* One loop an activation: the vectoriser needs the choice outside of the loop. */
@@ -43,87 +44,82 @@ static void activate(rr_activation activation, const float *restrict bias, size_
   }
 }
 
-/* Sums are kept in STRANDS parts, element j in part j % STRANDS: one part alone would wait for itself. */
-enum { STRANDS = 4 * RR_LANES };
+#ifdef RR_HAVE_AVX512
 
-static inline float sum_of(const float *restrict parts) {
-  float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
-  for (size_t i = 0; i < STRANDS; i++) {
-    sum += parts[i];
-  }
-  return sum;
+/* row = norm(a + b + c); c may be NULL, row any of them. */
+static inline void norm_sum(size_t cols, const rr_norm *norm, const float *a, const float *b, const float *c,
+                            float *row) {
+  const rr_norm_terms terms = {a, b, c};
+  rr_norm_row_avx512(cols, norm, &terms, row);
 }
 
+#else
+
 /* Two passes: the variance around the mean loses nothing where the mean is large. */
-static inline void norm_row(size_t cols, const rr_norm *norm, float sum, float *restrict row) {
+static void norm_row(size_t cols, const rr_norm *norm, float sum, float *restrict row) {
   const float *restrict gamma = norm->gamma;
   const float *restrict beta = norm->beta;
   float mean = sum / (float)cols;
-  float parts[STRANDS] = {0};
-  size_t j = 0;
-  for (; j + STRANDS <= cols; j += STRANDS) {
-    for (size_t i = 0; i < STRANDS; i++) {
-      float centred = row[j + i] - mean;
-      parts[i] += centred * centred;
-    }
+  float squares = 0.0f;
+#pragma omp simd reduction(+ : squares)
+  for (size_t j = 0; j < cols; j++) {
+    float centred = row[j] - mean;
+    squares += centred * centred;
   }
-  for (size_t i = 0; j + i < cols; i++) {
-    float centred = row[j + i] - mean;
-    parts[i] += centred * centred;
-  }
-  float inverse = 1.0f / sqrtf(sum_of(parts) / (float)cols + norm->epsilon);
-  for (j = 0; j < cols; j++) {
+  float inverse = 1.0f / sqrtf(squares / (float)cols + norm->epsilon);
+  for (size_t j = 0; j < cols; j++) {
     row[j] = (row[j] - mean) * inverse * gamma[j] + beta[j];
   }
 }
 
-/* out = x + bias + residual; returns the sum of that. bias may be NULL. out may be x or residual. */
-static inline float add_row(size_t cols, const float *x, const float *bias, const float *residual,
-                            float *out) {
-  float parts[STRANDS] = {0};
-  size_t j = 0;
-  for (; j + STRANDS <= cols; j += STRANDS) {
-#pragma omp simd
-    for (size_t i = 0; i < STRANDS; i++) {
-      float value = x[j + i] + (bias == NULL ? 0.0f : bias[j + i]) + residual[j + i];
-      out[j + i] = value;
-      parts[i] += value;
+/* row = norm(a + b + c); c may be NULL, row any of them. */
+static inline void norm_sum(size_t cols, const rr_norm *norm, const float *a, const float *b, const float *c,
+                            float *row) {
+  float sum = 0.0f;
+  if (c == NULL) {
+#pragma omp simd reduction(+ : sum)
+    for (size_t j = 0; j < cols; j++) {
+      float value = a[j] + b[j];
+      row[j] = value;
+      sum += value;
+    }
+  } else {
+#pragma omp simd reduction(+ : sum)
+    for (size_t j = 0; j < cols; j++) {
+      float value = a[j] + b[j] + c[j];
+      row[j] = value;
+      sum += value;
     }
   }
-#pragma omp simd
-  for (size_t i = 0; i < cols - j; i++) {
-    float value = x[j + i] + (bias == NULL ? 0.0f : bias[j + i]) + residual[j + i];
-    out[j + i] = value;
-    parts[i] += value;
-  }
-  return sum_of(parts);
+  norm_row(cols, norm, sum, row);
 }
+
+#endif
 
 static void norm(const rr_norm_args *args) {
   for (size_t i = 0; i < args->rows; i++) {
-    float *out = args->out + i * args->ld_out;
-    float sum = add_row(args->cols, args->x + i * args->ldx, args->bias,
-                        args->residual + i * args->ld_residual, out);
-    norm_row(args->cols, &args->norm, sum, out);
+    norm_sum(args->cols, &args->norm, args->x + i * args->ldx, args->residual + i * args->ld_residual, args->bias,
+             args->out + i * args->ld_out);
+  }
+}
+
+/* The table is larger than any cache, and its rows are met in no order: fetched some tokens ahead. */
+static inline void fetch_row(size_t cols, const float *row) {
+  enum { LINE_FLOATS = 16 };
+  for (size_t j = 0; j < cols; j += LINE_FLOATS) {
+    __builtin_prefetch(row + j);
   }
 }
 
 static void embed(const rr_embed_args *args) {
+  enum { AHEAD = 3 };
   size_t cols = args->cols;
   for (size_t i = 0; i < args->length; i++) {
-    const float *restrict word = args->word + (size_t)args->ids[i] * cols;
-    const float *restrict position = args->position + i * cols;
-    const float *restrict type = args->type + (size_t)args->type_ids[i] * cols;
-    float *restrict out = args->out + i * args->ld_out;
-    float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
-    for (size_t j = 0; j < cols; j++) {
-      float value = word[j] + position[j] + type[j];
-      out[j] = value;
-      sum += value;
+    if (i + AHEAD < args->length) {
+      fetch_row(cols, args->word + (size_t)args->ids[i + AHEAD] * cols);
     }
-    norm_row(cols, &args->norm, sum, out);
+    norm_sum(cols, &args->norm, args->word + (size_t)args->ids[i] * cols, args->position + i * cols,
+             args->type + (size_t)args->type_ids[i] * cols, args->out + i * args->ld_out);
   }
 }
 
@@ -231,7 +227,7 @@ static inline __attribute__((always_inline)) void finish_width(const rr_finish_a
 }
 
 static void finish(const rr_finish_args *args) {
-#ifdef RR_HAVE_FINISH_AVX512
+#ifdef RR_HAVE_AVX512
   if (rr_finish_avx512(args)) {
     return;
   }
