@@ -8,7 +8,7 @@
 
 enum {
   SEQUENCES_MAX = 1024,  /* of a micro-batch */
-  MIN_BATCH_TOKENS = 256 /* smaller GEMMs waste more than an uneven end costs */
+  MIN_BATCH_TOKENS = 128 /* smaller GEMMs waste more than an uneven end costs */
 };
 
 typedef struct worker {

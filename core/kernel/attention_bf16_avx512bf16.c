@@ -4,11 +4,11 @@
  * Keys are transposed into vectors of 16 keys times two dimensions and values into vectors of 16 dimensions
  * times two keys, once a head; then ROWS queries at a time meet all keys, their weights become bfloat16 in
  * the first-level cache and meet all values. Never are there keys x keys weights. Rows are divided by the sum
- * of their (unrounded) weights at the end. A query's result does not depend on which others it is computed
+ * of their rounded weights at the end, so that rounding them moves no output beyond the values it is made of. A query's result does not depend on which others it is computed
  * with.
  *
  * Error. q, k and v are taken as they are; weights are rounded to bfloat16 (relative 2^-9), so that an output
- * is off by at most 2^-9 times the largest |v|, and then rounded itself. Denormals count as zero (bf16.h).
+ * is off by at most 2^-8 times the largest |v|, and then rounded itself. Denormals count as zero (bf16.h).
  *
  * Where the CPU has no such instructions, tests run this code with the intrinsics in plain C. */
 #include <immintrin.h>
@@ -248,21 +248,24 @@ static inline __attribute__((always_inline)) __m256 reduce(const __m512 rows[ROW
  * takes a score, `shift` what is largest of them to a power of two. */
 static inline __attribute__((always_inline)) __m512 weigh(size_t keys, const __mmask16 rest[PAIR], __m512 scale,
                                                           __m512 shift, const float *scores, uint16_t *weights) {
+  const __m512bh ones = (__m512bh)_mm512_set1_epi16(0x3f80);
   __m512 sum = _mm512_setzero_ps();
   size_t at = 0;
   for (; at + PAIR * LANES <= keys; at += PAIR * LANES) {
     __m512 low = power_of_two(_mm512_fmadd_ps(_mm512_load_ps(scores + at), scale, shift));
     __m512 high = power_of_two(_mm512_fmadd_ps(_mm512_load_ps(scores + at + LANES), scale, shift));
-    sum = _mm512_add_ps(sum, _mm512_add_ps(low, high));
-    _mm512_storeu_si512(weights + at, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+    __m512bh both = _mm512_cvtne2ps_pbh(high, low);
+    sum = _mm512_dpbf16_ps(sum, both, ones);
+    _mm512_storeu_si512(weights + at, (__m512i)both);
   }
   if (at < keys) {
     __m512 low = power_of_two(_mm512_fmadd_ps(_mm512_maskz_load_ps(rest[0], scores + at), scale, shift));
     __m512 high = power_of_two(_mm512_fmadd_ps(_mm512_maskz_load_ps(rest[1], scores + at + LANES), scale, shift));
     low = _mm512_maskz_mov_ps(rest[0], low);
     high = _mm512_maskz_mov_ps(rest[1], high);
-    sum = _mm512_add_ps(sum, _mm512_add_ps(low, high));
-    _mm512_storeu_si512(weights + at, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+    __m512bh both = _mm512_cvtne2ps_pbh(high, low);
+    sum = _mm512_dpbf16_ps(sum, both, ones);
+    _mm512_storeu_si512(weights + at, (__m512i)both);
   }
   return sum;
 }
