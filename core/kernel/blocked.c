@@ -99,7 +99,7 @@ typedef struct workspace {
   float *bias;   /* n, padded to whole panels */
   rr_row_scale *scales; /* block */
   void *sums;    /* of a tile */
-  float *row;    /* k: one of bfloat16 as float32 */
+  float *row;    /* k: a row as float32 */
   char *converted;
   size_t size;
 } workspace;
@@ -129,9 +129,9 @@ static workspace arrange(const rr_tile_kernel *kernel, size_t m, size_t n, size_
   return s;
 }
 
-/* A smaller m may come in fewer blocks of more rows. */
+/* A smaller m may come in fewer blocks of more rows; precise rows count twice. */
 size_t rr_blocked_scratch_size(const rr_tile_kernel *kernel, size_t m, size_t n, size_t k) {
-  return arrange(kernel, smaller(m, most_rows(kernel)), n, k, NULL).size;
+  return arrange(kernel, smaller(2 * m, most_rows(kernel)), n, k, NULL).size;
 }
 
 static void normalise(const rr_gemm_args *args, size_t first, size_t rows) {
@@ -170,8 +170,69 @@ static void convert_bf16(const rr_tile_kernel *kernel, const rr_gemm_args *args,
   }
 }
 
+/* Two converted rows a row: what it rounds to, and what that loses. */
+static operand convert_parts(const rr_tile_kernel *kernel, const rr_gemm_args *args, const workspace *s,
+                             size_t first, size_t rows) {
+  size_t k_padded = padded_k(kernel, args->k);
+  bool int8 = kernel->format == RR_FORMAT_INT8;
+  for (size_t i = 0; i < rows; i++) {
+    if (args->x_type == RR_TYPE_BF16) {
+      rr_bf16_expand(args->k, (const uint16_t *)args->x + (first + i) * args->ldx, s->row);
+    } else {
+      memcpy(s->row, (const float *)args->x + (first + i) * args->ldx, args->k * sizeof *s->row);
+    }
+    for (size_t part = 2 * i; part < 2 * i + 2; part++) {
+      kernel->convert(1, args->k, k_padded, s->row, args->k, s->converted + part * s->stride, s->stride,
+                      int8 ? &s->scales[part] : NULL);
+      args->rowops->residue(int8, args->k, s->row);
+    }
+  }
+  return (operand){s->converted, s->stride};
+}
+
+/* One row of two parts. Sums of int8 are scaled here (quantize.h). */
+static void join_row(const rr_tile_kernel *kernel, const rr_finish_args *finish, const rr_row_scale *x,
+                     const char *sums, float *joined) {
+  size_t size = finish->width * sizeof(float);
+  if (kernel->format != RR_FORMAT_INT8) {
+    float parts[2 * RR_FINISH_COLS_MAX];
+    memcpy(parts, sums, 2 * size);
+    for (size_t j = 0; j < finish->width; j++) {
+      joined[j] = parts[j] + parts[finish->width + j];
+    }
+    return;
+  }
+  int32_t parts[2 * RR_FINISH_COLS_MAX];
+  memcpy(parts, sums, 2 * size);
+  for (size_t j = 0; j < finish->width; j++) {
+    float w_sum = (float)finish->w_sum[j];
+    int32_t shift = kernel->zero_point * finish->w_sum[j];
+    float upper = (float)(parts[j] + shift) * x[0].scale + x[0].low * w_sum;
+    float lower = (float)(parts[finish->width + j] + shift) * x[1].scale + x[1].low * w_sum;
+    joined[j] = (upper + lower) * finish->w_scale[j];
+  }
+}
+
+/* In place: rows of two parts become half as many of float. */
+static void join_parts(const rr_tile_kernel *kernel, const rr_finish_args *finish, char *sums) {
+  size_t size = finish->width * sizeof(float);
+  for (size_t i = 0; i < finish->rows; i++) {
+    float joined[RR_FINISH_COLS_MAX];
+    const rr_row_scale *x = finish->x_scale == NULL ? NULL : &finish->x_scale[2 * i];
+    join_row(kernel, finish, x, sums + 2 * i * size, joined);
+    memcpy(sums + i * size, joined, size);
+  }
+}
+
+static bool takes_parts(const rr_tile_kernel *kernel, const rr_gemm_args *args) {
+  return args->precise && kernel->format != RR_FORMAT_FP32;
+}
+
 static operand converted(const rr_tile_kernel *kernel, const rr_gemm_args *args, const workspace *s,
                          size_t first, size_t rows) {
+  if (takes_parts(kernel, args)) {
+    return convert_parts(kernel, args, s, first, rows);
+  }
   size_t k_padded = padded_k(kernel, args->k);
   size_t stride = args->ldx * rr_type_size(args->x_type);
   const char *x = (const char *)args->x + first * stride;
@@ -216,13 +277,18 @@ static void run_panel(const rr_tile_kernel *kernel, const rr_gemm_args *args, co
       .out_type = args->out_type,
       .ld_out = args->ld_out,
   };
-  for (size_t row = 0; row < rows; row += kernel->rows) {
-    tile.rows = smaller(rows - row, kernel->rows);
+  size_t parts = takes_parts(kernel, args) ? 2 : 1;
+  for (size_t row = 0; row < rows * parts; row += kernel->rows) {
+    tile.rows = smaller(rows * parts - row, kernel->rows);
     tile.x = x->rows + row * x->stride;
     kernel->tile(&tile);
-    finish.rows = tile.rows;
+    finish.rows = tile.rows / parts;
     finish.x_scale = int8 ? s->scales + row : NULL;
-    finish.out = (char *)args->out + ((first + row) * args->ld_out + col) * out_size;
+    if (parts == 2) {
+      join_parts(kernel, &finish, s->sums);
+      finish.x_scale = NULL;
+    }
+    finish.out = (char *)args->out + ((first + row / parts) * args->ld_out + col) * out_size;
     args->rowops->finish(&finish);
     tile.next += tile.next_step * tile.depth;
   }
@@ -241,7 +307,8 @@ static void run_block(const rr_tile_kernel *kernel, const rr_gemm_args *args, co
 
 void rr_blocked_run(const rr_tile_kernel *kernel, const rr_gemm_args *args) {
   packed_parts p = parts_of(kernel, args->n, args->k, args->packed);
-  workspace s = arrange(kernel, args->m, args->n, args->k, args->scratch);
+  size_t rows = takes_parts(kernel, args) ? 2 * args->m : args->m;
+  workspace s = arrange(kernel, rows, args->n, args->k, args->scratch);
   size_t bias = 0;
   if (args->bias != NULL) {
     memcpy(s.bias, args->bias, args->n * sizeof *s.bias);
@@ -251,8 +318,9 @@ void rr_blocked_run(const rr_tile_kernel *kernel, const rr_gemm_args *args) {
   if (kernel->begin != NULL) {
     kernel->begin();
   }
-  for (size_t first = 0; first < args->m; first += s.block) {
-    run_block(kernel, args, &p, &s, first, smaller(args->m - first, s.block));
+  size_t block = takes_parts(kernel, args) ? s.block / 2 : s.block;
+  for (size_t first = 0; first < args->m; first += block) {
+    run_block(kernel, args, &p, &s, first, smaller(args->m - first, block));
   }
   if (kernel->end != NULL) {
     kernel->end();

@@ -29,7 +29,7 @@ typedef struct rr_tile_args {
 
 typedef struct rr_tile_kernel {
   rr_format format;
-  size_t rows;         /* of a tile */
+  size_t rows;         /* of a tile: an even number */
   size_t cols;         /* of a tile, and so of a panel: a multiple of 4, up to RR_FINISH_COLS_MAX */
   /* k that lie together in a panel: 1 for fp32; for bf16 2, or 1: then a panel holds the rounded
    * weights as fp32; for int8 4 (AVX2: 2). */

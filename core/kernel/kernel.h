@@ -138,6 +138,8 @@ typedef struct rr_rowops {
   void (*norm)(const rr_norm_args *args);
   void (*embed)(const rr_embed_args *args);
   void (*finish)(const rr_finish_args *args);
+  /* x (k) becomes what is lost of it by bfloat16 (bf16.h) or, if `int8`, by a row's eight bits (quantize.h). */
+  void (*residue)(bool int8, size_t k, float *x);
   /* out = x as bfloat16 (bf16.h). */
   void (*round)(size_t rows, size_t cols, const float *x, size_t ldx, uint16_t *out, size_t ld_out);
   /* out (cols) = mean of the rows of x; rows is 1 or more. */
@@ -155,6 +157,9 @@ typedef struct rr_gemm_args {
   rr_type x_type;
   const void *x; /* m x k */
   size_t ldx;
+  /* x is taken in two parts of the format, the second being what rounding loses of the first; twice the work. No
+   * effect on RR_FORMAT_FP32. */
+  bool precise;
   const void *packed; /* w (n x k) as this descriptor's pack left it */
   const float *bias;  /* n, or NULL: none */
   rr_activation activation;

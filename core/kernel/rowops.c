@@ -4,6 +4,7 @@
 
 #include "core/kernel/bf16.h"
 #include "core/kernel/isa.h"
+#include "core/kernel/quantize.h"
 #include "core/kernel/rowops_math.h"
 #if defined(RR_ISA_AVX512) || defined(RR_ISA_AVX512BF16)
 #include "core/kernel/finish_avx512.h"
@@ -120,6 +121,31 @@ static void embed(const rr_embed_args *args) {
     }
     norm_sum(cols, &args->norm, args->word + (size_t)args->ids[i] * cols, args->position + i * cols,
              args->type + (size_t)args->type_ids[i] * cols, args->out + i * args->ld_out);
+  }
+}
+
+/* NaN and infinities are left to the first part. */
+static void residue(bool int8, size_t k, float *restrict x) {
+  if (!int8) {
+    for (size_t j = 0; j < k; j++) {
+      float lost = x[j] - rr_bf16_round(x[j]);
+      x[j] = lost - lost == 0.0f ? lost : 0.0f;
+    }
+    return;
+  }
+  int32_t signed_max = INT32_MIN;
+  uint32_t unsigned_max = 0;
+  for (size_t j = 0; j < k; j++) {
+    uint32_t bits;
+    memcpy(&bits, &x[j], sizeof bits);
+    signed_max = (int32_t)bits > signed_max ? (int32_t)bits : signed_max;
+    unsigned_max = bits > unsigned_max ? bits : unsigned_max;
+  }
+  rr_row_scale scale;
+  rr_quantize_factors f = rr_quantize_row_factors((uint32_t)signed_max, unsigned_max, &scale);
+  for (size_t j = 0; j < k; j++) {
+    float q = rintf(fmaf(x[j], f.inverse, f.zero));
+    x[j] = f.inverse == 0.0f ? 0.0f : x[j] - fmaf(q, scale.scale, scale.low);
   }
 }
 
@@ -246,6 +272,7 @@ const rr_rowops RR_ISA_NAME(rr_rowops) = {
     .norm = norm,
     .embed = embed,
     .finish = finish,
+    .residue = residue,
     .round = round_rows,
     .mean = mean,
     .unit = unit,

@@ -5,33 +5,9 @@
 #include <string.h>
 
 #include "core/base/alloc.h"
-#include "core/kernel/bf16.h"
+#include "core/model/encoder_internal.h"
 
-enum {
-  MAX_TOKENS = 1 << 20,
-  ALIGNMENT = 64,
-  CLS_GROUP = 8, /* sequences that a [CLS] layer's products of a head take at once */
-};
-
-/* H = hidden_size, I = intermediate_size, T = max_tokens, B = RR_GEMM_BLOCK_ROWS in whole
- * tiles. `wide` holds query, key, value
- * and context side by side during attention, in attention's type, and the intermediate activations of a block
- * of rows afterwards: never both. What is added up from layer to layer (hidden, middle) stays float32. */
-struct rr_encoder {
-  const rr_bert *bert;
-  size_t max_tokens;
-  float *hidden; /* T x H: a layer's input and, in the end, its output */
-  float *middle; /* T x H: between attention and feed-forward */
-  void *wide;    /* T x 4 H, or B x I, or a [CLS] layer's (cls_rows) */
-  void *scratch; /* one attention head's, or a product's */
-  char *memory;  /* all of the above */
-};
-
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-
-static size_t rounded_up(size_t size, size_t to) { return (size + to - 1) / to * to; }
-
-static size_t aligned(size_t bytes) { return rounded_up(bytes, ALIGNMENT); }
+enum { MAX_TOKENS = 1 << 20 };
 
 static size_t linear_scratch(const rr_linear *linear, size_t tokens) {
   return linear->gemm == NULL ? 0 : linear->gemm->scratch_size(tokens, linear->n, linear->k);
@@ -41,35 +17,37 @@ static size_t scratch_bytes(const rr_bert *bert, size_t tokens) {
   const rr_config *config = &bert->config;
   size_t bytes = bert->attention->scratch_size(config->positions, config->hidden_size / config->heads);
   if (rr_bert_cls_only(config)) {
-    bytes = larger(bytes, bert->cls_attention->scratch_size(config->positions, config->hidden_size));
+    bytes = rr_larger(bytes, bert->cls_attention->scratch_size(config->positions, config->hidden_size));
   }
   for (size_t i = 0; i < config->layers; i++) {
     const rr_layer *layer = &bert->layers[i];
-    bytes = larger(bytes, linear_scratch(&layer->qkv, tokens));
-    bytes = larger(bytes, linear_scratch(&layer->query, tokens));
+    bytes = rr_larger(bytes, linear_scratch(&layer->qkv, tokens));
+    bytes = rr_larger(bytes, linear_scratch(&layer->query, tokens));
     for (size_t h = 0; layer->key_of_head != NULL && h < config->heads; h++) {
-      bytes = larger(bytes, linear_scratch(&layer->key_of_head[h], CLS_GROUP));
-      bytes = larger(bytes, linear_scratch(&layer->value_of_head[h], CLS_GROUP));
+      bytes = rr_larger(bytes, linear_scratch(&layer->key_of_head[h], RR_CLS_GROUP));
+      bytes = rr_larger(bytes, linear_scratch(&layer->value_of_head[h], RR_CLS_GROUP));
     }
-    bytes = larger(bytes, linear_scratch(&layer->attention_output, tokens));
-    bytes = larger(bytes, linear_scratch(&layer->intermediate, tokens));
-    bytes = larger(bytes, linear_scratch(&layer->output, tokens));
+    bytes = rr_larger(bytes, linear_scratch(&layer->attention_output, tokens));
+    bytes = rr_larger(bytes, linear_scratch(&layer->intermediate, tokens));
+    bytes = rr_larger(bytes, linear_scratch(&layer->output, tokens));
   }
-  bytes = larger(bytes, linear_scratch(&bert->pooler, tokens));
-  bytes = larger(bytes, linear_scratch(&bert->classifier, tokens));
-  return aligned(bytes);
+  bytes = rr_larger(bytes, linear_scratch(&bert->pooler, tokens));
+  bytes = rr_larger(bytes, linear_scratch(&bert->classifier, tokens));
+  return rr_encoder_aligned(bytes);
 }
 
 static size_t wide_bytes(const rr_bert *bert, size_t tokens) {
   const rr_config *config = &bert->config;
-  size_t rows = rounded_up(RR_GEMM_BLOCK_ROWS, bert->layers[0].intermediate.gemm->tile_rows);
+  size_t rows = 0;
+  for (size_t i = 0; i < config->layers; i++) {
+    size_t tile = bert->layers[i].intermediate.gemm->tile_rows;
+    rows = rr_larger(rows, rr_rounded_up(RR_GEMM_BLOCK_ROWS, tile));
+  }
   size_t attention = tokens * 4 * config->hidden_size * rr_type_size(bert->attention->type);
   size_t feed_forward = rows * config->intermediate_size * sizeof(float);
-  size_t cls = aligned(tokens * config->hidden_size * rr_type_size(bert->cls_attention->type)) +
-               (2 * CLS_GROUP * config->heads + 2 * tokens) * config->hidden_size * sizeof(float);
-  size_t most = larger(attention, feed_forward);
-  most = larger(most, rr_bert_cls_only(config) ? cls : 0);
-  return aligned(larger(most, tokens * sizeof(float))); /* the last: logits */
+  size_t most = rr_larger(attention, feed_forward);
+  most = rr_larger(most, rr_bert_cls_only(config) ? rr_encoder_cls_bytes(bert, tokens) : 0);
+  return rr_encoder_aligned(rr_larger(most, tokens * sizeof(float))); /* the last: logits */
 }
 
 /* config.h's limits and MAX_TOKENS keep these products below 2^40. */
@@ -78,10 +56,11 @@ rr_status rr_encoder_create(const rr_bert *bert, size_t max_tokens, rr_encoder *
   if (max_tokens == 0 || max_tokens > MAX_TOKENS) {
     return rr_fail(err, RR_ERR_INPUT, "a micro-batch must have 1 to %d tokens", MAX_TOKENS);
   }
-  size_t hidden = aligned(max_tokens * bert->config.hidden_size * sizeof(float));
+  size_t hidden = rr_encoder_aligned(max_tokens * bert->config.hidden_size * sizeof(float));
   size_t wide = wide_bytes(bert, max_tokens);
   rr_encoder *encoder = rr_calloc(1, sizeof *encoder);
-  char *memory = rr_alloc_aligned(2 * hidden + wide + scratch_bytes(bert, max_tokens));
+  size_t lead = rr_encoder_lead_bytes(bert, max_tokens);
+  char *memory = rr_alloc_aligned(2 * hidden + wide + lead + scratch_bytes(bert, max_tokens));
   if (encoder == NULL || memory == NULL) {
     rr_free(memory);
     rr_free(encoder);
@@ -93,7 +72,8 @@ rr_status rr_encoder_create(const rr_bert *bert, size_t max_tokens, rr_encoder *
       .hidden = (float *)(void *)memory,
       .middle = (float *)(void *)(memory + hidden),
       .wide = memory + 2 * hidden,
-      .scratch = memory + 2 * hidden + wide,
+      .lead = (float *)(void *)(memory + 2 * hidden + wide),
+      .scratch = memory + 2 * hidden + wide + lead,
       .memory = memory,
   };
   *ret_encoder = encoder;
@@ -134,56 +114,32 @@ static rr_norm norm_of(const rr_encoder *encoder, const rr_norm_weights *weights
                    .epsilon = encoder->bert->config.norm_epsilon};
 }
 
-/* A dense matrix of activations. */
-typedef struct matrix {
-  void *data;
-  rr_type type;
-  size_t ld;
-} matrix;
-
-static matrix floats(float *data, size_t ld) { return (matrix){data, RR_TYPE_FP32, ld}; }
-
-/* From row `row` and column `col` on. */
-static void *at(const matrix *m, size_t row, size_t col) {
-  return (char *)m->data + (row * m->ld + col) * rr_type_size(m->type);
-}
-
-static rr_gemm_args product(rr_encoder *encoder, const rr_linear *linear, size_t rows, const matrix *x,
-                            const matrix *out) {
-  return (rr_gemm_args){
+void rr_encoder_apply(rr_encoder *encoder, const rr_linear *linear, const rr_product_options *options,
+                      size_t rows, const rr_matrix *x, const rr_matrix *out) {
+  rr_norm norm;
+  if (options->norm != NULL) {
+    norm = norm_of(encoder, options->norm);
+  }
+  rr_gemm_args args = {
       .m = rows,
       .n = linear->n,
       .k = linear->k,
       .x_type = x->type,
       .x = x->data,
       .ldx = x->ld,
+      .precise = options->precise,
       .packed = linear->packed,
       .bias = linear->bias,
+      .activation = options->activation,
+      .norm = options->norm != NULL ? &norm : NULL,
+      .residual = options->residual,
+      .ld_residual = linear->n,
       .out_type = out->type,
       .out = out->data,
       .ld_out = out->ld,
       .rowops = encoder->bert->rowops,
       .scratch = encoder->scratch,
   };
-}
-
-/* out (rows x linear->n) = activation(x w^T + bias). */
-static void apply(rr_encoder *encoder, const rr_linear *linear, rr_activation activation, size_t rows,
-                  const matrix *x, const matrix *out) {
-  rr_gemm_args args = product(encoder, linear, rows, x, out);
-  args.activation = activation;
-  linear->gemm->run(&args);
-}
-
-/* out (rows x H) = norm(x w^T + bias + residual); residual is dense. */
-static void apply_norm(rr_encoder *encoder, const rr_linear *linear, const rr_norm_weights *weights,
-                       size_t rows, const matrix *x, const float *residual, float *out) {
-  rr_norm norm = norm_of(encoder, weights);
-  matrix to = floats(out, linear->n);
-  rr_gemm_args args = product(encoder, linear, rows, x, &to);
-  args.norm = &norm;
-  args.residual = residual;
-  args.ld_residual = linear->n;
   linear->gemm->run(&args);
 }
 
@@ -211,10 +167,10 @@ static void embed(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n)
 
 /* Where a layer's queries, keys and values lie. */
 typedef struct attention_rows {
-  matrix q;
-  matrix k;
-  matrix v;
-  matrix context;
+  rr_matrix q;
+  rr_matrix k;
+  rr_matrix v;
+  rr_matrix context;
 } attention_rows;
 
 static void attend(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n,
@@ -229,14 +185,14 @@ static void attend(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n
           .queries = inputs[i].length,
           .keys = inputs[i].length,
           .head_size = head_size,
-          .q = at(&rows->q, first, col),
+          .q = rr_matrix_at(&rows->q, first, col),
           .ldq = rows->q.ld,
-          .k = at(&rows->k, first, col),
+          .k = rr_matrix_at(&rows->k, first, col),
           .ldk = rows->k.ld,
-          .v = at(&rows->v, first, col),
+          .v = rr_matrix_at(&rows->v, first, col),
           .ldv = rows->v.ld,
           .scale = 1.0f / sqrtf((float)head_size),
-          .out = at(&rows->context, first, col),
+          .out = rr_matrix_at(&rows->context, first, col),
           .ld_out = rows->context.ld,
           .scratch = encoder->scratch,
       };
@@ -246,22 +202,24 @@ static void attend(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n
   }
 }
 
-/* hidden (rows x H) = norm(middle + feed-forward(middle)), in blocks whose intermediate activations stay
- * in cache. They are rounded to bfloat16 where what reads them is no more exact. */
-static void feed_forward(rr_encoder *encoder, const rr_layer *layer, size_t rows) {
+/* In blocks whose intermediate activations stay in cache. They are rounded to bfloat16 where what reads them is no
+ * more exact. */
+void rr_encoder_feed_forward(rr_encoder *encoder, const rr_layer *layer, size_t rows) {
   const rr_bert *bert = encoder->bert;
   size_t hidden = bert->config.hidden_size;
   size_t blocks = (rows + RR_GEMM_BLOCK_ROWS - 1) / RR_GEMM_BLOCK_ROWS;
-  size_t block = rounded_up((rows + blocks - 1) / blocks, layer->intermediate.gemm->tile_rows);
-  matrix wide = {.data = encoder->wide,
-                 .type = layer->output.gemm->format == RR_FORMAT_FP32 ? RR_TYPE_FP32 : RR_TYPE_BF16,
-                 .ld = layer->intermediate.n};
+  size_t block = rr_rounded_up((rows + blocks - 1) / blocks, layer->intermediate.gemm->tile_rows);
+  const rr_product_options up = {.activation = bert->config.activation};
+  rr_matrix wide = {.data = encoder->wide,
+                    .type = layer->output.gemm->format == RR_FORMAT_FP32 ? RR_TYPE_FP32 : RR_TYPE_BF16,
+                    .ld = layer->intermediate.n};
   for (size_t first = 0; first < rows; first += block) {
     size_t here = rows - first < block ? rows - first : block;
-    matrix middle = floats(encoder->middle + first * hidden, hidden);
-    apply(encoder, &layer->intermediate, bert->config.activation, here, &middle, &wide);
-    apply_norm(encoder, &layer->output, &layer->output_norm, here, &wide, middle.data,
-               encoder->hidden + first * hidden);
+    rr_matrix middle = rr_matrix_floats(encoder->middle + first * hidden, hidden);
+    rr_matrix out = rr_matrix_floats(encoder->hidden + first * hidden, hidden);
+    const rr_product_options down = {.norm = &layer->output_norm, .residual = middle.data};
+    rr_encoder_apply(encoder, &layer->intermediate, &up, here, &middle, &wide);
+    rr_encoder_apply(encoder, &layer->output, &down, here, &wide, &out);
   }
 }
 
@@ -269,137 +227,31 @@ static void run_layer(rr_encoder *encoder, const rr_layer *layer, const rr_encod
                       size_t n, size_t tokens) {
   size_t hidden = encoder->bert->config.hidden_size;
   rr_type type = encoder->bert->attention->type;
-  matrix x = floats(encoder->hidden, hidden);
-  matrix qkv = {encoder->wide, type, 3 * hidden};
+  bool lead = rr_encoder_has_lead(encoder->bert);
+  const rr_product_options plain = {.activation = RR_ACTIVATION_NONE};
+  const rr_product_options added = {.norm = &layer->attention_norm, .residual = encoder->hidden};
+  rr_matrix x = rr_matrix_floats(encoder->hidden, hidden);
+  rr_matrix middle = rr_matrix_floats(encoder->middle, hidden);
+  rr_matrix qkv = {encoder->wide, type, 3 * hidden};
   attention_rows rows = {
       .q = qkv,
-      .k = {at(&qkv, 0, hidden), type, qkv.ld},
-      .v = {at(&qkv, 0, 2 * hidden), type, qkv.ld},
-      .context = {at(&qkv, tokens, 0), type, hidden},
+      .k = {rr_matrix_at(&qkv, 0, hidden), type, qkv.ld},
+      .v = {rr_matrix_at(&qkv, 0, 2 * hidden), type, qkv.ld},
+      .context = {rr_matrix_at(&qkv, tokens, 0), type, hidden},
   };
-  apply(encoder, &layer->qkv, RR_ACTIVATION_NONE, tokens, &x, &qkv);
+  rr_encoder_apply(encoder, &layer->qkv, &plain, tokens, &x, &qkv);
+  if (lead) {
+    rr_encoder_lead_qkv(encoder, layer, inputs, n, &qkv);
+  }
   attend(encoder, inputs, n, &rows);
-  apply_norm(encoder, &layer->attention_output, &layer->attention_norm, tokens, &rows.context,
-             encoder->hidden, encoder->middle);
-  feed_forward(encoder, layer, tokens);
-}
-
-/* Where the pieces of a [CLS] layer's attention lie: CLS_GROUP sequences' queries and contexts of all heads,
- * each of H values, side by side. */
-typedef struct cls_rows {
-  matrix x;       /* T x H: the layer's input in attention's type */
-  matrix spread;  /* CLS_GROUP x (heads H): queries taken to where the tokens are, then in attention's type */
-  matrix pooled;  /* CLS_GROUP x (heads H): the tokens' weighted sums */
-  matrix query;   /* n x H */
-  matrix context; /* n x H */
-} cls_rows;
-
-static cls_rows arrange_cls(const rr_encoder *encoder, size_t n, size_t tokens) {
-  size_t hidden = encoder->bert->config.hidden_size;
-  size_t spread = encoder->bert->config.heads * hidden;
-  rr_type type = encoder->bert->cls_attention->type;
-  cls_rows r = {.x = {encoder->hidden, type, hidden}};
-  char *next = encoder->wide;
-  if (type == RR_TYPE_BF16) {
-    r.x.data = next;
-    next += aligned(tokens * hidden * sizeof(uint16_t));
+  rr_encoder_apply(encoder, &layer->attention_output, &added, tokens, &rows.context, &middle);
+  if (lead) {
+    rr_encoder_lead_rest(encoder, layer, inputs, n, &rows.context);
   }
-  r.spread = floats((float *)(void *)next, spread);
-  r.pooled = floats(at(&r.spread, CLS_GROUP, 0), spread);
-  r.query = floats(at(&r.pooled, CLS_GROUP, 0), hidden);
-  r.context = floats(at(&r.query, n, 0), hidden);
-  return r;
-}
-
-/* The context of one sequence's query by all heads: row `row` of the group. Attention reads a row of the spread
- * queries as so many queries, and the tokens as keys and as values. */
-static void attend_cls(rr_encoder *encoder, const cls_rows *r, size_t row, size_t first, size_t length) {
-  const rr_bert *bert = encoder->bert;
-  size_t hidden = bert->config.hidden_size;
-  size_t heads = bert->config.heads;
-  bool reduced = bert->cls_attention->type == RR_TYPE_BF16;
-  float *spread = at(&r->spread, row, 0);
-  float *pooled = at(&r->pooled, row, 0);
-  uint16_t *halves = (uint16_t *)pooled; /* on their way in, of the queries; on their way out, in the spread's */
-  if (reduced) {
-    bert->rowops->round(heads, hidden, spread, hidden, halves, hidden);
+  rr_encoder_feed_forward(encoder, layer, tokens);
+  if (lead) {
+    rr_encoder_lead_store(encoder, inputs, n);
   }
-  rr_attention_args args = {
-      .queries = heads,
-      .keys = length,
-      .head_size = hidden,
-      .q = reduced ? (const void *)halves : spread,
-      .ldq = hidden,
-      .k = at(&r->x, first, 0),
-      .ldk = hidden,
-      .v = at(&r->x, first, 0),
-      .ldv = hidden,
-      .scale = 1.0f / sqrtf((float)(hidden / heads)),
-      .out = reduced ? (void *)spread : pooled,
-      .ld_out = hidden,
-      .scratch = encoder->scratch,
-  };
-  bert->cls_attention->run(&args);
-  if (reduced) {
-    rr_bf16_expand(heads * hidden, (const uint16_t *)spread, pooled);
-  }
-}
-
-/* One head of a group's sequences: `from` has `step` columns a head, `to` its own. */
-static void apply_head(rr_encoder *encoder, const rr_linear *linear, size_t rows, const matrix *from,
-                       size_t from_col, const matrix *to, size_t to_col) {
-  matrix x = {at(from, 0, from_col), from->type, from->ld};
-  matrix out = {at(to, 0, to_col), to->type, to->ld};
-  apply(encoder, linear, RR_ACTIVATION_NONE, rows, &x, &out);
-}
-
-static void attend_cls_group(rr_encoder *encoder, const rr_layer *layer, const cls_rows *r,
-                             const rr_encoder_input *inputs, size_t first, size_t count, size_t token) {
-  size_t hidden = encoder->bert->config.hidden_size;
-  size_t heads = encoder->bert->config.heads;
-  size_t head_size = hidden / heads;
-  matrix query = floats(at(&r->query, first, 0), hidden);
-  matrix context = floats(at(&r->context, first, 0), hidden);
-  for (size_t h = 0; h < heads; h++) {
-    apply_head(encoder, &layer->key_of_head[h], count, &query, h * head_size, &r->spread, h * hidden);
-  }
-  for (size_t i = 0; i < count; i++) {
-    attend_cls(encoder, r, i, token, inputs[first + i].length);
-    token += inputs[first + i].length;
-  }
-  for (size_t h = 0; h < heads; h++) {
-    apply_head(encoder, &layer->value_of_head[h], count, &r->pooled, h * hidden, &context, h * head_size);
-  }
-}
-
-/* A layer of which only the [CLS] rows are wanted: hidden becomes n x H. Attention meets the tokens
- * themselves instead of their keys and values (weights.h: rr_layer). */
-static void run_cls_layer(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs,
-                          size_t n, size_t tokens) {
-  size_t hidden = encoder->bert->config.hidden_size;
-  cls_rows r = arrange_cls(encoder, n, tokens);
-  if (r.x.type == RR_TYPE_BF16) {
-    encoder->bert->rowops->round(tokens, hidden, encoder->hidden, hidden, r.x.data, hidden);
-  }
-  matrix cls = floats(encoder->middle, hidden); /* n x H */
-  size_t token = 0;
-  for (size_t i = 0; i < n; i++) {
-    memcpy(at(&cls, i, 0), encoder->hidden + token * hidden, hidden * sizeof(float));
-    token += inputs[i].length;
-  }
-  apply(encoder, &layer->query, RR_ACTIVATION_NONE, n, &cls, &r.query);
-  token = 0;
-  for (size_t first = 0; first < n; first += CLS_GROUP) {
-    size_t count = n - first < CLS_GROUP ? n - first : CLS_GROUP;
-    attend_cls_group(encoder, layer, &r, inputs, first, count, token);
-    for (size_t i = 0; i < count; i++) {
-      token += inputs[first + i].length;
-    }
-  }
-  memcpy(encoder->hidden, encoder->middle, n * hidden * sizeof(float));
-  apply_norm(encoder, &layer->attention_output, &layer->attention_norm, n, &r.context, encoder->hidden,
-             encoder->middle);
-  feed_forward(encoder, layer, n);
 }
 
 static void write_outputs(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n) {
@@ -407,11 +259,13 @@ static void write_outputs(rr_encoder *encoder, const rr_encoder_input *inputs, s
   size_t hidden = bert->config.hidden_size;
   if (bert->config.head == RR_HEAD_CLASSIFIER) {
     float *logits = encoder->wide; /* n */
-    matrix cls = floats(encoder->hidden, hidden);
-    matrix pooled = floats(encoder->middle, hidden);
-    matrix out = floats(logits, 1);
-    apply(encoder, &bert->pooler, RR_ACTIVATION_TANH, n, &cls, &pooled);
-    apply(encoder, &bert->classifier, RR_ACTIVATION_NONE, n, &pooled, &out);
+    const rr_product_options pool = {.activation = RR_ACTIVATION_TANH};
+    const rr_product_options classify = {.activation = RR_ACTIVATION_NONE};
+    rr_matrix cls = rr_matrix_floats(encoder->hidden, hidden);
+    rr_matrix pooled = rr_matrix_floats(encoder->middle, hidden);
+    rr_matrix out = rr_matrix_floats(logits, 1);
+    rr_encoder_apply(encoder, &bert->pooler, &pool, n, &cls, &pooled);
+    rr_encoder_apply(encoder, &bert->classifier, &classify, n, &pooled, &out);
     for (size_t i = 0; i < n; i++) {
       inputs[i].output[0] = logits[i];
     }
@@ -454,7 +308,7 @@ rr_status rr_encoder_forward(rr_encoder *encoder, const rr_encoder_input *inputs
     run_layer(encoder, &encoder->bert->layers[i], inputs, n, tokens);
   }
   if (whole < config->layers) {
-    run_cls_layer(encoder, &encoder->bert->layers[whole], inputs, n, tokens);
+    rr_encoder_run_cls_layer(encoder, &encoder->bert->layers[whole], inputs, n, tokens);
   }
   write_outputs(encoder, inputs, n);
   return RR_OK;

@@ -27,6 +27,7 @@ typedef struct loader {
   rr_pack_item *items; /* of all products met so far */
   source *sources;     /* of the same */
   size_t n_items;
+  bool few_rows; /* the layer being read has only [CLS] rows to compute */
   rr_error *err;
 } loader;
 
@@ -131,11 +132,18 @@ static rr_status read_norm(loader *load, const char *prefix, rr_norm_weights *to
   return status;
 }
 
+/* int8 layers of few rows win no time: where a head reads [CLS] rows alone, those of the last layer have that many,
+ * and lose less in bfloat16. Elsewhere a layer's kind decides. */
+static rr_format format_of(const loader *load, rr_linear_kind kind) {
+  rr_format format = load->bert->formats.of[kind];
+  return load->few_rows ? RR_FORMAT_FP32 : format;
+}
+
 /* Prepares a product of `count` stacked linear layers of n x k each: memory, biases, and what pack_all
  * packs later. */
 static rr_status read_linear(loader *load, rr_linear_kind kind, const char *const *prefixes,
                              size_t count, size_t n, size_t k, rr_linear *to) {
-  const rr_gemm *gemm = rr_gemm_best(load->bert->formats.of[kind]);
+  const rr_gemm *gemm = rr_gemm_best(format_of(load, kind));
   char name[NAME_MAX_BYTES];
   source from = {.count = count};
   rr_status status = RR_OK;
@@ -295,9 +303,8 @@ static rr_status read_attention(loader *load, size_t index, rr_layer *to) {
     (void)snprintf(names[i], sizeof names[i], "encoder.layer.%zu.attention.self.%s", index, parts[i]);
     prefixes[i] = names[i];
   }
-  const rr_config *config = &load->bert->config;
-  size_t hidden = config->hidden_size;
-  if (index + 1 < config->layers || !rr_bert_cls_only(config)) {
+  size_t hidden = load->bert->config.hidden_size;
+  if (!load->few_rows) {
     return read_linear(load, RR_LINEAR_QKV, prefixes, 3, hidden, hidden, &to->qkv);
   }
   rr_status status = read_linear(load, RR_LINEAR_QKV, prefixes, 1, hidden, hidden, &to->query);
@@ -314,6 +321,7 @@ static rr_status read_layer(loader *load, size_t index, rr_layer *to) {
   size_t hidden = load->bert->config.hidden_size;
   size_t wide = load->bert->config.intermediate_size;
   char name[NAME_MAX_BYTES];
+  load->few_rows = index + 1 == load->bert->config.layers && rr_bert_cls_only(&load->bert->config);
   rr_status status = read_attention(load, index, to);
   if (status == RR_OK) {
     (void)snprintf(name, sizeof name, "encoder.layer.%zu.attention.output.dense", index);

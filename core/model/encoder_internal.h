@@ -1,0 +1,84 @@
+/* What encoder.c (the forward pass) and encoder_cls.c (what [CLS] rows have of their own) share. */
+#ifndef RR_CORE_MODEL_ENCODER_INTERNAL_H
+#define RR_CORE_MODEL_ENCODER_INTERNAL_H
+
+#include <stdbool.h>
+
+#include "core/model/encoder.h"
+
+enum {
+  RR_ENCODER_ALIGNMENT = 64,
+  RR_CLS_GROUP = 8,   /* sequences that a [CLS] layer's products of a head take at once */
+  RR_LEAD_GROUP = 32, /* sequences whose [CLS] rows are computed once more at once */
+};
+
+/* H = hidden_size, I = intermediate_size, T = max_tokens, B = RR_GEMM_BLOCK_ROWS in whole tiles. `wide` holds
+ * query, key, value and context side by side during attention, in attention's type, and the intermediate
+ * activations of a block of rows afterwards: never both. What is added up from layer to layer (hidden, middle)
+ * stays float32. */
+struct rr_encoder {
+  const rr_bert *bert;
+  size_t max_tokens;
+  float *hidden; /* T x H: a layer's input and, in the end, its output */
+  float *middle; /* T x H: between attention and feed-forward */
+  void *wide;    /* T x 4 H, or B x I, or a [CLS] layer's */
+  void *scratch; /* one attention head's, or a product's */
+  float *lead;   /* rr_encoder_lead_bytes: [CLS] rows that are computed once more */
+  char *memory;  /* all of the above */
+};
+
+/* A matrix of activations. */
+typedef struct rr_matrix {
+  void *data;
+  rr_type type;
+  size_t ld;
+} rr_matrix;
+
+static inline rr_matrix rr_matrix_floats(float *data, size_t ld) { return (rr_matrix){data, RR_TYPE_FP32, ld}; }
+
+/* From row `row` and column `col` on. */
+static inline void *rr_matrix_at(const rr_matrix *m, size_t row, size_t col) {
+  return (char *)m->data + (row * m->ld + col) * rr_type_size(m->type);
+}
+
+static inline size_t rr_larger(size_t a, size_t b) { return a > b ? a : b; }
+static inline size_t rr_rounded_up(size_t size, size_t to) { return (size + to - 1) / to * to; }
+static inline size_t rr_encoder_aligned(size_t bytes) { return rr_rounded_up(bytes, RR_ENCODER_ALIGNMENT); }
+
+/* What a product gets beside its operands. */
+typedef struct rr_product_options {
+  rr_activation activation;
+  const rr_norm_weights *norm; /* NULL: none */
+  const float *residual;       /* dense; with norm */
+  bool precise;                /* rr_gemm_args.precise */
+} rr_product_options;
+
+/* out (rows x linear->n) = activation(x w^T + bias) or norm(x w^T + bias + residual). */
+void rr_encoder_apply(rr_encoder *encoder, const rr_linear *linear, const rr_product_options *options,
+                      size_t rows, const rr_matrix *x, const rr_matrix *out);
+
+/* hidden (rows x H) = norm(middle + feed-forward(middle)). */
+void rr_encoder_feed_forward(rr_encoder *encoder, const rr_layer *layer, size_t rows);
+
+/* encoder_cls.c */
+
+/* The last layer of a model of whose output only [CLS] rows are wanted: hidden becomes n x H. */
+void rr_encoder_run_cls_layer(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs,
+                              size_t n, size_t tokens);
+/* Bytes of encoder->wide that takes. */
+size_t rr_encoder_cls_bytes(const rr_bert *bert, size_t tokens);
+
+/* Whether [CLS] rows are computed once more, in twice the format's precision: they are what such a model's head
+ * reads in the end, and what their own rounding does to them no averaging over tokens makes good. */
+bool rr_encoder_has_lead(const rr_bert *bert);
+size_t rr_encoder_lead_bytes(const rr_bert *bert, size_t tokens);
+/* Replaces the [CLS] rows of qkv, which was computed from hidden. */
+void rr_encoder_lead_qkv(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs, size_t n,
+                         const rr_matrix *qkv);
+/* Computes the [CLS] rows from attention's context on, from hidden as it was before the layer ... */
+void rr_encoder_lead_rest(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs, size_t n,
+                          const rr_matrix *context);
+/* ... and puts them into hidden as it is after it. */
+void rr_encoder_lead_store(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n);
+
+#endif
