@@ -13,7 +13,7 @@
 #include "core/token/tokenizer.h"
 #include "core/unique.h"
 
-enum { KERNELS_TEXT_MAX = 64 };
+enum { KERNELS_TEXT_MAX = 96 };
 
 struct rr_scorer {
   rr_model_info info; /* its strings lie in this struct or in bert's config */
@@ -35,6 +35,23 @@ static uint32_t smaller(uint32_t a, size_t b) { return b < a ? (uint32_t)b : a; 
 static const char *const dtype_names[] = {
     [RR_DTYPE_FLOAT32] = "float32", [RR_DTYPE_BFLOAT16] = "bfloat16", [RR_DTYPE_INT8] = "int8"};
 
+/* See RR_DTYPE_AUTO. Without instructions of its own bfloat16 costs accuracy and saves no time. */
+static rr_dtype resolved(rr_dtype asked) {
+  if (asked != RR_DTYPE_AUTO) {
+    return asked;
+  }
+  return rr_gemm_is_native(rr_gemm_best(RR_FORMAT_BF16)) ? RR_DTYPE_BFLOAT16 : RR_DTYPE_FLOAT32;
+}
+
+static const char *dtype_note(const rr_load_options *options) {
+  if (options->dtype != RR_DTYPE_AUTO) {
+    return "as asked for";
+  }
+  return resolved(RR_DTYPE_AUTO) == RR_DTYPE_BFLOAT16
+             ? "chosen: this CPU multiplies it, and it keeps nDCG@10 on DL 2019 within 0.002 of float32"
+             : "chosen: this CPU has no instructions for bfloat16";
+}
+
 static rr_pack_cache pack_cache_of(bool wanted, const rr_packs_report *report) {
   if (!wanted) {
     return RR_PACK_CACHE_OFF;
@@ -50,14 +67,15 @@ static void describe(rr_scorer *scorer, const rr_load_options *options) {
   const rr_config *config = &bert->config;
   bool cross_encoder = config->head == RR_HEAD_CLASSIFIER;
   const rr_gemm *gemm = bert->layers[0].intermediate.gemm;
-  (void)snprintf(scorer->kernels, sizeof scorer->kernels, "%s %s, rows %s", gemm->name,
-                 rr_gemm_core(gemm), bert->rowops->name);
+  (void)snprintf(scorer->kernels, sizeof scorer->kernels, "%s %s, attention %s, rows %s", gemm->name,
+                 rr_gemm_core(gemm), bert->attention->name, bert->rowops->name);
   rr_pooling pooling = config->head == RR_HEAD_MEAN ? RR_POOLING_MEAN : RR_POOLING_CLS;
   scorer->info = (rr_model_info){
       .kind = cross_encoder ? RR_CROSS_ENCODER : RR_BI_ENCODER,
       .pooling = cross_encoder ? RR_POOLING_NONE : pooling,
-      .dtype = options->dtype,
-      .dtype_name = dtype_names[options->dtype],
+      .dtype = resolved(options->dtype),
+      .dtype_name = dtype_names[resolved(options->dtype)],
+      .dtype_note = dtype_note(options),
       .kernels = scorer->kernels,
       .label = cross_encoder ? config->label : NULL,
       .max_input_length = smaller(config->max_input_length, rr_tokenizer_max_length(scorer->tokenizer)),
@@ -95,7 +113,7 @@ static rr_status load_parts(const char *directory, const rr_load_options *option
                    config.folder, rr_tokenizer_id_bound(scorer->tokenizer) - 1,
                    config.vocabulary_size);
   }
-  rr_formats formats = formats_of(options->dtype);
+  rr_formats formats = formats_of(resolved(options->dtype));
   return rr_bert_load(&config, &formats, rr_rowops_best(), options->pack_cache ? &scorer->packs : NULL,
                       &scorer->bert, err);
 }

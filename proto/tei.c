@@ -262,6 +262,8 @@ char *rr_tei_encode_info(const rr_tei_info *info, size_t *ret_size) {
   rr_json_put_string(&writer, info->model_id);
   rr_json_put_raw(&writer, ",\"model_sha\":null,\"model_dtype\":");
   rr_json_put_string(&writer, info->model_dtype);
+  rr_json_put_raw(&writer, ",\"model_dtype_note\":");
+  rr_json_put_string(&writer, info->dtype_note);
   rr_json_put_raw(&writer, ",\"served_model_name\":");
   rr_json_put_string(&writer, info->served_model_name);
   rr_json_put_raw(&writer, ",\"model_type\":");

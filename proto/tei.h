@@ -42,6 +42,7 @@ typedef struct rr_tei_info {
   const char *model_id;
   const char *served_model_name;
   const char *model_dtype; /* "float32" */
+  const char *dtype_note;  /* why that; not a field of TEI's */
   const char *label;       /* a cross-encoder's one label; NULL for a bi-encoder */
   const char *pooling;     /* a bi-encoder's "mean" or "cls"; NULL for a cross-encoder */
   size_t max_concurrent_requests;

@@ -34,7 +34,8 @@ static const spec specs[] = {
     {"port", SMALL_NUMBER, FIELD(port), 0, 65535, "PORT",
      "port to listen on; 0 takes a free one (default: 3000)"},
     {"dtype", DTYPE, FIELD(dtype), 0, 0, "TYPE",
-     "number format of the products: float32, bfloat16 or int8 (default: float32)"},
+     "number format of the products: float32, bfloat16, int8, or auto, which takes the faster of the first two "
+     "on this CPU (default: auto)"},
     {"isa", TEXT, FIELD(isa), 0, 0, "LIST",
      "use these instruction sets only, as avx2,avx512 or portable (RERANKD_ISA; default: all)"},
     {"pack-cache", FLAG, FIELD(pack_cache), 0, 0, "BOOL",
@@ -105,7 +106,8 @@ static bool parse_dtype(const char *text, rr_dtype *ret_dtype) {
   static const struct {
     const char *name;
     rr_dtype dtype;
-  } names[] = {{"float32", RR_DTYPE_FLOAT32},
+  } names[] = {{"auto", RR_DTYPE_AUTO},
+               {"float32", RR_DTYPE_FLOAT32},
                {"bfloat16", RR_DTYPE_BFLOAT16},
                {"int8", RR_DTYPE_INT8}};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -251,7 +253,7 @@ options_result options_read(int argc, char **argv, char *(*lookup)(const char *n
   options self = {
       .hostname = "0.0.0.0",
       .port = 3000,
-      .dtype = RR_DTYPE_FLOAT32,
+      .dtype = RR_DTYPE_AUTO,
       .max_concurrent_requests = 512,
       .max_batch_tokens = 1024,
       .max_client_batch_size = 1000,

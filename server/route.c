@@ -65,6 +65,7 @@ static void respond_info(router *self, http_exchange *exchange) {
       .model_id = o->model_id,
       .served_model_name = o->served_model_name == NULL ? o->model_id : o->served_model_name,
       .model_dtype = model->dtype_name,
+      .dtype_note = model->dtype_note,
       .label = model->kind == RR_CROSS_ENCODER ? model->label : NULL,
       .pooling = pooling_name(model->pooling),
       .max_concurrent_requests = o->max_concurrent_requests,

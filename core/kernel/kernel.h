@@ -213,6 +213,9 @@ const rr_attention *rr_attention_find(const char *name);
  * *ret_missing: the features that this CPU lacks to run it (cpu_features.h), 0 if it can. */
 const rr_gemm *rr_gemm_entry(size_t index, uint32_t *ret_missing);
 
+/* Whether the CPU has instructions for its format, rather than computing as if in float32. */
+bool rr_gemm_is_native(const rr_gemm *gemm);
+
 /* Takes one out of what the above choose, for the rest of the process or until it is restored. */
 void rr_gemm_reject(const rr_gemm *gemm);
 void rr_rowops_reject(const rr_rowops *rowops);

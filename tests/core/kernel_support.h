@@ -72,6 +72,7 @@ static inline const rr_rowops *rowops_or_skip(void **state) {
 #define FOR_EACH_ISA(test)                                                                             \
   {#test " (generic)", test, NULL, NULL, "generic"},                                                   \
       {#test " (avx2)", test, NULL, NULL, "avx2"},                                                     \
-      {#test " (avx512)", test, NULL, NULL, "avx512"}
+      {#test " (avx512)", test, NULL, NULL, "avx512"},                                                 \
+      {#test " (avx512bf16)", test, NULL, NULL, "avx512bf16"}
 
 #endif

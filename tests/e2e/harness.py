@@ -121,6 +121,9 @@ class Server:
         self.port = free_port()
         self.asked_to_end = False
         self.log_file = tempfile.NamedTemporaryFile(prefix="rerankd-", suffix=".log")
+        # Reference values are float32's; what --dtype's default chooses depends on the CPU.
+        if "--dtype" not in arguments and "DTYPE" not in (environment or {}):
+            arguments = ("--dtype", "float32", *arguments)
         command = [binary(), "--model-id", model, "--hostname", "127.0.0.1", "--port",
                    str(self.port), *arguments]
         self.process = subprocess.Popen(command, env=clean_environment(environment),

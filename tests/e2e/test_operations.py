@@ -168,6 +168,23 @@ def every_dtype_and_instruction_set_ranks_alike():
 
 
 @case
+def auto_takes_what_this_cpu_multiplies_and_says_so():
+    def chosen(*arguments):
+        with Server("--dtype", "auto", *arguments) as server:
+            info = server.request("GET", "/info").json()
+            (line,) = server.wait_for_log(lambda text: "ready:" in text)
+            assert f"{info['model_dtype']} ({info['model_dtype_note']})" in line, (info, line)
+            assert info["model_dtype_note"].startswith("chosen: "), info
+            return info["model_dtype"]
+
+    assert chosen("--isa", "portable") == "float32"
+    assert chosen("--isa", "avx512") == "float32"
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        native = {"avx512_bf16", "amx_bf16", "bf16"} & set(file.read().split())
+    assert chosen() == ("bfloat16" if native else "float32"), native
+
+
+@case
 def info_tells_what_tei_tells():
     info = shared().request("GET", "/info").json()
     for name, kind in (("model_id", str), ("model_dtype", str), ("served_model_name", str),

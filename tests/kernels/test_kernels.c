@@ -152,9 +152,9 @@ static const choice choices[] = {
     {"avx-vnni", RR_FEATURE_AVXVNNI, {"fp32-avx2", "bf16-avx2", "int8-avxvnni"}, "avx2"},
     {"avx512", RR_FEATURE_AVX512, {"fp32-avx512", "bf16-avx512", "int8-avx2"}, "avx512"},
     {"avx512-vnni", RR_FEATURE_AVX512VNNI, {"fp32-avx512", "bf16-avx512", "int8-vnni512"}, "avx512"},
-    {"avx512-bf16", RR_FEATURE_AVX512BF16, {"fp32-avx512", "bf16-avx512bf16", "int8-avx2"}, "avx512"},
+    {"avx512-bf16", RR_FEATURE_AVX512BF16, {"fp32-avx512", "bf16-avx512bf16", "int8-avx2"}, "avx512bf16"},
     {"amx-int8", RR_FEATURE_AMXINT8, {"fp32-avx512", "bf16-avx512", "int8-amx"}, "avx512"},
-    {"amx-bf16", RR_FEATURE_AMXBF16, {"fp32-avx512", "bf16-amx", "int8-avx2"}, "avx512"},
+    {"amx-bf16", RR_FEATURE_AMXBF16, {"fp32-avx512", "bf16-amx", "int8-avx2"}, "avx512bf16"},
 #elif defined(__aarch64__)
     {"neon", RR_FEATURE_NEON, {"fp32-neon", "bf16-neon", "int8-portable"}, "generic"},
     {"dotprod", RR_FEATURE_DOTPROD, {"fp32-neon", "bf16-neon", "int8-dotprod"}, "generic"},
@@ -260,6 +260,14 @@ static void a_wrong_kernel_is_replaced_by_the_next_best(void **state) {
       assert_non_null(strstr(text, next->name));
       assert_null(strchr(text, '\n'));
     }
+  }
+  const rr_attention *attention;
+  while (strcmp((attention = rr_attention_best(true, 32))->name, "fp32-generic") != 0) {
+    char text[RR_SELFCHECK_TEXT_MAX];
+    rr_selfcheck_fault(attention->name);
+    assert_int_equal(rr_selfcheck(text, NULL), RR_OK);
+    assert_ptr_not_equal(rr_attention_best(true, 32), attention);
+    assert_non_null(strstr(text, attention->name));
   }
   while (strcmp(rr_rowops_best()->name, "generic") != 0) {
     char text[RR_SELFCHECK_TEXT_MAX];

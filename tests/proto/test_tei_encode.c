@@ -186,6 +186,7 @@ static rr_tei_info some_info(void) {
   return (rr_tei_info){.model_id = "/models/\"a\"\xFF",
                        .served_model_name = "name",
                        .model_dtype = "float32",
+                       .dtype_note = "as asked for",
                        .max_concurrent_requests = 512,
                        .max_input_length = 256,
                        .max_batch_tokens = 16384,

@@ -64,7 +64,7 @@ static void defaults_are_as_documented(void **state) {
   assert_true(o.auto_truncate);
   assert_false(o.json_output);
   assert_null(o.api_key);
-  assert_int_equal(o.dtype, RR_DTYPE_FLOAT32);
+  assert_int_equal(o.dtype, RR_DTYPE_AUTO);
   assert_null(o.isa);
   assert_false(o.pack_cache);
   assert_true(o.threads >= 1);

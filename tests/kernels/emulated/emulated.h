@@ -41,6 +41,13 @@ static inline __m512bh emulated_mm512_cvtne2ps_pbh(__m512 high, __m512 low) {
   return both;
 }
 
+static inline __m256bh emulated_mm512_cvtneps_pbh(__m512 values) {
+  __m256bh half;
+  emulated_to_bf16(16, (const float *)&values, (uint16_t *)&half);
+  return half;
+}
+
+#define _mm512_cvtneps_pbh emulated_mm512_cvtneps_pbh
 #define _mm512_dpbf16_ps emulated_mm512_dpbf16_ps
 #define _mm512_cvtne2ps_pbh emulated_mm512_cvtne2ps_pbh
 #endif
