@@ -36,16 +36,18 @@ static size_t scratch_bytes(const rr_bert *bert, size_t tokens) {
   return rr_encoder_aligned(bytes);
 }
 
+/* Rows of the largest block that rr_encoder_finish_layer takes at once. */
+static size_t block_rows(const rr_bert *bert) {
+  size_t rows = 0;
+  for (size_t i = 0; i < bert->config.layers; i++) {
+    rows = rr_larger(rows, rr_rounded_up(RR_GEMM_BLOCK_ROWS, bert->layers[i].intermediate.gemm->tile_rows));
+  }
+  return rows;
+}
+
 static size_t wide_bytes(const rr_bert *bert, size_t tokens) {
   const rr_config *config = &bert->config;
-  size_t rows = 0;
-  for (size_t i = 0; i < config->layers; i++) {
-    size_t tile = bert->layers[i].intermediate.gemm->tile_rows;
-    rows = rr_larger(rows, rr_rounded_up(RR_GEMM_BLOCK_ROWS, tile));
-  }
-  size_t attention = tokens * 4 * config->hidden_size * rr_type_size(bert->attention->type);
-  size_t feed_forward = rows * config->intermediate_size * sizeof(float);
-  size_t most = rr_larger(attention, feed_forward);
+  size_t most = tokens * 4 * config->hidden_size * rr_type_size(bert->attention->type);
   most = rr_larger(most, rr_bert_cls_only(config) ? rr_encoder_cls_bytes(bert, tokens) : 0);
   return rr_encoder_aligned(rr_larger(most, tokens * sizeof(float))); /* the last: logits */
 }
@@ -59,8 +61,9 @@ rr_status rr_encoder_create(const rr_bert *bert, size_t max_tokens, rr_encoder *
   size_t hidden = rr_encoder_aligned(max_tokens * bert->config.hidden_size * sizeof(float));
   size_t wide = wide_bytes(bert, max_tokens);
   rr_encoder *encoder = rr_calloc(1, sizeof *encoder);
+  size_t block = rr_encoder_aligned(block_rows(bert) * bert->config.intermediate_size * sizeof(float));
   size_t lead = rr_encoder_lead_bytes(bert, max_tokens);
-  char *memory = rr_alloc_aligned(2 * hidden + wide + lead + scratch_bytes(bert, max_tokens));
+  char *memory = rr_alloc_aligned(2 * hidden + wide + block + lead + scratch_bytes(bert, max_tokens));
   if (encoder == NULL || memory == NULL) {
     rr_free(memory);
     rr_free(encoder);
@@ -72,8 +75,9 @@ rr_status rr_encoder_create(const rr_bert *bert, size_t max_tokens, rr_encoder *
       .hidden = (float *)(void *)memory,
       .middle = (float *)(void *)(memory + hidden),
       .wide = memory + 2 * hidden,
-      .lead = (float *)(void *)(memory + 2 * hidden + wide),
-      .scratch = memory + 2 * hidden + wide + lead,
+      .block = memory + 2 * hidden + wide,
+      .lead = (float *)(void *)(memory + 2 * hidden + wide + block),
+      .scratch = memory + 2 * hidden + wide + block + lead,
       .memory = memory,
   };
   *ret_encoder = encoder;
@@ -202,22 +206,25 @@ static void attend(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n
   }
 }
 
-/* In blocks whose intermediate activations stay in cache. They are rounded to bfloat16 where what reads them is no
- * more exact. */
-void rr_encoder_feed_forward(rr_encoder *encoder, const rr_layer *layer, size_t rows) {
+/* In blocks of rows, so that all between attention and the layer's end stays in cache. Intermediate activations
+ * are rounded to bfloat16 where what reads them is no more exact. */
+void rr_encoder_finish_layer(rr_encoder *encoder, const rr_layer *layer, size_t rows, const rr_matrix *context) {
   const rr_bert *bert = encoder->bert;
   size_t hidden = bert->config.hidden_size;
   size_t blocks = (rows + RR_GEMM_BLOCK_ROWS - 1) / RR_GEMM_BLOCK_ROWS;
   size_t block = rr_rounded_up((rows + blocks - 1) / blocks, layer->intermediate.gemm->tile_rows);
   const rr_product_options up = {.activation = bert->config.activation};
-  rr_matrix wide = {.data = encoder->wide,
+  const rr_product_options down = {.norm = &layer->output_norm, .residual = encoder->middle};
+  rr_matrix middle = rr_matrix_floats(encoder->middle, hidden);
+  rr_matrix wide = {.data = encoder->block,
                     .type = layer->output.gemm->format == RR_FORMAT_FP32 ? RR_TYPE_FP32 : RR_TYPE_BF16,
                     .ld = layer->intermediate.n};
   for (size_t first = 0; first < rows; first += block) {
     size_t here = rows - first < block ? rows - first : block;
-    rr_matrix middle = rr_matrix_floats(encoder->middle + first * hidden, hidden);
+    rr_matrix x = {rr_matrix_at(context, first, 0), context->type, context->ld};
     rr_matrix out = rr_matrix_floats(encoder->hidden + first * hidden, hidden);
-    const rr_product_options down = {.norm = &layer->output_norm, .residual = middle.data};
+    const rr_product_options added = {.norm = &layer->attention_norm, .residual = out.data};
+    rr_encoder_apply(encoder, &layer->attention_output, &added, here, &x, &middle);
     rr_encoder_apply(encoder, &layer->intermediate, &up, here, &middle, &wide);
     rr_encoder_apply(encoder, &layer->output, &down, here, &wide, &out);
   }
@@ -229,9 +236,7 @@ static void run_layer(rr_encoder *encoder, const rr_layer *layer, const rr_encod
   rr_type type = encoder->bert->attention->type;
   bool lead = rr_encoder_has_lead(encoder->bert);
   const rr_product_options plain = {.activation = RR_ACTIVATION_NONE};
-  const rr_product_options added = {.norm = &layer->attention_norm, .residual = encoder->hidden};
   rr_matrix x = rr_matrix_floats(encoder->hidden, hidden);
-  rr_matrix middle = rr_matrix_floats(encoder->middle, hidden);
   rr_matrix qkv = {encoder->wide, type, 3 * hidden};
   attention_rows rows = {
       .q = qkv,
@@ -244,11 +249,10 @@ static void run_layer(rr_encoder *encoder, const rr_layer *layer, const rr_encod
     rr_encoder_lead_qkv(encoder, layer, inputs, n, &qkv);
   }
   attend(encoder, inputs, n, &rows);
-  rr_encoder_apply(encoder, &layer->attention_output, &added, tokens, &rows.context, &middle);
   if (lead) {
     rr_encoder_lead_rest(encoder, layer, inputs, n, &rows.context);
   }
-  rr_encoder_feed_forward(encoder, layer, tokens);
+  rr_encoder_finish_layer(encoder, layer, tokens, &rows.context);
   if (lead) {
     rr_encoder_lead_store(encoder, inputs, n);
   }

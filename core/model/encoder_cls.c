@@ -119,10 +119,7 @@ void rr_encoder_run_cls_layer(rr_encoder *encoder, const rr_layer *layer, const 
     }
   }
   memcpy(encoder->hidden, encoder->middle, n * hidden * sizeof(float));
-  const rr_product_options added = {.norm = &layer->attention_norm, .residual = encoder->hidden};
-  rr_matrix middle = rr_matrix_floats(encoder->middle, hidden);
-  rr_encoder_apply(encoder, &layer->attention_output, &added, n, &r.context, &middle);
-  rr_encoder_feed_forward(encoder, layer, n);
+  rr_encoder_finish_layer(encoder, layer, n, &r.context);
 }
 
 size_t rr_encoder_cls_bytes(const rr_bert *bert, size_t tokens) {

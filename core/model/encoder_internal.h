@@ -12,16 +12,15 @@ enum {
   RR_LEAD_GROUP = 32, /* sequences whose [CLS] rows are computed once more at once */
 };
 
-/* H = hidden_size, I = intermediate_size, T = max_tokens, B = RR_GEMM_BLOCK_ROWS in whole tiles. `wide` holds
- * query, key, value and context side by side during attention, in attention's type, and the intermediate
- * activations of a block of rows afterwards: never both. What is added up from layer to layer (hidden, middle)
- * stays float32. */
+/* H = hidden_size, I = intermediate_size, T = max_tokens, B = RR_GEMM_BLOCK_ROWS in whole tiles. What is added up
+ * from layer to layer (hidden, middle) stays float32. */
 struct rr_encoder {
   const rr_bert *bert;
   size_t max_tokens;
   float *hidden; /* T x H: a layer's input and, in the end, its output */
-  float *middle; /* T x H: between attention and feed-forward */
-  void *wide;    /* T x 4 H, or B x I, or a [CLS] layer's */
+  float *middle; /* of a block of rows, B x H: between attention and feed-forward. T x H: [CLS] rows */
+  void *wide;    /* T x 4 H: query, key, value and context, in attention's type; or a [CLS] layer's */
+  void *block;   /* B x I: intermediate activations */
   void *scratch; /* one attention head's, or a product's */
   float *lead;   /* rr_encoder_lead_bytes: [CLS] rows that are computed once more */
   char *memory;  /* all of the above */
@@ -57,8 +56,8 @@ typedef struct rr_product_options {
 void rr_encoder_apply(rr_encoder *encoder, const rr_linear *linear, const rr_product_options *options,
                       size_t rows, const rr_matrix *x, const rr_matrix *out);
 
-/* hidden (rows x H) = norm(middle + feed-forward(middle)). */
-void rr_encoder_feed_forward(rr_encoder *encoder, const rr_layer *layer, size_t rows);
+/* hidden (rows x H) = the layer's output, from its input, which is there, and attention's context (rows x H). */
+void rr_encoder_finish_layer(rr_encoder *encoder, const rr_layer *layer, size_t rows, const rr_matrix *context);
 
 /* encoder_cls.c */
 
