@@ -35,6 +35,13 @@ typedef struct rr_tensor {
 rr_status rr_safetensors_open(const char *path, rr_safetensors **ret_file, rr_error *err);
 void rr_safetensors_close(rr_safetensors *file); /* NULL is allowed */
 
+/* Makes one of several: n_tensors different tensors (1 or more) of the n_shards open files. On success
+ * the new file owns both arrays (of rr_malloc's kin) and the shards; on failure (RR_ERR_MEMORY) the
+ * caller still does. `path` is what messages name. */
+rr_status rr_safetensors_join(const char *path, rr_safetensors **shards, size_t n_shards,
+                              rr_tensor *tensors, size_t n_tensors, rr_safetensors **ret_file,
+                              rr_error *err);
+
 /* The path it was opened by. */
 const char *rr_safetensors_path(const rr_safetensors *file);
 

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "core/base/alloc.h"
-#include "core/model/pipeline.h"
 #include "core/model/safetensors.h"
+#include "core/model/shards.h"
 
 enum { NAME_MAX_BYTES = 160 };
 
@@ -247,12 +247,8 @@ bool rr_bert_cls_only(const rr_config *config) { return config->head != RR_HEAD_
 
 rr_status rr_bert_load(const rr_config *config, const rr_formats *formats, const rr_rowops *rowops,
                        rr_bert **ret_bert, rr_error *err) {
-  char path[RR_PATH_MAX];
   rr_safetensors *file = NULL;
-  rr_status status = rr_path_join(config->folder, "model.safetensors", path, err);
-  if (status == RR_OK) {
-    status = rr_safetensors_open(path, &file, err);
-  }
+  rr_status status = rr_weights_open(config->folder, &file, err);
   if (status != RR_OK) {
     return status;
   }
@@ -262,7 +258,7 @@ rr_status rr_bert_load(const rr_config *config, const rr_formats *formats, const
     rr_free(layers);
     rr_free(bert);
     rr_safetensors_close(file);
-    return rr_fail(err, RR_ERR_MEMORY, "%s: out of memory", path);
+    return rr_fail(err, RR_ERR_MEMORY, "%s: out of memory", config->folder);
   }
   bert->config = *config;
   bert->formats = *formats;
