@@ -39,7 +39,7 @@ static rr_status get_by_name(model_load *load, hub_model *ret_model, rr_error *e
 static rr_status find_directory(model_load *load, hub_model *ret_model, rr_error *err) {
   struct stat about;
   const char *model_id = load->options->model_id;
-  if (stat(model_id, &about) != 0 && hub_is_repo(model_id)) {
+  if (stat(model_id, &about) != 0) {
     return get_by_name(load, ret_model, err);
   }
   int length = snprintf(ret_model->directory, sizeof ret_model->directory, "%s", model_id);
