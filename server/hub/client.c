@@ -174,6 +174,7 @@ static void set_up(hub_client *client, hop *self, const char *url, struct curl_s
   (void)curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
   (void)curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
   (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+  (void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* do not wait for a name server at the end */
   (void)curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   (void)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, client->problem);
   (void)curl_easy_setopt(easy, CURLOPT_USERAGENT, "rerankd/" RERANKD_VERSION);
@@ -291,7 +292,11 @@ hub_outcome hub_client_try(hub_client *client, const hub_call *call, hub_reply *
       return outcome;
     }
     if (!next_hop(client, call, url, ret_reply, next)) {
-      return hub_reply_judge(ret_reply, call, to_hub && client->config.token != NULL, err);
+      return hub_reply_judge(ret_reply, call,
+                             !to_hub                        ? HUB_BY_STORAGE
+                             : client->config.token != NULL ? HUB_WITH_TOKEN
+                                                            : HUB_WITHOUT_TOKEN,
+                             err);
     }
     memcpy(url, next, sizeof url);
   }

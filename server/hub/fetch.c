@@ -12,7 +12,7 @@
 #include "server/hub/digest.h"
 #include "server/log.h"
 
-enum { WHAT_MAX = 100, READ_BYTES = 1 << 16 };
+enum { WHAT_MAX = 100, READ_BYTES = 1 << 14 };
 
 /* A try that brought so many bytes counts as the first one again. */
 static const uint64_t PROGRESS_BYTES = 1 << 20;
@@ -158,7 +158,7 @@ static rr_status on_take(void *context, const void *data, size_t size, rr_error 
 
 /* Hashes what an earlier try left in the file. */
 static rr_status take_up(partial *self, rr_error *err) {
-  static _Thread_local unsigned char bytes[READ_BYTES];
+  unsigned char bytes[READ_BYTES];
   struct stat about;
   hub_digest_init(&self->digest, self->file->etag, self->file->size);
   if (fstat(self->fd, &about) != 0 || (uint64_t)about.st_size > self->file->size) {
@@ -186,7 +186,8 @@ static rr_status take_up(partial *self, rr_error *err) {
 static rr_status check_space(const partial *self, rr_error *err) {
   struct statvfs about;
   uint64_t wanted = self->file->size - self->have;
-  if (fstatvfs(self->fd, &about) == 0 && wanted / about.f_frsize > about.f_bavail) {
+  if (fstatvfs(self->fd, &about) == 0 && about.f_frsize > 0 &&
+      wanted / about.f_frsize > about.f_bavail) {
     return rr_fail(err, RR_ERR_IO, "%.100s: %.1f MB to download, but the cache's disk has %.1f MB free",
                    self->what, (double)wanted / MEGABYTE,
                    (double)about.f_bavail * (double)about.f_frsize / MEGABYTE);

@@ -135,11 +135,19 @@ static rr_status get_files(hub_session *session, const hub_file_names *names, si
     return rr_fail(err, RR_ERR_MEMORY, "%.100s: out of memory", session->settings->repo);
   }
   rr_status status = RR_OK;
+  size_t missing = 0;
+  uint64_t bytes = 0;
   for (size_t i = 0; status == RR_OK && i < count; i++) {
     status = hub_fetch_about(session, names->names[first + i], max_size, &files[i], ret_outcome, err);
     if (status == RR_OK && !files[i].cached) {
-      hub_progress_expect(session->progress, files[i].size);
+      missing++;
+      bytes += files[i].size;
     }
+  }
+  if (status == RR_OK && missing > 0) {
+    log_text(LOG_LEVEL_INFO, "downloading %zu files of %s, %.1f MB", missing, session->settings->repo,
+             (double)bytes / 1e6);
+    hub_progress_expect(session->progress, bytes);
   }
   for (size_t i = 0; status == RR_OK && i < count; i++) {
     status = hub_fetch(session, &files[i], ret_outcome, err);

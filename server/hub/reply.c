@@ -106,36 +106,34 @@ static hub_outcome refused(rr_error *err, const char *what, const char *why, lon
   return HUB_REFUSED;
 }
 
-hub_outcome hub_reply_judge(const hub_reply *reply, const hub_call *call, bool with_token, rr_error *err) {
-  long status = reply->status;
+/* Why the hub does not give it; NULL if the status does not say. */
+static const char *reason(const hub_reply *reply, bool with_token) {
   const char *code = reply->error_code;
+  if (strcmp(code, "GatedRepo") == 0) {
+    return with_token ? "gated: accept its conditions on the hub's page with this token's account"
+                      : "gated: accept its conditions on the hub's page and give a token (HF_TOKEN)";
+  }
+  if (strcmp(code, "RevisionNotFound") == 0) {
+    return "the hub has no such revision";
+  }
+  if (strcmp(code, "EntryNotFound") == 0) {
+    return "the hub has no such file";
+  }
+  switch (reply->status) {
+  case 401:
+    return with_token ? "the hub has no such model, or this token may not read it"
+                      : "the hub has no such model, or it is private and wants a token (HF_TOKEN)";
+  case 403: return "the hub forbids it; may the token read this model?";
+  case 404: return "the hub has no such model";
+  default: return NULL;
+  }
+}
+
+hub_outcome hub_reply_judge(const hub_reply *reply, const hub_call *call, hub_answerer by, rr_error *err) {
+  long status = reply->status;
   if (status == 200 || (status == 206 && call->from > 0) ||
       (call->head && status >= 300 && status < 400)) {
     return HUB_DONE;
-  }
-  if (strcmp(code, "GatedRepo") == 0) {
-    return refused(err, call->what,
-                   with_token ? "gated: accept its conditions on the hub's page with this token's account"
-                              : "gated: accept its conditions on the hub's page and give a token (HF_TOKEN)",
-                   status);
-  }
-  if (strcmp(code, "RevisionNotFound") == 0) {
-    return refused(err, call->what, "the hub has no such revision", status);
-  }
-  if (strcmp(code, "EntryNotFound") == 0) {
-    return refused(err, call->what, "the hub has no such file", status);
-  }
-  if (status == 401) {
-    return refused(err, call->what,
-                   with_token ? "the hub has no such model, or this token may not read it"
-                              : "the hub has no such model, or it is private and wants a token (HF_TOKEN)",
-                   status);
-  }
-  if (status == 403) {
-    return refused(err, call->what, "the hub forbids it; may the token read this model?", status);
-  }
-  if (status == 404) {
-    return refused(err, call->what, "the hub has no such model", status);
   }
   if (status == 408 || status == 416 || status == 429 || status >= 500) {
     (void)rr_fail(err, RR_ERR_IO, "%.100s: %s (HTTP %ld)", call->what,
@@ -145,5 +143,8 @@ hub_outcome hub_reply_judge(const hub_reply *reply, const hub_call *call, bool w
                   status);
     return HUB_AGAIN;
   }
-  return refused(err, call->what, "the hub gave an answer that is not understood", status);
+  const char *why = by == HUB_BY_STORAGE ? "the place that the hub redirects to refused it"
+                                         : reason(reply, by == HUB_WITH_TOKEN);
+  return refused(err, call->what, why == NULL ? "the hub gave an answer that is not understood" : why,
+                 status);
 }

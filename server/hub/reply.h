@@ -12,8 +12,10 @@ void hub_reply_next(hub_reply *reply, long status);
 /* Takes one header line, as it came, over into the reply. */
 void hub_reply_header(hub_reply *reply, const char *line, size_t size);
 
-/* What a status means: HUB_DONE, or an error with words for it. `call` gives the words; with_token: a token
- * was sent. */
-hub_outcome hub_reply_judge(const hub_reply *reply, const hub_call *call, bool with_token, rr_error *err);
+/* Who answered: the hub, which was sent a token or not, or where it redirected to. */
+typedef enum hub_answerer { HUB_WITH_TOKEN, HUB_WITHOUT_TOKEN, HUB_BY_STORAGE } hub_answerer;
+
+/* What a status means: HUB_DONE, or an error with words for it. `call` says what was asked for. */
+hub_outcome hub_reply_judge(const hub_reply *reply, const hub_call *call, hub_answerer by, rr_error *err);
 
 #endif

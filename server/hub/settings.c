@@ -82,9 +82,12 @@ static void read_token_file(const char *home, look_up lookup, char token[HUB_TOK
 static rr_status fill_token(const hub_choices *choices, const char *home, look_up lookup,
                             hub_settings *to, rr_error *err) {
   if (choices->token != NULL) {
-    return join(to->token, sizeof to->token, choices->token, "", err) == RR_OK
-               ? RR_OK
-               : rr_fail(err, RR_ERR_INPUT, "the hub's token is too long");
+    int length = snprintf(to->token, sizeof to->token, "%s", choices->token);
+    if (length < 0 || (size_t)length >= sizeof to->token) {
+      return rr_fail(err, RR_ERR_INPUT, "the hub's token is too long");
+    }
+    to->token[strcspn(to->token, "\r\n")] = '\0'; /* as files and secrets often end */
+    return RR_OK;
   }
   if (!is_true(variable(lookup, "HF_HUB_DISABLE_IMPLICIT_TOKEN"))) {
     read_token_file(home, lookup, to->token);

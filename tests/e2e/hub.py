@@ -4,6 +4,7 @@
 import hashlib
 import json
 import re
+import ssl
 import threading
 import time
 import urllib.parse
@@ -35,7 +36,7 @@ class Handler(BaseHTTPRequestHandler):
     def handle(self):
         try:
             super().handle()
-        except ConnectionError: # a client that left
+        except (ConnectionError, ssl.SSLError): # a client that left, or does not trust the hub
             pass
 
     def do_HEAD(self):
@@ -174,6 +175,7 @@ class Hub:
         self.gated = False
         self.headers = {}      # by file: headers instead of the true ones
         self.faults = {}       # by file, or "api", "resolve"
+        self.certificate = None # (certificate, key): files, for https on the hub itself
         self.requests = []     # (role, method, path, headers)
         self.lock = threading.Lock()
 
@@ -183,6 +185,11 @@ class Hub:
             handler = type(kind.__name__, (kind,), {"hub": self})
             server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
             server.daemon_threads = True
+            if self.certificate and kind is HubHandler:
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                context.load_cert_chain(*self.certificate)
+                server.socket = context.wrap_socket(server.socket, server_side=True,
+                                                    do_handshake_on_connect=False)
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05},
                              daemon=True).start()
             self.servers.append(server)
@@ -195,7 +202,8 @@ class Hub:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.servers[0].server_port}"
+        scheme = "https" if self.certificate else "http"
+        return f"{scheme}://127.0.0.1:{self.servers[0].server_port}"
 
     def storage_url(self, name):
         return (f"http://127.0.0.1:{self.servers[1].server_port}/{urllib.parse.quote(name)}"

@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,10 +49,12 @@ def sharded_files():
 def hub_and_cache(files=None, **attributes):
     """A hub and the environment of a server that uses it, with an empty cache."""
     with tempfile.TemporaryDirectory(prefix="rerankd-hub-") as home:
-        with hubs.Hub(REPO, small_files() if files is None else files) as hub:
-            for name, value in attributes.items():
-                setattr(hub, name, value)
+        hub = hubs.Hub(REPO, small_files() if files is None else files)
+        for name, value in attributes.items():
+            setattr(hub, name, value)
+        with hub:
             yield hub, {"HF_ENDPOINT": hub.url, "HF_HOME": home, "HOME": home, "NO_PROXY": "127.0.0.1",
+                        "REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": "", "SSL_CERT_FILE": "",
                         "HF_HUB_DOWNLOAD_TIMEOUT": "2", "HF_HUB_ETAG_TIMEOUT": "5"}
 
 
@@ -404,6 +407,35 @@ def redirects_end():
     with hub_and_cache() as (hub, environment):
         hub.faults["api"] = hubs.Fault(hubs.status(302, {"Location": "file:///etc/passwd"}), times=None)
         fail(environment, "rotocol")
+
+
+@case
+def the_hub_is_trusted_by_its_certificate():
+    if not shutil.which("openssl"):
+        raise Skip("no openssl command to make a certificate with")
+    with tempfile.TemporaryDirectory() as folder:
+        certificate, key = os.path.join(folder, "certificate.pem"), os.path.join(folder, "key.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key, "-out", certificate,
+                        "-days", "2", "-subj", "/CN=hub", "-addext", "subjectAltName=IP:127.0.0.1"],
+                       check=True, capture_output=True)
+        files = {**small_files(), "pytorch_model.bin": b"x"}
+        files.pop(WEIGHTS)
+        with hub_and_cache(files, certificate=(certificate, key)) as (hub, environment):
+            fail(environment, "certificate")
+            assert not hub.requests
+            fail({**environment, "SSL_CERT_FILE": certificate}, "pytorch_model.bin only")
+        # Its storage is plain http here: no redirect may lead there.
+        with hub_and_cache(certificate=(certificate, key)) as (hub, environment):
+            fail({**environment, "SSL_CERT_FILE": certificate, "HF_TOKEN": "hf_x"}, [WEIGHTS, "302"])
+            assert not hub.asked("storage", "GET")
+            check_no_weights(environment)
+
+
+@case
+def what_the_storage_refuses_is_not_the_models_fault():
+    with hub_and_cache(faults={WEIGHTS: hubs.Fault(hubs.status(403), times=None)}) as (_, environment):
+        fail(environment, [WEIGHTS, "redirects to refused it", "403"])
 
 
 @case
