@@ -9,6 +9,7 @@
 #include "core/kernel/selfcheck.h"
 #include "core/model/config.h"
 #include "core/model/encoder.h"
+#include "core/model/shards.h"
 #include "core/model/weights.h"
 #include "core/token/tokenizer.h"
 #include "core/unique.h"
@@ -133,6 +134,11 @@ void rr_scorer_destroy(rr_scorer *scorer) {
   rr_bert_destroy(scorer->bert);
   rr_tokenizer_destroy(scorer->tokenizer);
   rr_free(scorer);
+}
+
+rr_status rr_scorer_index_files(const char *path, rr_arena *arena, const char *const **ret_names,
+                                size_t *ret_count, rr_error *err) {
+  return rr_shards_of_index(path, arena, ret_names, ret_count, err);
 }
 
 const rr_model_info *rr_scorer_info(const rr_scorer *scorer) { return &scorer->info; }

@@ -114,13 +114,19 @@ enum { RR_KERNEL_NOTE_MAX = 512 };
 rr_status rr_scorer_choose_kernels(const char *isa, char ret_note[RR_KERNEL_NOTE_MAX], rr_error *err);
 
 /* Loads a Hugging Face model directory: config.json; tokenizer.json, or vocab.txt with
- * tokenizer_config.json; model.safetensors; where there, modules.json with its pooling and
- * sentence_bert_config.json. `kind` is read from config.json's architectures. *ret_scorer is freed by
+ * tokenizer_config.json; model.safetensors, or model.safetensors.index.json with its shards; where there,
+ * modules.json with its pooling and sentence_bert_config.json. `kind` is read from config.json's architectures. *ret_scorer is freed by
  * rr_scorer_destroy. Errors: every status but RR_ERR_NUMERIC; messages name the file. Not on the
  * event loop: it reads and packs all weights, and with a pack cache waits for the disk. */
 rr_status rr_scorer_load(const char *directory, const rr_load_options *options, rr_scorer **ret_scorer,
                          rr_error *err);
 void rr_scorer_destroy(rr_scorer *scorer); /* NULL is allowed */
+
+/* The files that a sharded model's model.safetensors.index.json asks for, sorted, each once: plain file
+ * names, for programs that fetch models. Names and array live in the arena. Errors: RR_ERR_IO,
+ * RR_ERR_FORMAT, RR_ERR_MEMORY; messages begin with the path. Any thread. */
+rr_status rr_scorer_index_files(const char *path, rr_arena *arena, const char *const **ret_names,
+                                size_t *ret_count, rr_error *err);
 
 /* Facts of the loaded model; lives as long as the scorer. */
 const rr_model_info *rr_scorer_info(const rr_scorer *scorer);

@@ -260,7 +260,13 @@ char *rr_tei_encode_info(const rr_tei_info *info, size_t *ret_size) {
   rr_json_writer_init(&writer, 0);
   rr_json_put_raw(&writer, "{\"model_id\":");
   rr_json_put_string(&writer, info->model_id);
-  rr_json_put_raw(&writer, ",\"model_sha\":null,\"model_dtype\":");
+  rr_json_put_raw(&writer, ",\"model_sha\":");
+  if (info->model_sha == NULL) {
+    rr_json_put_raw(&writer, "null");
+  } else {
+    rr_json_put_string(&writer, info->model_sha);
+  }
+  rr_json_put_raw(&writer, ",\"model_dtype\":");
   rr_json_put_string(&writer, info->model_dtype);
   rr_json_put_raw(&writer, ",\"served_model_name\":");
   rr_json_put_string(&writer, info->served_model_name);

@@ -40,6 +40,7 @@ const char *rr_tei_error_fallback(rr_api_error_kind kind, size_t *ret_size);
 /* What GET /info tells. Strings are borrowed. */
 typedef struct rr_tei_info {
   const char *model_id;
+  const char *model_sha;   /* the commit of a model from the hub, or NULL */
   const char *served_model_name;
   const char *model_dtype; /* "float32" */
   const char *label;       /* a cross-encoder's one label; NULL for a bi-encoder */

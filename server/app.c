@@ -10,12 +10,12 @@
 #include "server/clock.h"
 #include "server/engine.h"
 #include "server/http.h"
+#include "server/load.h"
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/rerank.h"
 #include "server/route.h"
 #include "server/version.h"
-#include "server/warmup.h"
 
 enum {
   DRAIN_SECONDS = 120,
@@ -34,37 +34,19 @@ typedef struct app {
   uv_signal_t terminate;
   uv_signal_t interrupt;
   uv_timer_t drain;
-  uv_work_t load;
+  uv_work_t loader;
+  model_load load;
   bool loading;
   uint64_t stopped_at; /* ns */
   metrics metrics;
   rerank_service rerank;
   router router;
   http_server *http;
-  rr_scorer *scorer;
-  engine *engine;
-  rr_error load_error;
   int exit_status;
 } app;
 
-/* On a thread of the pool: the model, the workers, and a first forward pass through them. */
-static void load_model(uv_work_t *work) {
-  app *self = work->data;
-  const options *o = self->options;
-  self->load_error.status = RR_OK;
-  const rr_load_options load = {.dtype = o->dtype, .pack_cache = o->pack_cache};
-  rr_status status = rr_scorer_load(o->model_id, &load, &self->scorer, &self->load_error);
-  if (status == RR_OK) {
-    const engine_config config = {.threads = o->threads,
-                                  .max_batch_tokens = o->max_batch_tokens,
-                                  .max_jobs = o->max_concurrent_requests};
-    status = engine_create(self->scorer, &config, &self->engine, &self->load_error);
-  }
-  if (status == RR_OK) {
-    status = warmup_run(self->scorer, self->engine, &self->load_error);
-  }
-  self->load_error.status = status;
-}
+/* On a thread of the pool. */
+static void run_load(uv_work_t *work) { load_run(&((app *)work->data)->load); }
 
 static void close_handles(app *self) {
   http_close(self->http);
@@ -95,6 +77,7 @@ static void on_drain(uv_timer_t *timer) {
 
 static void stop(app *self) {
   self->router.stopping = true;
+  load_cancel(&self->load);
   self->stopped_at = clock_now();
   http_stop_accepting(self->http);
   (void)uv_timer_start(&self->drain, on_drain, 0, DRAIN_POLL_MS);
@@ -115,17 +98,19 @@ static void on_signal(uv_signal_t *handle, int number) {
 static void on_loaded(uv_work_t *work, int status) {
   app *self = work->data;
   self->loading = false;
-  if (status != 0 || self->load_error.status != RR_OK) {
-    log_text(LOG_LEVEL_ERROR, "cannot load the model: %s", self->load_error.message);
-    self->exit_status = 1;
-    if (!self->router.stopping) {
-      stop(self);
+  if (status != 0 || self->load.error.status != RR_OK) {
+    if (self->router.stopping) { /* which may have interrupted it */
+      log_text(LOG_LEVEL_INFO, "stopped before the model was there: %s", self->load.error.message);
+      return;
     }
+    log_text(LOG_LEVEL_ERROR, "cannot load the model: %s", self->load.error.message);
+    self->exit_status = 1;
+    stop(self);
     return;
   }
-  const rr_model_info *model = rr_scorer_info(self->scorer);
-  self->rerank.scorer = self->scorer;
-  self->rerank.engine = self->engine;
+  const rr_model_info *model = rr_scorer_info(self->load.scorer);
+  self->rerank.scorer = self->load.scorer;
+  self->rerank.engine = self->load.engine;
   self->router.ready = true;
   if (model->pack_cache != RR_PACK_CACHE_OFF) {
     log_text(model->pack_cache == RR_PACK_CACHE_NOT_WRITTEN ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s",
@@ -169,7 +154,8 @@ static rr_status start_http(app *self, rr_error *err) {
       .max_buffered_bytes = o->payload_limit * (size_t)BUFFERED_BODIES,
       .idle_seconds = IDLE_SECONDS,
   };
-  self->router = (router){.options = o, .rerank = &self->rerank, .metrics = &self->metrics};
+  self->router = (router){
+      .options = o, .load = &self->load, .rerank = &self->rerank, .metrics = &self->metrics};
   http_handlers handlers = route_handlers(&self->router);
   return http_start(&self->loop, &config, &handlers, &self->http, err);
 }
@@ -189,9 +175,9 @@ static bool start(app *self) {
   }
   log_text(LOG_LEVEL_INFO, "rerankd %s listening on %s port %u, loading %s", RERANKD_VERSION,
            self->options->hostname, http_port(self->http), self->options->model_id);
-  self->load.data = self;
+  self->loader.data = self;
   self->loading = true;
-  if (uv_queue_work(&self->loop, &self->load, load_model, on_loaded) != 0) {
+  if (uv_queue_work(&self->loop, &self->loader, run_load, on_loaded) != 0) {
     log_text(LOG_LEVEL_ERROR, "libuv cannot start a thread");
     return false;
   }
@@ -218,6 +204,7 @@ int app_run(const options *chosen) {
     return APP_EXIT_USAGE;
   }
   self.options = chosen;
+  load_init(&self.load, chosen);
   metrics_init(&self.metrics);
   size_pool(chosen->tokenization_workers);
   (void)signal(SIGPIPE, SIG_IGN);
@@ -226,8 +213,8 @@ int app_run(const options *chosen) {
   }
   (void)uv_run(&self.loop, UV_RUN_DEFAULT);
   (void)uv_loop_close(&self.loop);
-  engine_destroy(self.engine);
-  rr_scorer_destroy(self.scorer);
+  engine_destroy(self.load.engine);
+  rr_scorer_destroy(self.load.scorer);
   log_text(LOG_LEVEL_INFO, "stopped");
   return self.exit_status;
 }

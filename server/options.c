@@ -6,11 +6,12 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "core/base/cpu.h"
 #include "server/version.h"
 
-enum { FLAGS_MAX = 32, NAME_MAX_BYTES = 64, THREADS_MAX = 1024 };
+enum { FLAGS_MAX = 64, NAME_MAX_BYTES = 64, THREADS_MAX = 1024 };
 
 typedef enum kind { TEXT, NUMBER, SMALL_NUMBER, FLAG, DTYPE, LEVEL, HELP, VERSION } kind;
 
@@ -27,7 +28,16 @@ typedef struct spec {
 #define FIELD(name) offsetof(options, name)
 
 static const spec specs[] = {
-    {"model-id", TEXT, FIELD(model_id), 0, 0, "DIR", "model directory in Hugging Face layout (required)"},
+    {"model-id", TEXT, FIELD(model_id), 0, 0, "MODEL",
+     "model directory, or name on the Hugging Face hub (required)"},
+    {"revision", TEXT, FIELD(revision), 0, 0, "REV", "branch, tag or commit on the hub (default: main)"},
+    {"hf-token", TEXT, FIELD(hf_token), 0, 0, "TOKEN", "token for private and gated models of the hub"},
+    {"hf-endpoint", TEXT, FIELD(hf_endpoint), 0, 0, "URL", "the hub (default: https://huggingface.co)"},
+    {"hf-home", TEXT, FIELD(hf_home), 0, 0, "DIR", "the hub's files (default: ~/.cache/huggingface)"},
+    {"huggingface-hub-cache", TEXT, FIELD(huggingface_hub_cache), 0, 0, "DIR",
+     "downloaded models (or HF_HUB_CACHE; default: hub/ in --hf-home)"},
+    {"hf-hub-offline", FLAG, FIELD(hf_hub_offline), 0, 0, "BOOL",
+     "use downloaded models only (default: false)"},
     {"served-model-name", TEXT, FIELD(served_model_name), 0, 0, "NAME",
      "the model's name in /info (default: as --model-id)"},
     {"hostname", TEXT, FIELD(hostname), 0, 0, "HOST", "address to listen on (default: 0.0.0.0)"},
@@ -91,9 +101,11 @@ static bool parse_number(const char *text, size_t minimum, size_t maximum, size_
 }
 
 static bool parse_flag(const char *text, bool *ret_flag) {
-  if (strcmp(text, "true") == 0 || strcmp(text, "1") == 0) {
+  if (strcasecmp(text, "true") == 0 || strcmp(text, "1") == 0 || strcasecmp(text, "yes") == 0 ||
+      strcasecmp(text, "on") == 0) { /* as huggingface_hub takes them */
     *ret_flag = true;
-  } else if (strcmp(text, "false") == 0 || strcmp(text, "0") == 0) {
+  } else if (strcasecmp(text, "false") == 0 || strcmp(text, "0") == 0 || strcasecmp(text, "no") == 0 ||
+             strcasecmp(text, "off") == 0) {
     *ret_flag = false;
   } else {
     return false;
@@ -165,7 +177,7 @@ static bool apply(const spec *option, const char *source, const char *text, opti
 }
 
 static void print_help(FILE *out) {
-  (void)fprintf(out, "Usage: rerankd --model-id DIR [OPTION]...\n"
+  (void)fprintf(out, "Usage: rerankd --model-id MODEL [OPTION]...\n"
                      "Ranks texts by their relevance to a query, over HTTP.\n\n"
                      "Each option is also an environment variable in upper snake case (MAX_BATCH_TOKENS);\n"
                      "the command line wins.\n\n");
@@ -267,6 +279,10 @@ options_result options_read(int argc, char **argv, char *(*lookup)(const char *n
   }
   if (!read_environment(lookup, &self, problem)) {
     return OPTIONS_INVALID;
+  }
+  const char *cache = lookup("HF_HUB_CACHE"); /* the newer name of HUGGINGFACE_HUB_CACHE */
+  if (cache != NULL && cache[0] != '\0') {
+    self.huggingface_hub_cache = cache;
   }
   result = read_arguments(argc, argv, out, &self, problem);
   if (result != OPTIONS_RUN) {

@@ -11,7 +11,13 @@
 
 /* Strings are borrowed from argv or the environment. */
 typedef struct options {
-  const char *model_id;          /* a model directory */
+  const char *model_id;          /* a model directory, or a model's name on the hub */
+  const char *revision;          /* branch, tag or commit on the hub; NULL: main */
+  const char *hf_token;          /* NULL: as stored by `hf auth login`, or none */
+  const char *hf_endpoint;       /* NULL: the public hub */
+  const char *hf_home;           /* NULL: as huggingface_hub has it */
+  const char *huggingface_hub_cache; /* NULL: hub/ in hf_home */
+  bool hf_hub_offline;
   const char *served_model_name; /* NULL: as model_id */
   const char *hostname;
   unsigned port; /* 0: any free one, told in the log */

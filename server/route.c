@@ -19,6 +19,12 @@ typedef struct route {
   void (*respond)(router *self, http_exchange *exchange);
 } route;
 
+static void answer_loading(router *self, http_exchange *exchange) {
+  char text[LOAD_TEXT_MAX];
+  load_describe(self->load, text);
+  answer_error(self->metrics, exchange, RR_API_UNHEALTHY, "%s", text);
+}
+
 static void respond_rerank(router *self, http_exchange *exchange) {
   rerank_start(self->rerank, exchange);
 }
@@ -27,7 +33,7 @@ static void respond_health(router *self, http_exchange *exchange) {
   if (self->stopping) {
     answer_error(self->metrics, exchange, RR_API_UNHEALTHY, "the server is stopping");
   } else if (!self->ready) {
-    answer_error(self->metrics, exchange, RR_API_UNHEALTHY, "the model is still loading");
+    answer_loading(self, exchange);
   } else {
     http_reply_to(exchange, &(http_reply){.status = 200});
   }
@@ -63,6 +69,7 @@ static void respond_info(router *self, http_exchange *exchange) {
   const rr_model_info *model = rr_scorer_info(self->rerank->scorer);
   const rr_tei_info info = {
       .model_id = o->model_id,
+      .model_sha = self->load->commit[0] == '\0' ? NULL : self->load->commit,
       .served_model_name = o->served_model_name == NULL ? o->model_id : o->served_model_name,
       .model_dtype = model->dtype_name,
       .label = model->kind == RR_CROSS_ENCODER ? model->label : NULL,
@@ -163,7 +170,7 @@ static size_t on_accept(void *context, http_exchange *exchange) {
   } else if (!found->open && !authorized(self, exchange)) {
     refuse_key(self, exchange);
   } else if (!found->open && !self->ready) {
-    answer_error(self->metrics, exchange, RR_API_UNHEALTHY, "the model is still loading");
+    answer_loading(self, exchange);
   } else if (found->takes_json && !is_json(exchange)) {
     answer_error(self->metrics, exchange, RR_API_MEDIA_TYPE,
                  "expected `Content-Type: application/json`");

@@ -5,11 +5,13 @@
 #include <stdbool.h>
 
 #include "server/http.h"
+#include "server/load.h"
 #include "server/options.h"
 #include "server/rerank.h"
 
 typedef struct router {
   const options *options;
+  const model_load *load;
   rerank_service *rerank;
   metrics *metrics;
   bool ready;    /* a forward pass has run */

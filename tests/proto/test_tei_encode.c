@@ -228,12 +228,14 @@ static void info_tells_a_bi_encoder_by_its_pooling(void **state) {
   (void)state;
   rr_tei_info info = some_info();
   info.pooling = "mean";
+  info.model_sha = "0123abcd";
   info.auto_truncate = false;
   size_t size = 0;
   char *bytes = rr_tei_encode_info(&info, &size);
   json_t *json = read_back(bytes, size);
   const json_t *embedding = json_object_get(json_object_get(json, "model_type"), "embedding");
   assert_string_equal(json_string_value(json_object_get(embedding, "pooling")), "mean");
+  assert_string_equal(json_string_value(json_object_get(json, "model_sha")), "0123abcd");
   assert_true(json_is_false(json_object_get(json, "auto_truncate")));
   json_decref(json);
 }

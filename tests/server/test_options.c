@@ -97,6 +97,39 @@ static void every_option_reaches_its_field(void **state) {
   assert_int_equal(o.payload_limit, 10);
 }
 
+static void the_hub_has_options_and_its_own_variables(void **state) {
+  (void)state;
+  options o;
+  assert_int_equal(read_line("--model-id a/b", &o), OPTIONS_RUN);
+  assert_null(o.revision);
+  assert_null(o.hf_token);
+  assert_null(o.hf_endpoint);
+  assert_null(o.hf_home);
+  assert_null(o.huggingface_hub_cache);
+  assert_false(o.hf_hub_offline);
+  static const char *const variables[] = {"HF_TOKEN", "t", "HF_ENDPOINT", "http://e", "HF_HOME", "/h",
+                                          "HUGGINGFACE_HUB_CACHE", "/old", "HF_HUB_CACHE", "/new",
+                                          "HF_HUB_OFFLINE", "YES", "REVISION", "r", NULL};
+  environment = variables;
+  assert_int_equal(read_line("--model-id a/b", &o), OPTIONS_RUN);
+  assert_string_equal(o.revision, "r");
+  assert_string_equal(o.hf_token, "t");
+  assert_string_equal(o.hf_endpoint, "http://e");
+  assert_string_equal(o.hf_home, "/h");
+  assert_string_equal(o.huggingface_hub_cache, "/new");
+  assert_true(o.hf_hub_offline);
+  assert_int_equal(read_line("--model-id a/b --revision v2 --hf-token u --hf-endpoint http://f --hf-home /i "
+                             "--huggingface-hub-cache /c --hf-hub-offline=off",
+                             &o),
+                   OPTIONS_RUN);
+  assert_string_equal(o.revision, "v2");
+  assert_string_equal(o.hf_token, "u");
+  assert_string_equal(o.hf_endpoint, "http://f");
+  assert_string_equal(o.hf_home, "/i");
+  assert_string_equal(o.huggingface_hub_cache, "/c");
+  assert_false(o.hf_hub_offline);
+}
+
 static void flags_stand_alone_or_take_a_value(void **state) {
   (void)state;
   options o;
@@ -186,7 +219,8 @@ static void help_names_every_option_even_in_a_bad_environment(void **state) {
       "--model-id", "--served-model-name", "--hostname", "--port", "--dtype", "--isa", "--threads",
       "--tokenization-workers", "--max-concurrent-requests", "--max-batch-tokens",
       "--max-client-batch-size", "--payload-limit", "--auto-truncate", "--api-key", "--json-output",
-      "--log-level", "--help", "--version"};
+      "--log-level", "--revision", "--hf-token", "--hf-endpoint", "--hf-home", "--huggingface-hub-cache",
+      "--hf-hub-offline", "--help", "--version"};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
     assert_non_null(strstr(printed, names[i]));
   }
@@ -198,6 +232,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup(defaults_are_as_documented, reset),
       cmocka_unit_test_setup(every_option_reaches_its_field, reset),
+      cmocka_unit_test_setup(the_hub_has_options_and_its_own_variables, reset),
       cmocka_unit_test_setup(flags_stand_alone_or_take_a_value, reset),
       cmocka_unit_test_setup(the_environment_is_read_and_the_command_line_wins, reset),
       cmocka_unit_test_setup(bad_values_give_one_line_that_names_the_option, reset),
