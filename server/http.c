@@ -1,12 +1,10 @@
 #include "server/http.h"
 
-#include <ctype.h>
 #include <microhttpd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -15,6 +13,8 @@
 #include "server/clock.h"
 #include "server/http_listen.h"
 #include "server/log.h"
+#include "server/trace.h"
+#include "server/unix_socket.h"
 
 enum {
   CONNECTION_MEMORY = 32 * 1024, /* bytes libmicrohttpd may use a connection: bounds the headers */
@@ -28,6 +28,7 @@ struct http_server {
   http_handlers handlers;
   http_config config;
   unsigned port;
+  unix_socket place; /* path NULL: none */
   uv_poll_t poll;
   uv_timer_t timer;
   unsigned open_handles;
@@ -58,32 +59,6 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
 
 static void on_timer(uv_timer_t *timer) { drive(timer->data); }
 
-/* 1 to 64 of the characters that ids are made of: nothing that could split a header or a log line. */
-static bool valid_id(const char *id) {
-  size_t length = strlen(id);
-  if (length == 0 || length >= HTTP_ID_BYTES) {
-    return false;
-  }
-  for (size_t i = 0; i < length; i++) {
-    if (!isalnum((unsigned char)id[i]) && strchr("-_.:/+=@", id[i]) == NULL) {
-      return false;
-    }
-  }
-  return true;
-}
-
-static void make_id(char ret_id[HTTP_ID_BYTES]) {
-  unsigned char bytes[16];
-  if (getrandom(bytes, sizeof bytes, GRND_NONBLOCK) != (ssize_t)sizeof bytes) {
-    uint64_t now = clock_now();
-    memset(bytes, 0, sizeof bytes);
-    memcpy(bytes, &now, sizeof now);
-  }
-  for (size_t i = 0; i < sizeof bytes; i++) {
-    (void)snprintf(ret_id + 2 * i, 3, "%02x", bytes[i]);
-  }
-}
-
 const char *http_header_of(const http_exchange *exchange, const char *name) {
   return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
 }
@@ -98,6 +73,20 @@ void http_add_header(http_reply *reply, const char *name, const char *format, ..
   va_start(arguments, format);
   (void)vsnprintf(header->value, sizeof header->value, format, arguments);
   va_end(arguments);
+}
+
+void http_add_own_header(http_exchange *exchange, const char *name, const char *value) {
+  if (exchange->n_headers < HTTP_OWN_HEADERS_MAX) {
+    http_header *header = &exchange->headers[exchange->n_headers++];
+    header->name = name;
+    (void)snprintf(header->value, sizeof header->value, "%s", value);
+  }
+}
+
+static void add_headers(struct MHD_Response *response, const http_header *headers, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    (void)MHD_add_response_header(response, headers[i].name, headers[i].value);
+  }
 }
 
 static struct MHD_Response *make_response(http_exchange *exchange) {
@@ -118,9 +107,8 @@ static struct MHD_Response *make_response(http_exchange *exchange) {
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, reply->content_type);
   }
   (void)MHD_add_response_header(response, "x-request-id", exchange->request_id);
-  for (size_t i = 0; i < reply->n_headers; i++) {
-    (void)MHD_add_response_header(response, reply->headers[i].name, reply->headers[i].value);
-  }
+  add_headers(response, reply->headers, reply->n_headers);
+  add_headers(response, exchange->headers, exchange->n_headers);
   if (exchange->server->stopping) {
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
   }
@@ -237,6 +225,17 @@ static enum MHD_Result receive(http_exchange *exchange, const char *data, size_t
   return MHD_YES;
 }
 
+/* Slashes in a row come from clients that join a base that ends in one. */
+static void copy_path(const char *path, char ret_path[HTTP_NAME_BYTES]) {
+  size_t size = 0;
+  for (; *path != '\0' && size + 1 < HTTP_NAME_BYTES; path++) {
+    if (*path != '/' || size == 0 || ret_path[size - 1] != '/') {
+      ret_path[size++] = *path;
+    }
+  }
+  ret_path[size] = '\0';
+}
+
 static http_exchange *begin(http_server *self, struct MHD_Connection *connection, const char *path,
                             const char *method) {
   http_exchange *exchange = rr_calloc(1, sizeof *exchange);
@@ -247,13 +246,9 @@ static http_exchange *begin(http_server *self, struct MHD_Connection *connection
   exchange->connection = connection;
   exchange->received_at = clock_now();
   (void)snprintf(exchange->method, sizeof exchange->method, "%s", method);
-  (void)snprintf(exchange->path, sizeof exchange->path, "%s", path);
-  const char *id = http_header_of(exchange, "x-request-id");
-  if (id != NULL && valid_id(id)) {
-    (void)snprintf(exchange->request_id, sizeof exchange->request_id, "%s", id);
-  } else {
-    make_id(exchange->request_id);
-  }
+  copy_path(path, exchange->path);
+  trace_request_id(http_header_of(exchange, "x-request-id"), exchange->request_id);
+  trace_context(http_header_of(exchange, "traceparent"), exchange->trace, exchange->parent);
   exchange->receiving = true;
   exchange->next = self->exchanges;
   if (exchange->next != NULL) {
@@ -350,6 +345,13 @@ static void on_daemon_log(void *context, const char *format, va_list arguments) 
   log_text(LOG_LEVEL_DEBUG, "http: %s", message);
 }
 
+/* An escaped NUL would end the path too early and make it another one: such a path stays as it is. */
+static size_t unescape(void *context, struct MHD_Connection *connection, char *text) {
+  (void)context;
+  (void)connection;
+  return strstr(text, "%00") == NULL ? MHD_http_unescape(text) : strlen(text);
+}
+
 static unsigned connection_limit(void) {
   struct rlimit descriptors;
   if (getrlimit(RLIMIT_NOFILE, &descriptors) != 0 ||
@@ -367,7 +369,8 @@ static rr_status start_daemon(http_server *self, int listener, rr_error *err) {
       on_access, self, MHD_OPTION_EXTERNAL_LOGGER, on_daemon_log, NULL, MHD_OPTION_LISTEN_SOCKET,
       listener, MHD_OPTION_CONNECTION_LIMIT, connection_limit(), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
       (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, self->config.idle_seconds,
-      MHD_OPTION_NOTIFY_COMPLETED, on_completed, self, MHD_OPTION_END);
+      MHD_OPTION_NOTIFY_COMPLETED, on_completed, self, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
+      MHD_OPTION_END);
   if (self->daemon == NULL) {
     (void)close(listener);
     return rr_fail(err, RR_ERR_IO, "cannot start the HTTP server");
@@ -401,7 +404,10 @@ rr_status http_start(uv_loop_t *loop, const http_config *config, const http_hand
   self->config = *config;
   self->handlers = *handlers;
   int listener;
-  rr_status status = http_listen(config->hostname, config->port, &listener, &self->port, err);
+  rr_status status =
+      config->unix_socket != NULL
+          ? unix_socket_listen(config->unix_socket, &listener, &self->place, err)
+          : http_listen(config->hostname, config->port, &listener, &self->port, err);
   if (status == RR_OK) {
     status = start_daemon(self, listener, err);
   }
@@ -434,6 +440,7 @@ void http_stop_accepting(http_server *server) {
   }
   drive(server); /* takes in what already waits in the backlog */
   server->stopping = true;
+  unix_socket_remove(&server->place);
   MHD_socket listener = MHD_quiesce_daemon(server->daemon);
   if (listener != MHD_INVALID_SOCKET) {
     (void)close(listener);

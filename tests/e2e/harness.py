@@ -93,7 +93,8 @@ def clean_environment(extra=None):
     """The caller's environment without anything that is also an option of the server."""
     options = ("MODEL_ID", "SERVED_MODEL_NAME", "HOSTNAME", "PORT", "DTYPE", "THREADS", "API_KEY",
                "TOKENIZATION_WORKERS", "MAX_CONCURRENT_REQUESTS", "MAX_BATCH_TOKENS", "JSON_OUTPUT",
-               "MAX_CLIENT_BATCH_SIZE", "PAYLOAD_LIMIT", "AUTO_TRUNCATE", "LOG_LEVEL")
+               "MAX_CLIENT_BATCH_SIZE", "PAYLOAD_LIMIT", "AUTO_TRUNCATE", "LOG_LEVEL", "API_KEY_FILE",
+               "CORS_ALLOW_ORIGIN", "UNIX_SOCKET")
     environment = {name: value for name, value in os.environ.items() if name not in options}
     environment.update(extra or {})
     return environment

@@ -63,7 +63,7 @@ static void defaults_are_as_documented(void **state) {
   assert_int_equal(o.payload_limit, 10000000);
   assert_true(o.auto_truncate);
   assert_false(o.json_output);
-  assert_null(o.api_key);
+  assert_int_equal(o.api_keys.n, 0);
   assert_int_equal(o.dtype, RR_DTYPE_FLOAT32);
   assert_null(o.isa);
   assert_true(o.threads >= 1);
@@ -83,7 +83,8 @@ static void every_option_reaches_its_field(void **state) {
   assert_int_equal(o.port, 0);
   assert_int_equal(o.threads, 3);
   assert_int_equal(o.tokenization_workers, 3);
-  assert_string_equal(o.api_key, "k");
+  assert_int_equal(o.api_keys.n, 1);
+  assert_string_equal(o.api_keys.items[0], "k");
   assert_int_equal(o.log_level, LOG_LEVEL_DEBUG);
   assert_int_equal(read_line("--model-id=m --tokenization-workers=2 --max-concurrent-requests 7 "
                              "--max-batch-tokens 99 --max-client-batch-size 5 --payload-limit 10",
@@ -117,7 +118,7 @@ static void the_environment_is_read_and_the_command_line_wins(void **state) {
   assert_string_equal(o.model_id, "env");
   assert_int_equal(o.port, 82);
   assert_false(o.auto_truncate);
-  assert_null(o.api_key); /* set but empty is as good as unset */
+  assert_int_equal(o.api_keys.n, 0); /* set but empty is as good as unset */
   assert_int_equal(o.max_client_batch_size, 8);
 }
 
