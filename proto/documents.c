@@ -48,14 +48,26 @@ static bool field_text(const rr_reader *reader, const char *name, size_t i, cons
     *ret_text = (rr_text){.data = json_string_value(value), .size = json_string_length(value)};
     return true;
   }
-  if (json_is_number(value) || json_is_boolean(value)) {
+  bool scalar = json_is_number(value) || json_is_boolean(value);
+  if (scalar && strcmp(field, "text") != 0) {
     return dump(reader, value, ret_text);
   }
   return rr_api_fail_field(reader->error, RR_API_VALIDATION, name, "`%s[%zu].%.40s` must be a string, not %s",
                            name, i, field, rr_json_type_name(value));
 }
 
-/* Joins an object's fields by line feeds; those it lacks are passed over. */
+static bool whole_text(const rr_reader *reader, const char *name, size_t i, const json_t *object,
+                       rr_text *ret_text) {
+  const json_t *text = json_object_get(object, "text");
+  if (!json_is_string(text)) {
+    return rr_api_fail_field(reader->error, RR_API_VALIDATION, name,
+                             "`%s[%zu]` must be a string or an object with a string `text`", name, i);
+  }
+  return rr_copy_text(reader, text, ret_text);
+}
+
+/* Joins an object's fields by line feeds; those it lacks are passed over, and one that has none of them
+ * is its `text`. */
 static bool join(const rr_reader *reader, const char *name, size_t i, const json_t *object,
                  const json_t *fields, rr_text *ret_text) {
   size_t n = json_array_size(fields);
@@ -77,8 +89,7 @@ static bool join(const rr_reader *reader, const char *name, size_t i, const json
     size += parts[found++].size + 1;
   }
   if (found == 0) {
-    return rr_api_fail_field(reader->error, RR_API_VALIDATION, name,
-                             "`%s[%zu]` has none of the `rank_fields`", name, i);
+    return whole_text(reader, name, i, object, ret_text);
   }
   char *data = rr_arena_alloc(reader->arena, size);
   if (data == NULL) {
@@ -95,15 +106,8 @@ static bool join(const rr_reader *reader, const char *name, size_t i, const json
 
 static bool read_object(const rr_reader *reader, const char *name, size_t i, const json_t *object,
                         const json_t *fields, rr_text *ret_text) {
-  if (fields != NULL) {
-    return join(reader, name, i, object, fields, ret_text);
-  }
-  const json_t *text = json_object_get(object, "text");
-  if (!json_is_string(text)) {
-    return rr_api_fail_field(reader->error, RR_API_VALIDATION, name,
-                             "`%s[%zu]` must be a string or an object with a string `text`", name, i);
-  }
-  return rr_copy_text(reader, text, ret_text);
+  return fields != NULL ? join(reader, name, i, object, fields, ret_text)
+                        : whole_text(reader, name, i, object, ret_text);
 }
 
 static bool read_one(const rr_reader *reader, const char *name, size_t i, const json_t *element,

@@ -57,15 +57,32 @@ bool rr_read_flag(const rr_reader *reader, const char *name, int *value) {
   return true;
 }
 
+bool rr_json_whole(const json_t *value, json_int_t *ret_number) {
+  const json_int_t most = RR_WHOLE_MAX;
+  double real = json_is_real(value) ? json_real_value(value) : 0;
+  json_int_t number = json_integer_value(value);
+  if (json_is_real(value) && real >= (double)-most && real <= (double)most) {
+    number = (json_int_t)real;
+  } else if (!json_is_integer(value)) {
+    return false;
+  }
+  if (number < -most || number > most || (json_is_real(value) && real != (double)number)) {
+    return false;
+  }
+  *ret_number = number;
+  return true;
+}
+
 bool rr_read_count(const rr_reader *reader, const char *name, size_t least, size_t *value) {
   const json_t *field = optional_field(reader, name);
   if (field == NULL) {
     return true;
   }
-  if (!json_is_integer(field)) {
-    return wrong_type(reader, name, "a whole number", field);
+  json_int_t number;
+  if (!rr_json_whole(field, &number)) {
+    return rr_api_fail_field(reader->error, RR_API_VALIDATION, name,
+                             "`%s` must be a whole number, and below 2^53", name);
   }
-  json_int_t number = json_integer_value(field);
   if (number < 0 || (uint64_t)number < least) {
     return rr_api_fail_field(reader->error, RR_API_VALIDATION, name, "`%s` must be at least %zu", name,
                              least);

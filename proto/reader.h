@@ -24,6 +24,10 @@ typedef struct rr_reader {
 /* "a string", "null", ... */
 const char *rr_json_type_name(const json_t *value);
 
+/* Whether a value is a whole number that every JSON reader has exactly; it may be written as 2.0. */
+#define RR_WHOLE_MAX ((json_int_t)9007199254740991)
+bool rr_json_whole(const json_t *value, json_int_t *ret_number);
+
 /* True where the object has the key, even with null. */
 bool rr_reader_has(const rr_reader *reader, const char *name);
 
@@ -33,7 +37,7 @@ bool rr_read_bool(const rr_reader *reader, const char *name, bool *value);
 /* The same into 0 or 1. */
 bool rr_read_flag(const rr_reader *reader, const char *name, int *value);
 
-/* An optional whole number of at least `least`; beyond SIZE_MAX is out of the question. */
+/* An optional whole number of at least `least`. */
 bool rr_read_count(const rr_reader *reader, const char *name, size_t least, size_t *value);
 
 /* An optional string whose value does not matter. */

@@ -96,9 +96,11 @@ const rr_dialect rr_dialect_tei_rerank = {
 /* A string, [text], or [query, text] as candidate i. */
 static bool read_input(const rr_reader *reader, const json_t *input, size_t i, rr_rerank_request *request) {
   size_t n = json_array_size(input);
-  const json_t *text = json_is_array(input) ? json_array_get(input, n - 1) : input;
+  const json_t *text = n > 0 ? json_array_get(input, n - 1) : input;
   const json_t *query = n == 2 ? json_array_get(input, 0) : NULL;
-  if (n > 2 || !json_is_string(text) || (query != NULL && !json_is_string(query))) {
+  bool listed = json_is_array(input);
+  if (n > 2 || (request->batch && !listed) || !json_is_string(text) ||
+      (query != NULL && !json_is_string(query))) {
     return rr_api_fail_field(reader->error, RR_API_VALIDATION, "inputs",
                              "`inputs` must be a string, a pair of strings, or a list of such pairs; "
                              "element %zu is not",

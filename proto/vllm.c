@@ -5,8 +5,8 @@
 /* `truncate_prompt_tokens` bounds a pair; -1 stands for the model's length. */
 static bool read_prompt_tokens(const rr_reader *reader, rr_rerank_request *request) {
   const char *name = "truncate_prompt_tokens";
-  const json_t *value = json_object_get(reader->body, name);
-  if (json_is_integer(value) && json_integer_value(value) == -1) {
+  json_int_t number;
+  if (rr_json_whole(json_object_get(reader->body, name), &number) && number == -1) {
     request->truncate = 1;
     return true;
   }
@@ -22,11 +22,12 @@ static bool read_prompt_tokens(const rr_reader *reader, rr_rerank_request *reque
 /* `priority` is checked only: the order of work is by size here. */
 static bool read_priority(const rr_reader *reader) {
   const json_t *value = json_object_get(reader->body, "priority");
-  if (value == NULL || json_is_null(value) || json_is_integer(value)) {
+  json_int_t number;
+  if (value == NULL || json_is_null(value) || rr_json_whole(value, &number)) {
     return true;
   }
   return rr_api_fail_field(reader->error, RR_API_VALIDATION, "priority",
-                           "`priority` must be a whole number, not %s", rr_json_type_name(value));
+                           "`priority` must be a whole number, and below 2^53");
 }
 
 static bool read_options(const rr_reader *reader, rr_rerank_request *request) {
