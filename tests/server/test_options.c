@@ -44,6 +44,25 @@ static options_result read_line(const char *line, options *ret_options) {
   return result;
 }
 
+static void lists_grow_and_the_command_line_replaces_the_environments(void **state) {
+  (void)state;
+  options o;
+  static const char *const set[] = {"API_KEY", "e,f", "CORS_ALLOW_ORIGIN", "*", "API_KEY_FILE", "file",
+                                    "UNIX_SOCKET", "socket", NULL};
+  environment = set;
+  assert_int_equal(read_line("--model-id m", &o), OPTIONS_RUN);
+  assert_int_equal(o.api_keys.n, 1);
+  assert_string_equal(o.api_keys.items[0], "e,f");
+  assert_string_equal(o.cors_origins.items[0], "*");
+  assert_string_equal(o.api_key_file, "file");
+  assert_string_equal(o.unix_socket, "socket");
+  assert_int_equal(read_line("--model-id m --api-key a --api-key b,c", &o), OPTIONS_RUN);
+  assert_int_equal(o.api_keys.n, 2);
+  assert_string_equal(o.api_keys.items[0], "a");
+  assert_string_equal(o.api_keys.items[1], "b,c");
+  assert_int_equal(o.cors_origins.n, 1);
+}
+
 static int reset(void **state) {
   (void)state;
   environment = NULL;
@@ -193,6 +212,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup(defaults_are_as_documented, reset),
       cmocka_unit_test_setup(every_option_reaches_its_field, reset),
+      cmocka_unit_test_setup(lists_grow_and_the_command_line_replaces_the_environments, reset),
       cmocka_unit_test_setup(flags_stand_alone_or_take_a_value, reset),
       cmocka_unit_test_setup(the_environment_is_read_and_the_command_line_wins, reset),
       cmocka_unit_test_setup(bad_values_give_one_line_that_names_the_option, reset),
