@@ -8,8 +8,8 @@
 
 enum { KEYS_MAX = 4, BYTES_PER_RESULT = 64 };
 
-/* Speaks the dialect where any of the keys is there, even with null, and `without` is not; an entry
- * without keys takes what is left. */
+/* Speaks the dialect where any of the keys is there, even with null, and `without` is not, or null; an
+ * entry without keys takes what is left. */
 typedef struct choice {
   const rr_dialect *dialect;
   const char *any[KEYS_MAX];
@@ -94,7 +94,7 @@ const char *rr_operation_name(rr_operation operation) {
 const char *rr_dialect_name(const rr_dialect *dialect) { return dialect->name; }
 
 static bool fits(const choice *option, const rr_reader *reader) {
-  if (option->without != NULL && rr_reader_has(reader, option->without)) {
+  if (option->without != NULL && rr_reader_gives(reader, option->without)) {
     return false;
   }
   for (size_t i = 0; i < KEYS_MAX && option->any[i] != NULL; i++) {

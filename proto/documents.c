@@ -35,7 +35,8 @@ static const json_t *rank_fields(const rr_reader *reader, bool *ret_ok) {
     *ret_ok = json_is_string(json_array_get(fields, i));
   }
   if (!*ret_ok) {
-    (void)rr_api_fail_field(reader->error, RR_API_VALIDATION, name, "`%s` must be an array of at most %d strings", name, (int)RANK_FIELDS_MAX);
+    (void)rr_api_fail_field(reader->error, RR_API_VALIDATION, name,
+                            "`%s` must be an array of at most %d strings", name, (int)RANK_FIELDS_MAX);
     return NULL;
   }
   return fields;
@@ -52,8 +53,9 @@ static bool field_text(const rr_reader *reader, const char *name, size_t i, cons
   if (scalar && strcmp(field, "text") != 0) {
     return dump(reader, value, ret_text);
   }
-  return rr_api_fail_field(reader->error, RR_API_VALIDATION, name, "`%s[%zu].%.40s` must be a string, not %s",
-                           name, i, field, rr_json_type_name(value));
+  return rr_api_fail_field(reader->error, RR_API_VALIDATION, name,
+                           "`%s[%zu].%.40s` must be a string, not %s", name, i, field,
+                           rr_json_type_name(value));
 }
 
 static bool whole_text(const rr_reader *reader, const char *name, size_t i, const json_t *object,

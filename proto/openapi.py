@@ -202,7 +202,7 @@ WHY = {400: "not JSON, or no candidates", 401: "no API key, or a wrong one", 413
        424: "the model gave no number", 429: "too many requests at once; see Retry-After",
        503: "loading, stopping or out of memory; see Retry-After"}
 HEADERS = {name: {"description": text, "schema": {"type": "integer"}, "required": True} for name, text in (
-    ("x-truncated-count", "sequences that lost tokens"), ("x-compute-tokens", "tokens the model has read"),
+    ("x-truncated-count", "texts that lost tokens"), ("x-compute-tokens", "tokens the model has read"),
     ("x-compute-characters", "characters of the request"), ("x-total-time", "ms"),
     ("x-tokenization-time", "ms"), ("x-queue-time", "ms"), ("x-inference-time", "ms"),
     ("x-compute-time", "ms"))}

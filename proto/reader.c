@@ -23,7 +23,8 @@ static const json_t *optional_field(const rr_reader *reader, const char *name) {
   return json_is_null(value) ? NULL : value;
 }
 
-static bool wrong_type(const rr_reader *reader, const char *name, const char *wanted, const json_t *value) {
+static bool wrong_type(const rr_reader *reader, const char *name, const char *wanted,
+                       const json_t *value) {
   return rr_api_fail_field(reader->error, RR_API_VALIDATION, name, "`%s` must be %s, not %s", name, wanted,
                            rr_json_type_name(value));
 }
@@ -34,6 +35,10 @@ static bool missing(const rr_reader *reader, const char *name) {
 
 bool rr_reader_has(const rr_reader *reader, const char *name) {
   return json_object_get(reader->body, name) != NULL;
+}
+
+bool rr_reader_gives(const rr_reader *reader, const char *name) {
+  return optional_field(reader, name) != NULL;
 }
 
 bool rr_read_bool(const rr_reader *reader, const char *name, bool *value) {

@@ -31,6 +31,9 @@ bool rr_json_whole(const json_t *value, json_int_t *ret_number);
 /* True where the object has the key, even with null. */
 bool rr_reader_has(const rr_reader *reader, const char *name);
 
+/* True where the object has the key with anything but null. */
+bool rr_reader_gives(const rr_reader *reader, const char *name);
+
 /* An optional boolean; *value stays as it is where the field is absent. */
 bool rr_read_bool(const rr_reader *reader, const char *name, bool *value);
 

@@ -81,7 +81,7 @@ static bool read_side(const rr_reader *reader, const char *name, rr_text **ret_t
 
 /* One query for all texts, or one each. */
 static bool decode_score(const rr_reader *reader, rr_rerank_request *request) {
-  bool other_names = rr_reader_has(reader, "queries") || rr_reader_has(reader, "documents");
+  bool other_names = rr_reader_gives(reader, "queries") || rr_reader_gives(reader, "documents");
   const char *left = other_names ? "queries" : "text_1";
   const char *right = other_names ? "documents" : "text_2";
   rr_text *queries = NULL;

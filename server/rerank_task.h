@@ -27,9 +27,9 @@ struct rerank_task {
   rr_rerank_request request;
   rr_encoded *groups; /* one for a query with all texts, else one a text */
   size_t n_groups;
-  size_t n_sequences; /* of all groups, as the next two */
+  size_t n_sequences; /* of all groups, as the next */
   uint64_t tokens;
-  size_t n_truncated;
+  size_t n_truncated; /* texts that lost tokens, and queries that are sequences of their own */
   bool failed;
   rr_api_error error;
   char *reply; /* JSON, coded or not; NULL once it was handed on */

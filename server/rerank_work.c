@@ -79,6 +79,15 @@ static rr_encode_options encode_options(const rerank_task *task) {
   };
 }
 
+/* Identical texts are one sequence, but each counts. */
+static size_t count_truncated(const rr_encoded *group) {
+  size_t count = group->sequence_of[0] > 0 && group->sequences[0].dropped_tokens > 0; /* the query */
+  for (size_t i = 0; i < group->n_candidates; i++) {
+    count += group->sequences[group->sequence_of[i]].dropped_tokens > 0;
+  }
+  return count;
+}
+
 /* One group of all texts, or one a text where each has a query of its own or none. */
 static rr_status encode_groups(rerank_task *task, rr_error *problem) {
   const rr_rerank_request *request = &task->request;
@@ -102,7 +111,7 @@ static rr_status encode_groups(rerank_task *task, rr_error *problem) {
     }
     task->n_sequences += groups[g].n_sequences;
     task->tokens += groups[g].tokens;
-    task->n_truncated += groups[g].n_truncated;
+    task->n_truncated += count_truncated(&groups[g]);
   }
   return order_sequences(task) ? RR_OK : rr_fail(problem, RR_ERR_MEMORY, "out of memory");
 }

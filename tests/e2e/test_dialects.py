@@ -98,6 +98,10 @@ def a_truncated_document_is_told():
     told = {entry["index"]: (entry["tokens"], entry.get("truncated")) for entry in response.json()["results"]}
     assert told[0] == (1000, True) and told[1][1] is None and told[2][1] is True, told
     assert shared().rerank({"query": QUERY, "texts": [LONG]}).headers["x-truncated-count"] == "1"
+    assert shared().rerank({"query": QUERY, "texts": [LONG] * 3}).headers["x-truncated-count"] == "3"
+    with Server(model=golden_model("bi-encoder")) as server:
+        both = server.rerank({"query": LONG, "texts": ["a", LONG]})
+        assert both.headers["x-truncated-count"] == "2", both
 
 
 def score(path="/v2/rerank", **body):
