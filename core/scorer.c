@@ -207,11 +207,16 @@ static rr_status encode_all(pass *in, rr_text query, const rr_text *texts, uint3
   in->truncation.only_second = in->options->strategy == RR_CUT_TEXT ||
                                (in->options->strategy == RR_CUT_TEXT_IF_POSSIBLE && room);
   uint32_t first = next;
+  size_t culprit = RR_CULPRIT_QUERY;
   for (size_t i = 0; status == RR_OK && i < encoded->n_candidates; i++) {
     sequence_of[i] += first;
     if (sequence_of[i] == next) { /* not met before */
+      culprit = in->truncation.only_second && !room ? RR_CULPRIT_QUERY : i;
       status = encode_text(in, texts[i], &encoded->sequences[next++], encoded, err);
     }
+  }
+  if (status == RR_ERR_INPUT && in->options->ret_culprit != NULL) {
+    *in->options->ret_culprit = culprit;
   }
   return status;
 }

@@ -99,7 +99,10 @@ typedef struct rr_encode_options {
   uint32_t max_length;      /* tokens of a sequence, if fewer than max_input_length; 0: no bound */
   uint32_t max_text_tokens; /* of a text before it is paired: more are cut off; 0: no bound */
   bool alone;               /* a cross-encoder's texts are scored without the query, as single sequences */
+  size_t *ret_culprit;      /* NULL, or told on RR_ERR_INPUT: the text at fault, RR_CULPRIT_QUERY if none is */
 } rr_encode_options;
+
+#define RR_CULPRIT_QUERY SIZE_MAX
 
 enum { RR_KERNEL_NOTE_MAX = 512 };
 

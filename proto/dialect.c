@@ -139,7 +139,8 @@ bool rr_dialect_decode(const rr_endpoint *endpoint, const char *body, size_t siz
     return false;
   }
   const rr_reader reader = {.body = json, .limits = limits, .arena = arena, .error = ret_error};
-  rr_rerank_request request = {.truncate = RR_TRUNCATE_DEFAULT, .cut = RR_REQUEST_CUT_TEXT};
+  rr_rerank_request request = {
+      .truncate = RR_TRUNCATE_DEFAULT, .cut = RR_REQUEST_CUT_TEXT, .query_name = "query"};
   bool ok = decode(endpoint, &reader, ret_dialect, &request);
   json_decref(json);
   if (ok) {

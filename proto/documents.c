@@ -146,5 +146,6 @@ bool rr_read_documents(const rr_reader *reader, const char *name, rr_rerank_requ
     }
   }
   request->n_texts = n;
+  request->texts_name = name;
   return true;
 }

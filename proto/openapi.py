@@ -289,7 +289,8 @@ def document(version):
         "info": {"title": "rerankd", "version": version,
                  "description": "Ranks texts by their relevance to a query. Bodies may be gzip or zstd "
                                 "(Content-Encoding), answers are where Accept-Encoding asks for it. Every "
-                                "reply carries x-request-id: the caller's, or a new one.",
+                                "reply carries x-request-id: the caller's, or a new one. Bounds on lists are the "
+                                "defaults of --max-client-batch-size.",
                  "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
         "servers": [{"url": "/"}],
         "paths": paths,

@@ -180,6 +180,7 @@ bool rr_read_texts(const rr_reader *reader, const char *name, bool null_is_empty
   }
   request->texts = texts;
   request->n_texts = n;
+  request->texts_name = name;
   return true;
 }
 

@@ -55,7 +55,7 @@ bool rr_copy_text(const rr_reader *reader, const json_t *string, rr_text *ret_te
 /* A list that must be there, its length checked against the limits, its elements not. NULL on failure. */
 const json_t *rr_read_list(const rr_reader *reader, const char *name);
 
-/* A list of strings that must be there, into the request's texts; where null_is_empty, null among them
+/* A list of strings that must be there, into the request's texts (`name`: static storage); where null_is_empty, null among them
  * is an empty text. */
 bool rr_read_texts(const rr_reader *reader, const char *name, bool null_is_empty,
                    rr_rerank_request *request);

@@ -36,6 +36,8 @@ typedef struct rr_rerank_request {
   bool in_order; /* answer in the order of the texts, not by score */
   bool classify; /* wants a model with a label */
   bool batch;    /* the caller sent a list, and gets one */
+  const char *query_name; /* the members that held them, for errors; static storage */
+  const char *texts_name;
 } rr_rerank_request;
 
 typedef struct rr_ranked {

@@ -140,6 +140,8 @@ static bool read_inputs(const rr_reader *reader, rr_rerank_request *request) {
 static bool decode_predict(const rr_reader *reader, rr_rerank_request *request) {
   request->in_order = true;
   request->classify = true;
+  request->query_name = "inputs";
+  request->texts_name = "inputs";
   return read_options(reader, request) && read_inputs(reader, request);
 }
 

@@ -87,6 +87,8 @@ static bool decode_score(const rr_reader *reader, rr_rerank_request *request) {
   rr_text *queries = NULL;
   size_t n_queries = 0;
   request->in_order = true;
+  request->query_name = left;
+  request->texts_name = right;
   if (!read_options(reader, request) || !read_side(reader, left, &queries, &n_queries) ||
       !read_side(reader, right, &request->texts, &request->n_texts)) {
     return false;

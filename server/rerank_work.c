@@ -88,10 +88,13 @@ static size_t count_truncated(const rr_encoded *group) {
   return count;
 }
 
-/* One group of all texts, or one a text where each has a query of its own or none. */
-static rr_status encode_groups(rerank_task *task, rr_error *problem) {
+/* One group of all texts, or one a text where each has a query of its own or none. *ret_member: what of the
+ * request is at fault. */
+static rr_status encode_groups(rerank_task *task, const char **ret_member, rr_error *problem) {
   const rr_rerank_request *request = &task->request;
   rr_encode_options options = encode_options(task);
+  size_t culprit = RR_CULPRIT_QUERY;
+  options.ret_culprit = &culprit;
   bool alike = request->queries == NULL;
   size_t n = alike ? 1 : request->n_texts;
   rr_encoded *groups = rr_arena_calloc(&task->arena, n, sizeof *groups);
@@ -107,6 +110,7 @@ static rr_status encode_groups(rerank_task *task, rr_error *problem) {
                          request->texts + g, alike ? request->n_texts : 1, &options, &task->arena,
                          &groups[g], problem);
     if (status != RR_OK) {
+      *ret_member = culprit == RR_CULPRIT_QUERY ? request->query_name : request->texts_name;
       return status;
     }
     task->n_sequences += groups[g].n_sequences;
@@ -122,13 +126,15 @@ static void tokenize(rerank_task *task) {
     rerank_fail(task, RR_API_BACKEND, "the model is not a classifier: it has no label");
     return;
   }
-  rr_status status = encode_groups(task, &problem);
+  const char *member = "";
+  rr_status status = encode_groups(task, &member, &problem);
+  if (status == RR_ERR_INPUT) {
+    task->failed = true;
+    (void)rr_api_fail_field(&task->error, RR_API_VALIDATION, member, "%s", problem.message);
+    return;
+  }
   if (status != RR_OK) {
-    rerank_fail(task,
-                status == RR_ERR_MEMORY  ? RR_API_MEMORY
-                : status == RR_ERR_INPUT ? RR_API_VALIDATION
-                                         : RR_API_TOKENIZER,
-                problem.message);
+    rerank_fail(task, status == RR_ERR_MEMORY ? RR_API_MEMORY : RR_API_TOKENIZER, problem.message);
     return;
   }
   task->characters = request_characters(&task->request);

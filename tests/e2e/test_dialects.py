@@ -127,6 +127,7 @@ def a_query_that_leaves_no_room_is_refused_in_words():
         response = post(path, {"query": LONG, "documents": ["a"]})
         assert response.status == 422, response
         assert "query of 1000 tokens leaves no room" in response.json()["error"]["message"], response
+        assert response.json()["error"]["param"] == "query", response
         assert post(path, {"query": LONG, "documents": ["a"], "truncation_strategy": "longest_first"}
                     ).status == 200
     assert shared().rerank({"query": LONG, "texts": ["a"]}).status == 200  # as its own server would
@@ -147,6 +148,10 @@ def bounds_on_tokens_are_kept():
     assert int(pair.headers["x-compute-tokens"]) == 20, pair
     response = post("/v1/rerank", {"query": QUERY, "documents": [LONG], "truncation": False})
     assert response.status == 422 and "must have less than" in response.json()["detail"], response
+    assert response.json()["error"]["param"] == "documents", response
+    with Server("--auto-truncate", "false") as server:
+        response = post("/score", {"text_1": "river", "text_2": ["stone", LONG]}, server=server)
+        assert response.status == 422 and response.json()["error"]["param"] == "text_2", response
 
 
 @case
