@@ -13,7 +13,7 @@
 
 enum { FLAGS_MAX = 64, NAME_MAX_BYTES = 64, THREADS_MAX = 1024 };
 
-typedef enum kind { TEXT, NUMBER, SMALL_NUMBER, FLAG, DTYPE, LEVEL, HELP, VERSION } kind;
+typedef enum kind { TEXT, LIST, NUMBER, SMALL_NUMBER, FLAG, DTYPE, LEVEL, HELP, VERSION } kind;
 
 typedef struct spec {
   const char *name;
@@ -63,8 +63,14 @@ static const spec specs[] = {
      "size of a request body, at most (default: 10000000)"},
     {"auto-truncate", FLAG, FIELD(auto_truncate), 0, 0, "BOOL",
      "truncate what is too long, unless the request says otherwise (default: true)"},
-    {"api-key", TEXT, FIELD(api_key), 0, 0, "KEY",
-     "require `Authorization: Bearer KEY`, but for /health and /metrics"},
+    {"unix-socket", TEXT, FIELD(unix_socket), 0, 0, "PATH",
+     "listen on this socket, open to its owner alone, instead of host and port"},
+    {"api-key", LIST, FIELD(api_keys), 0, 0, "KEY",
+     "require `Authorization: Bearer KEY`, but for /health, /metrics and the like; several times, or a,b"},
+    {"api-key-file", TEXT, FIELD(api_key_file), 0, 0, "FILE",
+     "keys, one a line; read again on SIGHUP"},
+    {"cors-allow-origin", LIST, FIELD(cors_origins), 0, 0, "ORIGIN",
+     "let pages of this origin, or of any (*), call; several times, or a,b"},
     {"json-output", FLAG, FIELD(json_output), 0, 0, "BOOL", "log in JSON (default: false)"},
     {"log-level", LEVEL, FIELD(log_level), 0, 0, "LEVEL", "error, warn, info or debug (default: info)"},
     {"help", HELP, 0, 0, 0, NULL, "print this and stop"},
@@ -129,6 +135,14 @@ static bool parse_dtype(const char *text, rr_dtype *ret_dtype) {
   return false;
 }
 
+static bool add_item(option_list *list, const char *text) {
+  if (text[0] == '\0' || list->n == OPTION_LIST_MAX) {
+    return false;
+  }
+  list->items[list->n++] = text;
+  return true;
+}
+
 /* Stores one value; on failure writes what would have been right into `expected`. */
 static bool store(const spec *option, const char *text, options *self, char *expected, size_t size) {
   void *field = (char *)self + option->offset;
@@ -138,6 +152,9 @@ static bool store(const spec *option, const char *text, options *self, char *exp
     (void)snprintf(expected, size, "some text");
     *(const char **)field = text;
     return text[0] != '\0';
+  case LIST:
+    (void)snprintf(expected, size, "some text, %d times at most", (int)OPTION_LIST_MAX);
+    return add_item(field, text);
   case NUMBER:
   case SMALL_NUMBER:
     (void)snprintf(expected, size, "a whole number from %zu to %zu", option->minimum, option->maximum);
@@ -284,6 +301,9 @@ options_result options_read(int argc, char **argv, char *(*lookup)(const char *n
   if (cache != NULL && cache[0] != '\0') {
     self.huggingface_hub_cache = cache;
   }
+  /* A list on the command line replaces the environment's. */
+  self.api_keys.n = from_arguments.api_keys.n > 0 ? 0 : self.api_keys.n;
+  self.cors_origins.n = from_arguments.cors_origins.n > 0 ? 0 : self.cors_origins.n;
   result = read_arguments(argc, argv, out, &self, problem);
   if (result != OPTIONS_RUN) {
     return result;

@@ -9,6 +9,14 @@
 #include "core/scorer.h"
 #include "server/log.h"
 
+enum { OPTION_LIST_MAX = 32 };
+
+/* The values of an option that may be given several times; each may be a list with commas. */
+typedef struct option_list {
+  const char *items[OPTION_LIST_MAX];
+  size_t n;
+} option_list;
+
 /* Strings are borrowed from argv or the environment. */
 typedef struct options {
   const char *model_id;          /* a model directory, or a model's name on the hub */
@@ -31,7 +39,10 @@ typedef struct options {
   size_t max_client_batch_size;
   size_t payload_limit; /* bytes */
   bool auto_truncate;
-  const char *api_key; /* NULL: none wanted */
+  option_list api_keys;     /* none, without a file: none wanted */
+  const char *api_key_file; /* NULL: none */
+  option_list cors_origins;
+  const char *unix_socket; /* NULL: host and port */
   bool json_output;
   log_level log_level;
 } options;
