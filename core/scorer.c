@@ -9,6 +9,7 @@
 #include "core/kernel/selfcheck.h"
 #include "core/model/config.h"
 #include "core/model/encoder.h"
+#include "core/model/shards.h"
 #include "core/model/weights.h"
 #include "core/token/tokenizer.h"
 #include "core/unique.h"
@@ -153,56 +154,109 @@ void rr_scorer_destroy(rr_scorer *scorer) {
   rr_free(scorer);
 }
 
+rr_status rr_scorer_index_files(const char *path, rr_arena *arena, const char *const **ret_names,
+                                size_t *ret_count, rr_error *err) {
+  return rr_shards_of_index(path, arena, ret_names, ret_count, err);
+}
+
 const rr_model_info *rr_scorer_info(const rr_scorer *scorer) { return &scorer->info; }
 
-static void keep(const rr_encoding *encoding, rr_sequence *sequence, rr_encoded *encoded) {
+static void keep(const rr_encoding *encoding, size_t text_tokens, rr_sequence *sequence,
+                 rr_encoded *encoded) {
   sequence->ids = encoding->ids;
   sequence->type_ids = encoding->type_ids;
   sequence->length = (uint32_t)encoding->length;
+  sequence->text_tokens = smaller(UINT32_MAX, text_tokens);
   sequence->dropped_tokens = smaller(UINT32_MAX, encoding->dropped);
   encoded->tokens += encoding->length;
   encoded->n_truncated += encoding->dropped > 0;
 }
 
-/* The sequence of one text, given the query's tokens. */
-static rr_status encode_one(const rr_scorer *scorer, const rr_tokens *query, rr_text text,
-                            const rr_truncation *truncation, rr_arena *arena, rr_encoding *ret_encoding,
-                            rr_error *err) {
-  rr_tokens tokens;
-  rr_status status = rr_tokenizer_tokens(scorer->tokenizer, text, arena, &tokens, err);
+/* What stays the same for all texts of a request. */
+typedef struct pass {
+  const rr_scorer *scorer;
+  const rr_encode_options *options;
+  rr_truncation truncation;
+  rr_tokens query;
+  rr_arena *arena;
+} pass;
+
+/* A bi-encoder's query is a sequence of its own: the first. */
+static rr_status encode_query(const pass *in, rr_encoded *encoded, rr_error *err) {
+  rr_encoding encoding;
+  rr_status status = rr_tokenizer_single(in->scorer->tokenizer, &in->query, &in->truncation, in->arena,
+                                         &encoding, err);
   if (status != RR_OK) {
     return status;
   }
-  if (scorer->info.kind == RR_CROSS_ENCODER) {
-    return rr_tokenizer_pair(scorer->tokenizer, query, &tokens, truncation, arena, ret_encoding, err);
+  if (encoding.dropped > 0 && in->options->strategy == RR_CUT_TEXT) {
+    return rr_fail(err, RR_ERR_INPUT, "a query of %zu tokens does not fit into %zu tokens", in->query.size,
+                   in->truncation.max_length);
   }
-  return rr_tokenizer_single(scorer->tokenizer, &tokens, truncation, arena, ret_encoding, err);
+  keep(&encoding, in->query.size, &encoded->sequences[0], encoded);
+  return RR_OK;
+}
+
+/* Keeps the first or last tokens of a text that has more than the caller wants. Returns how many went. */
+static size_t cut_text(const rr_encode_options *options, rr_tokens *tokens) {
+  size_t most = options->max_text_tokens;
+  if (most == 0 || tokens->size <= most) {
+    return 0;
+  }
+  size_t cut = tokens->size - most;
+  tokens->ids += options->side == RR_TRUNCATE_LEFT ? cut : 0;
+  tokens->size = most;
+  return cut;
+}
+
+static rr_status encode_text(const pass *in, rr_text text, rr_sequence *sequence, rr_encoded *encoded,
+                             rr_error *err) {
+  const rr_tokenizer *tokenizer = in->scorer->tokenizer;
+  rr_tokens tokens;
+  rr_encoding encoding;
+  rr_status status = rr_tokenizer_tokens(tokenizer, text, in->arena, &tokens, err);
+  if (status != RR_OK) {
+    return status;
+  }
+  size_t text_tokens = tokens.size;
+  size_t cut = cut_text(in->options, &tokens);
+  if (in->scorer->info.kind == RR_BI_ENCODER || in->options->alone) {
+    status = rr_tokenizer_single(tokenizer, &tokens, &in->truncation, in->arena, &encoding, err);
+  } else {
+    status =
+        rr_tokenizer_pair(tokenizer, &in->query, &tokens, &in->truncation, in->arena, &encoding, err);
+  }
+  if (status == RR_OK) {
+    encoding.dropped += cut;
+    keep(&encoding, text_tokens, sequence, encoded);
+  }
+  return status;
 }
 
 /* sequence_of: the texts' numbers as rr_unique_texts gives them; raised to sequence indices here. */
-static rr_status encode_all(const rr_scorer *scorer, rr_text query, const rr_text *texts,
-                            uint32_t *sequence_of, const rr_truncation *truncation, rr_arena *arena,
+static rr_status encode_all(pass *in, rr_text query, const rr_text *texts, uint32_t *sequence_of,
                             rr_encoded *encoded, rr_error *err) {
-  rr_tokens tokens;
-  rr_encoding encoding;
-  uint32_t first = 0;
-  rr_status status = rr_tokenizer_tokens(scorer->tokenizer, query, arena, &tokens, err);
-  if (status == RR_OK && scorer->info.kind == RR_BI_ENCODER) {
-    status = rr_tokenizer_single(scorer->tokenizer, &tokens, truncation, arena, &encoding, err);
-    if (status == RR_OK) {
-      keep(&encoding, &encoded->sequences[first++], encoded);
-    }
+  const rr_tokenizer *tokenizer = in->scorer->tokenizer;
+  uint32_t next = 0;
+  rr_status status = rr_tokenizer_tokens(tokenizer, query, in->arena, &in->query, err);
+  if (status == RR_OK && in->scorer->info.kind == RR_BI_ENCODER) {
+    status = encode_query(in, encoded, err);
+    next = 1;
   }
-  uint32_t next = first;
+  bool room = in->query.size + rr_tokenizer_pair_specials(tokenizer) < in->truncation.max_length;
+  in->truncation.only_second = in->options->strategy == RR_CUT_TEXT ||
+                               (in->options->strategy == RR_CUT_TEXT_IF_POSSIBLE && room);
+  uint32_t first = next;
+  size_t culprit = RR_CULPRIT_QUERY;
   for (size_t i = 0; status == RR_OK && i < encoded->n_candidates; i++) {
     sequence_of[i] += first;
-    if (sequence_of[i] < next) {
-      continue; /* met before */
+    if (sequence_of[i] == next) { /* not met before */
+      culprit = in->truncation.only_second && !room ? RR_CULPRIT_QUERY : i;
+      status = encode_text(in, texts[i], &encoded->sequences[next++], encoded, err);
     }
-    status = encode_one(scorer, &tokens, texts[i], truncation, arena, &encoding, err);
-    if (status == RR_OK) {
-      keep(&encoding, &encoded->sequences[next++], encoded);
-    }
+  }
+  if (status == RR_ERR_INPUT && in->options->ret_culprit != NULL) {
+    *in->options->ret_culprit = culprit;
   }
   return status;
 }
@@ -214,6 +268,9 @@ static size_t output_size(const rr_scorer *scorer) {
 rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text *texts, size_t n_texts,
                            const rr_encode_options *options, rr_arena *arena, rr_encoded *ret_encoded,
                            rr_error *err) {
+  if (options->alone && scorer->info.kind == RR_BI_ENCODER) {
+    return rr_fail(err, RR_ERR_INPUT, "a bi-encoder scores pairs only");
+  }
   if (n_texts == 0 || n_texts > INT32_MAX) {
     return rr_fail(err, RR_ERR_INPUT, "at least one text is needed, and at most %d", INT32_MAX);
   }
@@ -230,12 +287,13 @@ rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text
   if (encoded.sequences == NULL || outputs == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory for %zu sequences", encoded.n_sequences);
   }
-  rr_truncation truncation = {
-      .max_length = scorer->info.max_input_length,
-      .enabled = options->truncate,
-      .left = options->side == RR_TRUNCATE_LEFT,
-  };
-  rr_status status = encode_all(scorer, query, texts, sequence_of, &truncation, arena, &encoded, err);
+  pass in = {.scorer = scorer, .options = options, .arena = arena};
+  in.truncation.max_length = options->max_length == 0
+                                 ? scorer->info.max_input_length
+                                 : smaller(scorer->info.max_input_length, options->max_length);
+  in.truncation.enabled = options->truncate;
+  in.truncation.left = options->side == RR_TRUNCATE_LEFT;
+  rr_status status = encode_all(&in, query, texts, sequence_of, &encoded, err);
   if (status != RR_OK) {
     return status;
   }

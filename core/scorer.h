@@ -91,7 +91,8 @@ typedef struct rr_sequence {
   const int32_t *ids;       /* length token ids, special tokens included */
   const uint8_t *type_ids;  /* length token types (segments) */
   uint32_t length;          /* 1 .. max_input_length */
-  uint32_t dropped_tokens;  /* how many truncation removed */
+  uint32_t text_tokens;     /* the text's own, before truncation and without special tokens */
+  uint32_t dropped_tokens;  /* how many truncation removed, of text and query */
   float *output;            /* written by rr_scorer_forward: 1 logit, or hidden_size of a unit vector */
 } rr_sequence;
 
@@ -106,10 +107,26 @@ typedef struct rr_encoded {
   size_t n_truncated;   /* sequences that lost tokens */
 } rr_encoded;
 
+/* What of a pair that is too long loses tokens. A bi-encoder's query and texts are sequences of their
+ * own: there it only matters whether a query may be cut. */
+typedef enum rr_cut {
+  RR_CUT_LONGEST,          /* the longer of query and text first: Hugging Face's longest_first */
+  RR_CUT_TEXT,             /* the text alone (only_second); RR_ERR_INPUT where the query leaves no room */
+  RR_CUT_TEXT_IF_POSSIBLE, /* the text alone, but as RR_CUT_LONGEST where the query leaves no room */
+} rr_cut;
+
+/* Zeros stand for no truncation. */
 typedef struct rr_encode_options {
-  bool truncate;            /* false: a sequence over max_input_length is RR_ERR_INPUT */
-  rr_truncation_side side;  /* pairs lose tokens of the longer text first, as Hugging Face does */
+  bool truncate;            /* false: a sequence that is too long is RR_ERR_INPUT */
+  rr_truncation_side side;
+  rr_cut strategy;
+  uint32_t max_length;      /* tokens of a sequence, if fewer than max_input_length; 0: no bound */
+  uint32_t max_text_tokens; /* of a text before it is paired: more are cut off; 0: no bound */
+  bool alone;               /* a cross-encoder's texts are scored without the query, as single sequences */
+  size_t *ret_culprit;      /* NULL, or told on RR_ERR_INPUT: the text at fault, RR_CULPRIT_QUERY if none is */
 } rr_encode_options;
+
+#define RR_CULPRIT_QUERY SIZE_MAX
 
 enum { RR_KERNEL_NOTE_MAX = 512 };
 
@@ -121,13 +138,19 @@ enum { RR_KERNEL_NOTE_MAX = 512 };
 rr_status rr_scorer_choose_kernels(const char *isa, char ret_note[RR_KERNEL_NOTE_MAX], rr_error *err);
 
 /* Loads a Hugging Face model directory: config.json; tokenizer.json, or vocab.txt with
- * tokenizer_config.json; model.safetensors; where there, modules.json with its pooling and
- * sentence_bert_config.json. `kind` is read from config.json's architectures. *ret_scorer is freed by
+ * tokenizer_config.json; model.safetensors, or model.safetensors.index.json with its shards; where there,
+ * modules.json with its pooling and sentence_bert_config.json. `kind` is read from config.json's architectures. *ret_scorer is freed by
  * rr_scorer_destroy. Errors: every status but RR_ERR_NUMERIC; messages name the file. Not on the
  * event loop: it reads and packs all weights, and with a pack cache waits for the disk. */
 rr_status rr_scorer_load(const char *directory, const rr_load_options *options, rr_scorer **ret_scorer,
                          rr_error *err);
 void rr_scorer_destroy(rr_scorer *scorer); /* NULL is allowed */
+
+/* The files that a sharded model's model.safetensors.index.json asks for, sorted, each once: plain file
+ * names, for programs that fetch models. Names and array live in the arena. Errors: RR_ERR_IO,
+ * RR_ERR_FORMAT, RR_ERR_MEMORY; messages begin with the path. Any thread. */
+rr_status rr_scorer_index_files(const char *path, rr_arena *arena, const char *const **ret_names,
+                                size_t *ret_count, rr_error *err);
 
 /* Facts of the loaded model; lives as long as the scorer. */
 const rr_model_info *rr_scorer_info(const rr_scorer *scorer);

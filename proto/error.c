@@ -22,29 +22,26 @@ int rr_api_error_status(rr_api_error_kind kind) {
   return 500;
 }
 
-const char *rr_api_error_type(rr_api_error_kind kind) {
-  switch (kind) {
-  case RR_API_EMPTY: return "Empty";
-  case RR_API_TOKENIZER: return "Tokenizer";
-  case RR_API_BACKEND: return "Backend";
-  case RR_API_OVERLOADED:
-  case RR_API_MEMORY: return "Overloaded";
-  case RR_API_UNHEALTHY: return "Unhealthy";
-  case RR_API_MALFORMED:
-  case RR_API_VALIDATION:
-  case RR_API_TOO_LARGE:
-  case RR_API_MEDIA_TYPE:
-  case RR_API_UNAUTHORIZED:
-  case RR_API_NOT_FOUND:
-  case RR_API_METHOD: return "Validation";
-  }
-  return "Backend";
+unsigned rr_api_error_retry_after(rr_api_error_kind kind) {
+  return kind == RR_API_OVERLOADED || kind == RR_API_UNHEALTHY || kind == RR_API_MEMORY ? 1 : 0;
 }
 
 bool rr_api_fail(rr_api_error *ret_error, rr_api_error_kind kind, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
   ret_error->kind = kind;
+  ret_error->field[0] = '\0';
+  (void)vsnprintf(ret_error->message, sizeof ret_error->message, format, arguments);
+  va_end(arguments);
+  return false;
+}
+
+bool rr_api_fail_field(rr_api_error *ret_error, rr_api_error_kind kind, const char *field,
+                       const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  ret_error->kind = kind;
+  (void)snprintf(ret_error->field, sizeof ret_error->field, "%s", field);
   (void)vsnprintf(ret_error->message, sizeof ret_error->message, format, arguments);
   va_end(arguments);
   return false;

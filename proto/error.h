@@ -22,21 +22,27 @@ typedef enum rr_api_error_kind {
   RR_API_METHOD,       /* 405: the path does not take this method */
 } rr_api_error_kind;
 
+enum { RR_FIELD_NAME_MAX = 64 };
+
 typedef struct rr_api_error {
   rr_api_error_kind kind;
+  char field[RR_FIELD_NAME_MAX];       /* the request's field at fault, "" if there is none */
   char message[RR_ERROR_MESSAGE_MAX]; /* one line, always terminated; may end in a cut character */
 } rr_api_error;
 
 /* The HTTP status of a kind. */
 int rr_api_error_status(rr_api_error_kind kind);
 
-/* TEI's name of a kind. Its clients know six names, so kinds beyond those get the nearest one. Static
- * storage. */
-const char *rr_api_error_type(rr_api_error_kind kind);
+/* How long a caller should wait before it tries again, in seconds; 0 where trying again cannot help. */
+unsigned rr_api_error_retry_after(rr_api_error_kind kind);
 
-/* Fills *ret_error and returns false, so that a failing function can end with
+/* Fills *ret_error, without a field, and returns false, so that a failing function can end with
  * `return rr_api_fail(...)`. */
 bool rr_api_fail(rr_api_error *ret_error, rr_api_error_kind kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* The same for a field at fault. */
+bool rr_api_fail_field(rr_api_error *ret_error, rr_api_error_kind kind, const char *field,
+                       const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 #endif

@@ -61,6 +61,8 @@ void rr_json_put_raw(rr_json_writer *writer, const char *literal) {
   put_bytes(writer, literal, strlen(literal));
 }
 
+void rr_json_put_bytes(rr_json_writer *writer, rr_text bytes) { put_bytes(writer, bytes.data, bytes.size); }
+
 static bool is_continuation(unsigned char byte) { return (byte & 0xC0) == 0x80; }
 
 /* Length of the well-formed UTF-8 sequence at the start of `left` (1 or more) bytes, or 0. Overlong

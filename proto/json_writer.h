@@ -21,6 +21,7 @@ void rr_json_writer_init(rr_json_writer *writer, size_t expected);
 
 /* Appends bytes as they are: punctuation, names, literals. */
 void rr_json_put_raw(rr_json_writer *writer, const char *literal);
+void rr_json_put_bytes(rr_json_writer *writer, rr_text bytes);
 
 /* Appends a quoted string, escaped; bytes that are not UTF-8 become U+FFFD. */
 void rr_json_put_text(rr_json_writer *writer, rr_text text);

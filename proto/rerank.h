@@ -1,4 +1,4 @@
-/* The canonical rerank request and its ranked answer: what every dialect maps to and from. */
+/* The canonical request and its answer: what every dialect maps to and from. */
 #ifndef RR_PROTO_RERANK_H
 #define RR_PROTO_RERANK_H
 
@@ -10,22 +10,59 @@
 
 enum { RR_TRUNCATE_DEFAULT = -1 };
 
+/* What of a pair that is too long loses tokens. */
+typedef enum rr_request_cut {
+  RR_REQUEST_CUT_TEXT,             /* the text alone; the request fails where the query leaves no room */
+  RR_REQUEST_CUT_TEXT_IF_POSSIBLE, /* the text alone; but the longer first where the query leaves none */
+  RR_REQUEST_CUT_LONGEST,          /* the longer one first */
+} rr_request_cut;
+
 /* A decoded request. All memory belongs to the arena that was given to the decoder; texts are valid
  * UTF-8 and may hold NUL. */
 typedef struct rr_rerank_request {
   rr_text query;
-  rr_text *texts; /* the candidates, in the caller's order */
-  size_t n_texts; /* at least 1 */
-  int truncate;   /* RR_TRUNCATE_DEFAULT: as the server is set; 0: refuse long texts; 1: truncate */
+  rr_text *queries; /* NULL: `query` goes with every text. Else one a text; without data: it stands alone */
+  rr_text *texts;   /* the candidates, in the caller's order */
+  rr_text *echoes;  /* NULL, or a text's JSON as it came, to be returned; size 0: the text itself */
+  size_t n_texts;   /* at least 1 */
+  size_t top_n;     /* results wanted at most; 0: all */
+  int truncate;     /* RR_TRUNCATE_DEFAULT: as the server is set; 0: refuse long texts; 1: truncate */
   bool truncate_left;
+  rr_request_cut cut;
+  size_t max_tokens;      /* of a pair, if fewer than the model's; 0: no bound */
+  size_t max_text_tokens; /* of a text, the rest is cut off; 0: no bound */
   bool raw_scores;
   bool return_text;
+  bool in_order; /* answer in the order of the texts, not by score */
+  bool classify; /* wants a model with a label */
+  bool batch;    /* the caller sent a list, and gets one */
+  const char *query_name; /* the members that held them, for errors; static storage */
+  const char *texts_name;
 } rr_rerank_request;
 
 typedef struct rr_ranked {
   uint32_t index; /* into the request's texts */
   float score;
 } rr_ranked;
+
+/* What tokenizing did to one text. */
+typedef struct rr_text_tokens {
+  uint32_t count; /* tokens the text has, without special tokens */
+  bool truncated;
+} rr_text_tokens;
+
+/* What an encoder may tell. All memory is the caller's. */
+typedef struct rr_rerank_answer {
+  const rr_rerank_request *request;
+  const rr_ranked *ranked; /* n results in the order in which they are told */
+  size_t n;
+  const rr_text_tokens *text_tokens; /* one a text of the request; NULL: not known */
+  uint64_t tokens;                   /* that the model has read */
+  int64_t created;                   /* seconds since 1970 */
+  const char *id;
+  const char *model; /* the name it is served under */
+  const char *label; /* a cross-encoder's; NULL for a bi-encoder */
+} rr_rerank_answer;
 
 /* Bounds on what a decoder accepts, besides the size of the body. */
 typedef struct rr_rerank_limits {

@@ -1,221 +1,75 @@
-#include "proto/tei.h"
-
+/* The dialect of Hugging Face's text-embeddings-inference: /rerank and its errors. */
 #include <string.h>
 
-#include "core/base/json.h"
-#include "proto/json_writer.h"
+#include "proto/dialects.h"
 
-enum { BYTES_PER_RESULT = 40 };
-
-static const char *type_name(const json_t *value) {
-  switch (json_typeof(value)) {
-  case JSON_OBJECT: return "an object";
-  case JSON_ARRAY: return "an array";
-  case JSON_STRING: return "a string";
-  case JSON_INTEGER:
-  case JSON_REAL: return "a number";
-  case JSON_TRUE:
-  case JSON_FALSE: return "a boolean";
-  case JSON_NULL: return "null";
-  }
-  return "something else";
-}
-
-static bool out_of_memory(rr_api_error *ret_error) {
-  return rr_api_fail(ret_error, RR_API_MEMORY, "out of memory");
-}
-
-/* A field's value, or NULL where it is absent or null. */
-static const json_t *optional_field(const json_t *body, const char *name) {
-  const json_t *value = json_object_get(body, name);
-  return json_is_null(value) ? NULL : value;
-}
-
-/* Sets *value to 0 or 1, or leaves it as it is where the field is absent. */
-static bool read_flag(const json_t *body, const char *name, int *value, rr_api_error *ret_error) {
-  const json_t *field = optional_field(body, name);
-  if (field == NULL) {
-    return true;
-  }
-  if (!json_is_boolean(field)) {
-    return rr_api_fail(ret_error, RR_API_VALIDATION, "`%s` must be a boolean, not %s", name,
-                       type_name(field));
-  }
-  *value = json_is_true(field) ? 1 : 0;
-  return true;
-}
-
-static bool read_direction(const json_t *body, bool *ret_left, rr_api_error *ret_error) {
-  const json_t *field = optional_field(body, "truncation_direction");
-  if (field == NULL) {
-    return true;
-  }
-  const char *name = json_string_value(field); /* NULL if it is no string */
-  if (name != NULL && (strcmp(name, "left") == 0 || strcmp(name, "Left") == 0)) {
-    *ret_left = true;
-    return true;
-  }
-  if (name != NULL && (strcmp(name, "right") == 0 || strcmp(name, "Right") == 0)) {
-    *ret_left = false;
-    return true;
-  }
-  return rr_api_fail(ret_error, RR_API_VALIDATION,
-                     "`truncation_direction` must be \"left\" or \"right\"");
-}
-
-static bool copy_text(const json_t *string, rr_arena *arena, rr_text *ret_text,
-                      rr_api_error *ret_error) {
-  size_t size = json_string_length(string);
-  char *data = rr_arena_strndup(arena, json_string_value(string), size);
-  if (data == NULL) {
-    return out_of_memory(ret_error);
-  }
-  *ret_text = (rr_text){.data = data, .size = size};
-  return true;
-}
-
-static bool read_query(const json_t *body, rr_arena *arena, rr_text *ret_query,
-                       rr_api_error *ret_error) {
-  const json_t *field = json_object_get(body, "query");
-  if (field == NULL) {
-    return rr_api_fail(ret_error, RR_API_VALIDATION, "missing field `query`");
-  }
-  if (!json_is_string(field)) {
-    return rr_api_fail(ret_error, RR_API_VALIDATION, "`query` must be a string, not %s",
-                       type_name(field));
-  }
-  return copy_text(field, arena, ret_query, ret_error);
-}
-
-/* The candidates' array, its length checked, its elements not yet. */
-static const json_t *texts_field(const json_t *body, size_t max_texts, rr_api_error *ret_error) {
-  const json_t *field = json_object_get(body, "texts");
-  if (field == NULL) {
-    (void)rr_api_fail(ret_error, RR_API_VALIDATION, "missing field `texts`");
-    return NULL;
-  }
-  if (!json_is_array(field)) {
-    (void)rr_api_fail(ret_error, RR_API_VALIDATION, "`texts` must be an array, not %s",
-                      type_name(field));
-    return NULL;
-  }
-  size_t n = json_array_size(field);
-  if (n == 0) {
-    (void)rr_api_fail(ret_error, RR_API_EMPTY, "`texts` cannot be empty");
-    return NULL;
-  }
-  if (n > max_texts) {
-    (void)rr_api_fail(ret_error, RR_API_VALIDATION,
-                      "batch size %zu > maximum allowed batch size %zu", n, max_texts);
-    return NULL;
-  }
-  return field;
-}
-
-static bool read_texts(const json_t *body, size_t max_texts, rr_arena *arena,
-                       rr_rerank_request *request, rr_api_error *ret_error) {
-  const json_t *field = texts_field(body, max_texts, ret_error);
-  if (field == NULL) {
+/* `truncate`: true asks for what the original does, the longer one first. Without a word the query stays
+ * whole where that is possible; where it is not, the original would still rank, and so does this. */
+static bool read_options(const rr_reader *reader, rr_rerank_request *request) {
+  request->cut = RR_REQUEST_CUT_TEXT_IF_POSSIBLE;
+  if (!rr_read_flag(reader, "truncate", &request->truncate) ||
+      !rr_read_bool(reader, "raw_scores", &request->raw_scores)) {
     return false;
   }
-  size_t n = json_array_size(field);
-  rr_text *texts = rr_arena_calloc(arena, n, sizeof *texts);
-  if (texts == NULL) {
-    return out_of_memory(ret_error);
+  if (request->truncate == 1) {
+    request->cut = RR_REQUEST_CUT_LONGEST;
   }
-  for (size_t i = 0; i < n; i++) {
-    const json_t *element = json_array_get(field, i);
-    if (!json_is_string(element)) {
-      return rr_api_fail(ret_error, RR_API_VALIDATION, "`texts[%zu]` must be a string, not %s", i,
-                         type_name(element));
+  return rr_read_truncation(reader, request);
+}
+
+static bool decode_rerank(const rr_reader *reader, rr_rerank_request *request) {
+  /* Rankers of documents send null for one without content. */
+  return read_options(reader, request) &&
+         rr_read_bool(reader, "return_text", &request->return_text) &&
+         rr_read_text(reader, "query", &request->query) &&
+         rr_read_texts(reader, "texts", true, request);
+}
+
+void rr_put_ranked_texts(const rr_rerank_answer *answer, rr_json_writer *writer) {
+  rr_json_put_raw(writer, "[");
+  for (size_t i = 0; i < answer->n; i++) {
+    rr_json_put_raw(writer, i == 0 ? "{\"index\":" : ",{\"index\":");
+    rr_json_put_unsigned(writer, answer->ranked[i].index);
+    if (answer->request->return_text) {
+      rr_json_put_raw(writer, ",\"text\":");
+      rr_json_put_text(writer, answer->request->texts[answer->ranked[i].index]);
     }
-    if (!copy_text(element, arena, &texts[i], ret_error)) {
-      return false;
-    }
+    rr_json_put_raw(writer, ",\"score\":");
+    rr_json_put_float(writer, answer->ranked[i].score);
+    rr_json_put_raw(writer, "}");
   }
-  request->texts = texts;
-  request->n_texts = n;
-  return true;
+  rr_json_put_raw(writer, "]");
 }
 
-static bool read_request(const json_t *body, const rr_rerank_limits *limits, rr_arena *arena,
-                         rr_rerank_request *request, rr_api_error *ret_error) {
-  int raw_scores = 0;
-  int return_text = 0;
-  if (!json_is_object(body)) {
-    return rr_api_fail(ret_error, RR_API_VALIDATION, "the body must be an object, not %s",
-                       type_name(body));
+/* The name of a kind. Clients know six names, so kinds beyond those get the nearest one. */
+static const char *error_type(rr_api_error_kind kind) {
+  switch (kind) {
+  case RR_API_EMPTY: return "Empty";
+  case RR_API_TOKENIZER: return "Tokenizer";
+  case RR_API_BACKEND: return "Backend";
+  case RR_API_OVERLOADED:
+  case RR_API_MEMORY: return "Overloaded";
+  case RR_API_UNHEALTHY: return "Unhealthy";
+  case RR_API_MALFORMED:
+  case RR_API_VALIDATION:
+  case RR_API_TOO_LARGE:
+  case RR_API_MEDIA_TYPE:
+  case RR_API_UNAUTHORIZED:
+  case RR_API_NOT_FOUND:
+  case RR_API_METHOD: return "Validation";
   }
-  if (!read_flag(body, "truncate", &request->truncate, ret_error) ||
-      !read_flag(body, "raw_scores", &raw_scores, ret_error) ||
-      !read_flag(body, "return_text", &return_text, ret_error) ||
-      !read_direction(body, &request->truncate_left, ret_error)) {
-    return false;
-  }
-  request->raw_scores = raw_scores == 1;
-  request->return_text = return_text == 1;
-  return read_query(body, arena, &request->query, ret_error) &&
-         read_texts(body, limits->max_texts, arena, request, ret_error);
+  return "Backend";
 }
 
-static bool parse(const char *body, size_t size, size_t max_values, json_t **ret_json,
-                  rr_api_error *ret_error) {
-  rr_error problem;
-  switch (rr_json_parse(body, size, max_values, ret_json, &problem)) {
-  case RR_OK: return true;
-  case RR_ERR_MEMORY: return out_of_memory(ret_error);
-  case RR_ERR_INPUT: return rr_api_fail(ret_error, RR_API_VALIDATION, "%s", problem.message);
-  default: return rr_api_fail(ret_error, RR_API_MALFORMED, "%s", problem.message);
-  }
+void rr_tei_put_error(const rr_api_error *error, rr_json_writer *writer) {
+  rr_json_put_raw(writer, "{\"error\":");
+  rr_json_put_string(writer, error->message);
+  rr_json_put_raw(writer, ",\"error_type\":");
+  rr_json_put_string(writer, error_type(error->kind));
+  rr_json_put_raw(writer, "}");
 }
 
-bool rr_tei_decode_rerank(const char *body, size_t size, const rr_rerank_limits *limits,
-                          rr_arena *arena, rr_rerank_request *ret_request, rr_api_error *ret_error) {
-  json_t *json;
-  if (!parse(size == 0 ? "" : body, size, limits->max_json_values, &json, ret_error)) {
-    return false;
-  }
-  rr_rerank_request request = {.truncate = RR_TRUNCATE_DEFAULT};
-  bool ok = read_request(json, limits, arena, &request, ret_error);
-  json_decref(json);
-  if (ok) {
-    *ret_request = request;
-  }
-  return ok;
-}
-
-char *rr_tei_encode_rerank(const rr_rerank_request *request, const rr_ranked *ranked, size_t n,
-                           size_t *ret_size) {
-  rr_json_writer writer;
-  rr_json_writer_init(&writer, n * BYTES_PER_RESULT);
-  rr_json_put_raw(&writer, "[");
-  for (size_t i = 0; i < n; i++) {
-    rr_json_put_raw(&writer, i == 0 ? "{\"index\":" : ",{\"index\":");
-    rr_json_put_unsigned(&writer, ranked[i].index);
-    if (request->return_text) {
-      rr_json_put_raw(&writer, ",\"text\":");
-      rr_json_put_text(&writer, request->texts[ranked[i].index]);
-    }
-    rr_json_put_raw(&writer, ",\"score\":");
-    rr_json_put_float(&writer, ranked[i].score);
-    rr_json_put_raw(&writer, "}");
-  }
-  rr_json_put_raw(&writer, "]");
-  return rr_json_writer_finish(&writer, ret_size);
-}
-
-char *rr_tei_encode_error(const rr_api_error *error, size_t *ret_size) {
-  rr_json_writer writer;
-  rr_json_writer_init(&writer, 0);
-  rr_json_put_raw(&writer, "{\"error\":");
-  rr_json_put_string(&writer, error->message);
-  rr_json_put_raw(&writer, ",\"error_type\":");
-  rr_json_put_string(&writer, rr_api_error_type(error->kind));
-  rr_json_put_raw(&writer, "}");
-  return rr_json_writer_finish(&writer, ret_size);
-}
-
-const char *rr_tei_error_fallback(rr_api_error_kind kind, size_t *ret_size) {
+const char *rr_tei_error_fallback(rr_api_error_kind kind) {
   static const char *const bodies[] = {
       "{\"error\":\"request failed\",\"error_type\":\"Empty\"}",
       "{\"error\":\"request failed\",\"error_type\":\"Validation\"}",
@@ -224,60 +78,85 @@ const char *rr_tei_error_fallback(rr_api_error_kind kind, size_t *ret_size) {
       "{\"error\":\"request failed\",\"error_type\":\"Overloaded\"}",
       "{\"error\":\"request failed\",\"error_type\":\"Unhealthy\"}",
   };
-  const char *type = rr_api_error_type(kind);
+  const char *type = error_type(kind);
   const char *body = bodies[0];
   for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
     if (strstr(bodies[i], type) != NULL) {
       body = bodies[i];
     }
   }
-  *ret_size = strlen(body);
   return body;
 }
 
-/* A cross-encoder is told by its label, a bi-encoder by its pooling. */
-static void put_model_type(rr_json_writer *writer, const rr_tei_info *info) {
-  if (info->label != NULL) {
-    rr_json_put_raw(writer, "{\"reranker\":{\"id2label\":{\"0\":");
-    rr_json_put_string(writer, info->label);
-    rr_json_put_raw(writer, "},\"label2id\":{");
-    rr_json_put_string(writer, info->label);
-    rr_json_put_raw(writer, ":0}}}");
-  } else {
-    rr_json_put_raw(writer, "{\"embedding\":{\"pooling\":");
-    rr_json_put_string(writer, info->pooling);
-    rr_json_put_raw(writer, "}}");
+const rr_dialect rr_dialect_tei_rerank = {
+    .name = "tei", .errors = RR_ERROR_TERSE, .decode = decode_rerank, .encode = rr_put_ranked_texts};
+
+/* --- /predict: pairs, or texts alone, each scored for itself --- */
+
+/* A string, [text], or [query, text] as candidate i. */
+static bool read_input(const rr_reader *reader, const json_t *input, size_t i, rr_rerank_request *request) {
+  size_t n = json_array_size(input);
+  const json_t *text = n > 0 ? json_array_get(input, n - 1) : input;
+  const json_t *query = n == 2 ? json_array_get(input, 0) : NULL;
+  bool listed = json_is_array(input);
+  if (n > 2 || (request->batch && !listed) || !json_is_string(text) ||
+      (query != NULL && !json_is_string(query))) {
+    return rr_api_fail_field(reader->error, RR_API_VALIDATION, "inputs",
+                             "`inputs` must be a string, a pair of strings, or a list of such pairs; "
+                             "element %zu is not",
+                             i);
   }
+  return rr_copy_text(reader, text, &request->texts[i]) &&
+         (query == NULL || rr_copy_text(reader, query, &request->queries[i]));
 }
 
-static void put_count(rr_json_writer *writer, const char *name, size_t value) {
-  rr_json_put_raw(writer, name);
-  rr_json_put_unsigned(writer, value);
+/* Whether a list is itself one input: strings only. */
+static bool is_one_input(const json_t *inputs) {
+  return json_is_string(inputs) || json_is_string(json_array_get(inputs, 0));
 }
 
-char *rr_tei_encode_info(const rr_tei_info *info, size_t *ret_size) {
-  rr_json_writer writer;
-  rr_json_writer_init(&writer, 0);
-  rr_json_put_raw(&writer, "{\"model_id\":");
-  rr_json_put_string(&writer, info->model_id);
-  rr_json_put_raw(&writer, ",\"model_sha\":null,\"model_dtype\":");
-  rr_json_put_string(&writer, info->model_dtype);
-  rr_json_put_raw(&writer, ",\"model_dtype_note\":");
-  rr_json_put_string(&writer, info->dtype_note);
-  rr_json_put_raw(&writer, ",\"served_model_name\":");
-  rr_json_put_string(&writer, info->served_model_name);
-  rr_json_put_raw(&writer, ",\"model_type\":");
-  put_model_type(&writer, info);
-  put_count(&writer, ",\"max_concurrent_requests\":", info->max_concurrent_requests);
-  put_count(&writer, ",\"max_input_length\":", info->max_input_length);
-  put_count(&writer, ",\"max_batch_tokens\":", info->max_batch_tokens);
-  rr_json_put_raw(&writer, ",\"max_batch_requests\":null");
-  put_count(&writer, ",\"max_client_batch_size\":", info->max_client_batch_size);
-  rr_json_put_raw(&writer, ",\"auto_truncate\":");
-  rr_json_put_raw(&writer, info->auto_truncate ? "true" : "false");
-  put_count(&writer, ",\"tokenization_workers\":", info->tokenization_workers);
-  rr_json_put_raw(&writer, ",\"version\":");
-  rr_json_put_string(&writer, info->version);
-  rr_json_put_raw(&writer, ",\"sha\":null,\"docker_label\":null}");
-  return rr_json_writer_finish(&writer, ret_size);
+static bool read_inputs(const rr_reader *reader, rr_rerank_request *request) {
+  const json_t *inputs = json_object_get(reader->body, "inputs");
+  request->batch = !is_one_input(inputs);
+  if (request->batch && (inputs = rr_read_list(reader, "inputs")) == NULL) {
+    return false;
+  }
+  size_t n = request->batch ? json_array_size(inputs) : 1;
+  request->n_texts = n;
+  request->texts = rr_arena_calloc(reader->arena, n, sizeof *request->texts);
+  request->queries = rr_arena_calloc(reader->arena, n, sizeof *request->queries);
+  if (request->texts == NULL || request->queries == NULL) {
+    return rr_api_fail(reader->error, RR_API_MEMORY, "out of memory");
+  }
+  for (size_t i = 0; i < n; i++) {
+    const json_t *input = request->batch ? json_array_get(inputs, i) : inputs;
+    if (!read_input(reader, input, i, request)) {
+      return false;
+    }
+  }
+  return true;
 }
+
+static bool decode_predict(const rr_reader *reader, rr_rerank_request *request) {
+  request->in_order = true;
+  request->classify = true;
+  request->query_name = "inputs";
+  request->texts_name = "inputs";
+  return read_options(reader, request) && read_inputs(reader, request);
+}
+
+static void encode_predict(const rr_rerank_answer *answer, rr_json_writer *writer) {
+  bool batch = answer->request->batch;
+  rr_json_put_raw(writer, batch ? "[" : "");
+  for (size_t i = 0; i < answer->n; i++) {
+    rr_json_put_raw(writer, i == 0 ? "[{\"score\":" : ",[{\"score\":");
+    rr_json_put_float(writer, answer->ranked[i].score);
+    rr_json_put_raw(writer, ",\"label\":");
+    rr_json_put_string(writer, answer->label == NULL ? "" : answer->label);
+    rr_json_put_raw(writer, "}]");
+  }
+  rr_json_put_raw(writer, batch ? "]" : "");
+}
+
+const rr_dialect rr_dialect_tei_predict = {
+    .name = "tei", .errors = RR_ERROR_TERSE, .decode = decode_predict, .encode = encode_predict};

@@ -4,18 +4,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
 #include "server/clock.h"
 #include "server/engine.h"
 #include "server/http.h"
+#include "server/keys.h"
+#include "server/load.h"
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/rerank.h"
 #include "server/route.h"
 #include "server/version.h"
-#include "server/warmup.h"
 
 enum {
   DRAIN_SECONDS = 120,
@@ -33,37 +35,61 @@ typedef struct app {
   uv_loop_t loop;
   uv_signal_t terminate;
   uv_signal_t interrupt;
+  uv_signal_t renew;
   uv_timer_t drain;
-  uv_work_t load;
+  uv_work_t loader;
+  model_load load;
   bool loading;
+  uv_work_t renewal;
+  bool renewing;
+  api_keys *keys;
+  api_keys *new_keys; /* between renewal's thread and the loop */
+  rr_error keys_error;
   uint64_t stopped_at; /* ns */
   metrics metrics;
   rerank_service rerank;
   router router;
   http_server *http;
-  rr_scorer *scorer;
-  engine *engine;
-  rr_error load_error;
   int exit_status;
 } app;
 
-/* On a thread of the pool: the model, the workers, and a first forward pass through them. */
-static void load_model(uv_work_t *work) {
+/* On a thread of the pool. */
+static void run_load(uv_work_t *work) { load_run(&((app *)work->data)->load); }
+
+static rr_status load_keys(const options *o, api_keys **ret_keys, rr_error *err) {
+  return api_keys_load(o->api_keys.items, o->api_keys.n, o->api_key_file, ret_keys, err);
+}
+
+/* On a thread of the pool: it reads a file. */
+static void renew_keys(uv_work_t *work) {
   app *self = work->data;
-  const options *o = self->options;
-  self->load_error.status = RR_OK;
-  const rr_load_options load = {.dtype = o->dtype, .pack_cache = o->pack_cache};
-  rr_status status = rr_scorer_load(o->model_id, &load, &self->scorer, &self->load_error);
-  if (status == RR_OK) {
-    const engine_config config = {.threads = o->threads,
-                                  .max_batch_tokens = o->max_batch_tokens,
-                                  .max_jobs = o->max_concurrent_requests};
-    status = engine_create(self->scorer, &config, &self->engine, &self->load_error);
+  self->keys_error.status = load_keys(self->options, &self->new_keys, &self->keys_error);
+}
+
+static void on_renewed(uv_work_t *work, int status) {
+  app *self = work->data;
+  self->renewing = false;
+  if (status != 0 || self->keys_error.status != RR_OK) {
+    log_text(LOG_LEVEL_ERROR, "SIGHUP: the API keys stay as they are: %s", self->keys_error.message);
+    return;
   }
-  if (status == RR_OK) {
-    status = warmup_run(self->scorer, self->engine, &self->load_error);
+  api_keys_destroy(self->keys);
+  self->keys = self->new_keys;
+  self->router.keys = self->keys;
+  log_text(LOG_LEVEL_INFO, "SIGHUP: %zu API keys", api_keys_count(self->keys));
+}
+
+static void on_renew(uv_signal_t *handle, int number) {
+  (void)number;
+  app *self = handle->data;
+  if (self->options->api_key_file == NULL) {
+    log_text(LOG_LEVEL_INFO, "SIGHUP: there is no --api-key-file to read again");
+    return;
   }
-  self->load_error.status = status;
+  self->renewal.data = self;
+  if (!self->renewing && !self->router.stopping) {
+    self->renewing = uv_queue_work(&self->loop, &self->renewal, renew_keys, on_renewed) == 0;
+  }
 }
 
 static void close_handles(app *self) {
@@ -72,12 +98,13 @@ static void close_handles(app *self) {
   rerank_service_close(&self->rerank);
   uv_close((uv_handle_t *)&self->terminate, NULL);
   uv_close((uv_handle_t *)&self->interrupt, NULL);
+  uv_close((uv_handle_t *)&self->renew, NULL);
   uv_close((uv_handle_t *)&self->drain, NULL);
 }
 
 static void on_drain(uv_timer_t *timer) {
   app *self = timer->data;
-  if (http_active(self->http) == 0 && !self->loading) {
+  if (http_active(self->http) == 0 && !self->loading && !self->renewing) {
     close_handles(self);
     return;
   }
@@ -95,6 +122,7 @@ static void on_drain(uv_timer_t *timer) {
 
 static void stop(app *self) {
   self->router.stopping = true;
+  load_cancel(&self->load);
   self->stopped_at = clock_now();
   http_stop_accepting(self->http);
   (void)uv_timer_start(&self->drain, on_drain, 0, DRAIN_POLL_MS);
@@ -115,17 +143,19 @@ static void on_signal(uv_signal_t *handle, int number) {
 static void on_loaded(uv_work_t *work, int status) {
   app *self = work->data;
   self->loading = false;
-  if (status != 0 || self->load_error.status != RR_OK) {
-    log_text(LOG_LEVEL_ERROR, "cannot load the model: %s", self->load_error.message);
-    self->exit_status = 1;
-    if (!self->router.stopping) {
-      stop(self);
+  if (status != 0 || self->load.error.status != RR_OK) {
+    if (self->router.stopping) { /* which may have interrupted it */
+      log_text(LOG_LEVEL_INFO, "stopped before the model was there: %s", self->load.error.message);
+      return;
     }
+    log_text(LOG_LEVEL_ERROR, "cannot load the model: %s", self->load.error.message);
+    self->exit_status = 1;
+    stop(self);
     return;
   }
-  const rr_model_info *model = rr_scorer_info(self->scorer);
-  self->rerank.scorer = self->scorer;
-  self->rerank.engine = self->engine;
+  const rr_model_info *model = rr_scorer_info(self->load.scorer);
+  self->rerank.scorer = self->load.scorer;
+  self->rerank.engine = self->load.engine;
   self->router.ready = true;
   if (model->pack_cache != RR_PACK_CACHE_OFF) {
     log_text(model->pack_cache == RR_PACK_CACHE_NOT_WRITTEN ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s",
@@ -141,12 +171,15 @@ static void on_loaded(uv_work_t *work, int status) {
 static bool start_signals(app *self) {
   self->terminate.data = self;
   self->interrupt.data = self;
+  self->renew.data = self;
   self->drain.data = self;
   return uv_signal_init(&self->loop, &self->terminate) == 0 &&
          uv_signal_init(&self->loop, &self->interrupt) == 0 &&
+         uv_signal_init(&self->loop, &self->renew) == 0 &&
          uv_timer_init(&self->loop, &self->drain) == 0 &&
          uv_signal_start(&self->terminate, on_signal, SIGTERM) == 0 &&
-         uv_signal_start(&self->interrupt, on_signal, SIGINT) == 0;
+         uv_signal_start(&self->interrupt, on_signal, SIGINT) == 0 &&
+         uv_signal_start(&self->renew, on_renew, SIGHUP) == 0;
 }
 
 static bool start_rerank(app *self) {
@@ -155,7 +188,9 @@ static bool start_rerank(app *self) {
       .max_concurrent_requests = o->max_concurrent_requests,
       .max_texts = o->max_client_batch_size,
       .arena_limit = (size_t)ARENA_BASE + o->payload_limit * (size_t)ARENA_PER_PAYLOAD_BYTE,
+      .payload_limit = o->payload_limit,
       .auto_truncate = o->auto_truncate,
+      .model_name = o->served_model_name == NULL ? o->model_id : o->served_model_name,
   };
   return rerank_service_init(&self->rerank, &self->loop, &config, &self->metrics) == 0;
 }
@@ -165,11 +200,17 @@ static rr_status start_http(app *self, rr_error *err) {
   const http_config config = {
       .hostname = o->hostname,
       .port = o->port,
+      .unix_socket = o->unix_socket,
       .drain_limit = o->payload_limit * (size_t)DRAIN_BODIES,
       .max_buffered_bytes = o->payload_limit * (size_t)BUFFERED_BODIES,
       .idle_seconds = IDLE_SECONDS,
   };
-  self->router = (router){.options = o, .rerank = &self->rerank, .metrics = &self->metrics};
+  self->router = (router){.options = o,
+                          .load = &self->load,
+                          .rerank = &self->rerank,
+                          .metrics = &self->metrics,
+                          .keys = self->keys,
+                          .started = (int64_t)time(NULL)};
   http_handlers handlers = route_handlers(&self->router);
   return http_start(&self->loop, &config, &handlers, &self->http, err);
 }
@@ -181,17 +222,28 @@ static void size_pool(unsigned threads) {
   (void)setenv("UV_THREADPOOL_SIZE", text, 1);
 }
 
+static void log_listening(const app *self) {
+  const options *o = self->options;
+  if (o->unix_socket != NULL) {
+    log_text(LOG_LEVEL_INFO, "rerankd %s listening on %s, loading %s", RERANKD_VERSION, o->unix_socket,
+             o->model_id);
+  } else {
+    log_text(LOG_LEVEL_INFO, "rerankd %s listening on %s port %u, loading %s", RERANKD_VERSION, o->hostname,
+             http_port(self->http), o->model_id);
+  }
+}
+
 static bool start(app *self) {
   rr_error error = {.status = RR_OK, .message = "libuv cannot start"};
-  if (!start_signals(self) || !start_rerank(self) || start_http(self, &error) != RR_OK) {
+  if (!start_signals(self) || !start_rerank(self) ||
+      load_keys(self->options, &self->keys, &error) != RR_OK || start_http(self, &error) != RR_OK) {
     log_text(LOG_LEVEL_ERROR, "%s", error.message);
     return false;
   }
-  log_text(LOG_LEVEL_INFO, "rerankd %s listening on %s port %u, loading %s", RERANKD_VERSION,
-           self->options->hostname, http_port(self->http), self->options->model_id);
-  self->load.data = self;
+  log_listening(self);
+  self->loader.data = self;
   self->loading = true;
-  if (uv_queue_work(&self->loop, &self->load, load_model, on_loaded) != 0) {
+  if (uv_queue_work(&self->loop, &self->loader, run_load, on_loaded) != 0) {
     log_text(LOG_LEVEL_ERROR, "libuv cannot start a thread");
     return false;
   }
@@ -218,6 +270,7 @@ int app_run(const options *chosen) {
     return APP_EXIT_USAGE;
   }
   self.options = chosen;
+  load_init(&self.load, chosen);
   metrics_init(&self.metrics);
   size_pool(chosen->tokenization_workers);
   (void)signal(SIGPIPE, SIG_IGN);
@@ -226,8 +279,9 @@ int app_run(const options *chosen) {
   }
   (void)uv_run(&self.loop, UV_RUN_DEFAULT);
   (void)uv_loop_close(&self.loop);
-  engine_destroy(self.engine);
-  rr_scorer_destroy(self.scorer);
+  engine_destroy(self.load.engine);
+  rr_scorer_destroy(self.load.scorer);
+  api_keys_destroy(self.keys);
   log_text(LOG_LEVEL_INFO, "stopped");
   return self.exit_status;
 }

@@ -17,11 +17,12 @@
 #include <uv.h>
 
 #include "core/base/status.h"
+#include "server/trace.h"
 
 typedef struct http_server http_server;
 typedef struct http_exchange http_exchange;
 
-enum { HTTP_NAME_BYTES = 160, HTTP_HEADERS_MAX = 12, HTTP_ID_BYTES = 65 };
+enum { HTTP_NAME_BYTES = 160, HTTP_HEADERS_MAX = 14, HTTP_OWN_HEADERS_MAX = 3 };
 
 typedef struct http_header {
   const char *name; /* static storage */
@@ -43,8 +44,10 @@ typedef enum http_problem { HTTP_BODY_TOO_LARGE, HTTP_BODIES_TOO_MANY, HTTP_OUT_
 
 struct http_exchange {
   char method[16];
-  char path[HTTP_NAME_BYTES];      /* cut if longer; such a path has no route */
-  char request_id[HTTP_ID_BYTES];  /* the client's x-request-id, or a new one */
+  char path[HTTP_NAME_BYTES];      /* slashes in a row are one; cut if longer; such a path has no route */
+  char request_id[TRACE_ID_BYTES]; /* the client's x-request-id, or a new one */
+  char trace[TRACE_CONTEXT_BYTES]; /* of the client's traceparent, or "" */
+  char parent[TRACE_PARENT_BYTES];
   char *body;                      /* what the client sent; freed after `finished`, or by http_release_body */
   size_t body_size;
   uint64_t received_bytes;         /* of the body, kept or not */
@@ -56,6 +59,8 @@ struct http_exchange {
   void *connection;
   size_t body_capacity;
   size_t body_limit;
+  size_t n_headers;       /* of any reply to this request, by http_add_own_header */
+  http_header headers[HTTP_OWN_HEADERS_MAX];
   bool replied;
   bool suspended;
   bool receiving;         /* the request is not all there yet */
@@ -79,16 +84,17 @@ typedef struct http_handlers {
 typedef struct http_config {
   const char *hostname;
   unsigned port;
+  const char *unix_socket;   /* a path to listen on instead; NULL: host and port */
   size_t drain_limit;        /* bytes of a refused body that are read for the answer's sake */
   size_t max_buffered_bytes; /* of all bodies together */
   unsigned idle_seconds;     /* a connection silent for so long is closed */
 } http_config;
 
-/* Listens and serves. Errors: RR_ERR_INPUT (host), RR_ERR_IO (address in use, ...), RR_ERR_MEMORY. */
+/* Listens and serves. Errors: RR_ERR_INPUT (host, path), RR_ERR_IO (address in use, ...), RR_ERR_MEMORY. */
 rr_status http_start(uv_loop_t *loop, const http_config *config, const http_handlers *handlers,
                      http_server **ret_server, rr_error *err);
 
-/* The port listened on. */
+/* The port listened on; 0 for a socket in the file system. */
 unsigned http_port(const http_server *server);
 
 /* A request header's value, or NULL. Valid during the exchange. */
@@ -103,6 +109,9 @@ void http_release_body(http_exchange *exchange);
 /* Adds a header to a reply; ignored beyond HTTP_HEADERS_MAX. */
 void http_add_header(http_reply *reply, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Adds a header to whatever reply the exchange gets; ignored beyond HTTP_OWN_HEADERS_MAX. */
+void http_add_own_header(http_exchange *exchange, const char *name, const char *value);
 
 /* Closes the listening socket; connections go on, each closed after its next reply. */
 void http_stop_accepting(http_server *server);

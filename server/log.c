@@ -232,6 +232,13 @@ static json_t *request_object(log_level level, const char *time_text, const log_
         milliseconds(f->inference));
     (void)json_object_update_new(object, work);
   }
+  if (object != NULL && f->trace != NULL && f->trace[0] != '\0') {
+    (void)json_object_set_new(object, "trace_id", json_string(f->trace));
+    (void)json_object_set_new(object, "parent_id", json_string(f->parent));
+  }
+  if (object != NULL && f->dialect != NULL) {
+    (void)json_object_set_new(object, "dialect", json_string(f->dialect));
+  }
   if (object != NULL && f->error != NULL) {
     char error[FIELD_BYTES];
     (void)json_object_set_new(object, "error", json_string(printable(f->error, error)));
@@ -260,6 +267,12 @@ static void format_request(log_level level, const log_request_fields *f, char *r
                        f->texts, (unsigned long long)f->tokens, f->truncated, milliseconds(f->parse),
                        milliseconds(f->tokenization), milliseconds(f->queue),
                        milliseconds(f->inference));
+  }
+  if (f->dialect != NULL && length > 0 && (size_t)length < size) {
+    length += snprintf(ret_line + length, size - (size_t)length, " dialect=%s", f->dialect);
+  }
+  if (f->trace != NULL && f->trace[0] != '\0' && length > 0 && (size_t)length < size) {
+    length += snprintf(ret_line + length, size - (size_t)length, " trace=%s parent=%s", f->trace, f->parent);
   }
   if (f->error != NULL && length > 0 && (size_t)length < size) {
     (void)snprintf(ret_line + length, size - (size_t)length, " error=\"%s\"",

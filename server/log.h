@@ -41,6 +41,9 @@ typedef struct log_request_fields {
   uint64_t queue;
   uint64_t inference;
   const char *error; /* NULL for none */
+  const char *trace; /* of the caller's trace context; "" or NULL for none */
+  const char *parent;
+  const char *dialect; /* NULL: not known */
 } log_request_fields;
 
 void log_request(log_level level, const log_request_fields *fields);

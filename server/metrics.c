@@ -79,11 +79,18 @@ static void write_gauge(FILE *out, const char *name, const char *help, uint64_t 
   (void)fprintf(out, "%s %" PRIu64 "\n", name, value);
 }
 
+static void write_methods(FILE *out, const char *name, const char *help,
+                          const uint64_t counts[RR_OPERATIONS]) {
+  head(out, name, "counter", help);
+  for (int operation = 0; operation < RR_OPERATIONS; operation++) {
+    (void)fprintf(out, "%s{method=\"%s\"} %" PRIu64 "\n", name,
+                  rr_operation_name((rr_operation)operation), counts[operation]);
+  }
+}
+
 static void write_requests(FILE *out, const metrics *self) {
-  head(out, "te_request_count", "counter", "Rerank requests received.");
-  (void)fprintf(out, "te_request_count{method=\"rerank\"} %" PRIu64 "\n", self->requests);
-  head(out, "te_request_success", "counter", "Rerank requests answered with a ranking.");
-  (void)fprintf(out, "te_request_success{method=\"rerank\"} %" PRIu64 "\n", self->successes);
+  write_methods(out, "te_request_count", "Requests for scores received.", self->requests);
+  write_methods(out, "te_request_success", "Requests answered with scores.", self->successes);
   head(out, "te_request_failure", "counter", "Requests refused or failed, by kind of error.");
   for (int kind = 0; kind < METRICS_ERRORS; kind++) {
     (void)fprintf(out, "te_request_failure{err=\"%s\"} %" PRIu64 "\n", error_names[kind],

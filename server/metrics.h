@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/dialect.h"
+
 enum { HISTOGRAM_BUCKETS_MAX = 20, METRICS_ERRORS = 13 };
 
 typedef struct histogram {
@@ -29,8 +31,8 @@ typedef struct engine_stats {
 } engine_stats;
 
 typedef struct metrics {
-  uint64_t requests;
-  uint64_t successes;
+  uint64_t requests[RR_OPERATIONS];
+  uint64_t successes[RR_OPERATIONS];
   uint64_t failures[METRICS_ERRORS]; /* by rr_api_error_kind */
   uint64_t active;                   /* /rerank requests between acceptance and reply */
   histogram total;                   /* seconds, as the next four */

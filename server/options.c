@@ -6,13 +6,14 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "core/base/cpu.h"
 #include "server/version.h"
 
-enum { FLAGS_MAX = 32, NAME_MAX_BYTES = 64, THREADS_MAX = 1024 };
+enum { FLAGS_MAX = 64, NAME_MAX_BYTES = 64, THREADS_MAX = 1024 };
 
-typedef enum kind { TEXT, NUMBER, SMALL_NUMBER, FLAG, DTYPE, LEVEL, HELP, VERSION } kind;
+typedef enum kind { TEXT, LIST, NUMBER, SMALL_NUMBER, FLAG, DTYPE, LEVEL, HELP, VERSION } kind;
 
 typedef struct spec {
   const char *name;
@@ -27,7 +28,16 @@ typedef struct spec {
 #define FIELD(name) offsetof(options, name)
 
 static const spec specs[] = {
-    {"model-id", TEXT, FIELD(model_id), 0, 0, "DIR", "model directory in Hugging Face layout (required)"},
+    {"model-id", TEXT, FIELD(model_id), 0, 0, "MODEL",
+     "model directory, or name on the Hugging Face hub (required)"},
+    {"revision", TEXT, FIELD(revision), 0, 0, "REV", "branch, tag or commit on the hub (default: main)"},
+    {"hf-token", TEXT, FIELD(hf_token), 0, 0, "TOKEN", "token for private and gated models of the hub"},
+    {"hf-endpoint", TEXT, FIELD(hf_endpoint), 0, 0, "URL", "the hub (default: https://huggingface.co)"},
+    {"hf-home", TEXT, FIELD(hf_home), 0, 0, "DIR", "the hub's files (default: ~/.cache/huggingface)"},
+    {"huggingface-hub-cache", TEXT, FIELD(huggingface_hub_cache), 0, 0, "DIR",
+     "downloaded models (or HF_HUB_CACHE; default: hub/ in --hf-home)"},
+    {"hf-hub-offline", FLAG, FIELD(hf_hub_offline), 0, 0, "BOOL",
+     "use downloaded models only (default: false)"},
     {"served-model-name", TEXT, FIELD(served_model_name), 0, 0, "NAME",
      "the model's name in /info (default: as --model-id)"},
     {"hostname", TEXT, FIELD(hostname), 0, 0, "HOST", "address to listen on (default: 0.0.0.0)"},
@@ -54,8 +64,14 @@ static const spec specs[] = {
      "size of a request body, at most (default: 10000000)"},
     {"auto-truncate", FLAG, FIELD(auto_truncate), 0, 0, "BOOL",
      "truncate what is too long, unless the request says otherwise (default: true)"},
-    {"api-key", TEXT, FIELD(api_key), 0, 0, "KEY",
-     "require `Authorization: Bearer KEY`, but for /health and /metrics"},
+    {"unix-socket", TEXT, FIELD(unix_socket), 0, 0, "PATH",
+     "listen on this socket, open to its owner alone, instead of host and port"},
+    {"api-key", LIST, FIELD(api_keys), 0, 0, "KEY",
+     "require `Authorization: Bearer KEY`, but for /health, /metrics and the like; several times, or a,b"},
+    {"api-key-file", TEXT, FIELD(api_key_file), 0, 0, "FILE",
+     "keys, one a line; read again on SIGHUP"},
+    {"cors-allow-origin", LIST, FIELD(cors_origins), 0, 0, "ORIGIN",
+     "let pages of this origin, or of any (*), call; several times, or a,b"},
     {"json-output", FLAG, FIELD(json_output), 0, 0, "BOOL", "log in JSON (default: false)"},
     {"log-level", LEVEL, FIELD(log_level), 0, 0, "LEVEL", "error, warn, info or debug (default: info)"},
     {"help", HELP, 0, 0, 0, NULL, "print this and stop"},
@@ -92,9 +108,11 @@ static bool parse_number(const char *text, size_t minimum, size_t maximum, size_
 }
 
 static bool parse_flag(const char *text, bool *ret_flag) {
-  if (strcmp(text, "true") == 0 || strcmp(text, "1") == 0) {
+  if (strcasecmp(text, "true") == 0 || strcmp(text, "1") == 0 || strcasecmp(text, "yes") == 0 ||
+      strcasecmp(text, "on") == 0) { /* as huggingface_hub takes them */
     *ret_flag = true;
-  } else if (strcmp(text, "false") == 0 || strcmp(text, "0") == 0) {
+  } else if (strcasecmp(text, "false") == 0 || strcmp(text, "0") == 0 || strcasecmp(text, "no") == 0 ||
+             strcasecmp(text, "off") == 0) {
     *ret_flag = false;
   } else {
     return false;
@@ -119,6 +137,14 @@ static bool parse_dtype(const char *text, rr_dtype *ret_dtype) {
   return false;
 }
 
+static bool add_item(option_list *list, const char *text) {
+  if (text[0] == '\0' || list->n == OPTION_LIST_MAX) {
+    return false;
+  }
+  list->items[list->n++] = text;
+  return true;
+}
+
 /* Stores one value; on failure writes what would have been right into `expected`. */
 static bool store(const spec *option, const char *text, options *self, char *expected, size_t size) {
   void *field = (char *)self + option->offset;
@@ -128,6 +154,9 @@ static bool store(const spec *option, const char *text, options *self, char *exp
     (void)snprintf(expected, size, "some text");
     *(const char **)field = text;
     return text[0] != '\0';
+  case LIST:
+    (void)snprintf(expected, size, "some text, %d times at most", (int)OPTION_LIST_MAX);
+    return add_item(field, text);
   case NUMBER:
   case SMALL_NUMBER:
     (void)snprintf(expected, size, "a whole number from %zu to %zu", option->minimum, option->maximum);
@@ -167,7 +196,7 @@ static bool apply(const spec *option, const char *source, const char *text, opti
 }
 
 static void print_help(FILE *out) {
-  (void)fprintf(out, "Usage: rerankd --model-id DIR [OPTION]...\n"
+  (void)fprintf(out, "Usage: rerankd --model-id MODEL [OPTION]...\n"
                      "Ranks texts by their relevance to a query, over HTTP.\n\n"
                      "Each option is also an environment variable in upper snake case (MAX_BATCH_TOKENS);\n"
                      "the command line wins.\n\n");
@@ -270,6 +299,13 @@ options_result options_read(int argc, char **argv, char *(*lookup)(const char *n
   if (!read_environment(lookup, &self, problem)) {
     return OPTIONS_INVALID;
   }
+  const char *cache = lookup("HF_HUB_CACHE"); /* the newer name of HUGGINGFACE_HUB_CACHE */
+  if (cache != NULL && cache[0] != '\0') {
+    self.huggingface_hub_cache = cache;
+  }
+  /* A list on the command line replaces the environment's. */
+  self.api_keys.n = from_arguments.api_keys.n > 0 ? 0 : self.api_keys.n;
+  self.cors_origins.n = from_arguments.cors_origins.n > 0 ? 0 : self.cors_origins.n;
   result = read_arguments(argc, argv, out, &self, problem);
   if (result != OPTIONS_RUN) {
     return result;

@@ -9,9 +9,23 @@
 #include "core/scorer.h"
 #include "server/log.h"
 
+enum { OPTION_LIST_MAX = 32 };
+
+/* The values of an option that may be given several times; each may be a list with commas. */
+typedef struct option_list {
+  const char *items[OPTION_LIST_MAX];
+  size_t n;
+} option_list;
+
 /* Strings are borrowed from argv or the environment. */
 typedef struct options {
-  const char *model_id;          /* a model directory */
+  const char *model_id;          /* a model directory, or a model's name on the hub */
+  const char *revision;          /* branch, tag or commit on the hub; NULL: main */
+  const char *hf_token;          /* NULL: as stored by `hf auth login`, or none */
+  const char *hf_endpoint;       /* NULL: the public hub */
+  const char *hf_home;           /* NULL: as huggingface_hub has it */
+  const char *huggingface_hub_cache; /* NULL: hub/ in hf_home */
+  bool hf_hub_offline;
   const char *served_model_name; /* NULL: as model_id */
   const char *hostname;
   unsigned port; /* 0: any free one, told in the log */
@@ -25,7 +39,10 @@ typedef struct options {
   size_t max_client_batch_size;
   size_t payload_limit; /* bytes */
   bool auto_truncate;
-  const char *api_key; /* NULL: none wanted */
+  option_list api_keys;     /* none, without a file: none wanted */
+  const char *api_key_file; /* NULL: none */
+  option_list cors_origins;
+  const char *unix_socket; /* NULL: host and port */
   bool json_output;
   log_level log_level;
 } options;

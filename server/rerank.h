@@ -1,5 +1,5 @@
-/* The path of a rerank request: decode and tokenize on the thread pool, compute on the engine's
- * workers, rank and encode on the worker that finishes it, reply on the loop.
+/* The path of a request for scores: unpack, decode and tokenize on the thread pool, compute on the
+ * engine's workers, rank, encode and pack on the worker that finishes it, reply on the loop.
  *
  * 1. A task belongs to one thread at a time: loop, pool, workers (through the engine), loop. Each
  *    hand-over is a queue with a lock.
@@ -27,7 +27,9 @@ typedef struct rerank_config {
   size_t max_concurrent_requests;
   size_t max_texts;
   size_t arena_limit; /* bytes a request may take beside its body */
+  size_t payload_limit; /* bytes of a body, unpacked */
   bool auto_truncate;
+  const char *model_name; /* the name it is served under; borrowed */
 } rerank_config;
 
 typedef struct rerank_service {
@@ -51,7 +53,8 @@ int rerank_service_init(rerank_service *self, uv_loop_t *loop, const rerank_conf
 /* Closes the loop's handle; no task may be under way. */
 void rerank_service_close(rerank_service *self);
 
-/* Answers the exchange, now or later. exchange->task is set if there is work to account for. */
+/* Answers an exchange whose path is one of rr_endpoint_at's and whose Content-Encoding is known, now or
+ * later. exchange->task is set if there is work to account for. */
 void rerank_start(rerank_service *self, http_exchange *exchange);
 
 /* Adds what is known of a task to its log line. */

@@ -5,122 +5,47 @@
 #include <strings.h>
 
 #include "core/base/alloc.h"
-#include "proto/tei.h"
+#include "proto/dialect.h"
 #include "server/answer.h"
 #include "server/clock.h"
-#include "server/version.h"
+#include "server/coding.h"
+#include "server/cors.h"
+#include "server/pages.h"
 
-typedef struct route {
-  const char *path;
-  const char *method; /* a GET route takes HEAD too */
-  bool open;          /* needs no key */
-  bool takes_json;
-  log_level level;    /* of its log lines: probes are for debugging only */
-  void (*respond)(router *self, http_exchange *exchange);
-} route;
+/* What a path offers; both NULL: nothing is there. */
+typedef struct target {
+  const page *page;           /* for GET and HEAD */
+  const rr_endpoint *endpoint; /* for POST */
+} target;
 
-static void respond_rerank(router *self, http_exchange *exchange) {
-  rerank_start(self->rerank, exchange);
+static target target_of(const http_exchange *exchange) {
+  return (target){.page = page_at(exchange->path), .endpoint = rr_endpoint_at(exchange->path)};
 }
 
-static void respond_health(router *self, http_exchange *exchange) {
-  if (self->stopping) {
-    answer_error(self->metrics, exchange, RR_API_UNHEALTHY, "the server is stopping");
-  } else if (!self->ready) {
-    answer_error(self->metrics, exchange, RR_API_UNHEALTHY, "the model is still loading");
-  } else {
-    http_reply_to(exchange, &(http_reply){.status = 200});
-  }
+static bool is_method(const http_exchange *exchange, const char *method) {
+  return strcmp(exchange->method, method) == 0;
 }
 
-static void respond_text(router *self, http_exchange *exchange, const char *type, char *body, size_t size) {
-  if (body == NULL) {
-    answer_error(self->metrics, exchange, RR_API_MEMORY, "out of memory");
-    return;
-  }
-  http_reply_to(exchange,
-                &(http_reply){.status = 200, .content_type = type, .body = body, .size = size});
+static bool wants_page(const target *at, const http_exchange *exchange) {
+  return at->page != NULL && (is_method(exchange, "GET") || is_method(exchange, "HEAD"));
 }
 
-static void respond_metrics(router *self, http_exchange *exchange) {
-  engine_stats stats;
-  if (self->ready) {
-    engine_read_stats(self->rerank->engine, &stats);
-  } else {
-    engine_stats_init(&stats);
-  }
-  size_t size = 0;
-  char *body = metrics_text(self->metrics, &stats, &size);
-  respond_text(self, exchange, "text/plain; version=0.0.4; charset=utf-8", body, size);
+static bool wants_scores(const target *at, const http_exchange *exchange) {
+  return at->endpoint != NULL && is_method(exchange, "POST");
 }
 
-static const char *pooling_name(rr_pooling pooling) {
-  return pooling == RR_POOLING_MEAN ? "mean" : pooling == RR_POOLING_CLS ? "cls" : NULL;
-}
-
-static void respond_info(router *self, http_exchange *exchange) {
-  const options *o = self->options;
-  const rr_model_info *model = rr_scorer_info(self->rerank->scorer);
-  const rr_tei_info info = {
-      .model_id = o->model_id,
-      .served_model_name = o->served_model_name == NULL ? o->model_id : o->served_model_name,
-      .model_dtype = model->dtype_name,
-      .dtype_note = model->dtype_note,
-      .label = model->kind == RR_CROSS_ENCODER ? model->label : NULL,
-      .pooling = pooling_name(model->pooling),
-      .max_concurrent_requests = o->max_concurrent_requests,
-      .max_input_length = model->max_input_length,
-      .max_batch_tokens = o->max_batch_tokens,
-      .max_client_batch_size = o->max_client_batch_size,
-      .tokenization_workers = o->tokenization_workers,
-      .auto_truncate = o->auto_truncate,
-      .version = RERANKD_VERSION,
-  };
-  size_t size = 0;
-  char *body = rr_tei_encode_info(&info, &size);
-  respond_text(self, exchange, "application/json", body, size);
-}
-
-static const route routes[] = {
-    {"/rerank", "POST", false, true, LOG_LEVEL_INFO, respond_rerank},
-    {"/info", "GET", false, false, LOG_LEVEL_INFO, respond_info},
-    {"/health", "GET", true, false, LOG_LEVEL_DEBUG, respond_health},
-    {"/metrics", "GET", true, false, LOG_LEVEL_DEBUG, respond_metrics},
-};
-
-static const route *find_route(const char *path) {
-  for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
-    if (strcmp(path, routes[i].path) == 0) {
-      return &routes[i];
-    }
-  }
-  return NULL;
-}
-
-static bool takes_method(const route *found, const char *method) {
-  return strcmp(method, found->method) == 0 ||
-         (strcmp(method, "HEAD") == 0 && strcmp(found->method, "GET") == 0);
-}
-
-/* Takes the same time for every wrong key of one length, so that a key cannot be guessed by parts. */
-static bool same_secret(const char *given, const char *key) {
-  size_t given_size = strlen(given);
-  size_t key_size = strlen(key);
-  unsigned difference = given_size != key_size;
-  for (size_t i = 0; i < given_size; i++) {
-    difference |= (unsigned)((unsigned char)given[i] ^ (unsigned char)key[i < key_size ? i : 0]);
-  }
-  return difference == 0;
+static const char *allowed_methods(const target *at) {
+  return at->page == NULL ? "POST" : at->endpoint == NULL ? "GET, HEAD" : "GET, HEAD, POST";
 }
 
 static bool authorized(const router *self, const http_exchange *exchange) {
   static const char scheme[] = "Bearer ";
-  if (self->options->api_key == NULL) {
+  if (api_keys_count(self->keys) == 0) {
     return true;
   }
   const char *given = http_header_of(exchange, "Authorization");
   return given != NULL && strncasecmp(given, scheme, sizeof scheme - 1) == 0 &&
-         same_secret(given + sizeof scheme - 1, self->options->api_key);
+         api_keys_match(self->keys, given + sizeof scheme - 1);
 }
 
 /* application/json or application/...+json, with or without parameters. */
@@ -134,42 +59,61 @@ static bool is_json(const http_exchange *exchange) {
          (length > 17 && strncasecmp(type + length - 5, "+json", 5) == 0);
 }
 
-static void refuse_method(router *self, http_exchange *exchange, const route *found) {
-  rr_api_error error = {.kind = RR_API_METHOD};
-  const char *allowed = strcmp(found->method, "GET") == 0 ? "GET, HEAD" : found->method;
-  (void)snprintf(error.message, sizeof error.message, "%s takes %s", found->path, allowed);
+/* Refuses with one more header, which tells what would have been right. */
+static void refuse(router *self, http_exchange *exchange, const rr_api_error *error, const char *header,
+                   const char *value) {
   http_reply reply;
-  answer_fill_error(&reply, &error);
-  http_add_header(&reply, "Allow", "%s", allowed);
-  self->metrics->failures[RR_API_METHOD]++;
+  answer_fill_error(&reply, exchange, NULL, error);
+  http_add_header(&reply, header, "%s", value);
+  self->metrics->failures[error->kind]++;
   http_reply_to(exchange, &reply);
+}
+
+static void refuse_method(router *self, http_exchange *exchange, const target *at) {
+  rr_api_error error;
+  (void)rr_api_fail(&error, RR_API_METHOD, "%s takes %s", exchange->path, allowed_methods(at));
+  refuse(self, exchange, &error, "Allow", allowed_methods(at));
 }
 
 static void refuse_key(router *self, http_exchange *exchange) {
   const rr_api_error error = {.kind = RR_API_UNAUTHORIZED, .message = "missing or wrong API key"};
-  http_reply reply;
-  answer_fill_error(&reply, &error);
-  http_add_header(&reply, "WWW-Authenticate", "Bearer");
-  self->metrics->failures[RR_API_UNAUTHORIZED]++;
-  http_reply_to(exchange, &reply);
+  refuse(self, exchange, &error, "WWW-Authenticate", "Bearer");
+}
+
+/* What is wrong with a request for scores before its body is there; false where nothing is. */
+static bool refuse_body(router *self, http_exchange *exchange) {
+  const rr_api_error error = {.kind = RR_API_MEDIA_TYPE,
+                              .message = "`Content-Encoding` must be gzip or zstd, if there is one"};
+  if (!is_json(exchange)) {
+    answer_error(self->metrics, exchange, RR_API_MEDIA_TYPE, "expected `Content-Type: application/json`");
+  } else if (coding_of_content(http_header_of(exchange, "Content-Encoding")) == CODING_UNKNOWN) {
+    refuse(self, exchange, &error, "Accept-Encoding", "gzip, zstd");
+  } else {
+    return false;
+  }
+  return true;
 }
 
 static size_t on_accept(void *context, http_exchange *exchange) {
   router *self = context;
-  const route *found = find_route(exchange->path);
-  if (found == NULL) {
+  target at = target_of(exchange);
+  bool reads = wants_page(&at, exchange);
+  bool open = reads && at.page->open;
+  cors_admit(&self->options->cors_origins, exchange);
+  if (at.page == NULL && at.endpoint == NULL) {
     answer_error(self->metrics, exchange, RR_API_NOT_FOUND, "no such path");
-  } else if (!takes_method(found, exchange->method)) {
-    refuse_method(self, exchange, found);
-  } else if (!found->open && !authorized(self, exchange)) {
+  } else if (cors_is_preflight(&self->options->cors_origins, exchange)) {
+    cors_answer_preflight(exchange, allowed_methods(&at));
+  } else if (!reads && !wants_scores(&at, exchange)) {
+    refuse_method(self, exchange, &at);
+  } else if (!open && !authorized(self, exchange)) {
     refuse_key(self, exchange);
-  } else if (!found->open && !self->ready) {
-    answer_error(self->metrics, exchange, RR_API_UNHEALTHY, "the model is still loading");
-  } else if (found->takes_json && !is_json(exchange)) {
-    answer_error(self->metrics, exchange, RR_API_MEDIA_TYPE,
-                 "expected `Content-Type: application/json`");
+  } else if (!open && !self->ready) {
+    answer_loading(self->metrics, exchange, self->load);
+  } else if (!reads) {
+    (void)refuse_body(self, exchange);
   }
-  return found != NULL && found->takes_json ? self->options->payload_limit : 0;
+  return at.endpoint != NULL ? self->options->payload_limit : 0;
 }
 
 static void on_reject(void *context, http_exchange *exchange, http_problem problem) {
@@ -189,12 +133,18 @@ static void on_reject(void *context, http_exchange *exchange, http_problem probl
 }
 
 static void on_respond(void *context, http_exchange *exchange) {
-  find_route(exchange->path)->respond(context, exchange); /* on_accept has found it */
+  router *self = context;
+  target at = target_of(exchange); /* on_accept has found it */
+  if (wants_page(&at, exchange)) {
+    at.page->respond(self, exchange);
+  } else {
+    rerank_start(self->rerank, exchange);
+  }
 }
 
 static void on_finished(void *context, http_exchange *exchange, bool sent) {
   (void)context;
-  const route *found = find_route(exchange->path);
+  target at = target_of(exchange);
   log_request_fields fields = {
       .request_id = exchange->request_id,
       .method = exchange->method,
@@ -202,6 +152,8 @@ static void on_finished(void *context, http_exchange *exchange, bool sent) {
       .status = exchange->replied ? exchange->reply.status : 0,
       .total = clock_now() - exchange->received_at,
       .body_bytes = (size_t)(exchange->received_bytes),
+      .trace = exchange->trace,
+      .parent = exchange->parent,
   };
   if (exchange->task != NULL) {
     rerank_describe(exchange->task, &fields);
@@ -209,7 +161,7 @@ static void on_finished(void *context, http_exchange *exchange, bool sent) {
   if (!sent) {
     fields.error = "the connection was lost";
   }
-  log_request(found == NULL ? LOG_LEVEL_INFO : found->level, &fields);
+  log_request(wants_page(&at, exchange) ? at.page->level : LOG_LEVEL_INFO, &fields);
   rerank_task_destroy(exchange->task);
   exchange->task = NULL;
 }

@@ -3,17 +3,23 @@
 #define RR_SERVER_ROUTE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "server/http.h"
+#include "server/keys.h"
+#include "server/load.h"
 #include "server/options.h"
 #include "server/rerank.h"
 
 typedef struct router {
   const options *options;
+  const model_load *load;
   rerank_service *rerank;
   metrics *metrics;
-  bool ready;    /* a forward pass has run */
-  bool stopping; /* SIGTERM was seen */
+  const api_keys *keys; /* may be replaced between two events of the loop */
+  int64_t started;      /* seconds since 1970 */
+  bool ready;           /* a forward pass has run */
+  bool stopping;        /* SIGTERM was seen */
 } router;
 
 /* The HTTP server's handlers, with the router as their context. */

@@ -125,20 +125,69 @@ static bool name_file(rr_packs *packs, const char *folder) {
   return length > 0 && longer > 0 && (size_t)longer < sizeof packs->temporary;
 }
 
-rr_packs *rr_packs_create(const char *folder, const char *model, const void *data, size_t size,
-                          const rr_pack_item *items, size_t n, rr_packs_report *report) {
+/* Which tensor is taken from which shard: two shards may both hold it, and differ. */
+static void hash_choice(const rr_safetensors *weights, XXH3_state_t *state) {
+  size_t count;
+  const rr_tensor *tensors = rr_safetensors_tensors(weights, &count);
+  for (size_t i = 0; i < count; i++) {
+    const uint64_t shard = tensors[i].shard;
+    (void)XXH3_128bits_update(state, &shard, sizeof shard);
+    (void)XXH3_128bits_update(state, tensors[i].name, strlen(tensors[i].name) + 1);
+  }
+}
+
+/* The weights' identity into the header. False: no memory. */
+static bool identify(const rr_safetensors *weights, header *to) {
+  XXH3_state_t *state = XXH3_createState();
+  if (state == NULL) {
+    return false;
+  }
+  size_t files = rr_safetensors_n_files(weights);
+  (void)XXH3_128bits_reset(state);
+  for (size_t i = 0; i < files; i++) {
+    size_t size;
+    const void *data = rr_safetensors_bytes(weights, i, &size);
+    to->model_size += size;
+    (void)XXH3_128bits_update(state, data, size);
+  }
+  for (size_t i = 0; files > 1 && i < files; i++) { /* where one ends and the next begins */
+    size_t size;
+    (void)rr_safetensors_bytes(weights, i, &size);
+    const uint64_t length = size;
+    (void)XXH3_128bits_update(state, &length, sizeof length);
+  }
+  if (files > 1) {
+    hash_choice(weights, state);
+  }
+  XXH128_canonical_t bytes;
+  XXH128_canonicalFromHash(&bytes, XXH3_128bits_digest(state));
+  memcpy(to->model_hash, bytes.digest, HASH_BYTES);
+  (void)XXH3_freeState(state);
+  return true;
+}
+
+/* What everybody may do who may do it with every file of the weights. */
+static mode_t mode_of(const rr_safetensors *weights) {
+  mode_t mode = 0666;
+  for (size_t i = 0; i < rr_safetensors_n_files(weights); i++) {
+    struct stat about;
+    mode &= stat(rr_safetensors_file_path(weights, i), &about) == 0 ? about.st_mode : 0600;
+  }
+  return mode;
+}
+
+rr_packs *rr_packs_create(const char *folder, const rr_safetensors *weights, const rr_pack_item *items,
+                          size_t n, rr_packs_report *report) {
   rr_packs *packs = rr_calloc(1, sizeof *packs);
   record *records = rr_calloc(n, sizeof *records);
   bool ok = packs != NULL && records != NULL;
   if (ok) {
-    struct stat about;
     packs->items = items;
     packs->n = n;
-    packs->mode = stat(model, &about) == 0 ? about.st_mode & 0666 : 0600;
+    packs->mode = mode_of(weights);
     packs->records = records;
-    packs->header =
-        (header){.magic = magic, .version = FORMAT_VERSION, .items = (uint32_t)n, .model_size = size};
-    hash(data, size, packs->header.model_hash);
+    packs->header = (header){.magic = magic, .version = FORMAT_VERSION, .items = (uint32_t)n};
+    ok = identify(weights, &packs->header);
   }
   for (size_t i = 0; ok && i < n; i++) {
     ok = fill_record(packs, i);

@@ -7,7 +7,8 @@
  * bytes have to fit their checksum. Otherwise the file is as good as absent. It is read, not mapped: a
  * mapping that somebody truncates would kill the process.
  *
- * The identity of the weights is the size and a 128-bit hash of the whole of model.safetensors. Time
+ * The identity of the weights is the size and a 128-bit hash of the whole of model.safetensors; of a model
+ * in shards, of all of them, and of which shard each tensor is taken from, as its index says. Time
  * and inode would not do: copies, layers of images and checkouts keep or forge the one and reuse the
  * other. Hashing runs at the speed of memory, several times as fast as packing; and a file that is not
  * in memory yet would have to be read without the cache too.
@@ -21,6 +22,7 @@
 #include <stddef.h>
 
 #include "core/kernel/kernel.h"
+#include "core/model/safetensors.h"
 
 enum { RR_PACKS_TEXT_MAX = 512 };
 
@@ -42,11 +44,10 @@ typedef struct rr_packs_report {
   char text[RR_PACKS_TEXT_MAX]; /* for people: the file, and why it was not read or written */
 } rr_packs_report;
 
-/* Prepares for n items (1 or more) of the model whose weight file, size bytes at data, lies at `model`
- * in `folder`. Borrows items, which must outlive it, and keeps their order. NULL: no memory, or the
+/* Prepares for n items (1 or more) of the model in `folder` whose weights are open. Borrows items, which must outlive it, and keeps their order. NULL: no memory, or the
  * path is too long; the report's text says so. Freed by rr_packs_destroy. */
-rr_packs *rr_packs_create(const char *folder, const char *model, const void *data, size_t size,
-                          const rr_pack_item *items, size_t n, rr_packs_report *report);
+rr_packs *rr_packs_create(const char *folder, const rr_safetensors *weights, const rr_pack_item *items,
+                          size_t n, rr_packs_report *report);
 void rr_packs_destroy(rr_packs *packs); /* NULL is allowed */
 
 /* Fills all items from the file. False: there is none that fits; the items' memory may then hold

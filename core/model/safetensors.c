@@ -28,6 +28,8 @@ struct rr_safetensors {
   json_t *header; /* owns the names and dtypes that tensors point to */
   rr_tensor *tensors;
   size_t n_tensors;
+  rr_safetensors **shards; /* of joined files, which have neither map nor header themselves */
+  size_t n_shards;
 };
 
 static const struct {
@@ -234,10 +236,34 @@ rr_status rr_safetensors_open(const char *path, rr_safetensors **ret_file, rr_er
   return RR_OK;
 }
 
+rr_status rr_safetensors_join(const char *path, rr_safetensors **shards, size_t n_shards,
+                              rr_tensor *tensors, size_t n_tensors, rr_safetensors **ret_file,
+                              rr_error *err) {
+  rr_safetensors *file = rr_calloc(1, sizeof *file);
+  char *copy = rr_strdup(path);
+  if (file == NULL || copy == NULL) {
+    rr_free(copy);
+    rr_free(file);
+    return rr_fail(err, RR_ERR_MEMORY, "%s: out of memory", path);
+  }
+  *file = (rr_safetensors){.path = copy,
+                           .tensors = tensors,
+                           .n_tensors = n_tensors,
+                           .shards = shards,
+                           .n_shards = n_shards};
+  qsort(tensors, n_tensors, sizeof *tensors, by_name);
+  *ret_file = file;
+  return RR_OK;
+}
+
 void rr_safetensors_close(rr_safetensors *file) {
   if (file == NULL) {
     return;
   }
+  for (size_t i = 0; i < file->n_shards; i++) {
+    rr_safetensors_close(file->shards[i]);
+  }
+  rr_free(file->shards);
   rr_free(file->tensors);
   json_decref(file->header);
   if (file->map != NULL) {
@@ -249,9 +275,27 @@ void rr_safetensors_close(rr_safetensors *file) {
 
 const char *rr_safetensors_path(const rr_safetensors *file) { return file->path; }
 
-const void *rr_safetensors_bytes(const rr_safetensors *file, size_t *ret_size) {
-  *ret_size = file->map_size;
-  return file->map;
+/* The file on disk with this index: a shard, or the file itself. */
+static const rr_safetensors *on_disk(const rr_safetensors *file, size_t index) {
+  return file->n_shards > 0 ? file->shards[index] : file;
+}
+
+size_t rr_safetensors_n_files(const rr_safetensors *file) {
+  return file->n_shards > 0 ? file->n_shards : 1;
+}
+
+const void *rr_safetensors_bytes(const rr_safetensors *file, size_t index, size_t *ret_size) {
+  *ret_size = on_disk(file, index)->map_size;
+  return on_disk(file, index)->map;
+}
+
+const char *rr_safetensors_file_path(const rr_safetensors *file, size_t index) {
+  return on_disk(file, index)->path;
+}
+
+const rr_tensor *rr_safetensors_tensors(const rr_safetensors *file, size_t *ret_count) {
+  *ret_count = file->n_tensors;
+  return file->tensors;
 }
 
 const rr_tensor *rr_safetensors_find(const rr_safetensors *file, const char *name) {

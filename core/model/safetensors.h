@@ -26,6 +26,7 @@ typedef struct rr_tensor {
   size_t count;              /* elements */
   size_t begin;              /* offset in the data region, of any alignment */
   size_t end;
+  size_t shard;              /* which of a joined file's shards holds it; else 0 */
   const unsigned char *data; /* end - begin bytes of the mapping */
 } rr_tensor;
 
@@ -35,11 +36,24 @@ typedef struct rr_tensor {
 rr_status rr_safetensors_open(const char *path, rr_safetensors **ret_file, rr_error *err);
 void rr_safetensors_close(rr_safetensors *file); /* NULL is allowed */
 
+/* Makes one of several: n_tensors different tensors (1 or more) of the n_shards open files. On success
+ * the new file owns both arrays (of rr_malloc's kin) and the shards; on failure (RR_ERR_MEMORY) the
+ * caller still does. `path` is what messages name. */
+rr_status rr_safetensors_join(const char *path, rr_safetensors **shards, size_t n_shards,
+                              rr_tensor *tensors, size_t n_tensors, rr_safetensors **ret_file,
+                              rr_error *err);
+
 /* The path it was opened by. */
 const char *rr_safetensors_path(const rr_safetensors *file);
 
-/* The whole file; *ret_size bytes of the mapping. */
-const void *rr_safetensors_bytes(const rr_safetensors *file, size_t *ret_size);
+/* The files on disk behind it: one, or a joined file's shards in their order. bytes gives the mapping of
+ * the whole of one, *ret_size bytes, and file_path the path that one was opened by. */
+size_t rr_safetensors_n_files(const rr_safetensors *file);
+const void *rr_safetensors_bytes(const rr_safetensors *file, size_t index, size_t *ret_size);
+const char *rr_safetensors_file_path(const rr_safetensors *file, size_t index);
+
+/* All tensors, sorted by name; owned by the file. */
+const rr_tensor *rr_safetensors_tensors(const rr_safetensors *file, size_t *ret_count);
 
 /* A tensor by name, owned by the file; NULL if there is none. */
 const rr_tensor *rr_safetensors_find(const rr_safetensors *file, const char *name);

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "core/base/alloc.h"
-#include "core/model/pipeline.h"
 #include "core/model/safetensors.h"
+#include "core/model/shards.h"
 
 enum {
   NAME_MAX_BYTES = 160,
@@ -201,12 +201,9 @@ static rr_status pack_or_read_packs(const loader *load, rr_packs_report *ret_pac
   if (ret_packs == NULL) {
     return pack_all(load);
   }
-  size_t size;
-  const void *data = rr_safetensors_bytes(load->file, &size);
   rr_packs_report report = {.text = ""};
-  rr_packs *packs =
-      rr_packs_create(load->bert->config.folder, rr_safetensors_path(load->file), data, size,
-                      load->items, load->n_items, &report);
+  rr_packs *packs = rr_packs_create(load->bert->config.folder, load->file, load->items, load->n_items,
+                                    &report);
   rr_status status = RR_OK;
   if (packs == NULL || !rr_packs_read(packs, &report)) {
     status = pack_all(load);
@@ -407,12 +404,8 @@ static rr_status load_weights(const rr_safetensors *file, rr_bert *bert, rr_pack
 
 rr_status rr_bert_load(const rr_config *config, const rr_formats *formats, const rr_rowops *rowops,
                        rr_packs_report *ret_packs, rr_bert **ret_bert, rr_error *err) {
-  char path[RR_PATH_MAX];
   rr_safetensors *file = NULL;
-  rr_status status = rr_path_join(config->folder, "model.safetensors", path, err);
-  if (status == RR_OK) {
-    status = rr_safetensors_open(path, &file, err);
-  }
+  rr_status status = rr_weights_open(config->folder, &file, err);
   if (status != RR_OK) {
     return status;
   }
@@ -422,7 +415,7 @@ rr_status rr_bert_load(const rr_config *config, const rr_formats *formats, const
     rr_free(layers);
     rr_free(bert);
     rr_safetensors_close(file);
-    return rr_fail(err, RR_ERR_MEMORY, "%s: out of memory", path);
+    return rr_fail(err, RR_ERR_MEMORY, "%s: out of memory", config->folder);
   }
   bert->config = *config;
   bert->formats = *formats;

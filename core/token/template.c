@@ -183,6 +183,30 @@ void rr_truncate_longest_first(size_t budget, size_t *a_size, size_t *b_size) {
   *b_size = swap ? shorter : longer;
 }
 
+/* How much of the sequences is kept of one that is longer than it may be. */
+static rr_status cut(const rr_template *form, const rr_truncation *truncation, size_t whole, bool is_pair,
+                     size_t *a_size, size_t *b_size, rr_error *err) {
+  if (!truncation->enabled) {
+    return rr_fail(err, RR_ERR_INPUT, "`inputs` must have less than %zu tokens. Given: %zu",
+                   truncation->max_length, whole);
+  }
+  if (truncation->max_length < form->specials) {
+    return rr_fail(err, RR_ERR_INPUT, "%zu tokens leave no room beside %zu special tokens",
+                   truncation->max_length, form->specials);
+  }
+  if (!is_pair || !truncation->only_second) {
+    rr_truncate_longest_first(truncation->max_length - form->specials, a_size, b_size);
+    return RR_OK;
+  }
+  size_t excess = whole - truncation->max_length;
+  if (*b_size <= excess) {
+    return rr_fail(err, RR_ERR_INPUT, "a query of %zu tokens leaves no room for a text within %zu tokens",
+                   *a_size, truncation->max_length);
+  }
+  *b_size -= excess;
+  return RR_OK;
+}
+
 /* The part of a sequence that is kept. */
 static rr_tokens keep(const rr_tokens *tokens, size_t size, bool left) {
   size_t skipped = left ? tokens->size - size : 0;
@@ -219,16 +243,12 @@ rr_status rr_template_apply(const rr_template *form, const rr_tokens *a, const r
       __builtin_add_overflow(whole, form->specials, &whole)) {
     return rr_fail(err, RR_ERR_INPUT, "too many tokens");
   }
+  rr_status status = RR_OK;
   if (whole > truncation->max_length) {
-    if (!truncation->enabled) {
-      return rr_fail(err, RR_ERR_INPUT, "`inputs` must have less than %zu tokens. Given: %zu",
-                     truncation->max_length, whole);
-    }
-    if (truncation->max_length < form->specials) {
-      return rr_fail(err, RR_ERR_INPUT, "%zu tokens leave no room beside %zu special tokens",
-                     truncation->max_length, form->specials);
-    }
-    rr_truncate_longest_first(truncation->max_length - form->specials, &a_size, &b_size);
+    status = cut(form, truncation, whole, b != NULL, &a_size, &b_size, err);
+  }
+  if (status != RR_OK) {
+    return status;
   }
   size_t length = a_size + b_size + form->specials;
   int32_t *ids = rr_arena_calloc(arena, length, sizeof *ids);

@@ -54,6 +54,10 @@ void rr_tokenizer_destroy(rr_tokenizer *tokenizer) {
   rr_free(tokenizer);
 }
 
+size_t rr_tokenizer_pair_specials(const rr_tokenizer *tokenizer) {
+  return tokenizer->templates.pair.specials;
+}
+
 size_t rr_tokenizer_id_bound(const rr_tokenizer *tokenizer) { return tokenizer->id_bound; }
 
 size_t rr_tokenizer_max_length(const rr_tokenizer *tokenizer) { return tokenizer->max_length; }

@@ -36,6 +36,9 @@ typedef struct rr_encoding {
 rr_status rr_tokenizer_load(const char *directory, rr_tokenizer **ret_tokenizer, rr_error *err);
 void rr_tokenizer_destroy(rr_tokenizer *tokenizer); /* NULL is allowed */
 
+/* Tokens that the template for pairs adds. */
+size_t rr_tokenizer_pair_specials(const rr_tokenizer *tokenizer);
+
 /* One more than the largest token id: what an embedding table must at least hold. */
 size_t rr_tokenizer_id_bound(const rr_tokenizer *tokenizer);
 
@@ -52,6 +55,7 @@ typedef struct rr_truncation {
   size_t max_length; /* special tokens included */
   bool enabled;      /* false: a longer sequence is RR_ERR_INPUT */
   bool left;         /* drop first tokens instead of last ones */
+  bool only_second;  /* a pair loses tokens of b alone, and must keep one; else RR_ERR_INPUT */
 } rr_truncation;
 
 /* [CLS] a [SEP], as the template for single texts says. RR_ERR_INPUT (too long, or max_length below the
@@ -60,7 +64,8 @@ rr_status rr_tokenizer_single(const rr_tokenizer *tokenizer, const rr_tokens *a,
                               const rr_truncation *truncation, rr_arena *arena,
                               rr_encoding *ret_encoding, rr_error *err);
 
-/* [CLS] a [SEP] b [SEP], as the template for pairs says; the longer text loses tokens first. */
+/* [CLS] a [SEP] b [SEP], as the template for pairs says; the longer text loses tokens first, or b alone
+ * where truncation->only_second says so. */
 rr_status rr_tokenizer_pair(const rr_tokenizer *tokenizer, const rr_tokens *a, const rr_tokens *b,
                             const rr_truncation *truncation, rr_arena *arena,
                             rr_encoding *ret_encoding, rr_error *err);

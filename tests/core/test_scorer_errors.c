@@ -176,6 +176,77 @@ static void long_inputs_are_refused_unless_truncated(void **state) {
   rr_scorer_destroy(scorer);
 }
 
+static rr_text words_of(char *words, size_t n) {
+  for (size_t i = 0; i < 2 * n; i++) {
+    words[i] = "x "[i % 2];
+  }
+  return (rr_text){words, 2 * n};
+}
+
+static void each_strategy_keeps_what_it_says(void **state) {
+  (void)state;
+  rr_scorer *scorer = must_load(directory);
+  rr_arena arena;
+  rr_encoded encoded;
+  rr_error err = {.message = ""};
+  char long_words[2 * 600];
+  char half_words[2 * 300];
+  rr_text long_text = words_of(long_words, 600);
+  rr_text half = words_of(half_words, 300);
+  const rr_encode_options only_text = {.truncate = true, .strategy = RR_CUT_TEXT};
+  const rr_encode_options if_possible = {.truncate = true, .strategy = RR_CUT_TEXT_IF_POSSIBLE};
+  rr_arena_init(&arena, 16u << 20);
+  const struct {
+    rr_encode_options options;
+    rr_text query;
+    size_t query_kept; /* 0: refused */
+  } cases[] = {{right, half, 254},     {only_text, half, 300},     {if_possible, half, 300},
+               {right, long_text, 254}, {only_text, long_text, 0}, {if_possible, long_text, 254}};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    rr_status status = rr_scorer_encode(scorer, cases[i].query, &long_text, 1, &cases[i].options, &arena,
+                                        &encoded, &err);
+    if (cases[i].query_kept == 0) {
+      assert_int_equal(status, RR_ERR_INPUT);
+      assert_non_null(strstr(err.message, "a query of 600 tokens leaves no room for a text within 512"));
+      continue;
+    }
+    assert_int_equal(status, RR_OK);
+    const rr_sequence *sequence = &encoded.sequences[0];
+    assert_int_equal(sequence->length, 512);
+    assert_int_equal(sequence->text_tokens, 600);
+    assert_int_equal(sequence->type_ids[cases[i].query_kept + 1], 0);
+    assert_int_equal(sequence->type_ids[cases[i].query_kept + 2], 1);
+    assert_int_equal(encoded.n_truncated, 1);
+  }
+  rr_arena_finish(&arena);
+  rr_scorer_destroy(scorer);
+}
+
+static void bounds_on_tokens_are_kept_and_texts_can_stand_alone(void **state) {
+  (void)state;
+  rr_scorer *scorer = must_load(directory);
+  rr_arena arena;
+  rr_encoded encoded;
+  char words[2 * 100];
+  rr_text both[] = {words_of(words, 100), {words, 10}};
+  rr_encode_options options = {.truncate = true, .strategy = RR_CUT_TEXT, .max_text_tokens = 7};
+  rr_arena_init(&arena, 16u << 20);
+  assert_int_equal(rr_scorer_encode(scorer, both[1], both, 2, &options, &arena, &encoded, NULL), RR_OK);
+  assert_int_equal(encoded.sequences[0].length, 5 + 7 + 3);
+  assert_int_equal(encoded.sequences[0].dropped_tokens, 93);
+  assert_int_equal(encoded.sequences[1].length, 5 + 5 + 3);
+  assert_int_equal(encoded.n_truncated, 1);
+  options = (rr_encode_options){.truncate = true, .strategy = RR_CUT_TEXT, .max_length = 20};
+  assert_int_equal(rr_scorer_encode(scorer, both[1], both, 2, &options, &arena, &encoded, NULL), RR_OK);
+  assert_int_equal(encoded.sequences[0].length, 20);
+  options = (rr_encode_options){.truncate = true, .alone = true};
+  assert_int_equal(rr_scorer_encode(scorer, both[1], both, 2, &options, &arena, &encoded, NULL), RR_OK);
+  assert_int_equal(encoded.sequences[0].length, 102);
+  assert_int_equal(encoded.sequences[0].type_ids[101], 0);
+  rr_arena_finish(&arena);
+  rr_scorer_destroy(scorer);
+}
+
 static void texts_must_be_there_and_be_utf8(void **state) {
   (void)state;
   rr_scorer *scorer = must_load(directory);
@@ -324,6 +395,8 @@ int main(void) {
       TEST(a_truncated_weight_file_is_refused),
       TEST(poisoned_weights_are_a_numeric_error),
       TEST(long_inputs_are_refused_unless_truncated),
+      TEST(each_strategy_keeps_what_it_says),
+      TEST(bounds_on_tokens_are_kept_and_texts_can_stand_alone),
       TEST(texts_must_be_there_and_be_utf8),
       TEST(a_small_arena_is_a_memory_error),
       TEST(micro_batches_are_checked),

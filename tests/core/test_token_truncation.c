@@ -98,6 +98,43 @@ static void all_small_sizes_are_cut_as_the_reference_does(void **state) {
   assert_int_equal(checked, 14 * 2 * SIZES * SIZES);
 }
 
+static void pairs_whose_second_text_alone_is_cut_are_cut_as_the_reference_does(void **state) {
+  (void)state;
+  json_t *golden = golden_json("only_second.json");
+  size_t refused = 0;
+  for (size_t max_length = 4; max_length <= 16; max_length++) {
+    char key[8];
+    (void)snprintf(key, sizeof key, "%zu", max_length);
+    for (int left = 0; left < 2; left++) {
+      const json_t *digits =
+          json_object_get(json_object_get(golden, key), left != 0 ? "left" : "right");
+      rr_truncation truncation = {
+          .max_length = max_length, .enabled = true, .left = left != 0, .only_second = true};
+      for (size_t at = 0; at < SIZES * SIZES; at++) {
+        size_t a = at / SIZES;
+        size_t b = at % SIZES;
+        if (json_string_value(digits)[at] != '-') {
+          check_pair(a, b, &truncation, a, digit(digits, at));
+          continue;
+        }
+        rr_arena arena;
+        rr_arena_init(&arena, TEST_ARENA_LIMIT);
+        rr_error err = {.message = ""};
+        rr_encoding got = {.length = 77};
+        assert_int_equal(rr_tokenizer_pair(tokenizer, &(rr_tokens){a_ids, a}, &(rr_tokens){b_ids, b},
+                                           &truncation, &arena, &got, &err),
+                         RR_ERR_INPUT);
+        assert_non_null(strstr(err.message, "leaves no room for a text"));
+        assert_int_equal(got.length, 77);
+        rr_arena_finish(&arena);
+        refused++;
+      }
+    }
+  }
+  json_decref(golden);
+  assert_true(refused > 100);
+}
+
 static void too_long_is_refused_where_truncation_is_off(void **state) {
   (void)state;
   rr_arena arena;
@@ -171,6 +208,7 @@ int main(void) {
   rr_json_init();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(all_small_sizes_are_cut_as_the_reference_does),
+      cmocka_unit_test(pairs_whose_second_text_alone_is_cut_are_cut_as_the_reference_does),
       cmocka_unit_test(too_long_is_refused_where_truncation_is_off),
       cmocka_unit_test(a_limit_below_the_special_tokens_is_refused),
       cmocka_unit_test(absurd_sizes_do_not_overflow),

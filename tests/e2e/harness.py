@@ -60,11 +60,13 @@ def main():
 def golden_model(kind):
     """The directory of the small random model: kind is `cross-encoder` or `bi-encoder`."""
     wanted = "BertForSequenceClassification" if kind == "cross-encoder" else "BertModel"
-    for config in sorted(glob.glob(os.path.join(os.environ.get("RR_GOLDEN", ""), "score", "*",
-                                                "config.json"))):
-        with open(config, encoding="utf-8") as file:
+    for folder in sorted(glob.glob(os.path.join(os.environ.get("RR_GOLDEN", ""), "score", "*", ""))):
+        folder = os.path.dirname(folder)
+        if folder.endswith("-sharded"):
+            continue
+        with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
             if json.load(file).get("architectures") == [wanted]:
-                return os.path.dirname(config)
+                return folder
     raise Skip(f"no {kind} among the golden files")
 
 
@@ -93,8 +95,10 @@ def clean_environment(extra=None):
     """The caller's environment without anything that is also an option of the server."""
     options = ("MODEL_ID", "SERVED_MODEL_NAME", "HOSTNAME", "PORT", "DTYPE", "THREADS", "API_KEY",
                "TOKENIZATION_WORKERS", "MAX_CONCURRENT_REQUESTS", "MAX_BATCH_TOKENS", "JSON_OUTPUT",
-               "MAX_CLIENT_BATCH_SIZE", "PAYLOAD_LIMIT", "AUTO_TRUNCATE", "LOG_LEVEL",
-               "PACK_CACHE")
+               "MAX_CLIENT_BATCH_SIZE", "PAYLOAD_LIMIT", "AUTO_TRUNCATE", "LOG_LEVEL", "REVISION",
+               "HF_TOKEN", "HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE",
+               "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN_PATH", "PACK_CACHE",
+               "API_KEY_FILE", "CORS_ALLOW_ORIGIN", "UNIX_SOCKET")
     environment = {name: value for name, value in os.environ.items() if name not in options}
     environment.update(extra or {})
     return environment
@@ -116,9 +120,10 @@ def free_port():
 class Server:
     """A running server; `with Server(...) as server` stops it and checks how it ended."""
 
-    def __init__(self, *arguments, model=None, environment=None, wait=True):
+    def __init__(self, *arguments, model=None, environment=None, wait=True, unix_socket=None):
         model = model or small_model()
         self.port = free_port()
+        self.unix_socket = unix_socket
         self.asked_to_end = False
         self.log_file = tempfile.NamedTemporaryFile(prefix="rerankd-", suffix=".log")
         # Reference values are float32's; what --dtype's default chooses depends on the CPU.
@@ -126,6 +131,7 @@ class Server:
             arguments = ("--dtype", "float32", *arguments)
         command = [binary(), "--model-id", model, "--hostname", "127.0.0.1", "--port",
                    str(self.port), *arguments]
+        command += ["--unix-socket", unix_socket] if unix_socket else []
         self.process = subprocess.Popen(command, env=clean_environment(environment),
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=self.log_file)
@@ -196,7 +202,7 @@ class Server:
             self.log_file.close()
 
     def connect(self):
-        return Connection(self.port)
+        return Connection(self.port, self.unix_socket)
 
     def request(self, method, path, body=None, headers=None):
         with self.connect() as connection:
@@ -274,9 +280,15 @@ class Response:
 class Connection:
     """A raw connection: what is sent is sent as it is; answers are read one by one."""
 
-    def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, port, path=None):
+        """By TCP, or by the socket at a path."""
+        if path is None:
+            self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        else:
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(PATIENCE)
+            self.socket.connect(path)
         self.stream = self.socket.makefile("rb")
 
     def __enter__(self):

@@ -33,7 +33,7 @@ def help_and_version_are_printed():
     for option in ("model-id", "served-model-name", "hostname", "port", "dtype", "pack-cache", "threads",
                    "tokenization-workers", "max-concurrent-requests", "max-batch-tokens",
                    "max-client-batch-size", "payload-limit", "auto-truncate", "api-key",
-                   "json-output", "log-level", "help", "version"):
+                   "api-key-file", "cors-allow-origin", "unix-socket", "json-output", "log-level", "help", "version"):
         assert "--" + option in result.stdout, option
     result = run_binary("--version")
     assert result.returncode == 0, result

@@ -11,7 +11,7 @@
 
 #include "core/base/alloc.h"
 #include "core/base/json.h"
-#include "proto/tei.h"
+#include "proto/dialect.h"
 
 static const rr_rerank_limits limits = {.max_texts = 4, .max_json_values = 100};
 enum { ARENA_LIMIT = 1 << 20 };
@@ -30,7 +30,9 @@ static bool decode(const char *body, size_t size, size_t arena_limit, decoded *o
   rr_arena_init(&out->arena, arena_limit);
   memset(&out->request, 0x5A, sizeof out->request);
   memset(&out->error, 0, sizeof out->error);
-  bool ok = rr_tei_decode_rerank(copy, size, &limits, &out->arena, &out->request, &out->error);
+  const rr_dialect *dialect;
+  bool ok = rr_dialect_decode(rr_endpoint_at("/rerank"), copy, size, &limits, &out->arena, &dialect,
+                              &out->request, &out->error);
   free(copy);
   return ok;
 }
@@ -93,6 +95,39 @@ static void null_stands_for_every_optional_field(void **state) {
   assert_false(out.request.raw_scores);
   assert_false(out.request.return_text);
   rr_arena_finish(&out.arena);
+}
+
+static void null_among_the_texts_is_an_empty_text(void **state) {
+  (void)state;
+  decoded out;
+  decode_good("{\"query\":\"q\",\"texts\":[\"a\",null]}", &out);
+  assert_int_equal(out.request.n_texts, 2);
+  assert_non_null(out.request.texts[1].data);
+  assert_int_equal(out.request.texts[1].size, 0);
+  rr_arena_finish(&out.arena);
+}
+
+static void the_longer_one_is_cut_first_only_on_request(void **state) {
+  (void)state;
+  static const struct {
+    const char *rest;
+    rr_request_cut cut;
+  } bodies[] = {
+      {"}", RR_REQUEST_CUT_TEXT_IF_POSSIBLE},
+      {",\"truncate\":false}", RR_REQUEST_CUT_TEXT_IF_POSSIBLE},
+      {",\"truncate\":true}", RR_REQUEST_CUT_LONGEST},
+      {",\"truncation_direction\":\"right\"}", RR_REQUEST_CUT_LONGEST},
+      {",\"truncation_strategy\":\"longest_first\"}", RR_REQUEST_CUT_LONGEST},
+      {",\"truncate\":true,\"truncation_strategy\":\"only_second\"}", RR_REQUEST_CUT_TEXT},
+  };
+  for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
+    char body[128];
+    decoded out;
+    (void)snprintf(body, sizeof body, "{\"query\":\"q\",\"texts\":[\"a\"]%s", bodies[i].rest);
+    decode_good(body, &out);
+    assert_int_equal(out.request.cut, bodies[i].cut);
+    rr_arena_finish(&out.arena);
+  }
 }
 
 static void both_spellings_of_a_direction_are_read(void **state) {
@@ -193,7 +228,7 @@ static const bad_body bad_bodies[] = {
     {QUERY "\"texts\":{\"0\":\"a\"}}", RR_API_VALIDATION, "`texts`"},
     {QUERY "\"texts\":[]}", RR_API_EMPTY, "`texts` cannot be empty"},
     {QUERY "\"texts\":[\"a\",1.5]}", RR_API_VALIDATION, "`texts[1]` must be a string, not a number"},
-    {QUERY "\"texts\":[null]}", RR_API_VALIDATION, "`texts[0]`"},
+    {QUERY "\"texts\":[true]}", RR_API_VALIDATION, "`texts[0]`"},
     {QUERY "\"texts\":[\"a\",\"b\",\"c\",\"d\",\"e\"]}", RR_API_VALIDATION,
      "batch size 5 > maximum allowed batch size 4"},
     {QUERY "\"texts\":[\"a\"],\"truncate\":1}", RR_API_VALIDATION, "`truncate`"},
@@ -254,7 +289,9 @@ static void deep_nesting_is_malformed(void **state) {
       }
     }
     rr_arena_init(&arena, ARENA_LIMIT);
-    assert_false(rr_tei_decode_rerank(body, DEPTH, &many, &arena, &request, &error));
+    const rr_dialect *dialect;
+    assert_false(rr_dialect_decode(rr_endpoint_at("/rerank"), body, DEPTH, &many, &arena, &dialect,
+                                   &request, &error));
     assert_int_equal(error.kind, RR_API_MALFORMED);
     rr_arena_finish(&arena);
   }
@@ -323,6 +360,8 @@ int main(void) {
       cmocka_unit_test(the_least_body_gets_the_defaults),
       cmocka_unit_test(every_option_is_read),
       cmocka_unit_test(null_stands_for_every_optional_field),
+      cmocka_unit_test(null_among_the_texts_is_an_empty_text),
+      cmocka_unit_test(the_longer_one_is_cut_first_only_on_request),
       cmocka_unit_test(both_spellings_of_a_direction_are_read),
       cmocka_unit_test(unknown_fields_are_ignored),
       cmocka_unit_test(the_last_of_two_equal_keys_counts),

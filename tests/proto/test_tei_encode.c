@@ -11,8 +11,9 @@
 
 #include "core/base/alloc.h"
 #include "core/base/json.h"
+#include "proto/dialects.h"
+#include "proto/info.h"
 #include "proto/json_writer.h"
-#include "proto/tei.h"
 
 /* Parses an encoder's bytes and frees them. */
 static json_t *read_back(char *bytes, size_t size) {
@@ -28,9 +29,15 @@ static json_t *read_back(char *bytes, size_t size) {
   return json;
 }
 
+static char *encode(const rr_rerank_request *request, const rr_ranked *ranked, size_t n,
+                    size_t *ret_size) {
+  const rr_rerank_answer answer = {.request = request, .ranked = ranked, .n = n};
+  return rr_dialect_encode(&rr_dialect_tei_rerank, &answer, ret_size);
+}
+
 static json_t *encode_rerank(const rr_rerank_request *request, const rr_ranked *ranked, size_t n) {
   size_t size = 0;
-  char *bytes = rr_tei_encode_rerank(request, ranked, n, &size);
+  char *bytes = encode(request, ranked, n, &size);
   return read_back(bytes, size);
 }
 
@@ -39,7 +46,7 @@ static void the_answer_has_the_exact_form(void **state) {
   const rr_rerank_request request = {.n_texts = 2};
   const rr_ranked ranked[] = {{.index = 1, .score = 0.5f}, {.index = 0, .score = -2.0f}};
   size_t size = 0;
-  char *bytes = rr_tei_encode_rerank(&request, ranked, 2, &size);
+  char *bytes = encode(&request, ranked, 2, &size);
   assert_non_null(bytes);
   assert_string_equal(bytes, "[{\"index\":1,\"score\":0.5},{\"index\":0,\"score\":-2}]");
   assert_int_equal(size, strlen(bytes));
@@ -68,7 +75,7 @@ static void a_score_that_is_not_finite_is_never_written(void **state) {
   for (size_t i = 0; i < 3; i++) {
     const rr_ranked ranked = {.index = 0, .score = scores[i]};
     size_t size = 77;
-    assert_null(rr_tei_encode_rerank(&request, &ranked, 1, &size));
+    assert_null(encode(&request, &ranked, 1, &size));
     assert_int_equal(size, 77);
   }
 }
@@ -166,14 +173,13 @@ static void every_kind_of_error_has_a_status_a_type_and_a_body(void **state) {
     size_t size = 0;
     assert_false(rr_api_fail(&error, kinds[i].kind, "broken: \"%s\" \xFF", "it"));
     assert_int_equal(rr_api_error_status(error.kind), kinds[i].status);
-    assert_string_equal(rr_api_error_type(error.kind), kinds[i].type);
-    char *bytes = rr_tei_encode_error(&error, &size);
+    char *bytes = rr_error_encode(RR_ERROR_TERSE, &error, &size);
     json_t *json = read_back(bytes, size);
     assert_string_equal(json_string_value(json_object_get(json, "error")),
                         "broken: \"it\" \xEF\xBF\xBD");
     assert_string_equal(json_string_value(json_object_get(json, "error_type")), kinds[i].type);
     json_decref(json);
-    const char *fallback = rr_tei_error_fallback(kinds[i].kind, &size);
+    const char *fallback = rr_error_fallback(RR_ERROR_TERSE, kinds[i].kind, &size);
     rr_error problem;
     assert_int_equal(rr_json_parse(fallback, size, SIZE_MAX, &json, &problem), RR_OK);
     assert_string_equal(json_string_value(json_object_get(json, "error_type")), kinds[i].type);
@@ -182,8 +188,8 @@ static void every_kind_of_error_has_a_status_a_type_and_a_body(void **state) {
   }
 }
 
-static rr_tei_info some_info(void) {
-  return (rr_tei_info){.model_id = "/models/\"a\"\xFF",
+static rr_server_info some_info(void) {
+  return (rr_server_info){.model_id = "/models/\"a\"\xFF",
                        .served_model_name = "name",
                        .model_dtype = "float32",
                        .dtype_note = "as asked for",
@@ -198,10 +204,10 @@ static rr_tei_info some_info(void) {
 
 static void info_tells_a_cross_encoder_by_its_label(void **state) {
   (void)state;
-  rr_tei_info info = some_info();
+  rr_server_info info = some_info();
   info.label = "LABEL_0";
   size_t size = 0;
-  char *bytes = rr_tei_encode_info(&info, &size);
+  char *bytes = rr_info_encode(&info, &size);
   json_t *json = read_back(bytes, size);
   const json_t *reranker = json_object_get(json_object_get(json, "model_type"), "reranker");
   assert_string_equal(json_string_value(json_object_get(json_object_get(reranker, "id2label"), "0")),
@@ -227,14 +233,16 @@ static void info_tells_a_cross_encoder_by_its_label(void **state) {
 
 static void info_tells_a_bi_encoder_by_its_pooling(void **state) {
   (void)state;
-  rr_tei_info info = some_info();
+  rr_server_info info = some_info();
   info.pooling = "mean";
+  info.model_sha = "0123abcd";
   info.auto_truncate = false;
   size_t size = 0;
-  char *bytes = rr_tei_encode_info(&info, &size);
+  char *bytes = rr_info_encode(&info, &size);
   json_t *json = read_back(bytes, size);
   const json_t *embedding = json_object_get(json_object_get(json, "model_type"), "embedding");
   assert_string_equal(json_string_value(json_object_get(embedding, "pooling")), "mean");
+  assert_string_equal(json_string_value(json_object_get(json, "model_sha")), "0123abcd");
   assert_true(json_is_false(json_object_get(json, "auto_truncate")));
   json_decref(json);
 }
@@ -246,7 +254,7 @@ static char *encode_something_large(size_t *ret_size) {
   rr_text text = {.data = data, .size = sizeof data};
   const rr_rerank_request request = {.texts = &text, .n_texts = 1, .return_text = true};
   const rr_ranked ranked = {.index = 0, .score = 1};
-  return rr_tei_encode_rerank(&request, &ranked, 1, ret_size);
+  return encode(&request, &ranked, 1, ret_size);
 }
 
 static void each_failed_allocation_gives_no_answer(void **state) {

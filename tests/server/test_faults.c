@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,6 +28,11 @@ static const char rerank_request[] =
     "POST /rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
     "Content-Length: 85\r\n\r\n"
     "{\"query\":\"water and stone\",\"texts\":[\"a river\",\"a mountain of stone\"],\"return_text\":1}";
+static const char documents_request[] =
+    "POST /v1/rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    "x-request-id: fixed\r\nOrigin: http://x\r\nContent-Length: 136\r\n\r\n"
+    "{\"query\":\"water and stone\",\"documents\":[\"a river\",{\"title\":\"hill\",\"text\":\"a mountain\"}],"
+    "\"rank_fields\":[\"title\"],\"return_documents\":true}";
 static const char health_request[] = "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
 static options chosen;
@@ -133,26 +139,34 @@ static const char *good_request(void) {
   return request;
 }
 
+typedef struct fault {
+  int sticky;
+  bool documents;
+  const char *refusal; /* what the body of a 503 holds */
+} fault;
+
 static void a_reply_is_right_or_an_error_whichever_allocation_fails(void **state) {
-  int sticky = *(const int *)*state;
-  assert_int_equal(exchange(good_request()), 200);
+  const fault *which = *state;
+  int sticky = which->sticky;
+  const char *request = which->documents ? documents_request : good_request();
+  assert_int_equal(exchange(request), 200);
   memcpy(expected, reply, sizeof expected);
   int refused = 0;
   unsigned long n = 1;
   for (; n < FAULTS_MAX; n++) {
     rr_alloc_fail_at(n, sticky);
-    int status = exchange(good_request());
+    int status = exchange(request);
     unsigned long asked = rr_alloc_count();
     rr_alloc_fail_at(0, 0);
     assert_true(status == 200 || status == 503 || status == 0);
     if (status == 200) {
       assert_string_equal(reply, expected);
     } else if (status == 503) {
-      assert_non_null(strstr(reply, "\"error_type\":\"Overloaded\""));
+      assert_non_null(strstr(reply, which->refusal));
     }
     refused += status != 200;
     /* Nobody else is harmed. */
-    assert_int_equal(exchange(good_request()), 200);
+    assert_int_equal(exchange(request), 200);
     assert_string_equal(reply, expected);
     if (asked < n) {
       break; /* the request needed fewer allocations than that */
@@ -163,13 +177,19 @@ static void a_reply_is_right_or_an_error_whichever_allocation_fails(void **state
 }
 
 int main(void) {
-  static int once = 0;
-  static int from_then_on = 1;
+  static fault faults[] = {{0, false, "\"error_type\":\"Overloaded\""},
+                           {1, false, "\"error_type\":\"Overloaded\""},
+                           {0, true, "\"code\":503"},
+                           {1, true, "\"code\":503"}};
   const struct CMUnitTest tests[] = {
       {"a_reply_is_right_or_an_error_when_one_allocation_fails",
-       a_reply_is_right_or_an_error_whichever_allocation_fails, NULL, NULL, &once},
+       a_reply_is_right_or_an_error_whichever_allocation_fails, NULL, NULL, &faults[0]},
       {"a_reply_is_right_or_an_error_when_every_allocation_from_one_on_fails",
-       a_reply_is_right_or_an_error_whichever_allocation_fails, NULL, NULL, &from_then_on},
+       a_reply_is_right_or_an_error_whichever_allocation_fails, NULL, NULL, &faults[1]},
+      {"documents_are_ranked_or_an_error_when_one_allocation_fails",
+       a_reply_is_right_or_an_error_whichever_allocation_fails, NULL, NULL, &faults[2]},
+      {"documents_are_ranked_or_an_error_when_every_allocation_from_one_on_fails",
+       a_reply_is_right_or_an_error_whichever_allocation_fails, NULL, NULL, &faults[3]},
   };
   return cmocka_run_group_tests(tests, start_server, stop_server);
 }

@@ -46,8 +46,8 @@ static void failures_are_told_by_kind(void **state) {
   metrics_init(&counters);
   engine_stats_init(&stats);
   counters.failures[RR_API_OVERLOADED] = 7;
-  counters.requests = 9;
-  counters.successes = 2;
+  counters.requests[RR_OPERATION_RERANK] = 9;
+  counters.successes[RR_OPERATION_RERANK] = 2;
   stats.queued_tokens = 1234;
   char *text = text_of(&counters, &stats);
   assert_non_null(strstr(text, "te_request_failure{err=\"overloaded\"} 7\n"));

@@ -44,6 +44,25 @@ static options_result read_line(const char *line, options *ret_options) {
   return result;
 }
 
+static void lists_grow_and_the_command_line_replaces_the_environments(void **state) {
+  (void)state;
+  options o;
+  static const char *const set[] = {"API_KEY", "e,f", "CORS_ALLOW_ORIGIN", "*", "API_KEY_FILE", "file",
+                                    "UNIX_SOCKET", "socket", NULL};
+  environment = set;
+  assert_int_equal(read_line("--model-id m", &o), OPTIONS_RUN);
+  assert_int_equal(o.api_keys.n, 1);
+  assert_string_equal(o.api_keys.items[0], "e,f");
+  assert_string_equal(o.cors_origins.items[0], "*");
+  assert_string_equal(o.api_key_file, "file");
+  assert_string_equal(o.unix_socket, "socket");
+  assert_int_equal(read_line("--model-id m --api-key a --api-key b,c", &o), OPTIONS_RUN);
+  assert_int_equal(o.api_keys.n, 2);
+  assert_string_equal(o.api_keys.items[0], "a");
+  assert_string_equal(o.api_keys.items[1], "b,c");
+  assert_int_equal(o.cors_origins.n, 1);
+}
+
 static int reset(void **state) {
   (void)state;
   environment = NULL;
@@ -63,7 +82,7 @@ static void defaults_are_as_documented(void **state) {
   assert_int_equal(o.payload_limit, 10000000);
   assert_true(o.auto_truncate);
   assert_false(o.json_output);
-  assert_null(o.api_key);
+  assert_int_equal(o.api_keys.n, 0);
   assert_int_equal(o.dtype, RR_DTYPE_AUTO);
   assert_null(o.isa);
   assert_false(o.pack_cache);
@@ -84,7 +103,8 @@ static void every_option_reaches_its_field(void **state) {
   assert_int_equal(o.port, 0);
   assert_int_equal(o.threads, 3);
   assert_int_equal(o.tokenization_workers, 3);
-  assert_string_equal(o.api_key, "k");
+  assert_int_equal(o.api_keys.n, 1);
+  assert_string_equal(o.api_keys.items[0], "k");
   assert_int_equal(o.log_level, LOG_LEVEL_DEBUG);
   assert_int_equal(read_line("--model-id=m --tokenization-workers=2 --max-concurrent-requests 7 "
                              "--max-batch-tokens 99 --max-client-batch-size 5 --payload-limit 10",
@@ -95,6 +115,39 @@ static void every_option_reaches_its_field(void **state) {
   assert_int_equal(o.max_batch_tokens, 99);
   assert_int_equal(o.max_client_batch_size, 5);
   assert_int_equal(o.payload_limit, 10);
+}
+
+static void the_hub_has_options_and_its_own_variables(void **state) {
+  (void)state;
+  options o;
+  assert_int_equal(read_line("--model-id a/b", &o), OPTIONS_RUN);
+  assert_null(o.revision);
+  assert_null(o.hf_token);
+  assert_null(o.hf_endpoint);
+  assert_null(o.hf_home);
+  assert_null(o.huggingface_hub_cache);
+  assert_false(o.hf_hub_offline);
+  static const char *const variables[] = {"HF_TOKEN", "t", "HF_ENDPOINT", "http://e", "HF_HOME", "/h",
+                                          "HUGGINGFACE_HUB_CACHE", "/old", "HF_HUB_CACHE", "/new",
+                                          "HF_HUB_OFFLINE", "YES", "REVISION", "r", NULL};
+  environment = variables;
+  assert_int_equal(read_line("--model-id a/b", &o), OPTIONS_RUN);
+  assert_string_equal(o.revision, "r");
+  assert_string_equal(o.hf_token, "t");
+  assert_string_equal(o.hf_endpoint, "http://e");
+  assert_string_equal(o.hf_home, "/h");
+  assert_string_equal(o.huggingface_hub_cache, "/new");
+  assert_true(o.hf_hub_offline);
+  assert_int_equal(read_line("--model-id a/b --revision v2 --hf-token u --hf-endpoint http://f --hf-home /i "
+                             "--huggingface-hub-cache /c --hf-hub-offline=off",
+                             &o),
+                   OPTIONS_RUN);
+  assert_string_equal(o.revision, "v2");
+  assert_string_equal(o.hf_token, "u");
+  assert_string_equal(o.hf_endpoint, "http://f");
+  assert_string_equal(o.hf_home, "/i");
+  assert_string_equal(o.huggingface_hub_cache, "/c");
+  assert_false(o.hf_hub_offline);
 }
 
 static void flags_stand_alone_or_take_a_value(void **state) {
@@ -123,7 +176,7 @@ static void the_environment_is_read_and_the_command_line_wins(void **state) {
   assert_int_equal(o.port, 82);
   assert_true(o.pack_cache);
   assert_false(o.auto_truncate);
-  assert_null(o.api_key); /* set but empty is as good as unset */
+  assert_int_equal(o.api_keys.n, 0); /* set but empty is as good as unset */
   assert_int_equal(o.max_client_batch_size, 8);
 }
 
@@ -186,7 +239,9 @@ static void help_names_every_option_even_in_a_bad_environment(void **state) {
       "--model-id", "--served-model-name", "--hostname", "--port", "--dtype", "--isa", "--threads",
       "--tokenization-workers", "--max-concurrent-requests", "--max-batch-tokens",
       "--max-client-batch-size", "--payload-limit", "--auto-truncate", "--api-key", "--json-output",
-      "--log-level", "--help", "--version"};
+      "--log-level", "--revision", "--hf-token", "--hf-endpoint", "--hf-home", "--huggingface-hub-cache",
+      "--hf-hub-offline", "--pack-cache", "--api-key-file", "--cors-allow-origin", "--unix-socket", "--help",
+      "--version"};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
     assert_non_null(strstr(printed, names[i]));
   }
@@ -198,6 +253,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup(defaults_are_as_documented, reset),
       cmocka_unit_test_setup(every_option_reaches_its_field, reset),
+      cmocka_unit_test_setup(the_hub_has_options_and_its_own_variables, reset),
+      cmocka_unit_test_setup(lists_grow_and_the_command_line_replaces_the_environments, reset),
       cmocka_unit_test_setup(flags_stand_alone_or_take_a_value, reset),
       cmocka_unit_test_setup(the_environment_is_read_and_the_command_line_wins, reset),
       cmocka_unit_test_setup(bad_values_give_one_line_that_names_the_option, reset),

@@ -230,6 +230,34 @@ def exhaustive():
             out.write("%04x %016x %016x\n" % (block, ids_digest, text_digest))
 
 
+def kept_of_second(tokenizer, first, second):
+    """The digit of the only_second strategy; "-" where the reference refuses."""
+    try:
+        ids = tokenizer.encode(" ".join(first), " ".join(second)).ids
+    except Exception:
+        return "-"
+    middle = ids.index(3, 1)
+    assert ids[1:middle] == [VOCABULARY[token] for token in first]
+    return "%x" % (len(ids) - middle - 2)
+
+
+def only_second():
+    """As truncation(), but only what is kept of b: a is never cut. From 4 on: without
+    any room beside the special tokens the reference drops both."""
+    tokenizer = load(os.path.join(HERE, "uncased"))
+    kept = {}
+    for max_length in range(4, 17):
+        kept[max_length] = {}
+        for side in ("right", "left"):
+            tokenizer.enable_truncation(max_length, strategy="only_second", direction=side)
+            kept[max_length][side] = "".join(
+                kept_of_second(tokenizer, "a b c d e f g h i j k l".split()[:a],
+                               "m n o p q r s t u v w x".split()[:b])
+                for a in range(13) for b in range(13))
+    tokenizer.no_truncation()
+    write_json(os.path.join(HERE, "only_second.json"), kept)
+
+
 def truncation():
     """max_length -> side -> kept tokens of a and b, as hexadecimal digits, for sizes 0..12 by 0..12."""
     tokenizer = load(os.path.join(HERE, "uncased"))
@@ -284,6 +312,7 @@ def main():
     write_folders()
     golden_ids({MODEL_NAME: model, **{name: os.path.join(HERE, name) for name in FOLDERS}})
     truncation()
+    only_second()
     trec(model, data)
     exhaustive()
 

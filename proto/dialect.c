@@ -1,0 +1,192 @@
+#include "proto/dialect.h"
+
+#include <string.h>
+
+#include "core/base/json.h"
+#include "proto/dialects.h"
+#include "proto/error_body.h"
+
+enum { KEYS_MAX = 4, BYTES_PER_RESULT = 64 };
+
+/* Speaks the dialect where any of the keys is there, even with null, and `without` is not, or null; an
+ * entry without keys takes what is left. */
+typedef struct choice {
+  const rr_dialect *dialect;
+  const char *any[KEYS_MAX];
+  const char *without;
+} choice;
+
+struct rr_endpoint {
+  const char *path;
+  rr_operation operation;
+  const choice *choices; /* the first that fits; the last one has no keys */
+};
+
+#define TEXTS_ALONE {"texts"}, "documents"
+
+static const choice at_root[] = {{&rr_dialect_tei_rerank, {NULL}, NULL}};
+
+static const choice at_predict[] = {{&rr_dialect_tei_predict, {NULL}, NULL}};
+
+static const choice at_rerank[] = {
+    {&rr_dialect_tei_rerank, TEXTS_ALONE},
+    {&rr_dialect_voyage, {"top_k", "truncation"}, NULL},
+    {&rr_dialect_vllm_rerank,
+     {"truncate_prompt_tokens", "max_tokens_per_doc", "use_activation", "priority"},
+     NULL},
+    {&rr_dialect_infinity, {"documents"}, NULL},
+    {&rr_dialect_tei_rerank, {NULL}, NULL},
+};
+
+static const choice at_v1_rerank[] = {
+    {&rr_dialect_tei_rerank, TEXTS_ALONE},
+    {&rr_dialect_voyage, {"top_k", "truncation"}, NULL},
+    {&rr_dialect_cohere_v1, {"rank_fields", "max_chunks_per_doc"}, NULL},
+    {&rr_dialect_vllm_rerank,
+     {"truncate_prompt_tokens", "max_tokens_per_doc", "use_activation", "priority"},
+     NULL},
+    {&rr_dialect_infinity, {"raw_scores"}, NULL},
+    {&rr_dialect_jina, {NULL}, NULL},
+};
+
+static const choice at_v2_rerank[] = {
+    {&rr_dialect_tei_rerank, TEXTS_ALONE},
+    {&rr_dialect_vllm_rerank, {"truncate_prompt_tokens", "use_activation"}, NULL},
+    {&rr_dialect_cohere_v2, {NULL}, NULL},
+};
+
+static const choice at_score[] = {{&rr_dialect_vllm_score, {NULL}, NULL}};
+
+static const choice at_reranking[] = {
+    {&rr_dialect_llamacpp_texts, TEXTS_ALONE},
+    {&rr_dialect_llamacpp, {NULL}, NULL},
+};
+
+static const rr_endpoint endpoints[] = {
+    {"/", RR_OPERATION_RERANK, at_root},
+    {"/rerank", RR_OPERATION_RERANK, at_rerank},
+    {"/predict", RR_OPERATION_PREDICT, at_predict},
+    {"/v1/rerank", RR_OPERATION_RERANK, at_v1_rerank},
+    {"/v2/rerank", RR_OPERATION_RERANK, at_v2_rerank},
+    {"/score", RR_OPERATION_SCORE, at_score},
+    {"/v1/score", RR_OPERATION_SCORE, at_score},
+    {"/reranking", RR_OPERATION_RERANK, at_reranking},
+    {"/v1/reranking", RR_OPERATION_RERANK, at_reranking},
+};
+
+const rr_endpoint *rr_endpoint_at(const char *path) {
+  for (size_t i = 0; i < sizeof endpoints / sizeof endpoints[0]; i++) {
+    if (strcmp(path, endpoints[i].path) == 0) {
+      return &endpoints[i];
+    }
+  }
+  return NULL;
+}
+
+rr_operation rr_endpoint_operation(const rr_endpoint *endpoint) { return endpoint->operation; }
+
+const char *rr_operation_name(rr_operation operation) {
+  static const char *const names[RR_OPERATIONS] = {
+      [RR_OPERATION_RERANK] = "rerank", [RR_OPERATION_PREDICT] = "predict", [RR_OPERATION_SCORE] = "score"};
+  return names[operation];
+}
+
+const char *rr_dialect_name(const rr_dialect *dialect) { return dialect->name; }
+
+static bool fits(const choice *option, const rr_reader *reader) {
+  if (option->without != NULL && rr_reader_gives(reader, option->without)) {
+    return false;
+  }
+  for (size_t i = 0; i < KEYS_MAX && option->any[i] != NULL; i++) {
+    if (rr_reader_has(reader, option->any[i])) {
+      return true;
+    }
+  }
+  return option->any[0] == NULL;
+}
+
+static bool parse(const char *body, size_t size, size_t max_values, json_t **ret_json,
+                  rr_api_error *ret_error) {
+  rr_error problem;
+  switch (rr_json_parse(size == 0 ? "" : body, size, max_values, ret_json, &problem)) {
+  case RR_OK: return true;
+  case RR_ERR_MEMORY: return rr_api_fail(ret_error, RR_API_MEMORY, "out of memory");
+  case RR_ERR_INPUT: return rr_api_fail(ret_error, RR_API_VALIDATION, "%s", problem.message);
+  default: return rr_api_fail(ret_error, RR_API_MALFORMED, "%s", problem.message);
+  }
+}
+
+static bool decode(const rr_endpoint *endpoint, const rr_reader *reader, const rr_dialect **ret_dialect,
+                   rr_rerank_request *request) {
+  if (!json_is_object(reader->body)) {
+    return rr_api_fail(reader->error, RR_API_VALIDATION, "the body must be an object, not %s",
+                       rr_json_type_name(reader->body));
+  }
+  const choice *option = endpoint->choices;
+  while (!fits(option, reader)) {
+    option++;
+  }
+  *ret_dialect = option->dialect;
+  return option->dialect->decode(reader, request);
+}
+
+bool rr_dialect_decode(const rr_endpoint *endpoint, const char *body, size_t size,
+                       const rr_rerank_limits *limits, rr_arena *arena, const rr_dialect **ret_dialect,
+                       rr_rerank_request *ret_request, rr_api_error *ret_error) {
+  json_t *json;
+  *ret_dialect = NULL;
+  if (!parse(body, size, limits->max_json_values, &json, ret_error)) {
+    return false;
+  }
+  const rr_reader reader = {.body = json, .limits = limits, .arena = arena, .error = ret_error};
+  rr_rerank_request request = {
+      .truncate = RR_TRUNCATE_DEFAULT, .cut = RR_REQUEST_CUT_TEXT, .query_name = "query"};
+  bool ok = decode(endpoint, &reader, ret_dialect, &request);
+  json_decref(json);
+  if (ok) {
+    *ret_request = request;
+  }
+  return ok;
+}
+
+char *rr_dialect_encode(const rr_dialect *dialect, const rr_rerank_answer *answer, size_t *ret_size) {
+  rr_json_writer writer;
+  rr_json_writer_init(&writer, answer->n * BYTES_PER_RESULT);
+  dialect->encode(answer, &writer);
+  return rr_json_writer_finish(&writer, ret_size);
+}
+
+static bool begins_with(const char *path, const char *prefix) {
+  return strncmp(path, prefix, strlen(prefix)) == 0;
+}
+
+rr_error_shape rr_error_shape_of(const char *path, const rr_dialect *dialect) {
+  if (begins_with(path, "/v1/") || begins_with(path, "/v2/")) {
+    return RR_ERROR_FULL;
+  }
+  const rr_endpoint *endpoint = rr_endpoint_at(path);
+  if (dialect == NULL && endpoint != NULL) {
+    dialect = endpoint->choices[0].dialect;
+    for (const choice *option = endpoint->choices; option->any[0] != NULL; option++) {
+      dialect = option[1].dialect; /* the one that takes what is left */
+    }
+  }
+  return dialect == NULL ? RR_ERROR_TERSE : dialect->errors;
+}
+
+char *rr_error_encode(rr_error_shape shape, const rr_api_error *error, size_t *ret_size) {
+  rr_json_writer writer;
+  rr_json_writer_init(&writer, 0);
+  if (shape == RR_ERROR_TERSE) {
+    rr_tei_put_error(error, &writer);
+  } else {
+    rr_error_put_full(error, &writer);
+  }
+  return rr_json_writer_finish(&writer, ret_size);
+}
+
+const char *rr_error_fallback(rr_error_shape shape, rr_api_error_kind kind, size_t *ret_size) {
+  const char *body = shape == RR_ERROR_TERSE ? rr_tei_error_fallback(kind) : rr_error_full_fallback;
+  *ret_size = strlen(body);
+  return body;
+}

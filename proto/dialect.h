@@ -1,0 +1,62 @@
+/* Which dialect a request speaks, by its path and the keys of its body, and the way through it: body to
+ * canonical request, canonical answer to body, errors in the caller's shape.
+ *
+ * Pure functions: any thread, no I/O, no shared state. Numbers are written by printf, so the program
+ * must stay in the "C" numeric locale, which it is in unless it calls setlocale.
+ */
+#ifndef RR_PROTO_DIALECT_H
+#define RR_PROTO_DIALECT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/base/arena.h"
+#include "proto/error.h"
+#include "proto/rerank.h"
+
+typedef struct rr_dialect rr_dialect;
+typedef struct rr_endpoint rr_endpoint;
+
+/* What an endpoint does, for counting. */
+typedef enum rr_operation { RR_OPERATION_RERANK, RR_OPERATION_PREDICT, RR_OPERATION_SCORE } rr_operation;
+enum { RR_OPERATIONS = 3 };
+
+/* Who reads an error: clients that want exactly {"error", "error_type"}, or any of the others, which
+ * find `message`, `detail` and `error` {} together. */
+typedef enum rr_error_shape { RR_ERROR_TERSE, RR_ERROR_FULL } rr_error_shape;
+
+/* The endpoint that takes POST at this path, or NULL. Static storage. */
+const rr_endpoint *rr_endpoint_at(const char *path);
+rr_operation rr_endpoint_operation(const rr_endpoint *endpoint);
+const char *rr_operation_name(rr_operation operation);
+
+/* Reads a body. Texts are copied into the arena, so the body may be freed; memory used on the way is
+ * several times the body's size. Unknown fields are ignored, null stands for an optional field's default,
+ * of two equal keys the last one counts. *ret_dialect is set as soon as it is known, else NULL. Returns
+ * false with *ret_error filled and *ret_request untouched on:
+ *   RR_API_MALFORMED   not JSON, not UTF-8, nested too deeply, numbers out of range
+ *   RR_API_EMPTY       no candidates
+ *   RR_API_VALIDATION  a missing field, a wrong type, more texts or values than the limits
+ *   RR_API_MEMORY      the heap or the arena is exhausted */
+bool rr_dialect_decode(const rr_endpoint *endpoint, const char *body, size_t size,
+                       const rr_rerank_limits *limits, rr_arena *arena, const rr_dialect **ret_dialect,
+                       rr_rerank_request *ret_request, rr_api_error *ret_error);
+
+/* Writes the answer. A score is the shortest decimal that reads back as the same float. Returns *ret_size
+ * bytes, terminated, freed by the caller with rr_free; NULL when the heap is exhausted or a score is not
+ * finite. */
+char *rr_dialect_encode(const rr_dialect *dialect, const rr_rerank_answer *answer, size_t *ret_size);
+
+const char *rr_dialect_name(const rr_dialect *dialect);
+
+/* The shape for a path, known or not, and for the dialect, NULL as long as it is not known. */
+rr_error_shape rr_error_shape_of(const char *path, const rr_dialect *dialect);
+
+/* The body of an error. Memory as above; bytes that are not UTF-8 become U+FFFD. NULL when the heap is
+ * exhausted: send rr_error_fallback then. */
+char *rr_error_encode(rr_error_shape shape, const rr_api_error *error, size_t *ret_size);
+
+/* The same without the message, in static storage: never fails, never freed. */
+const char *rr_error_fallback(rr_error_shape shape, rr_api_error_kind kind, size_t *ret_size);
+
+#endif

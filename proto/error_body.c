@@ -1,0 +1,44 @@
+#include "proto/error_body.h"
+
+const char rr_error_full_fallback[] =
+    "{\"message\":\"request failed\",\"detail\":\"request failed\","
+    "\"error\":{\"message\":\"request failed\",\"type\":\"server_error\",\"param\":null,\"code\":503}}";
+
+static const char *type_of(rr_api_error_kind kind) {
+  switch (kind) {
+  case RR_API_UNAUTHORIZED: return "authentication_error";
+  case RR_API_NOT_FOUND: return "not_found_error";
+  case RR_API_OVERLOADED: return "rate_limit_error";
+  case RR_API_BACKEND:
+  case RR_API_MEMORY: return "server_error";
+  case RR_API_UNHEALTHY: return "unavailable_error";
+  case RR_API_EMPTY:
+  case RR_API_MALFORMED:
+  case RR_API_VALIDATION:
+  case RR_API_TOKENIZER:
+  case RR_API_TOO_LARGE:
+  case RR_API_MEDIA_TYPE:
+  case RR_API_METHOD: break;
+  }
+  return "invalid_request_error";
+}
+
+void rr_error_put_full(const rr_api_error *error, rr_json_writer *writer) {
+  rr_json_put_raw(writer, "{\"message\":");
+  rr_json_put_string(writer, error->message);
+  rr_json_put_raw(writer, ",\"detail\":");
+  rr_json_put_string(writer, error->message);
+  rr_json_put_raw(writer, ",\"error\":{\"message\":");
+  rr_json_put_string(writer, error->message);
+  rr_json_put_raw(writer, ",\"type\":");
+  rr_json_put_string(writer, type_of(error->kind));
+  rr_json_put_raw(writer, ",\"param\":");
+  if (error->field[0] == '\0') {
+    rr_json_put_raw(writer, "null");
+  } else {
+    rr_json_put_string(writer, error->field);
+  }
+  rr_json_put_raw(writer, ",\"code\":");
+  rr_json_put_unsigned(writer, (uint64_t)rr_api_error_status(error->kind));
+  rr_json_put_raw(writer, "}}");
+}

@@ -1,0 +1,15 @@
+/* The error body for clients of many kinds: each finds the member it reads. */
+#ifndef RR_PROTO_ERROR_BODY_H
+#define RR_PROTO_ERROR_BODY_H
+
+#include "proto/error.h"
+#include "proto/json_writer.h"
+
+/* {"message":..., "detail":..., "error":{"message":..., "type":..., "param":..., "code":...}}: the message
+ * three times, the field at fault as `param`, the status as `code`. */
+void rr_error_put_full(const rr_api_error *error, rr_json_writer *writer);
+
+/* The same where there is no memory. */
+extern const char rr_error_full_fallback[];
+
+#endif

@@ -1,0 +1,325 @@
+#!/usr/bin/env python3
+"""Makes api_pages.c: the OpenAPI document that GET /openapi.json answers, and the page of GET /docs.
+
+    openapi.py VERSION OUTPUT.c     (at build time)
+    openapi.py VERSION --print      (the document, for reading)
+
+The document is strict: what it allows is accepted, and what it does not allow is refused. What it cannot say
+stands in tests/openapi.
+"""
+
+import json
+import sys
+
+import openapi_page
+
+MAX_TEXTS = 1000  # the default of --max-client-batch-size
+LARGEST = 2**53 - 1
+
+TEXT = {"type": "string"}
+NUMBER = {"type": "number"}
+COUNT = {"type": "integer", "minimum": 0}
+
+
+def ref(name):
+    return {"$ref": "#/components/schemas/" + name}
+
+
+def described(schema, description):
+    return {**schema, "description": description}
+
+
+def nullable(kind, description, **more):
+    return {"type": [kind, "null"], "description": description, **more}
+
+
+def flag(description):
+    return nullable("boolean", description)
+
+
+def count(description, least=0):
+    return nullable("integer", description, minimum=least, maximum=LARGEST)
+
+
+def choice(description, *values):
+    return {"enum": [*values, None], "description": description}
+
+
+def listing(items, description="", most=MAX_TEXTS):
+    return {"type": "array", "items": items, "minItems": 1, "maxItems": most, "description": description}
+
+
+def body(required, properties, example):
+    """A request. Unknown members are passed over."""
+    return {"type": "object", "required": required, "properties": properties,
+            "example": example}
+
+
+def answer(properties, optional=()):
+    return {"type": "object", "properties": properties, "additionalProperties": False,
+            "required": [name for name in properties if name not in optional]}
+
+
+# --- requests ---
+
+QUERY = described(TEXT, "what the texts are ranked for")
+MODEL = nullable("string", "any name is accepted; the one model that is served answers")
+TOP_N = count("results wanted; 0 or null: all")
+RETURN_DOCUMENTS = flag("tell each result's document")
+DIRECTION = choice("which end of what is too long is dropped; also asks for the longer one of query and text "
+                   "to be cut first", "left", "right", "Left", "Right")
+STRATEGY = choice("what is cut of a pair that is too long: the longer one first, or the text alone",
+                  "longest_first", "only_second")
+TRUNCATION = {"truncation_direction": DIRECTION, "truncation_strategy": STRATEGY}
+DOCUMENTS = listing(ref("Document"), "the candidates")
+TRUNCATE = flag("shorten what is too long; null: as the server is set. true also asks for the longer one of "
+                "query and text to be cut first")
+RAW_SCORES = flag("logits instead of their sigmoid")
+COMMON = {"model": MODEL, "query": QUERY, "documents": DOCUMENTS}
+EXAMPLE_TEXTS = ["Bees fan nectar with their wings until it thickens.", "A hive is a box."]
+EXAMPLE = {"query": "how do bees make honey", "documents": EXAMPLE_TEXTS}
+SIDE = {"anyOf": [TEXT, listing(TEXT)]}
+SCORE_OPTIONS = {"model": MODEL, **TRUNCATION, "use_activation": flag("false: logits"),
+                 "truncate_prompt_tokens": nullable("integer", "tokens of a pair at most; -1: the model's",
+                                                    minimum=-1, maximum=LARGEST, **{"not": {"const": 0}}),
+                 "max_tokens_per_doc": count("tokens of a document at most; 0: no bound"),
+                 "priority": nullable("integer", "accepted; work is ordered by size", minimum=-LARGEST,
+                                      maximum=LARGEST)}
+
+REQUESTS = {
+    "TextsRequest": body(["query", "texts"], {
+        "query": QUERY,
+        "texts": listing({"type": ["string", "null"]}, "the candidates; null stands for an empty one"),
+        "truncate": TRUNCATE, "raw_scores": RAW_SCORES,
+        "return_text": flag("tell each result's text"), **TRUNCATION,
+    }, {"query": "how do bees make honey", "texts": EXAMPLE_TEXTS}),
+    "RawTextsRequest": body(["query", "texts"], {
+        "model": MODEL, "query": QUERY, "top_n": TOP_N,
+        "texts": listing({"type": ["string", "null"]}, "the candidates; null stands for an empty one"),
+        "return_text": flag("tell each result's text"), **TRUNCATION,
+    }, {"query": "how do bees make honey", "texts": EXAMPLE_TEXTS}),
+    "PredictRequest": body(["inputs"], {
+        "inputs": {"description": "a text alone, a pair, or a list of such",
+                   "anyOf": [TEXT, listing(TEXT, most=2), listing(listing(TEXT, most=2))]},
+        "truncate": TRUNCATE, "raw_scores": RAW_SCORES, **TRUNCATION,
+    }, {"inputs": [["how do bees make honey", EXAMPLE_TEXTS[0]]]}),
+    "DocumentsRequest": body(["query", "documents"], {
+        **COMMON, "top_n": TOP_N, "return_documents": RETURN_DOCUMENTS, **TRUNCATION}, EXAMPLE),
+    "RawDocumentsRequest": body(["query", "documents"], {**COMMON, "top_n": TOP_N, **TRUNCATION}, EXAMPLE),
+    "InfinityRequest": body(["query", "documents"], {
+        **COMMON, "top_n": TOP_N, "return_documents": RETURN_DOCUMENTS, "raw_scores": RAW_SCORES,
+        **TRUNCATION}, EXAMPLE),
+    "CohereV1Request": body(["query", "documents"], {
+        **COMMON, "top_n": TOP_N, "return_documents": RETURN_DOCUMENTS,
+        "rank_fields": {"type": ["array", "null"], "items": TEXT, "maxItems": 100,
+                        "description": "members of a document that make up its text, joined by line feeds"},
+        "max_chunks_per_doc": count("accepted; a document is scored as one chunk", 1),
+        **TRUNCATION}, {**EXAMPLE, "rank_fields": ["text"]}),
+    "CohereV2Request": body(["query", "documents"], {
+        **COMMON, "top_n": TOP_N, "max_tokens_per_doc": count("tokens of a document at most; 0: no bound"),
+        "priority": count("accepted; work is ordered by size"), **TRUNCATION}, EXAMPLE),
+    "VllmRequest": body(["query", "documents"], {
+        **COMMON, "top_n": TOP_N, "return_documents": flag("false: results without their documents"),
+        **SCORE_OPTIONS}, {**EXAMPLE, "use_activation": False}),
+    "VoyageRequest": body(["query", "documents"], {
+        **COMMON, "top_k": count("results wanted; 0 or null: all"), "return_documents": RETURN_DOCUMENTS,
+        "truncation": flag("false: refuse what is too long"), **TRUNCATION}, {**EXAMPLE, "top_k": 1}),
+    "ScoreRequest": {"anyOf": [
+        body(["text_1", "text_2"], {
+            "text_1": described(SIDE, "one text, or as many as text_2 has"), "text_2": SIDE, **SCORE_OPTIONS,
+        }, {"text_1": "how do bees make honey", "text_2": EXAMPLE_TEXTS}),
+        body(["queries", "documents"], {
+            "queries": described(SIDE, "one text, or as many as documents has"), "documents": SIDE,
+            **SCORE_OPTIONS,
+        }, {"queries": "how do bees make honey", "documents": EXAMPLE_TEXTS})]},
+    "Document": {"anyOf": [TEXT, {
+        "type": "object", "required": ["text"], "properties": {"text": TEXT}}]},
+}
+
+# --- answers ---
+
+INDEX = described(COUNT, "into the candidates of the request")
+RESULT_TAIL = {"tokens": described(COUNT, "that the document has"),
+               "truncated": {"const": True, "description": "where some were cut off"}}
+USAGE = answer({"prompt_tokens": COUNT, "total_tokens": COUNT})
+UNIT = {"type": "number", "minimum": 0, "maximum": 1}
+META = answer({"api_version": answer({"version": TEXT}), "billed_units": answer({"search_units": COUNT}),
+               "tokens": answer({"input_tokens": COUNT})})
+OBJECT_DOCUMENT = {"type": "object", "description": "the object that was sent, or its text"}
+
+
+def result(score, document=None):
+    shown = {} if document is None else {"document": document}
+    return answer({"index": INDEX, "relevance_score": score, **shown, **RESULT_TAIL},
+                  ("document", "truncated"))
+
+
+def results(score, document=None):
+    return {"type": "array", "items": result(score, document)}
+
+
+RANKED_TEXTS = {"type": "array", "items": answer({"index": INDEX, "text": TEXT, "score": NUMBER}, ("text",))}
+PREDICTION = {"type": "array", "items": answer({"score": NUMBER, "label": TEXT})}
+
+ANSWERS = {
+    "RankedTexts": RANKED_TEXTS,
+    "Predictions": {"anyOf": [PREDICTION, {"type": "array", "items": PREDICTION}]},
+    "JinaAnswer": answer({"id": TEXT, "model": TEXT, "results": results(UNIT, OBJECT_DOCUMENT),
+                          "usage": USAGE, "meta": META}),
+    "CohereAnswer": answer({"id": TEXT, "results": results(UNIT, OBJECT_DOCUMENT), "meta": META}),
+    "VllmAnswer": answer({"id": TEXT, "model": TEXT, "results": results(NUMBER, OBJECT_DOCUMENT),
+                          "usage": USAGE}),
+    "InfinityAnswer": answer({"id": TEXT, "object": {"const": "rerank"}, "created": COUNT, "model": TEXT,
+                              "results": results(NUMBER, TEXT), "usage": USAGE}),
+    "VoyageAnswer": answer({"object": {"const": "list"}, "model": TEXT, "data": results(UNIT, TEXT),
+                            "usage": answer({"total_tokens": COUNT})}),
+    "LlamacppAnswer": answer({"object": {"const": "list"}, "model": TEXT, "results": results(NUMBER),
+                              "usage": USAGE}),
+    "ScoreAnswer": answer({"id": TEXT, "object": {"const": "list"}, "created": COUNT, "model": TEXT,
+                           "data": {"type": "array", "items": answer(
+                               {"index": INDEX, "object": {"const": "score"}, "score": NUMBER, **RESULT_TAIL},
+                               ("truncated",))},
+                           "usage": USAGE}),
+    "TerseError": answer({"error": TEXT, "error_type": {"enum": [
+        "Empty", "Validation", "Tokenizer", "Backend", "Overloaded", "Unhealthy"]}}),
+    "FullError": answer({"message": TEXT, "detail": TEXT, "error": answer({
+        "message": TEXT, "type": TEXT, "param": {"type": ["string", "null"]}, "code": {"type": "integer"}})}),
+    "Info": answer({
+        "model_id": TEXT, "model_sha": {"type": ["string", "null"]}, "model_dtype": TEXT, "model_dtype_note": TEXT,
+        "served_model_name": TEXT,
+        "model_type": {"type": "object"}, "max_concurrent_requests": COUNT, "max_input_length": COUNT,
+        "max_batch_tokens": COUNT, "max_batch_requests": {"type": "null"}, "max_client_batch_size": COUNT,
+        "auto_truncate": {"type": "boolean"}, "tokenization_workers": COUNT, "version": TEXT,
+        "sha": {"type": "null"}, "docker_label": {"type": "null"}}),
+    "Models": answer({"object": {"const": "list"}, "data": {"type": "array", "items": answer({
+        "id": TEXT, "object": {"const": "model"}, "created": COUNT, "owned_by": TEXT, "root": TEXT,
+        "max_model_len": COUNT, "capabilities": {"type": "array", "items": TEXT}})}}),
+}
+
+# --- paths ---
+
+WHY = {400: "not JSON, or no candidates", 401: "no API key, or a wrong one", 413: "the body is too large",
+       415: "not declared as JSON, or an unknown content coding", 422: "a field is missing or wrong",
+       424: "the model gave no number", 429: "too many requests at once; see Retry-After",
+       503: "loading, stopping or out of memory; see Retry-After"}
+HEADERS = {name: {"description": text, "schema": {"type": "integer"}, "required": True} for name, text in (
+    ("x-truncated-count", "texts that lost tokens"), ("x-compute-tokens", "tokens the model has read"),
+    ("x-compute-characters", "characters of the request"), ("x-total-time", "ms"),
+    ("x-tokenization-time", "ms"), ("x-queue-time", "ms"), ("x-inference-time", "ms"),
+    ("x-compute-time", "ms"))}
+
+
+def schemas(names):
+    return ref(names[0]) if len(names) == 1 else {"anyOf": [ref(name) for name in names]}
+
+
+def content(schema):
+    return {"application/json": {"schema": schema}}
+
+
+def failures(errors, statuses):
+    return {str(status): {"description": WHY[status], "content": content(schemas(errors))}
+            for status in statuses}
+
+
+def scoring(path, summary, requests, answers, errors=("FullError",)):
+    return {path: {"post": {
+        "operationId": "post_" + (path.strip("/").replace("/", "_") or "root"),
+        "summary": summary, "tags": ["scores"], "security": [{}, {"key": []}],
+        "requestBody": {"required": True, "content": content(schemas(requests))},
+        "responses": {"200": {"description": "scores", "content": content(schemas(answers)),
+                              "headers": HEADERS},
+                      **failures(errors, WHY)}}}}
+
+
+def page(path, summary, schema=None, kind="application/json", key=False, can_fail=False, errors="TerseError"):
+    found = {"description": summary}
+    if schema is not None:
+        found["content"] = {kind: {"schema": schema}}
+    statuses = ([401] if key else []) + ([503] if can_fail else [])
+    return {path: {"get": {"operationId": "get_" + (path.strip("/").replace("/", "_") or "root"),
+                           "summary": summary, "tags": ["server"],
+                           **({"security": [{}, {"key": []}]} if key else {}),
+                           "responses": {"200": found, **failures((errors,), statuses)}}}}
+
+
+TERSE = ("TerseError",)
+PAGES = [
+    page("/health", "200 once the model has run", can_fail=True),
+    page("/ping", "as /health", can_fail=True),
+    page("/", "as /health", can_fail=True),
+    page("/info", "the model and the limits", ref("Info"), key=True, can_fail=True),
+    page("/models", "the model in a list of one", ref("Models"), key=True, can_fail=True),
+    page("/v1/models", "as /models", ref("Models"), key=True, can_fail=True, errors="FullError"),
+    page("/metrics", "Prometheus text", TEXT, kind="text/plain", can_fail=True),
+    page("/openapi.json", "this document", {"type": "object"}),
+    page("/docs", "this document for people", TEXT, kind="text/html"),
+]
+SCORES = [
+    scoring("/rerank", "Ranks `texts` (an array comes back) or `documents` (an object with results). With "
+                       "documents, top_k or truncation ask for `data`; truncate_prompt_tokens, "
+                       "max_tokens_per_doc, use_activation or priority for results with their documents.",
+            ("TextsRequest", "InfinityRequest", "VllmRequest", "VoyageRequest"),
+            ("RankedTexts", "InfinityAnswer", "VllmAnswer", "VoyageAnswer"), ("TerseError", "FullError")),
+    scoring("/", "Ranks texts.", ("TextsRequest",), ("RankedTexts",), TERSE),
+    scoring("/predict", "Scores pairs, or texts alone, in the order in which they come.",
+            ("PredictRequest",), ("Predictions",), TERSE),
+    scoring("/v1/rerank", "Ranks documents; the members of the body pick the form of the answer.",
+            ("DocumentsRequest", "CohereV1Request", "VllmRequest", "InfinityRequest", "VoyageRequest",
+             "TextsRequest"),
+            ("JinaAnswer", "CohereAnswer", "VllmAnswer", "InfinityAnswer", "VoyageAnswer", "RankedTexts")),
+    scoring("/v2/rerank", "Ranks documents.", ("CohereV2Request", "VllmRequest", "TextsRequest"),
+            ("CohereAnswer", "VllmAnswer", "RankedTexts")),
+    scoring("/reranking", "Ranks documents or texts by raw scores.",
+            ("RawDocumentsRequest", "RawTextsRequest"), ("LlamacppAnswer", "RankedTexts")),
+    scoring("/v1/reranking", "As /reranking.", ("RawDocumentsRequest", "RawTextsRequest"),
+            ("LlamacppAnswer", "RankedTexts")),
+    scoring("/score", "Scores one text with each of many, or pairs, in the order in which they come.",
+            ("ScoreRequest",), ("ScoreAnswer",)),
+    scoring("/v1/score", "As /score.", ("ScoreRequest",), ("ScoreAnswer",)),
+]
+
+
+def document(version):
+    paths = {}
+    for entry in SCORES + PAGES:
+        for path, methods in entry.items():
+            paths.setdefault(path, {}).update(methods)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "rerankd", "version": version,
+                 "description": "Ranks texts by their relevance to a query. Bodies may be gzip or zstd "
+                                "(Content-Encoding), answers are where Accept-Encoding asks for it. Every "
+                                "reply carries x-request-id: the caller's, or a new one. Bounds on lists are the "
+                                "defaults of --max-client-batch-size.",
+                 "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {"schemas": {**REQUESTS, **ANSWERS},
+                       "securitySchemes": {"key": {"type": "http", "scheme": "bearer",
+                                                   "description": "where the server was given keys"}}},
+    }
+
+
+def c_array(name, text):
+    data = text.encode()
+    lines = [",".join(str(byte) for byte in data[at:at + 32]) for at in range(0, len(data), 32)]
+    return (f"const char {name}[] = {{\n" + ",\n".join(lines) + ",0};\n"
+            f"const size_t {name}_size = sizeof {name} - 1;\n")
+
+
+def main():
+    version, output = sys.argv[1:]
+    made = document(version)
+    if output == "--print":
+        print(json.dumps(made, indent=1))
+        return
+    page_text = openapi_page.render(made)
+    with open(output, "w", encoding="ascii") as out:
+        out.write('#include "proto/api_pages.h"\n\n')
+        out.write(c_array("rr_openapi_page", json.dumps(made, separators=(",", ":"))))
+        out.write(c_array("rr_docs_page", page_text))
+
+
+if __name__ == "__main__":
+    main()

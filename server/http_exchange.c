@@ -1,0 +1,290 @@
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "core/base/alloc.h"
+#include "server/clock.h"
+#include "server/http_internal.h"
+#include "server/trace.h"
+
+enum { BODY_FIRST = 16 * 1024 };
+
+const char *http_header_of(const http_exchange *exchange, const char *name) {
+  return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
+}
+
+void http_add_header(http_reply *reply, const char *name, const char *format, ...) {
+  if (reply->n_headers == HTTP_HEADERS_MAX) {
+    return;
+  }
+  http_header *header = &reply->headers[reply->n_headers++];
+  header->name = name;
+  va_list arguments;
+  va_start(arguments, format);
+  (void)vsnprintf(header->value, sizeof header->value, format, arguments);
+  va_end(arguments);
+}
+
+void http_add_own_header(http_exchange *exchange, const char *name, const char *value) {
+  if (exchange->n_headers < HTTP_OWN_HEADERS_MAX) {
+    http_header *header = &exchange->headers[exchange->n_headers++];
+    header->name = name;
+    (void)snprintf(header->value, sizeof header->value, "%s", value);
+  }
+}
+
+static void add_headers(struct MHD_Response *response, const http_header *headers, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    (void)MHD_add_response_header(response, headers[i].name, headers[i].value);
+  }
+}
+
+static struct MHD_Response *make_response(http_exchange *exchange) {
+  http_reply *reply = &exchange->reply;
+  struct MHD_Response *response;
+  if (reply->borrowed || reply->body == NULL) {
+    response = MHD_create_response_from_buffer(reply->size, reply->body, MHD_RESPMEM_PERSISTENT);
+  } else {
+    response = MHD_create_response_from_buffer_with_free_callback(reply->size, reply->body, rr_free);
+    if (response != NULL) {
+      reply->body = NULL; /* the response's from here on */
+    }
+  }
+  if (response == NULL) {
+    return NULL;
+  }
+  if (reply->content_type != NULL) {
+    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, reply->content_type);
+  }
+  (void)MHD_add_response_header(response, "x-request-id", exchange->request_id);
+  add_headers(response, reply->headers, reply->n_headers);
+  add_headers(response, exchange->headers, exchange->n_headers);
+  if (exchange->server->stopping) {
+    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+  }
+  return response;
+}
+
+static enum MHD_Result send_reply(http_exchange *exchange) {
+  struct MHD_Response *response = make_response(exchange);
+  if (response == NULL) {
+    return MHD_NO; /* out of memory: all that is left is to close the connection */
+  }
+  enum MHD_Result queued =
+      MHD_queue_response(exchange->connection, (unsigned)exchange->reply.status, response);
+  MHD_destroy_response(response);
+  return queued;
+}
+
+void http_reply_to(http_exchange *exchange, const http_reply *reply) {
+  http_server *self = exchange->server;
+  exchange->reply = *reply;
+  exchange->replied = true;
+  if (exchange->suspended) {
+    exchange->suspended = false;
+    MHD_resume_connection(exchange->connection);
+    http_wake(self);
+  }
+}
+
+void http_release_body(http_exchange *exchange) {
+  exchange->server->buffered -= exchange->body_capacity;
+  rr_free(exchange->body);
+  exchange->body = NULL;
+  exchange->body_size = 0;
+  exchange->body_capacity = 0;
+}
+
+/* Makes room for `more` bytes, by doubling, within the limits. */
+static bool grow_body(http_exchange *exchange, size_t more, http_problem *ret_problem) {
+  http_server *self = exchange->server;
+  if (more > exchange->body_limit - exchange->body_size) {
+    *ret_problem = HTTP_BODY_TOO_LARGE;
+    return false;
+  }
+  size_t needed = exchange->body_size + more;
+  if (needed <= exchange->body_capacity) {
+    return true;
+  }
+  size_t capacity = exchange->body_capacity == 0 ? BODY_FIRST : exchange->body_capacity;
+  while (capacity < needed) {
+    capacity *= 2;
+  }
+  size_t added = capacity - exchange->body_capacity;
+  if (added > self->config.max_buffered_bytes - self->buffered) {
+    *ret_problem = HTTP_BODIES_TOO_MANY;
+    return false;
+  }
+  char *body = rr_realloc(exchange->body, capacity);
+  if (body == NULL) {
+    *ret_problem = HTTP_OUT_OF_MEMORY;
+    return false;
+  }
+  self->buffered += added;
+  exchange->body = body;
+  exchange->body_capacity = capacity;
+  return true;
+}
+
+void http_cut_off(const http_exchange *exchange) {
+  const union MHD_ConnectionInfo *info =
+      MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+  if (info != NULL) {
+    (void)shutdown(info->connect_fd, SHUT_RDWR);
+  }
+}
+
+/* The body's announced size; 0 where there is none (or it comes in chunks). */
+static uint64_t announced_size(const http_exchange *exchange) {
+  const char *text = http_header_of(exchange, MHD_HTTP_HEADER_CONTENT_LENGTH);
+  return text == NULL ? 0 : strtoull(text, NULL, 10);
+}
+
+/* libmicrohttpd 0.9.75 does not see a client close that comes together with its last data, and would
+ * hold the exchange until the idle timeout. Shutting the socket down on this side makes it look again. */
+static void notice_lost_client(const http_exchange *exchange) {
+  char byte;
+  if (exchange->received_bytes >= announced_size(exchange)) {
+    return; /* the request is whole; a client may have closed its sending side */
+  }
+  const union MHD_ConnectionInfo *info =
+      MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+  if (info != NULL && recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
+    http_cut_off(exchange);
+  }
+}
+
+static enum MHD_Result receive(http_exchange *exchange, const char *data, size_t *size) {
+  http_server *self = exchange->server;
+  http_problem problem;
+  if (!exchange->replied && !grow_body(exchange, *size, &problem)) {
+    http_release_body(exchange);
+    self->handlers.reject(self->handlers.context, exchange, problem);
+  }
+  exchange->received_bytes += *size;
+  if (exchange->replied) {
+    if (exchange->received_bytes > self->config.drain_limit) {
+      return MHD_NO;
+    }
+  } else {
+    memcpy(exchange->body + exchange->body_size, data, *size);
+    exchange->body_size += *size;
+  }
+  *size = 0;
+  notice_lost_client(exchange);
+  return MHD_YES;
+}
+
+/* Slashes in a row come from clients that join a base that ends in one. */
+static void copy_path(const char *path, char ret_path[HTTP_NAME_BYTES]) {
+  size_t size = 0;
+  for (; *path != '\0' && size + 1 < HTTP_NAME_BYTES; path++) {
+    if (*path != '/' || size == 0 || ret_path[size - 1] != '/') {
+      ret_path[size++] = *path;
+    }
+  }
+  ret_path[size] = '\0';
+}
+
+static http_exchange *begin(http_server *self, struct MHD_Connection *connection, const char *path,
+                            const char *method) {
+  http_exchange *exchange = rr_calloc(1, sizeof *exchange);
+  if (exchange == NULL) {
+    return NULL;
+  }
+  exchange->server = self;
+  exchange->connection = connection;
+  exchange->received_at = clock_now();
+  (void)snprintf(exchange->method, sizeof exchange->method, "%s", method);
+  copy_path(path, exchange->path);
+  trace_request_id(http_header_of(exchange, "x-request-id"), exchange->request_id);
+  trace_context(http_header_of(exchange, "traceparent"), exchange->trace, exchange->parent);
+  exchange->receiving = true;
+  exchange->next = self->exchanges;
+  if (exchange->next != NULL) {
+    exchange->next->previous = exchange;
+  }
+  self->exchanges = exchange;
+  self->active++;
+  return exchange;
+}
+
+static void unlink_exchange(http_exchange *exchange) {
+  http_server *self = exchange->server;
+  if (exchange->previous != NULL) {
+    exchange->previous->next = exchange->next;
+  } else {
+    self->exchanges = exchange->next;
+  }
+  if (exchange->next != NULL) {
+    exchange->next->previous = exchange->previous;
+  }
+  self->active--;
+}
+
+/* After the headers: who is refused here gets the answer at once if nobody has sent the body yet, or
+ * if there is too much of it to read. */
+static enum MHD_Result open_exchange(http_exchange *exchange) {
+  http_server *self = exchange->server;
+  uint64_t announced = announced_size(exchange);
+  notice_lost_client(exchange);
+  exchange->body_limit = self->handlers.accept(self->handlers.context, exchange);
+  if (!exchange->replied && announced > exchange->body_limit) {
+    self->handlers.reject(self->handlers.context, exchange, HTTP_BODY_TOO_LARGE);
+  }
+  bool waits = http_header_of(exchange, MHD_HTTP_HEADER_EXPECT) != NULL;
+  if (exchange->replied && (waits || announced > self->config.drain_limit)) {
+    return send_reply(exchange);
+  }
+  return MHD_YES;
+}
+
+enum MHD_Result http_on_access(void *context, struct MHD_Connection *connection, const char *path,
+                               const char *method, const char *version, const char *data, size_t *size,
+                               void **state) {
+  (void)version;
+  http_server *self = context;
+  http_exchange *exchange = *state;
+  if (exchange == NULL) {
+    exchange = begin(self, connection, path, method);
+    if (exchange == NULL) {
+      return MHD_NO;
+    }
+    *state = exchange;
+    return open_exchange(exchange);
+  }
+  if (*size > 0) {
+    return receive(exchange, data, size);
+  }
+  exchange->receiving = false;
+  if (!exchange->replied) {
+    self->handlers.respond(self->handlers.context, exchange);
+  }
+  if (!exchange->replied) {
+    exchange->suspended = true;
+    MHD_suspend_connection(connection);
+    return MHD_YES;
+  }
+  return send_reply(exchange);
+}
+
+void http_on_completed(void *context, struct MHD_Connection *connection, void **state,
+                       enum MHD_RequestTerminationCode code) {
+  (void)connection;
+  http_server *self = context;
+  http_exchange *exchange = *state;
+  if (exchange == NULL) {
+    return;
+  }
+  self->handlers.finished(self->handlers.context, exchange,
+                          code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+  http_release_body(exchange);
+  if (!exchange->reply.borrowed) {
+    rr_free(exchange->reply.body);
+  }
+  unlink_exchange(exchange);
+  rr_free(exchange);
+  *state = NULL;
+}

@@ -1,0 +1,144 @@
+#include "server/keys.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base/alloc.h"
+
+typedef struct api_key {
+  size_t size;
+  unsigned char bytes[API_KEY_BYTES]; /* zeros behind the key */
+} api_key;
+
+struct api_keys {
+  size_t n;
+  size_t capacity;
+  api_key *keys;
+};
+
+static rr_status add(api_keys *self, const char *key, size_t size, rr_error *err) {
+  if (size >= API_KEY_BYTES) {
+    return rr_fail(err, RR_ERR_INPUT, "an API key is longer than %d bytes", (int)API_KEY_BYTES - 1);
+  }
+  if (self->n == API_KEYS_MAX) {
+    return rr_fail(err, RR_ERR_INPUT, "more than %d API keys", (int)API_KEYS_MAX);
+  }
+  if (self->n == self->capacity) {
+    size_t capacity = self->capacity == 0 ? 4 : 2 * self->capacity;
+    api_key *keys = rr_realloc(self->keys, capacity * sizeof *keys);
+    if (keys == NULL) {
+      return rr_fail(err, RR_ERR_MEMORY, "out of memory for the API keys");
+    }
+    self->keys = keys;
+    self->capacity = capacity;
+  }
+  api_key *new_key = &self->keys[self->n++];
+  memset(new_key, 0, sizeof *new_key);
+  new_key->size = size;
+  memcpy(new_key->bytes, key, size);
+  return RR_OK;
+}
+
+/* One piece without the blanks around it; an empty one is no key. */
+static rr_status add_trimmed(api_keys *self, const char *piece, size_t size, rr_error *err) {
+  static const char blanks[] = " \t\r\n";
+  while (size > 0 && strchr(blanks, piece[0]) != NULL) {
+    piece++;
+    size--;
+  }
+  while (size > 0 && strchr(blanks, piece[size - 1]) != NULL) {
+    size--;
+  }
+  return size == 0 ? RR_OK : add(self, piece, size, err);
+}
+
+static rr_status add_list(api_keys *self, const char *list, rr_error *err) {
+  rr_status status = RR_OK;
+  while (status == RR_OK && *list != '\0') {
+    size_t size = strcspn(list, ",");
+    status = add_trimmed(self, list, size, err);
+    list += size + (list[size] == ',');
+  }
+  return status;
+}
+
+static rr_status add_lines(api_keys *self, FILE *in, const char *path, rr_error *err) {
+  char line[API_KEY_BYTES + 8];
+  rr_status status = RR_OK;
+  while (status == RR_OK && fgets(line, sizeof line, in) != NULL) {
+    size_t size = strlen(line);
+    if (size == sizeof line - 1 && line[size - 1] != '\n') {
+      status = rr_fail(err, RR_ERR_INPUT, "%.200s: a line is longer than an API key may be", path);
+    } else if (line[0] != '#') {
+      status = add_trimmed(self, line, size, err);
+    }
+  }
+  if (status == RR_OK && ferror(in) != 0) {
+    status = rr_fail(err, RR_ERR_IO, "%.200s: cannot be read", path);
+  }
+  return status;
+}
+
+static rr_status add_file(api_keys *self, const char *path, rr_error *err) {
+  size_t before = self->n;
+  FILE *in = fopen(path, "re");
+  if (in == NULL) {
+    return rr_fail(err, RR_ERR_IO, "%.200s: %s", path, strerror(errno));
+  }
+  rr_status status = add_lines(self, in, path, err);
+  (void)fclose(in);
+  if (status == RR_OK && self->n == before) {
+    status = rr_fail(err, RR_ERR_INPUT, "%.200s: holds no API key", path);
+  }
+  return status;
+}
+
+rr_status api_keys_load(const char *const *lists, size_t n, const char *file, api_keys **ret_keys,
+                        rr_error *err) {
+  api_keys *self = rr_calloc(1, sizeof *self);
+  if (self == NULL) {
+    return rr_fail(err, RR_ERR_MEMORY, "out of memory for the API keys");
+  }
+  rr_status status = RR_OK;
+  for (size_t i = 0; status == RR_OK && i < n; i++) {
+    status = add_list(self, lists[i], err);
+  }
+  if (status == RR_OK && n > 0 && self->n == 0) {
+    status = rr_fail(err, RR_ERR_INPUT, "no API key is given");
+  }
+  if (status == RR_OK && file != NULL) {
+    status = add_file(self, file, err);
+  }
+  if (status != RR_OK) {
+    api_keys_destroy(self);
+    return status;
+  }
+  *ret_keys = self;
+  return RR_OK;
+}
+
+void api_keys_destroy(api_keys *self) {
+  if (self != NULL) {
+    rr_free(self->keys);
+    rr_free(self);
+  }
+}
+
+size_t api_keys_count(const api_keys *self) { return self->n; }
+
+bool api_keys_match(const api_keys *self, const char *given) {
+  unsigned char padded[API_KEY_BYTES] = {0};
+  size_t size = strnlen(given, API_KEY_BYTES);
+  memcpy(padded, given, size);
+  unsigned found = 0;
+  for (size_t k = 0; k < self->n; k++) {
+    const api_key *key = &self->keys[k];
+    size_t difference = key->size ^ size;
+    for (size_t i = 0; i < API_KEY_BYTES; i++) {
+      difference |= (size_t)(padded[i] ^ key->bytes[i]);
+    }
+    found |= difference == 0;
+  }
+  return found != 0;
+}

@@ -1,0 +1,82 @@
+#include "server/load.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "server/log.h"
+#include "server/warmup.h"
+
+void load_init(model_load *load, const options *chosen) {
+  *load = (model_load){.options = chosen};
+  hub_progress_init(&load->progress, !chosen->json_output && isatty(STDERR_FILENO) == 1);
+}
+
+/* The directory of a model that is named as on the hub. */
+static rr_status get_by_name(model_load *load, hub_model *ret_model, rr_error *err) {
+  const options *o = load->options;
+  const hub_choices choices = {.repo = o->model_id,
+                               .revision = o->revision,
+                               .token = o->hf_token,
+                               .endpoint = o->hf_endpoint,
+                               .home = o->hf_home,
+                               .cache = o->huggingface_hub_cache,
+                               .offline = o->hf_hub_offline};
+  hub_settings settings;
+  rr_status status = hub_settings_read(&choices, getenv, &settings, err);
+  if (status == RR_OK) {
+    status = hub_get(&settings, &load->progress, &load->cancelled, ret_model, err);
+  }
+  if (status == RR_OK) {
+    log_text(LOG_LEVEL_INFO, "%s is commit %s, in %s", o->model_id, ret_model->commit,
+             ret_model->directory);
+  }
+  return status;
+}
+
+static rr_status find_directory(model_load *load, hub_model *ret_model, rr_error *err) {
+  struct stat about;
+  const char *model_id = load->options->model_id;
+  if (stat(model_id, &about) != 0) {
+    return get_by_name(load, ret_model, err);
+  }
+  int length = snprintf(ret_model->directory, sizeof ret_model->directory, "%s", model_id);
+  if (length < 0 || (size_t)length >= sizeof ret_model->directory) {
+    return rr_fail(err, RR_ERR_INPUT, "%.100s...: path too long", model_id);
+  }
+  ret_model->commit[0] = '\0';
+  return RR_OK;
+}
+
+void load_run(model_load *load) {
+  const options *o = load->options;
+  rr_error *err = &load->error;
+  hub_model model;
+  rr_status status = find_directory(load, &model, err);
+  if (status == RR_OK) {
+    const rr_load_options how = {.dtype = o->dtype, .pack_cache = o->pack_cache};
+    memcpy(load->commit, model.commit, sizeof load->commit);
+    status = rr_scorer_load(model.directory, &how, &load->scorer, err);
+  }
+  if (status == RR_OK) {
+    const engine_config config = {.threads = o->threads,
+                                  .max_batch_tokens = o->max_batch_tokens,
+                                  .max_jobs = o->max_concurrent_requests};
+    status = engine_create(load->scorer, &config, &load->engine, err);
+  }
+  if (status == RR_OK) {
+    status = warmup_run(load->scorer, load->engine, err);
+  }
+  err->status = status;
+}
+
+void load_cancel(model_load *load) { atomic_store(&load->cancelled, true); }
+
+void load_describe(const model_load *load, char ret_text[LOAD_TEXT_MAX]) {
+  char progress[HUB_PROGRESS_TEXT_MAX];
+  hub_progress_text(&load->progress, progress);
+  (void)snprintf(ret_text, LOAD_TEXT_MAX, "the model is still loading%s%s",
+                 progress[0] == '\0' ? "" : ": ", progress);
+}

@@ -1,0 +1,40 @@
+/* Getting ready: the model from its directory or from the hub, the workers, a first forward pass. It
+ * happens on a thread of its own while the server already answers.
+ *
+ * 1. One thread runs load_run; scorer, engine and error are read only after it, with a hand-over between.
+ * 2. load_cancel and load_describe may be called by any thread meanwhile.
+ */
+#ifndef RR_SERVER_LOAD_H
+#define RR_SERVER_LOAD_H
+
+#include <stdatomic.h>
+
+#include "core/scorer.h"
+#include "server/engine.h"
+#include "server/hub/hub.h"
+#include "server/options.h"
+
+enum { LOAD_TEXT_MAX = 160 };
+
+typedef struct model_load {
+  const options *options;
+  atomic_bool cancelled;
+  hub_progress progress;
+  char commit[HUB_COMMIT_MAX]; /* of a model from the hub, else "" */
+  rr_scorer *scorer;           /* NULL if loading failed before there was one */
+  engine *engine;
+  rr_error error;              /* RR_OK if all is there */
+} model_load;
+
+void load_init(model_load *load, const options *chosen);
+
+/* Loads. Blocks for as long as that takes: not on the event loop. */
+void load_run(model_load *load);
+
+/* Ends a download within about a second; loading fails then. */
+void load_cancel(model_load *load);
+
+/* What it is at, for people who wait. */
+void load_describe(const model_load *load, char ret_text[LOAD_TEXT_MAX]);
+
+#endif

@@ -1,0 +1,277 @@
+#include <stdlib.h>
+
+#include "core/base/alloc.h"
+#include "server/clock.h"
+#include "server/rerank_task.h"
+
+enum {
+  JSON_VALUES_MAX = 1000000,
+  WORTH_PACKING = 1024 /* bytes: below, a reply fits into a packet anyway */
+};
+
+void rerank_fail(rerank_task *task, rr_api_error_kind kind, const char *message) {
+  task->failed = true;
+  (void)rr_api_fail(&task->error, kind, "%s", message);
+}
+
+/* Code points: every byte that does not continue one. */
+static uint64_t count_characters(rr_text text) {
+  uint64_t count = 0;
+  for (size_t i = 0; i < text.size; i++) {
+    count += ((unsigned char)text.data[i] & 0xC0u) != 0x80u;
+  }
+  return count;
+}
+
+static uint64_t request_characters(const rr_rerank_request *request) {
+  uint64_t count = count_characters(request->query);
+  for (size_t i = 0; i < request->n_texts; i++) {
+    count += count_characters(request->texts[i]);
+    count += request->queries == NULL ? 0 : count_characters(request->queries[i]);
+  }
+  return count;
+}
+
+static int longest_first(const void *a, const void *b) {
+  uint32_t left = (*(rr_sequence *const *)a)->length;
+  uint32_t right = (*(rr_sequence *const *)b)->length;
+  return left < right ? 1 : left > right ? -1 : 0;
+}
+
+/* The order of computing: long sequences first, so that the last micro-batches are fine-grained. */
+static bool order_sequences(rerank_task *task) {
+  size_t n = task->n_sequences;
+  rr_sequence **sequences = rr_arena_calloc(&task->arena, n, sizeof(rr_sequence *));
+  uint32_t *lengths = rr_arena_calloc(&task->arena, n, sizeof *lengths);
+  if (sequences == NULL || lengths == NULL) {
+    return false;
+  }
+  size_t at = 0;
+  for (size_t g = 0; g < task->n_groups; g++) {
+    for (size_t i = 0; i < task->groups[g].n_sequences; i++) {
+      sequences[at++] = &task->groups[g].sequences[i];
+    }
+  }
+  qsort(sequences, n, sizeof *sequences, longest_first);
+  for (size_t i = 0; i < n; i++) {
+    lengths[i] = sequences[i]->length;
+  }
+  task->job.sequences = sequences;
+  task->job.queue.lengths = lengths;
+  task->job.queue.n = (uint32_t)n;
+  return true;
+}
+
+static uint32_t bounded(size_t value) { return value < UINT32_MAX ? (uint32_t)value : UINT32_MAX; }
+
+static rr_encode_options encode_options(const rerank_task *task) {
+  static const rr_cut cuts[] = {[RR_REQUEST_CUT_TEXT] = RR_CUT_TEXT,
+                                [RR_REQUEST_CUT_TEXT_IF_POSSIBLE] = RR_CUT_TEXT_IF_POSSIBLE,
+                                [RR_REQUEST_CUT_LONGEST] = RR_CUT_LONGEST};
+  const rr_rerank_request *request = &task->request;
+  return (rr_encode_options){
+      .truncate = request->truncate == RR_TRUNCATE_DEFAULT ? task->service->config.auto_truncate
+                                                           : request->truncate != 0,
+      .side = request->truncate_left ? RR_TRUNCATE_LEFT : RR_TRUNCATE_RIGHT,
+      .strategy = cuts[request->cut],
+      .max_length = bounded(request->max_tokens),
+      .max_text_tokens = bounded(request->max_text_tokens),
+  };
+}
+
+/* Identical texts are one sequence, but each counts. */
+static size_t count_truncated(const rr_encoded *group) {
+  size_t count = group->sequence_of[0] > 0 && group->sequences[0].dropped_tokens > 0; /* the query */
+  for (size_t i = 0; i < group->n_candidates; i++) {
+    count += group->sequences[group->sequence_of[i]].dropped_tokens > 0;
+  }
+  return count;
+}
+
+/* One group of all texts, or one a text where each has a query of its own or none. *ret_member: what of the
+ * request is at fault. */
+static rr_status encode_groups(rerank_task *task, const char **ret_member, rr_error *problem) {
+  const rr_rerank_request *request = &task->request;
+  rr_encode_options options = encode_options(task);
+  size_t culprit = RR_CULPRIT_QUERY;
+  options.ret_culprit = &culprit;
+  bool alike = request->queries == NULL;
+  size_t n = alike ? 1 : request->n_texts;
+  rr_encoded *groups = rr_arena_calloc(&task->arena, n, sizeof *groups);
+  if (groups == NULL) {
+    return rr_fail(problem, RR_ERR_MEMORY, "out of memory");
+  }
+  task->groups = groups;
+  for (; task->n_groups < n; task->n_groups++) {
+    size_t g = task->n_groups;
+    options.alone = !alike && request->queries[g].data == NULL;
+    rr_status status =
+        rr_scorer_encode(task->service->scorer, alike ? request->query : request->queries[g],
+                         request->texts + g, alike ? request->n_texts : 1, &options, &task->arena,
+                         &groups[g], problem);
+    if (status != RR_OK) {
+      *ret_member = culprit == RR_CULPRIT_QUERY ? request->query_name : request->texts_name;
+      return status;
+    }
+    task->n_sequences += groups[g].n_sequences;
+    task->tokens += groups[g].tokens;
+    task->n_truncated += count_truncated(&groups[g]);
+  }
+  return order_sequences(task) ? RR_OK : rr_fail(problem, RR_ERR_MEMORY, "out of memory");
+}
+
+static void tokenize(rerank_task *task) {
+  rr_error problem;
+  if (task->request.classify && rr_scorer_info(task->service->scorer)->kind != RR_CROSS_ENCODER) {
+    rerank_fail(task, RR_API_BACKEND, "the model is not a classifier: it has no label");
+    return;
+  }
+  const char *member = "";
+  rr_status status = encode_groups(task, &member, &problem);
+  if (status == RR_ERR_INPUT) {
+    task->failed = true;
+    (void)rr_api_fail_field(&task->error, RR_API_VALIDATION, member, "%s", problem.message);
+    return;
+  }
+  if (status != RR_OK) {
+    rerank_fail(task, status == RR_ERR_MEMORY ? RR_API_MEMORY : RR_API_TOKENIZER, problem.message);
+    return;
+  }
+  task->characters = request_characters(&task->request);
+}
+
+/* The body as JSON; *ret_unpacked is to be freed, NULL where the body is not coded. */
+static bool unpack(rerank_task *task, const char **ret_body, size_t *ret_size, char **ret_unpacked) {
+  const http_exchange *exchange = task->exchange;
+  size_t limit = task->service->config.payload_limit;
+  *ret_body = exchange->body;
+  *ret_size = exchange->body_size;
+  *ret_unpacked = NULL;
+  if (task->body_coding == CODING_IDENTITY) {
+    return true;
+  }
+  switch (coding_decode(task->body_coding, exchange->body, exchange->body_size, limit, ret_unpacked,
+                        ret_size)) {
+  case CODING_OK: *ret_body = *ret_unpacked; return true;
+  case CODING_NO_MEMORY: rerank_fail(task, RR_API_MEMORY, "out of memory"); return false;
+  case CODING_BROKEN:
+    task->failed = true;
+    return rr_api_fail(&task->error, RR_API_MALFORMED, "the body is not valid %s",
+                       coding_name(task->body_coding));
+  case CODING_TOO_LARGE: break;
+  }
+  task->failed = true;
+  return rr_api_fail(&task->error, RR_API_TOO_LARGE, "the unpacked body is over the limit of %zu bytes",
+                     limit);
+}
+
+void rerank_prepare(rerank_task *task) {
+  const rr_rerank_limits limits = {.max_texts = task->service->config.max_texts,
+                                   .max_json_values = JSON_VALUES_MAX};
+  uint64_t begin = clock_now();
+  const char *body;
+  size_t size;
+  char *unpacked;
+  if (unpack(task, &body, &size, &unpacked)) {
+    task->failed = !rr_dialect_decode(task->endpoint, body, size, &limits, &task->arena, &task->dialect,
+                                      &task->request, &task->error);
+    rr_free(unpacked);
+  }
+  uint64_t parsed = clock_now();
+  task->parse = parsed - begin;
+  if (!task->failed) {
+    tokenize(task);
+    task->tokenization = clock_now() - parsed;
+  }
+}
+
+/* What rerank_conclude needs, one entry a text. */
+typedef struct outcome {
+  float *scores;
+  rr_ranked *ranked;
+  rr_text_tokens *tokens;
+} outcome;
+
+static bool make_outcome(rerank_task *task, outcome *ret_out) {
+  size_t n = task->request.n_texts;
+  ret_out->scores = rr_arena_calloc(&task->arena, n, sizeof *ret_out->scores);
+  ret_out->ranked = rr_arena_calloc(&task->arena, n, sizeof *ret_out->ranked);
+  ret_out->tokens = rr_arena_calloc(&task->arena, n, sizeof *ret_out->tokens);
+  return ret_out->scores != NULL && ret_out->ranked != NULL && ret_out->tokens != NULL;
+}
+
+static bool read_scores(rerank_task *task, outcome *out) {
+  rr_error problem;
+  size_t text = 0;
+  for (size_t g = 0; g < task->n_groups; g++) {
+    const rr_encoded *group = &task->groups[g];
+    if (rr_scorer_scores(task->service->scorer, group, task->request.raw_scores, out->scores + text,
+                         &problem) != RR_OK) {
+      rerank_fail(task, RR_API_BACKEND, problem.message);
+      return false;
+    }
+    for (size_t i = 0; i < group->n_candidates; i++) {
+      const rr_sequence *sequence = &group->sequences[group->sequence_of[i]];
+      out->tokens[text++] = (rr_text_tokens){.count = sequence->text_tokens,
+                                             .truncated = sequence->dropped_tokens > 0};
+    }
+  }
+  return true;
+}
+
+static void order(const rr_rerank_request *request, const outcome *out) {
+  if (!request->in_order) {
+    rr_rank(out->scores, request->n_texts, out->ranked);
+    return;
+  }
+  for (size_t i = 0; i < request->n_texts; i++) {
+    out->ranked[i] = (rr_ranked){.index = (uint32_t)i, .score = out->scores[i]};
+  }
+}
+
+/* Packs the reply where the client wants it and it helps; else it stays as it is. */
+static void pack(rerank_task *task) {
+  size_t size = 0;
+  char *packed = NULL;
+  if (task->reply_coding != CODING_IDENTITY && task->reply_size >= WORTH_PACKING) {
+    packed = coding_encode(task->reply_coding, task->reply, task->reply_size, &size);
+  }
+  if (packed == NULL) {
+    task->reply_coding = CODING_IDENTITY;
+    return;
+  }
+  rr_free(task->reply);
+  task->reply = packed;
+  task->reply_size = size;
+}
+
+void rerank_conclude(rerank_task *task) {
+  const rr_rerank_request *request = &task->request;
+  outcome out;
+  if (!make_outcome(task, &out)) {
+    rerank_fail(task, RR_API_MEMORY, "out of memory");
+    return;
+  }
+  if (!read_scores(task, &out)) {
+    return;
+  }
+  order(request, &out);
+  size_t n = request->top_n == 0 || request->top_n > request->n_texts ? request->n_texts : request->top_n;
+  const rr_rerank_answer answer = {
+      .request = request,
+      .ranked = out.ranked,
+      .n = n,
+      .text_tokens = out.tokens,
+      .tokens = task->tokens,
+      .created = task->created,
+      .id = task->exchange->request_id,
+      .model = task->service->config.model_name,
+      .label = rr_scorer_info(task->service->scorer)->label,
+  };
+  task->reply = rr_dialect_encode(task->dialect, &answer, &task->reply_size);
+  if (task->reply == NULL) {
+    rerank_fail(task, RR_API_MEMORY, "out of memory");
+    return;
+  }
+  pack(task);
+}

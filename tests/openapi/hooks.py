@@ -1,0 +1,35 @@
+"""Leaves out what no schema can judge.
+
+Bodies whose unknown members the document cannot describe: schemas bound the members that they name. The server refuses integers beyond 64 bits and names with a NUL wherever they stand, as malformed; the
+tests of malformed bodies hold it to that.
+
+Bodies whose query may not fit beside a text into the tokens there are: how many it has only a tokenizer
+knows; the end-to-end tests hold the server to an error that says so.
+"""
+
+import schemathesis
+
+SMALLEST, LARGEST = -2**63, 2**63 - 1
+MODEL_TOKENS = 512  # of the model that the tests serve
+
+
+def readable(value):
+    if isinstance(value, dict):
+        return all("\0" not in name and readable(member) for name, member in value.items())
+    if isinstance(value, list):
+        return all(map(readable, value))
+    return not isinstance(value, int) or SMALLEST <= value <= LARGEST
+
+
+def query_fits(body):
+    """A token has at least one character; three are special, and the text keeps one."""
+    if not isinstance(body, dict) or not isinstance(body.get("query"), str):
+        return True
+    tokens = body.get("truncate_prompt_tokens")
+    most = tokens if isinstance(tokens, (int, float)) and tokens > 0 else MODEL_TOKENS
+    return len(body["query"]) + 4 <= min(most, MODEL_TOKENS)
+
+
+@schemathesis.hook
+def filter_body(context, body):
+    return readable(body) and query_fits(body)

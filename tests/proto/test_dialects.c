@@ -1,0 +1,431 @@
+/* Every dialect through the table that picks it: good bodies, nulls, wrong types, lists of wrong sizes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/base/alloc.h"
+#include "core/base/json.h"
+#include "proto/dialect.h"
+
+enum { ARENA_LIMIT = 1 << 20, MAX_TEXTS = 4 };
+
+static const rr_rerank_limits limits = {.max_texts = MAX_TEXTS, .max_json_values = 200};
+
+typedef struct decoded {
+  rr_arena arena;
+  const rr_dialect *dialect;
+  rr_rerank_request request;
+  rr_api_error error;
+} decoded;
+
+static bool decode(const char *path, const char *body, size_t size, decoded *out) {
+  char *copy = malloc(size == 0 ? 1 : size);
+  assert_non_null(copy);
+  memcpy(copy, body, size);
+  *out = (decoded){.dialect = NULL};
+  rr_arena_init(&out->arena, ARENA_LIMIT);
+  bool ok = rr_dialect_decode(rr_endpoint_at(path), copy, size, &limits, &out->arena, &out->dialect,
+                              &out->request, &out->error);
+  free(copy);
+  return ok;
+}
+
+static void decode_good(const char *path, const char *body, decoded *out) {
+  if (!decode(path, body, strlen(body), out)) {
+    print_error("%s %s\n  gave: %s\n", path, body, out->error.message);
+    fail();
+  }
+}
+
+static void expect_text(rr_text text, const char *wanted) {
+  assert_int_equal(text.size, strlen(wanted));
+  assert_memory_equal(text.data, wanted, text.size);
+}
+
+#define DOCUMENTS "\"query\":\"q\",\"documents\":[\"a\",\"b\"]"
+#define TEXTS "\"query\":\"q\",\"texts\":[\"a\",\"b\"]"
+
+static void path_and_members_pick_the_dialect(void **state) {
+  (void)state;
+  static const struct {
+    const char *path;
+    const char *body;
+    const char *dialect;
+  } cases[] = {
+      {"/", "{" TEXTS "}", "tei"},
+      {"/rerank", "{" TEXTS "}", "tei"},
+      {"/predict", "{\"inputs\":\"a\"}", "tei"},
+      {"/v1/rerank", "{" TEXTS "}", "tei"},
+      {"/v2/rerank", "{" TEXTS "}", "tei"},
+      {"/rerank", "{" DOCUMENTS "}", "infinity"},
+      {"/rerank", "{" DOCUMENTS ",\"texts\":[]}", "infinity"},
+      {"/rerank", "{" DOCUMENTS ",\"texts\":null}", "infinity"},
+      {"/rerank", "{" TEXTS ",\"documents\":null}", "tei"},
+      {"/score", "{\"text_1\":\"q\",\"text_2\":\"a\",\"queries\":null,\"documents\":null}", "vllm"},
+      {"/rerank", "{" DOCUMENTS ",\"top_k\":null}", "voyage"},
+      {"/rerank", "{" DOCUMENTS ",\"priority\":-3}", "vllm"},
+      {"/v1/rerank", "{" DOCUMENTS ",\"top_n\":1}", "jina"},
+      {"/v1/rerank", "{" DOCUMENTS ",\"truncation\":true}", "voyage"},
+      {"/v1/rerank", "{" DOCUMENTS ",\"rank_fields\":null}", "cohere-v1"},
+      {"/v1/rerank", "{" DOCUMENTS ",\"max_chunks_per_doc\":10}", "cohere-v1"},
+      {"/v1/rerank", "{" DOCUMENTS ",\"use_activation\":false}", "vllm"},
+      {"/v1/rerank", "{" DOCUMENTS ",\"raw_scores\":true}", "infinity"},
+      {"/v2/rerank", "{" DOCUMENTS "}", "cohere-v2"},
+      {"/v2/rerank", "{" DOCUMENTS ",\"max_tokens_per_doc\":null}", "cohere-v2"},
+      {"/v2/rerank", "{" DOCUMENTS ",\"truncate_prompt_tokens\":9}", "vllm"},
+      {"/score", "{\"text_1\":\"q\",\"text_2\":[\"a\"]}", "vllm"},
+      {"/v1/score", "{\"queries\":\"q\",\"documents\":\"a\"}", "vllm"},
+      {"/reranking", "{" DOCUMENTS "}", "llamacpp"},
+      {"/v1/reranking", "{" TEXTS "}", "llamacpp"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    decoded out;
+    decode_good(cases[i].path, cases[i].body, &out);
+    if (strcmp(rr_dialect_name(out.dialect), cases[i].dialect) != 0) {
+      print_error("%s %s\n  was taken for %s\n", cases[i].path, cases[i].body, rr_dialect_name(out.dialect));
+      fail();
+    }
+    rr_arena_finish(&out.arena);
+  }
+  assert_null(rr_endpoint_at("/rerank/"));
+  assert_null(rr_endpoint_at("/v3/rerank"));
+}
+
+/* What goes through every dialect: its path, the body without its end, its optional members. */
+typedef struct speaker {
+  const char *path;
+  const char *before; /* the list of candidates, its name in quotes */
+  const char *list;
+  const char *after;  /* what makes the body this dialect's */
+  const char *nulls;  /* every optional member */
+} speaker;
+
+static const speaker speakers[] = {
+    {"/rerank", "{\"query\":\"q\",", "texts", "",
+     "truncate,truncation_direction,truncation_strategy,raw_scores,return_text"},
+    {"/predict", "{", "inputs", "", "truncate,raw_scores,truncation_direction,truncation_strategy"},
+    {"/v1/rerank", "{\"query\":\"q\",", "documents", ",\"max_chunks_per_doc\":1",
+     "model,top_n,return_documents,rank_fields,truncation_direction,truncation_strategy"},
+    {"/v2/rerank", "{\"query\":\"q\",", "documents", "",
+     "model,top_n,max_tokens_per_doc,priority,truncation_direction,truncation_strategy"},
+    {"/v1/rerank", "{\"query\":\"q\",", "documents", "",
+     "model,top_n,return_documents,truncation_direction,truncation_strategy"},
+    {"/v2/rerank", "{\"query\":\"q\",", "documents", ",\"use_activation\":true",
+     "model,top_n,return_documents,truncate_prompt_tokens,max_tokens_per_doc,priority,truncation_direction"},
+    {"/score", "{\"text_1\":\"q\",", "text_2", "",
+     "model,truncate_prompt_tokens,max_tokens_per_doc,priority,use_activation,truncation_strategy"},
+    {"/reranking", "{\"query\":\"q\",", "documents", "", "model,top_n,truncation_direction"},
+    {"/reranking", "{\"query\":\"q\",", "texts", "", "model,top_n,return_text,truncation_direction"},
+    {"/rerank", "{\"query\":\"q\",", "documents", "",
+     "model,top_n,return_documents,raw_scores,truncation_direction,truncation_strategy"},
+    {"/v1/rerank", "{\"query\":\"q\",", "documents", ",\"top_k\":1",
+     "model,return_documents,truncation,truncation_direction,truncation_strategy"},
+};
+enum { SPEAKERS = sizeof speakers / sizeof speakers[0] };
+
+static bool say(const speaker *who, const char *candidates, const char *more, decoded *out) {
+  char body[2048];
+  (void)snprintf(body, sizeof body, "%s\"%s\":%s%s%s}", who->before, who->list, candidates, who->after, more);
+  return decode(who->path, body, strlen(body), out);
+}
+
+static const char *good_candidates(const speaker *who) {
+  return strcmp(who->list, "inputs") == 0 ? "[[\"q\",\"a\"],[\"b\"]]" : "[\"a\",\"b\"]";
+}
+
+static void every_dialect_takes_its_least_body_with_its_defaults(void **state) {
+  (void)state;
+  for (size_t i = 0; i < SPEAKERS; i++) {
+    decoded out;
+    assert_true(say(&speakers[i], good_candidates(&speakers[i]), "", &out));
+    assert_int_equal(out.request.n_texts, 2);
+    expect_text(out.request.texts[1], "b");
+    assert_int_equal(out.request.truncate, RR_TRUNCATE_DEFAULT);
+    assert_false(out.request.truncate_left);
+    assert_int_equal(out.request.max_tokens, 0);
+    assert_int_equal(out.request.max_text_tokens, 0);
+    assert_int_equal(out.request.raw_scores, strcmp(speakers[i].path, "/reranking") == 0);
+    rr_arena_finish(&out.arena);
+  }
+}
+
+/* Calls `visit` with each name of a list with commas. */
+static void each_name(const speaker *who, void (*visit)(const speaker *who, const char *name)) {
+  const char *names = who->nulls;
+  while (*names != '\0') {
+    char name[64];
+    size_t size = strcspn(names, ",");
+    (void)snprintf(name, sizeof name, "%.*s", (int)size, names);
+    visit(who, name);
+    names += size + (names[size] == ',');
+  }
+}
+
+static void take_null(const speaker *who, const char *name) {
+  char more[128];
+  decoded out;
+  (void)snprintf(more, sizeof more, ",\"%s\":null", name);
+  if (!say(who, good_candidates(who), more, &out)) {
+    print_error("%s %s null: %s\n", who->path, name, out.error.message);
+    fail();
+  }
+  rr_arena_finish(&out.arena);
+}
+
+static void refuse_object(const speaker *who, const char *name) {
+  char more[128];
+  decoded out;
+  (void)snprintf(more, sizeof more, ",\"%s\":{}", name);
+  bool ok = say(who, good_candidates(who), more, &out);
+  if (ok || out.error.kind != RR_API_VALIDATION || strcmp(out.error.field, name) != 0 ||
+      strstr(out.error.message, name) == NULL) {
+    print_error("%s %s {}: %s (%s)\n", who->path, name, out.error.message, out.error.field);
+    fail();
+  }
+  rr_arena_finish(&out.arena);
+}
+
+static void null_stands_for_every_optional_member(void **state) {
+  (void)state;
+  for (size_t i = 0; i < SPEAKERS; i++) {
+    each_name(&speakers[i], take_null);
+  }
+}
+
+static void every_member_of_a_wrong_type_is_named(void **state) {
+  (void)state;
+  for (size_t i = 0; i < SPEAKERS; i++) {
+    each_name(&speakers[i], refuse_object);
+  }
+}
+
+static void lists_of_wrong_sizes_and_contents_are_refused(void **state) {
+  (void)state;
+  static const struct {
+    const char *candidates;
+    rr_api_error_kind kind;
+  } lists[] = {
+      {"[]", RR_API_EMPTY},
+      {"[[\"a\"],[\"a\"],[\"a\"],[\"a\"],[\"a\"]]", RR_API_VALIDATION},
+      {"null", RR_API_VALIDATION},
+      {"7", RR_API_VALIDATION},
+      {"{}", RR_API_VALIDATION},
+      {"[1]", RR_API_VALIDATION},
+      {"[[[\"a\"]]]", RR_API_VALIDATION},
+      {"[\"a\",true,\"c\",\"d\"]", RR_API_VALIDATION},
+      {"[\"\xFF\"]", RR_API_MALFORMED},
+      {"[\"\\ud800\"]", RR_API_MALFORMED},
+  };
+  for (size_t i = 0; i < SPEAKERS; i++) {
+    for (size_t l = 0; l < sizeof lists / sizeof lists[0]; l++) {
+      decoded out;
+      bool ok = say(&speakers[i], lists[l].candidates, "", &out);
+      if (ok || out.error.kind != lists[l].kind) {
+        print_error("%s %s: kind %d, %s\n", speakers[i].path, lists[l].candidates, (int)out.error.kind,
+                    out.error.message);
+        fail();
+      }
+      if (lists[l].kind != RR_API_MALFORMED) {
+        assert_string_equal(out.error.field, speakers[i].list);
+      }
+      rr_arena_finish(&out.arena);
+    }
+  }
+}
+
+static void counts_have_bounds(void **state) {
+  (void)state;
+  static const struct {
+    const char *more;
+    bool good;
+    size_t top_n;
+  } cases[] = {
+      {",\"top_n\":0", true, 0},      {",\"top_n\":2", true, 2},     {",\"top_n\":2.0", true, 2},
+      {",\"top_n\":99999", true, 99999}, {",\"top_n\":-1", false, 0}, {",\"top_n\":1.5", false, 0},
+      {",\"top_n\":9007199254740992", false, 0}, {",\"top_n\":1e300", false, 0}, {",\"top_n\":\"2\"", false, 0},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    decoded out;
+    assert_int_equal(say(&speakers[4], "[\"a\"]", cases[i].more, &out), cases[i].good);
+    if (cases[i].good) {
+      assert_int_equal(out.request.top_n, cases[i].top_n);
+    } else {
+      assert_string_equal(out.error.field, "top_n");
+    }
+    rr_arena_finish(&out.arena);
+  }
+}
+
+static void documents_may_be_objects_and_fields_are_joined(void **state) {
+  (void)state;
+  decoded out;
+  decode_good("/v1/rerank",
+              "{\"query\":\"q\",\"return_documents\":true,\"rank_fields\":[\"title\",\"year\",\"none\"],"
+              "\"documents\":[\"plain\",{\"title\":\"T\\u0000\",\"year\":1999,\"text\":\"x\"},{\"text\":\"y\"}]}",
+              &out);
+  expect_text(out.request.texts[0], "plain");
+  assert_int_equal(out.request.texts[1].size, 7);
+  assert_memory_equal(out.request.texts[1].data, "T\0\n1999", 7);
+  expect_text(out.request.texts[2], "y");
+  assert_int_equal(out.request.echoes[0].size, 0);
+  expect_text(out.request.echoes[2], "{\"text\":\"y\"}");
+  rr_arena_finish(&out.arena);
+  assert_false(say(&speakers[2], "[{\"title\":\"x\"}]", "", &out));
+  assert_string_equal(out.error.field, "documents");
+  rr_arena_finish(&out.arena);
+  assert_false(say(&speakers[2], "[{\"a\":{}}]", ",\"rank_fields\":[\"a\"]", &out));
+  assert_non_null(strstr(out.error.message, "`documents[0].a`"));
+  rr_arena_finish(&out.arena);
+  assert_false(say(&speakers[2], "[\"a\"]", ",\"rank_fields\":[1]", &out));
+  assert_string_equal(out.error.field, "rank_fields");
+  rr_arena_finish(&out.arena);
+}
+
+static void pairs_have_their_own_queries(void **state) {
+  (void)state;
+  decoded out;
+  decode_good("/score", "{\"text_1\":[\"p\",\"q\"],\"text_2\":[\"a\",\"b\"]}", &out);
+  expect_text(out.request.queries[1], "q");
+  assert_true(out.request.in_order);
+  rr_arena_finish(&out.arena);
+  decode_good("/score", "{\"text_1\":[\"p\"],\"text_2\":[\"a\",\"b\"]}", &out);
+  assert_null(out.request.queries);
+  expect_text(out.request.query, "p");
+  rr_arena_finish(&out.arena);
+  static const char uneven[] = "{\"text_1\":[\"p\",\"q\"],\"text_2\":[\"a\",\"b\",\"c\"]}";
+  assert_false(decode("/score", uneven, sizeof uneven - 1, &out));
+  assert_string_equal(out.error.field, "text_1");
+  rr_arena_finish(&out.arena);
+  decode_good("/predict", "{\"inputs\":[\"q\",\"a\"]}", &out);
+  assert_false(out.request.batch);
+  expect_text(out.request.queries[0], "q");
+  expect_text(out.request.texts[0], "a");
+  rr_arena_finish(&out.arena);
+  decode_good("/predict", "{\"inputs\":[[\"a\"],[\"q\",\"b\"]]}", &out);
+  assert_true(out.request.batch);
+  assert_null(out.request.queries[0].data);
+  expect_text(out.request.queries[1], "q");
+  rr_arena_finish(&out.arena);
+}
+
+static void each_failed_allocation_is_lack_of_memory(void **state) {
+  (void)state;
+  static const char *const bodies[][2] = {
+      {"/v1/rerank", "{\"query\":\"q\",\"return_documents\":true,\"rank_fields\":[\"a\",\"text\"],"
+                     "\"documents\":[\"x\",{\"a\":1.5,\"text\":\"y\"}]}"},
+      {"/score", "{\"text_1\":[\"p\",\"q\"],\"text_2\":[\"a\",\"b\"]}"},
+      {"/predict", "{\"inputs\":[[\"p\",\"q\"],[\"a\"]]}"},
+  };
+  for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
+    unsigned long failed = 0;
+    for (;;) {
+      decoded out;
+      rr_alloc_fail_at(failed + 1, 0);
+      bool ok = decode(bodies[i][0], bodies[i][1], strlen(bodies[i][1]), &out);
+      bool reached = rr_alloc_count() > failed;
+      rr_alloc_fail_at(0, 0);
+      rr_arena_finish(&out.arena);
+      if (!reached) {
+        assert_true(ok);
+        break;
+      }
+      assert_false(ok);
+      assert_int_equal(out.error.kind, RR_API_MEMORY);
+      failed++;
+    }
+    assert_true(failed > 5);
+  }
+}
+
+static json_t *read_back(char *bytes, size_t size) {
+  json_t *json = NULL;
+  rr_error problem;
+  assert_non_null(bytes);
+  assert_int_equal(rr_json_parse(bytes, size, SIZE_MAX, &json, &problem), RR_OK);
+  rr_free(bytes);
+  return json;
+}
+
+static void a_cosine_below_zero_is_zero_where_scores_are_promised_to_be(void **state) {
+  (void)state;
+  static const rr_ranked ranked[] = {{.index = 1, .score = 1.0000001f}, {.index = 0, .score = -0.25f}};
+  static const struct {
+    size_t speaker;
+    double least;
+  } cases[] = {{2, 0}, {3, 0}, {4, 0}, {10, 0}, {5, -0.25}, {7, -0.25}, {9, -0.25}};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    decoded out;
+    size_t size = 0;
+    assert_true(say(&speakers[cases[i].speaker], "[\"a\",\"b\"]", "", &out));
+    const rr_rerank_answer answer = {
+        .request = &out.request, .ranked = ranked, .n = 2, .id = "i", .model = "m"};
+    char *bytes = rr_dialect_encode(out.dialect, &answer, &size);
+    json_t *json = read_back(bytes, size);
+    const json_t *list = json_object_get(json, cases[i].speaker == 10 ? "data" : "results");
+    const json_t *last = json_array_get(list, 1);
+    assert_int_equal(json_integer_value(json_object_get(last, "index")), 0);
+    assert_true(json_number_value(json_object_get(last, "relevance_score")) == cases[i].least);
+    json_decref(json);
+    rr_arena_finish(&out.arena);
+  }
+}
+
+static void errors_have_the_shape_that_the_caller_reads(void **state) {
+  (void)state;
+  static const struct {
+    const char *path;
+    rr_error_shape shape;
+  } cases[] = {{"/rerank", RR_ERROR_TERSE}, {"/", RR_ERROR_TERSE},        {"/predict", RR_ERROR_TERSE},
+               {"/nowhere", RR_ERROR_TERSE}, {"/info", RR_ERROR_TERSE},   {"/score", RR_ERROR_FULL},
+               {"/reranking", RR_ERROR_FULL}, {"/v1/rerank", RR_ERROR_FULL}, {"/v1/nowhere", RR_ERROR_FULL},
+               {"/v2/rerank", RR_ERROR_FULL}};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    assert_int_equal(rr_error_shape_of(cases[i].path, NULL), cases[i].shape);
+  }
+  decoded out;
+  assert_false(say(&speakers[9], "[]", "", &out)); /* not TEI's, at its path */
+  assert_int_equal(rr_error_shape_of("/rerank", out.dialect), RR_ERROR_FULL);
+  size_t size = 0;
+  char *bytes = rr_error_encode(RR_ERROR_FULL, &out.error, &size);
+  json_t *json = read_back(bytes, size);
+  const json_t *inner = json_object_get(json, "error");
+  assert_string_equal(json_string_value(json_object_get(json, "message")), out.error.message);
+  assert_string_equal(json_string_value(json_object_get(json, "detail")), out.error.message);
+  assert_string_equal(json_string_value(json_object_get(inner, "param")), "documents");
+  assert_int_equal(json_integer_value(json_object_get(inner, "code")), 400);
+  json_decref(json);
+  rr_arena_finish(&out.arena);
+  rr_error problem;
+  const char *fallback = rr_error_fallback(RR_ERROR_FULL, RR_API_MEMORY, &size);
+  assert_int_equal(rr_json_parse(fallback, size, SIZE_MAX, &json, &problem), RR_OK);
+  json_decref(json);
+}
+
+static int set_up(void **state) {
+  (void)state;
+  rr_json_init();
+  return 0;
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(path_and_members_pick_the_dialect),
+      cmocka_unit_test(every_dialect_takes_its_least_body_with_its_defaults),
+      cmocka_unit_test(null_stands_for_every_optional_member),
+      cmocka_unit_test(every_member_of_a_wrong_type_is_named),
+      cmocka_unit_test(lists_of_wrong_sizes_and_contents_are_refused),
+      cmocka_unit_test(counts_have_bounds),
+      cmocka_unit_test(documents_may_be_objects_and_fields_are_joined),
+      cmocka_unit_test(pairs_have_their_own_queries),
+      cmocka_unit_test(each_failed_allocation_is_lack_of_memory),
+      cmocka_unit_test(a_cosine_below_zero_is_zero_where_scores_are_promised_to_be),
+      cmocka_unit_test(errors_have_the_shape_that_the_caller_reads),
+  };
+  return cmocka_run_group_tests(tests, set_up, NULL);
+}
