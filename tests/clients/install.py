@@ -20,18 +20,23 @@ NODE_MAJOR = 18
 UNREACHABLE = re.compile(
     r"NewConnectionError|NameResolutionError|ConnectTimeoutError|ReadTimeoutError|ProxyError|SSLError|"
     r"Connection to \S+ timed out|Max retries exceeded|Network is unreachable|Connection reset|"
-    r"Failed to establish|RemoteDisconnected|"
-    r"\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|ERR_SOCKET_TIMEOUT)\b")
+    r"Failed to establish|RemoteDisconnected|HTTP error 5\d\d|"
+    r"\b(E5\d\d|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|ERR_SOCKET_TIMEOUT)\b")
 
 
 class Unreachable(Exception):
     """A registry cannot be reached."""
 
 
-def call(*command, cwd=None):
+def path_first(folder):
+    return {"PATH": f"{folder}:{os.environ['PATH']}"} if folder else {}
+
+
+def call(*command, cwd=None, path=None):
     try:
-        result = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, timeout=SECONDS, text=True)
+        result = subprocess.run(command, cwd=cwd, env={**os.environ, **path_first(path)},
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                timeout=SECONDS, text=True)
     except subprocess.TimeoutExpired:
         raise Unreachable(f"{os.path.basename(command[0])} took more than {SECONDS} s") from None
     if result.returncode == 0:
@@ -96,8 +101,8 @@ def node_environment():
         for file in files:
             shutil.copy(file, directory)
         # npm is a script that looks for node in the path.
-        call("env", f"PATH={os.path.dirname(node)}:{os.environ['PATH']}", npm, "ci", "--ignore-scripts",
-             "--no-audit", "--no-fund", "--no-update-notifier", cwd=directory)
+        call(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", cwd=directory,
+             path=os.path.dirname(node))
 
     directory = make("node-modules", "".join(map(read, files)), build)
     return node, os.path.join(directory, "node_modules")
