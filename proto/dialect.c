@@ -162,7 +162,7 @@ static bool begins_with(const char *path, const char *prefix) {
 
 rr_error_shape rr_error_shape_of(const char *path, const rr_dialect *dialect) {
   if (begins_with(path, "/v1/") || begins_with(path, "/v2/")) {
-    return RR_ERROR_FULL;
+    return dialect != NULL && dialect->errors == RR_ERROR_LISTED ? RR_ERROR_LISTED : RR_ERROR_FULL;
   }
   const rr_endpoint *endpoint = rr_endpoint_at(path);
   if (dialect == NULL && endpoint != NULL) {
@@ -180,7 +180,7 @@ char *rr_error_encode(rr_error_shape shape, const rr_api_error *error, size_t *r
   if (shape == RR_ERROR_TERSE) {
     rr_tei_put_error(error, &writer);
   } else {
-    rr_error_put_full(error, &writer);
+    rr_error_put_full(error, shape == RR_ERROR_LISTED, &writer);
   }
   return rr_json_writer_finish(&writer, ret_size);
 }

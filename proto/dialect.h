@@ -22,8 +22,9 @@ typedef enum rr_operation { RR_OPERATION_RERANK, RR_OPERATION_PREDICT, RR_OPERAT
 enum { RR_OPERATIONS = 3 };
 
 /* Who reads an error: clients that want exactly {"error", "error_type"}, or any of the others, which
- * find `message`, `detail` and `error` {} together. */
-typedef enum rr_error_shape { RR_ERROR_TERSE, RR_ERROR_FULL } rr_error_shape;
+ * find `message`, `detail` and `error` {} together. Some want `detail` as a list where the request itself
+ * is wrong (422). */
+typedef enum rr_error_shape { RR_ERROR_TERSE, RR_ERROR_FULL, RR_ERROR_LISTED } rr_error_shape;
 
 /* The endpoint that takes POST at this path, or NULL. Static storage. */
 const rr_endpoint *rr_endpoint_at(const char *path);

@@ -1,5 +1,7 @@
 #include "proto/error_body.h"
 
+enum { INVALID_REQUEST = 422 };
+
 const char rr_error_full_fallback[] =
     "{\"message\":\"request failed\",\"detail\":\"request failed\","
     "\"error\":{\"message\":\"request failed\",\"type\":\"server_error\",\"param\":null,\"code\":503}}";
@@ -23,11 +25,28 @@ static const char *type_of(rr_api_error_kind kind) {
   return "invalid_request_error";
 }
 
-void rr_error_put_full(const rr_api_error *error, rr_json_writer *writer) {
+static void put_listed(const rr_api_error *error, rr_json_writer *writer) {
+  rr_json_put_raw(writer, "[{\"loc\":[\"body\"");
+  if (error->field[0] != '\0') {
+    rr_json_put_raw(writer, ",");
+    rr_json_put_string(writer, error->field);
+  }
+  rr_json_put_raw(writer, "],\"msg\":");
+  rr_json_put_string(writer, error->message);
+  rr_json_put_raw(writer, ",\"type\":");
+  rr_json_put_string(writer, type_of(error->kind));
+  rr_json_put_raw(writer, "}]");
+}
+
+void rr_error_put_full(const rr_api_error *error, bool listed, rr_json_writer *writer) {
   rr_json_put_raw(writer, "{\"message\":");
   rr_json_put_string(writer, error->message);
   rr_json_put_raw(writer, ",\"detail\":");
-  rr_json_put_string(writer, error->message);
+  if (listed && rr_api_error_status(error->kind) == INVALID_REQUEST) {
+    put_listed(error, writer);
+  } else {
+    rr_json_put_string(writer, error->message);
+  }
   rr_json_put_raw(writer, ",\"error\":{\"message\":");
   rr_json_put_string(writer, error->message);
   rr_json_put_raw(writer, ",\"type\":");

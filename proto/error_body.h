@@ -6,8 +6,9 @@
 #include "proto/json_writer.h"
 
 /* {"message":..., "detail":..., "error":{"message":..., "type":..., "param":..., "code":...}}: the message
- * three times, the field at fault as `param`, the status as `code`. */
-void rr_error_put_full(const rr_api_error *error, rr_json_writer *writer);
+ * three times, the field at fault as `param`, the status as `code`. `listed`: where the status is 422, `detail`
+ * is [{"loc":["body", the field at fault], "msg":..., "type":...}]. */
+void rr_error_put_full(const rr_api_error *error, bool listed, rr_json_writer *writer);
 
 /* The same where there is no memory. */
 extern const char rr_error_full_fallback[];

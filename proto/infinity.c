@@ -24,4 +24,4 @@ static void encode(const rr_rerank_answer *answer, rr_json_writer *writer) {
 }
 
 const rr_dialect rr_dialect_infinity = {
-    .name = "infinity", .errors = RR_ERROR_FULL, .decode = decode, .encode = encode};
+    .name = "infinity", .errors = RR_ERROR_LISTED, .decode = decode, .encode = encode};

@@ -158,6 +158,9 @@ void rr_json_put_float(rr_json_writer *writer, float value) {
     }
   }
   rr_json_put_raw(writer, digits);
+  if (strpbrk(digits, ".e") == NULL) { /* else readers that tell the two apart take it for an integer */
+    rr_json_put_raw(writer, ".0");
+  }
 }
 
 char *rr_json_writer_finish(rr_json_writer *writer, size_t *ret_size) {

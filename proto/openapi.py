@@ -184,6 +184,10 @@ ANSWERS = {
         "Empty", "Validation", "Tokenizer", "Backend", "Overloaded", "Unhealthy"]}}),
     "FullError": answer({"message": TEXT, "detail": TEXT, "error": answer({
         "message": TEXT, "type": TEXT, "param": {"type": ["string", "null"]}, "code": {"type": "integer"}})}),
+    "ListedError": answer({"message": TEXT, "detail": {"type": "array", "items": answer({
+        "loc": {"type": "array", "items": TEXT}, "msg": TEXT, "type": TEXT})}, "error": answer({
+            "message": TEXT, "type": TEXT, "param": {"type": ["string", "null"]},
+            "code": {"const": 422}})}),
     "Info": answer({
         "model_id": TEXT, "model_sha": {"type": ["string", "null"]}, "model_dtype": TEXT, "model_dtype_note": TEXT,
         "served_model_name": TEXT,
@@ -260,14 +264,15 @@ SCORES = [
                        "documents, top_k or truncation ask for `data`; truncate_prompt_tokens, "
                        "max_tokens_per_doc, use_activation or priority for results with their documents.",
             ("TextsRequest", "InfinityRequest", "VllmRequest", "VoyageRequest"),
-            ("RankedTexts", "InfinityAnswer", "VllmAnswer", "VoyageAnswer"), ("TerseError", "FullError")),
+            ("RankedTexts", "InfinityAnswer", "VllmAnswer", "VoyageAnswer"), ("TerseError", "FullError", "ListedError")),
     scoring("/", "Ranks texts.", ("TextsRequest",), ("RankedTexts",), TERSE),
     scoring("/predict", "Scores pairs, or texts alone, in the order in which they come.",
             ("PredictRequest",), ("Predictions",), TERSE),
     scoring("/v1/rerank", "Ranks documents; the members of the body pick the form of the answer.",
             ("DocumentsRequest", "CohereV1Request", "VllmRequest", "InfinityRequest", "VoyageRequest",
              "TextsRequest"),
-            ("JinaAnswer", "CohereAnswer", "VllmAnswer", "InfinityAnswer", "VoyageAnswer", "RankedTexts")),
+            ("JinaAnswer", "CohereAnswer", "VllmAnswer", "InfinityAnswer", "VoyageAnswer", "RankedTexts"),
+            ("FullError", "ListedError")),
     scoring("/v2/rerank", "Ranks documents.", ("CohereV2Request", "VllmRequest", "TextsRequest"),
             ("CohereAnswer", "VllmAnswer", "RankedTexts")),
     scoring("/reranking", "Ranks documents or texts by raw scores.",

@@ -390,7 +390,8 @@ static void errors_have_the_shape_that_the_caller_reads(void **state) {
   }
   decoded out;
   assert_false(say(&speakers[9], "[]", "", &out)); /* not TEI's, at its path */
-  assert_int_equal(rr_error_shape_of("/rerank", out.dialect), RR_ERROR_FULL);
+  assert_int_equal(rr_error_shape_of("/rerank", out.dialect), RR_ERROR_LISTED);
+  assert_int_equal(rr_error_shape_of("/v1/rerank", out.dialect), RR_ERROR_LISTED);
   size_t size = 0;
   char *bytes = rr_error_encode(RR_ERROR_FULL, &out.error, &size);
   json_t *json = read_back(bytes, size);
@@ -404,6 +405,40 @@ static void errors_have_the_shape_that_the_caller_reads(void **state) {
   rr_error problem;
   const char *fallback = rr_error_fallback(RR_ERROR_FULL, RR_API_MEMORY, &size);
   assert_int_equal(rr_json_parse(fallback, size, SIZE_MAX, &json, &problem), RR_OK);
+  json_decref(json);
+}
+
+static json_t *listed(const rr_api_error *error) {
+  size_t size = 0;
+  char *bytes = rr_error_encode(RR_ERROR_LISTED, error, &size);
+  return read_back(bytes, size);
+}
+
+/* Where the request is wrong, `detail` is a list for those who read it so; else a text for them too. */
+static void a_listed_detail_names_the_field(void **state) {
+  (void)state;
+  rr_api_error error;
+  (void)rr_api_fail_field(&error, RR_API_VALIDATION, "query", "it is \"wrong\"");
+  json_t *json = listed(&error);
+  const json_t *detail = json_object_get(json, "detail");
+  const json_t *first = json_array_get(detail, 0);
+  const json_t *loc = json_object_get(first, "loc");
+  assert_int_equal(json_array_size(detail), 1);
+  assert_int_equal(json_array_size(loc), 2);
+  assert_string_equal(json_string_value(json_array_get(loc, 0)), "body");
+  assert_string_equal(json_string_value(json_array_get(loc, 1)), "query");
+  assert_string_equal(json_string_value(json_object_get(first, "msg")), error.message);
+  assert_true(json_is_string(json_object_get(first, "type")));
+  assert_string_equal(json_string_value(json_object_get(json, "message")), error.message);
+  json_decref(json);
+  (void)rr_api_fail(&error, RR_API_VALIDATION, "wrong as a whole");
+  json = listed(&error);
+  loc = json_object_get(json_array_get(json_object_get(json, "detail"), 0), "loc");
+  assert_int_equal(json_array_size(loc), 1);
+  json_decref(json);
+  (void)rr_api_fail(&error, RR_API_OVERLOADED, "later");
+  json = listed(&error);
+  assert_string_equal(json_string_value(json_object_get(json, "detail")), "later");
   json_decref(json);
 }
 
@@ -426,6 +461,7 @@ int main(void) {
       cmocka_unit_test(each_failed_allocation_is_lack_of_memory),
       cmocka_unit_test(a_cosine_below_zero_is_zero_where_scores_are_promised_to_be),
       cmocka_unit_test(errors_have_the_shape_that_the_caller_reads),
+      cmocka_unit_test(a_listed_detail_names_the_field),
   };
   return cmocka_run_group_tests(tests, set_up, NULL);
 }
