@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Runs the fuzz targets by libFuzzer, two at a time, and prints TAP: a test a target.
 
-  tests/fuzz/run [--seconds N] [--build DIR] [TARGET]...   fuzz
-  tests/fuzz/run --replay DIR [TARGET]...                  run seeds and corpus once; for builds without libFuzzer
-  tests/fuzz/run --minimise [TARGET]...                    keep in corpus/ what is needed of all that was found
+  tests/fuzz/run.py [--seconds N] [--build DIR] [TARGET]...   fuzz
+  tests/fuzz/run.py --replay DIR [TARGET]...                  run seeds and corpus once; for builds without libFuzzer
+  tests/fuzz/run.py --minimise [TARGET]...                    keep in corpus/ what is needed of all that was found
 
 --seconds: of each target, after its seeds and corpus; else $RR_FUZZ_SECONDS, else 12. --build: a build
 directory of clang with -Dfuzz=true (build-fuzz). New inputs are kept in .cache/fuzz/corpus, and each run goes on
