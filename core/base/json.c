@@ -111,6 +111,9 @@ static rr_status parse(const char *data, size_t size, size_t max_values, size_t 
     return rr_fail(err, RR_ERR_MEMORY, "out of memory while parsing JSON");
   }
   if (json == NULL) {
+    for (char *c = problem.text; *c != '\0'; c++) { /* it quotes the input, and is to be one line */
+      *c = (unsigned char)*c < ' ' || *c == 0x7f ? ' ' : *c;
+    }
     return rr_fail(err, RR_ERR_FORMAT, "invalid JSON at line %d column %d: %s", problem.line,
                    problem.column, problem.text);
   }

@@ -39,6 +39,12 @@ static void malformed_text_is_told_with_its_place(void **state) {
   }
 }
 
+static void messages_are_one_line_whatever_they_quote(void **state) {
+  (void)state;
+  assert_int_equal(parse("{\"\\u00\n0\"", 100), RR_ERR_FORMAT);
+  assert_null(strpbrk(problem.message, "\n\r\t"));
+}
+
 static void deep_nesting_is_an_error_and_no_crash(void **state) {
   (void)state;
   enum { DEPTH = 500000 };
@@ -101,6 +107,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(values_are_counted_before_they_are_built),
       cmocka_unit_test(malformed_text_is_told_with_its_place),
+      cmocka_unit_test(messages_are_one_line_whatever_they_quote),
       cmocka_unit_test(deep_nesting_is_an_error_and_no_crash),
       cmocka_unit_test(each_failing_allocation_is_reported_and_leaks_nothing),
       cmocka_unit_test(files_are_bounded_and_errors_name_them),

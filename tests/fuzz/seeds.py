@@ -52,6 +52,7 @@ def request():
                     yield b"%d0" % PATHS.index(pair["path"]) + text
     yield b'11{"query": "a", "texts": ["b", "\\ud83d\\ude00"], "truncate": null}'
     yield b'32{"query": {"text": "a"}, "documents": [{"t": 1, "u": "b"}], "rank_fields": ["t", "u"]}'
+    yield b'10{"\\u00\n0"}'  # whose error quotes the line feed
     yield b'50{"text_1": ["a", null], "text_2": "b", "truncate_prompt_tokens": -1}'
 
 
