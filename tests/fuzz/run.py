@@ -157,7 +157,7 @@ def main():
         parser.error("no such target: " + " ".join(unknown))
     build = os.path.join(options.build, "tests", "fuzz")
     if options.replay:
-        work, name = (lambda target: replay(target, options.replay)), "replay "
+        work, name = (lambda target: replay(target, os.path.abspath(options.replay))), "replay "
     elif options.minimise:
         work, name = (lambda target: minimise(target, build)), "minimise "
     else:
