@@ -1,6 +1,7 @@
 #include "core/base/json.h"
 
 #include <errno.h>
+#include <setjmp.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -9,23 +10,75 @@
 
 #include "core/base/alloc.h"
 
-/* jansson's parser reports some failed allocations as syntax errors, and after others goes on with a
- * token that lacks a byte. So within a parse the first failure makes all later ones fail too, and is
- * remembered. */
-static _Thread_local enum { NOT_PARSING, PARSING, PARSING_FAILED } parser;
+/* jansson's parser does not survive every failed allocation: it goes on with a token that lacks bytes, and
+ * then may stop the process by an assertion or read beyond the token. So a failed allocation within a parse
+ * never returns to it: it jumps out, and what the parse has allocated, which is chained for this, is freed.
+ * jansson holds no lock while it parses. */
+typedef struct chunk {
+  struct chunk *next;
+  struct chunk *previous;
+} chunk;
 
-static void *parser_malloc(size_t size) {
-  void *memory = parser == PARSING_FAILED ? NULL : rr_malloc(size);
-  if (memory == NULL && parser == PARSING) {
-    parser = PARSING_FAILED;
+_Static_assert(sizeof(chunk) % 16 == 0, "what follows a chunk's head is aligned for anything");
+
+static _Thread_local struct {
+  chunk *chunks; /* of the parse under way, newest first */
+  jmp_buf *way_out; /* NULL outside of a parse */
+} parser;
+
+static void *json_malloc(size_t size) {
+  chunk *head = size > SIZE_MAX - sizeof *head ? NULL : rr_malloc(sizeof *head + size);
+  if (head == NULL) {
+    if (parser.way_out != NULL) {
+      longjmp(*parser.way_out, 1);
+    }
+    return NULL;
   }
-  return memory;
+  if (parser.way_out != NULL) {
+    *head = (chunk){.next = parser.chunks};
+    if (head->next != NULL) {
+      head->next->previous = head;
+    }
+    parser.chunks = head;
+  }
+  return head + 1;
 }
 
-void rr_json_init(void) { json_set_alloc_funcs(parser_malloc, rr_free); }
+static void json_free(void *memory) {
+  if (memory == NULL) {
+    return;
+  }
+  chunk *head = (chunk *)memory - 1;
+  if (parser.way_out != NULL) { /* all that a parse frees is its own */
+    if (head->next != NULL) {
+      head->next->previous = head->previous;
+    }
+    *(head->previous != NULL ? &head->previous->next : &parser.chunks) = head->next;
+  }
+  rr_free(head);
+}
+
+/* json_loadb, where *ret_memory_failed tells why there is nothing. */
+static json_t *load(const char *data, size_t size, size_t flags, json_error_t *problem,
+                    bool *ret_memory_failed) {
+  jmp_buf way_out;
+  parser.chunks = NULL;
+  parser.way_out = &way_out;
+  *ret_memory_failed = setjmp(way_out) != 0;
+  json_t *json = *ret_memory_failed ? NULL : json_loadb(data, size, flags, problem);
+  parser.way_out = NULL;
+  while (*ret_memory_failed && parser.chunks != NULL) {
+    chunk *next = parser.chunks->next;
+    rr_free(parser.chunks);
+    parser.chunks = next;
+  }
+  return json;
+}
+
+void rr_json_init(void) { json_set_alloc_funcs(json_malloc, json_free); }
 
 /* Every value but the first of a container follows a ',' or ':' or '['; counting those outside of
- * strings bounds what the parser will allocate (about 40 bytes a value). */
+ * strings bounds what the parser will allocate (about 60 bytes a value). */
 static size_t count_values(const char *data, size_t size) {
   size_t values = 1;
   bool in_string = false;
@@ -52,15 +105,15 @@ static rr_status parse(const char *data, size_t size, size_t max_values, size_t 
     return rr_fail(err, RR_ERR_INPUT, "more than %zu JSON values", max_values);
   }
   json_error_t problem;
-  parser = PARSING;
-  json_t *json = json_loadb(data, size, JSON_ALLOW_NUL | JSON_DECODE_ANY | flags, &problem);
-  bool memory_failed = parser == PARSING_FAILED;
-  parser = NOT_PARSING;
+  bool memory_failed;
+  json_t *json = load(data, size, JSON_ALLOW_NUL | JSON_DECODE_ANY | flags, &problem, &memory_failed);
   if (memory_failed) {
-    json_decref(json);
     return rr_fail(err, RR_ERR_MEMORY, "out of memory while parsing JSON");
   }
   if (json == NULL) {
+    for (char *c = problem.text; *c != '\0'; c++) { /* it quotes the input, and is to be one line */
+      *c = (unsigned char)*c < ' ' || *c == 0x7f ? ' ' : *c;
+    }
     return rr_fail(err, RR_ERR_FORMAT, "invalid JSON at line %d column %d: %s", problem.line,
                    problem.column, problem.text);
   }

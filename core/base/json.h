@@ -7,7 +7,9 @@
 
 #include "core/base/status.h"
 
-/* Makes jansson allocate through core/base/alloc.h. Call once, before any other thread runs. */
+/* Makes jansson allocate through core/base/alloc.h, so that running out of memory within a parse is an error
+ * and no more. Call once, before any other thread runs. What json_dumps returns is then freed by the function
+ * that json_get_alloc_funcs tells, and by no other. */
 void rr_json_init(void);
 
 /* Parses size bytes of UTF-8 JSON. Strings may hold NUL (use json_string_length); duplicate keys:

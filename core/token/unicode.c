@@ -5,16 +5,24 @@
 
 #include "core/base/alloc.h"
 
+static uint16_t flags_of_range(size_t range) {
+  return (uint16_t)(rr_unicode_ranges[range] & ((1u << RR_UNICODE_FLAG_BITS) - 1));
+}
+
+/* Whether the range goes on at least up to this code point. */
+static int reaches(size_t range, uint32_t c) {
+  return range + 1 >= rr_unicode_range_count || rr_unicode_ranges[range + 1] >> RR_UNICODE_FLAG_BITS >= c;
+}
+
 /* Writes the ranges' flags of one block of 256 code points; *range is the range in force at the
  * block's first code point and moves on with the blocks. Returns whether all flags are the same. */
 static int fill_page(uint32_t first, size_t *range, uint16_t page[256]) {
   int uniform = 1;
   for (uint32_t i = 0; i < 256; i++) {
-    while (*range + 1 < rr_unicode_range_count &&
-           rr_unicode_ranges[*range + 1] >> RR_UNICODE_FLAG_BITS <= first + i) {
+    while (!reaches(*range, first + i + 1)) {
       *range += 1;
     }
-    page[i] = (uint16_t)(rr_unicode_ranges[*range] & ((1u << RR_UNICODE_FLAG_BITS) - 1));
+    page[i] = flags_of_range(*range);
     uniform &= page[i] == page[0];
   }
   return uniform;
@@ -29,6 +37,11 @@ rr_status rr_unicode_init(rr_unicode *unicode, rr_error *err) {
   size_t count = 0;
   size_t range = 0;
   for (uint32_t block = 0; block < RR_UNICODE_BLOCKS; block++) {
+    uint16_t same = uniform_page[flags_of_range(range)];
+    if (same != UINT16_MAX && reaches(range, (block + 1) << 8)) { /* most blocks, by far */
+      unicode->page_of[block] = same;
+      continue;
+    }
     if (count == capacity) {
       capacity = capacity == 0 ? 64 : 2 * capacity;
       uint16_t(*grown)[256] = rr_realloc(pages, capacity * sizeof *pages);

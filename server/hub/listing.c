@@ -39,8 +39,9 @@ rr_status hub_listing_read(const char *what, const char *data, size_t size, hub_
                            rr_error *err) {
   json_t *answer;
   rr_error inner = {.message = ""};
-  if (rr_json_parse(data, size, VALUES_MAX, &answer, &inner) != RR_OK) {
-    return rr_fail(err, RR_ERR_FORMAT, "%.100s: the hub's answer: %.100s", what, inner.message);
+  rr_status parsed = rr_json_parse(data, size, VALUES_MAX, &answer, &inner);
+  if (parsed != RR_OK) {
+    return rr_fail(err, parsed == RR_ERR_MEMORY ? parsed : RR_ERR_FORMAT, "%.100s: the hub's answer: %.100s", what, inner.message);
   }
   hub_listing listing = {.files = json_object()};
   const char *commit = json_string_value(json_object_get(answer, "sha"));

@@ -67,8 +67,10 @@ static void fail_on(const char *name, const json_t *text, const json_t *wanted,
     (void)fprintf(stderr, " %d", encoding->ids[i]);
   }
   (void)fprintf(stderr, "\n");
-  free(shown);
-  free(ids);
+  json_free_t give_back;
+  json_get_alloc_funcs(NULL, &give_back);
+  give_back(shown);
+  give_back(ids);
 }
 
 static size_t count_wrong_singles(const rr_tokenizer *tokenizer, const char *name,
