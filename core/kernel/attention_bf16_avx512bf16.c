@@ -1,14 +1,16 @@
-/* One attention head in bfloat16 with float32 sums, by AVX-512 bf16: vdpbf16ps adds two products to each of 16
- * sums.
+/* One attention head in bfloat16 with float32 sums, by AVX-512 bf16: vdpbf16ps adds two products to
+ * each of 16 sums.
  *
- * Keys are transposed into vectors of 16 keys times two dimensions and values into vectors of 16 dimensions
- * times two keys, once a head; then ROWS queries at a time meet all keys, their weights become bfloat16 in
- * the first-level cache and meet all values. Never are there keys x keys weights. Rows are divided by the sum
- * of their rounded weights at the end, so that rounding them moves no output beyond the values it is made of. A query's result does not depend on which others it is computed
- * with.
+ * Keys are transposed into vectors of 16 keys times two dimensions and values into vectors of 16
+ * dimensions times two keys, once a head; then ROWS queries at a time meet all keys, their weights
+ * become bfloat16 in the first-level cache and meet all values. Never are there keys x keys weights.
+ * Rows are divided by the sum of their rounded weights at the end, so that rounding them moves no
+ * output beyond the values it is made of. A query's result does not depend on which others it is
+ * computed with.
  *
- * Error. q, k and v are taken as they are; weights are rounded to bfloat16 (relative 2^-9), so that an output
- * is off by at most 2^-8 times the largest |v|, and then rounded itself. Denormals count as zero (bf16.h).
+ * Error. q, k and v are taken as they are; weights are rounded to bfloat16 (relative 2^-9), so that an
+ * output is off by at most 2^-8 times the largest |v|, and then rounded itself. Denormals count as zero
+ * (bf16.h).
  *
  * Where the CPU has no such instructions, tests run this code with the intrinsics in plain C. */
 #include <immintrin.h>
@@ -19,14 +21,15 @@
 
 enum {
   LANES = 16,
-  ROWS = 8,      /* queries of a block */
+  ROWS = 8,         /* queries of a block */
   KEY_VECTORS = 3,  /* of a tile of scores: with 8 rows 24 of the 32 registers */
   HEAD_VECTORS = 2, /* of a tile of outputs */
   PAIR = 2,
   LINE = 64,
 };
 
-/* Where the pieces of the scratch lie. Counts are of 16 keys, of pairs of keys, and of pairs of dimensions. */
+/* Where the pieces of the scratch lie. Counts are of 16 keys, of pairs of keys, and of pairs of
+ * dimensions. */
 typedef struct pieces {
   size_t key_vectors;
   size_t key_pairs;
@@ -42,7 +45,8 @@ typedef struct pieces {
 static size_t rounded_up(size_t size, size_t to) { return (size + to - 1) / to * to; }
 
 static pieces arrange(size_t keys, size_t head_size, char *scratch) {
-  pieces p = {.key_vectors = (keys + LANES - 1) / LANES, .key_pairs = (keys + 1) / PAIR,
+  pieces p = {.key_vectors = (keys + LANES - 1) / LANES,
+              .key_pairs = (keys + 1) / PAIR,
               .head_pairs = head_size / PAIR};
   /* An odd number of lines of weights: rows shall not meet in few sets of the cache. */
   p.ld_scores = (rounded_up(keys, PAIR * LANES) / (PAIR * LANES) | 1) * PAIR * LANES;
@@ -59,9 +63,12 @@ static pieces arrange(size_t keys, size_t head_size, char *scratch) {
   return p;
 }
 
-static size_t scratch_size(size_t keys, size_t head_size) { return arrange(keys, head_size, NULL).size; }
+static size_t scratch_size(size_t keys, size_t head_size) {
+  return arrange(keys, head_size, NULL).size;
+}
 
-/* Transposes 16 x 16 values of four bytes: four within each quarter of four vectors, then the quarters. */
+/* Transposes 16 x 16 values of four bytes: four within each quarter of four vectors, then the quarters.
+ */
 static inline __attribute__((always_inline)) void transpose(__m512i rows[LANES]) {
   __m512i pairs[LANES];
   RR_UNROLL
@@ -120,7 +127,8 @@ static void pack_values(const rr_attention_args *args, const pieces *p) {
     bool odd = pair * PAIR + 1 < args->keys;
     uint16_t *to = p->values + pair * args->head_size * PAIR;
     for (size_t at = 0; at < args->head_size; at += LANES) {
-      __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(even + at)));
+      __m512i low =
+          _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(even + at)));
       __m512i high = _mm512_setzero_si512();
       if (odd) {
         const void *from = even + args->ldv + at;
@@ -137,13 +145,13 @@ static inline __m512bh pair_of(const uint16_t *x) {
   return (__m512bh)_mm512_set1_epi32(pair);
 }
 
-/* out (rows x vectors of 16) = a b over `depth` pairs: row r of a lies at a + r * lda; b has `step` values a
- * depth, and its vectors lie `apart` values from each other. Inlined with constant rows and vectors, so that
- * all sums are registers. */
+/* out (rows x vectors of 16) = a b over `depth` pairs: row r of a lies at a + r * lda; b has `step`
+ * values a depth, and its vectors lie `apart` values from each other. Inlined with constant rows and
+ * vectors, so that all sums are registers. */
 static inline __attribute__((always_inline)) void multiply(size_t rows, size_t vectors, size_t depth,
-                                                           const uint16_t *a, size_t lda, const uint16_t *b,
-                                                           size_t step, size_t apart, float *out,
-                                                           size_t ld_out) {
+                                                           const uint16_t *a, size_t lda,
+                                                           const uint16_t *b, size_t step, size_t apart,
+                                                           float *out, size_t ld_out) {
   __m512 sums[ROWS][KEY_VECTORS];
   RR_UNROLL
   for (size_t r = 0; r < rows; r++) {
@@ -181,8 +189,8 @@ static inline __attribute__((always_inline)) void score(size_t rows, const rr_at
   size_t apart = p->head_pairs * LANES * PAIR;
   size_t vector = 0;
   for (; vector + KEY_VECTORS <= p->key_vectors; vector += KEY_VECTORS) {
-    multiply(rows, KEY_VECTORS, p->head_pairs, q, args->ldq, p->keys + vector * apart, LANES * PAIR, apart,
-             p->scores + vector * LANES, p->ld_scores);
+    multiply(rows, KEY_VECTORS, p->head_pairs, q, args->ldq, p->keys + vector * apart, LANES * PAIR,
+             apart, p->scores + vector * LANES, p->ld_scores);
   }
   if (p->key_vectors - vector == 2) {
     multiply(rows, 2, p->head_pairs, q, args->ldq, p->keys + vector * apart, LANES * PAIR, apart,
@@ -193,9 +201,10 @@ static inline __attribute__((always_inline)) void score(size_t rows, const rr_at
   }
 }
 
-/* 2^x for x up to 0, relative error below 8e-5, a 25th of what rounding to bfloat16 may add; below -126 it is
- * 2^-126. NaN gives NaN. Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the mantissa,
- * from where it goes into the exponent. The polynomial is a least-maximum-error fit of 2^r on |r| <= 1/2. */
+/* 2^x for x up to 0, relative error below 8e-5, a 25th of what rounding to bfloat16 may add; below -126
+ * it is 2^-126. NaN gives NaN. Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of
+ * the mantissa, from where it goes into the exponent. The polynomial is a least-maximum-error fit of
+ * 2^r on |r| <= 1/2. */
 static inline __m512 power_of_two(__m512 x) {
   const __m512 round = _mm512_set1_ps(0x1.8p23f);
   x = _mm512_max_ps(_mm512_set1_ps(-126.0f), x);
@@ -212,11 +221,11 @@ static inline __m512 power_of_two(__m512 x) {
 /* Lanes of the keys from `at` on. */
 static inline __mmask16 live(size_t keys, size_t at) {
   size_t left = keys > at ? keys - at : 0;
-  return left >= LANES ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1u);
+  return (__mmask16)(left >= LANES ? 0xffffu : (1u << left) - 1u);
 }
 
-/* Row r's largest lane, or the sum of its lanes, in lane r: eight reductions at once, as each alone would be a
- * chain of waits. NaN may be lost by the largest: it comes back with the weights. */
+/* Row r's largest lane, or the sum of its lanes, in lane r: eight reductions at once, as each alone
+ * would be a chain of waits. NaN may be lost by the largest: it comes back with the weights. */
 static inline __m256 combine(__m256 a, __m256 b, bool largest) {
   return largest ? _mm256_max_ps(a, b) : _mm256_add_ps(a, b);
 }
@@ -237,30 +246,38 @@ static inline __attribute__((always_inline)) __m256 reduce(const __m512 rows[ROW
   __m256d b = _mm256_castps_pd(quarter[1]);
   __m256d c = _mm256_castps_pd(quarter[2]);
   __m256d d = _mm256_castps_pd(quarter[3]);
-  __m256 first = combine(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)), _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)),
-                         largest);
-  __m256 last = combine(_mm256_castpd_ps(_mm256_unpacklo_pd(c, d)), _mm256_castpd_ps(_mm256_unpackhi_pd(c, d)),
-                        largest);
-  return combine(_mm256_permute2f128_ps(first, last, 0x20), _mm256_permute2f128_ps(first, last, 0x31), largest);
+  __m256 first = combine(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)),
+                         _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)), largest);
+  __m256 last = combine(_mm256_castpd_ps(_mm256_unpacklo_pd(c, d)),
+                        _mm256_castpd_ps(_mm256_unpackhi_pd(c, d)), largest);
+  return combine(_mm256_permute2f128_ps(first, last, 0x20), _mm256_permute2f128_ps(first, last, 0x31),
+                 largest);
 }
 
-/* A row of scores becomes weights, of 32 keys at a time, zeros beyond the last one; returns their sums. `scale`
- * takes a score, `shift` what is largest of them to a power of two. */
-static inline __attribute__((always_inline)) __m512 weigh(size_t keys, const __mmask16 rest[PAIR], __m512 scale,
-                                                          __m512 shift, const float *scores, uint16_t *weights) {
+/* 2^(scale (score - most)): taking the largest score away first is exact where it counts, so that the
+ * exponent is never above 0. */
+static inline __m512 weight(__m512 score, __m512 most, __m512 scale) {
+  return power_of_two(_mm512_mul_ps(_mm512_sub_ps(score, most), scale));
+}
+
+/* A row of scores, the largest of which is `most`, becomes weights, of 32 keys at a time, zeros beyond
+ * the last one; returns their sums. */
+static inline __attribute__((always_inline)) __m512 weigh(size_t keys, const __mmask16 rest[PAIR],
+                                                          __m512 scale, __m512 most,
+                                                          const float *scores, uint16_t *weights) {
   const __m512bh ones = (__m512bh)_mm512_set1_epi16(0x3f80);
   __m512 sum = _mm512_setzero_ps();
   size_t at = 0;
   for (; at + PAIR * LANES <= keys; at += PAIR * LANES) {
-    __m512 low = power_of_two(_mm512_fmadd_ps(_mm512_load_ps(scores + at), scale, shift));
-    __m512 high = power_of_two(_mm512_fmadd_ps(_mm512_load_ps(scores + at + LANES), scale, shift));
+    __m512 low = weight(_mm512_load_ps(scores + at), most, scale);
+    __m512 high = weight(_mm512_load_ps(scores + at + LANES), most, scale);
     __m512bh both = _mm512_cvtne2ps_pbh(high, low);
     sum = _mm512_dpbf16_ps(sum, both, ones);
     _mm512_storeu_si512(weights + at, (__m512i)both);
   }
   if (at < keys) {
-    __m512 low = power_of_two(_mm512_fmadd_ps(_mm512_maskz_load_ps(rest[0], scores + at), scale, shift));
-    __m512 high = power_of_two(_mm512_fmadd_ps(_mm512_maskz_load_ps(rest[1], scores + at + LANES), scale, shift));
+    __m512 low = weight(_mm512_maskz_load_ps(rest[0], scores + at), most, scale);
+    __m512 high = weight(_mm512_maskz_load_ps(rest[1], scores + at + LANES), most, scale);
     low = _mm512_maskz_mov_ps(rest[0], low);
     high = _mm512_maskz_mov_ps(rest[1], high);
     __m512bh both = _mm512_cvtne2ps_pbh(high, low);
@@ -270,8 +287,8 @@ static inline __attribute__((always_inline)) __m512 weigh(size_t keys, const __m
   return sum;
 }
 
-/* The weights of some queries, not yet divided by their sums; ret_inverse: one over those. `factor` is the scale
- * times log2 e. */
+/* The weights of some queries, not yet divided by their sums; ret_inverse: one over those. `factor` is
+ * the scale times log2 e. */
 static inline __attribute__((always_inline)) void weigh_rows(size_t rows, size_t keys, const pieces *p,
                                                              float factor, float ret_inverse[ROWS]) {
   size_t whole = keys / LANES * LANES;
@@ -280,7 +297,7 @@ static inline __attribute__((always_inline)) void weigh_rows(size_t rows, size_t
   const __mmask16 rest[PAIR] = {live(keys, pairs), live(keys, pairs + LANES)};
   const __m512 scale = _mm512_set1_ps(factor);
   __m512 row[ROWS];
-  float shift[ROWS];
+  float most[ROWS];
   RR_UNROLL
   for (size_t r = 0; r < rows; r++) {
     const float *scores = p->scores + r * p->ld_scores;
@@ -294,10 +311,10 @@ static inline __attribute__((always_inline)) void weigh_rows(size_t rows, size_t
   for (size_t r = rows; r < ROWS; r++) {
     row[r] = row[0];
   }
-  _mm256_storeu_ps(shift, _mm256_mul_ps(reduce(row, true), _mm256_set1_ps(-factor)));
+  _mm256_storeu_ps(most, reduce(row, true));
   RR_UNROLL
   for (size_t r = 0; r < rows; r++) {
-    row[r] = weigh(keys, rest, scale, _mm512_set1_ps(shift[r]), p->scores + r * p->ld_scores,
+    row[r] = weigh(keys, rest, scale, _mm512_set1_ps(most[r]), p->scores + r * p->ld_scores,
                    p->weights + r * p->ld_scores);
   }
   RR_UNROLL
@@ -307,45 +324,44 @@ static inline __attribute__((always_inline)) void weigh_rows(size_t rows, size_t
   _mm256_storeu_ps(ret_inverse, _mm256_div_ps(_mm256_set1_ps(1.0f), reduce(row, false)));
 }
 
-static inline void store(const rr_attention_args *args, size_t row, const float *sums, float inverse) {
-  uint16_t *out = (uint16_t *)args->out + row * args->ld_out;
+/* Up to two vectors of one query's outputs. */
+static inline void store(size_t vectors, const float *sums, float inverse, uint16_t *out) {
   const __m512 factor = _mm512_set1_ps(inverse);
-  for (size_t at = 0; at < args->head_size; at += LANES) {
-    __m512bh both = _mm512_cvtne2ps_pbh(_mm512_setzero_ps(), _mm512_mul_ps(_mm512_load_ps(sums + at), factor));
-    _mm256_storeu_si256((__m256i *)(void *)(out + at), _mm512_castsi512_si256((__m512i)both));
+  for (size_t v = 0; v < vectors; v++) {
+    __m512 value = _mm512_mul_ps(_mm512_load_ps(sums + v * LANES), factor);
+    __m512bh both = _mm512_cvtne2ps_pbh(_mm512_setzero_ps(), value);
+    _mm256_storeu_si256((__m256i *)(void *)(out + v * LANES), _mm512_castsi512_si256((__m512i)both));
   }
 }
 
-/* The queries first .. first + rows - 1. The scores' memory takes the outputs once weights are made of them. */
+/* The queries first .. first + rows - 1. */
 static inline __attribute__((always_inline)) void attend(size_t rows, const rr_attention_args *args,
                                                          const pieces *p, float factor, size_t first) {
+  _Alignas(LINE) float outputs[ROWS * HEAD_VECTORS * LANES];
   float inverse[ROWS];
   score(rows, args, p, (const uint16_t *)args->q + first * args->ldq);
   weigh_rows(rows, args->keys, p, factor, inverse);
-  _Alignas(LINE) float outputs[ROWS * HEAD_VECTORS * LANES];
   for (size_t at = 0; at < args->head_size; at += HEAD_VECTORS * LANES) {
     const uint16_t *values = p->values + at * PAIR;
     bool both = args->head_size - at > LANES;
     if (both) {
-      multiply(rows, 2, p->key_pairs, p->weights, p->ld_scores, values, args->head_size * PAIR, LANES * PAIR,
-               outputs, HEAD_VECTORS * LANES);
+      multiply(rows, 2, p->key_pairs, p->weights, p->ld_scores, values, args->head_size * PAIR,
+               LANES * PAIR, outputs, HEAD_VECTORS * LANES);
     } else {
-      multiply(rows, 1, p->key_pairs, p->weights, p->ld_scores, values, args->head_size * PAIR, LANES * PAIR,
-               outputs, HEAD_VECTORS * LANES);
+      multiply(rows, 1, p->key_pairs, p->weights, p->ld_scores, values, args->head_size * PAIR,
+               LANES * PAIR, outputs, HEAD_VECTORS * LANES);
     }
     for (size_t r = 0; r < rows; r++) {
-      rr_attention_args part = *args;
-      part.out = (uint16_t *)args->out + at;
-      part.head_size = both ? HEAD_VECTORS * LANES : LANES;
-      store(&part, first + r, outputs + r * HEAD_VECTORS * LANES, inverse[r]);
+      uint16_t *out = (uint16_t *)args->out + (first + r) * args->ld_out + at;
+      store(both ? 2 : 1, outputs + r * HEAD_VECTORS * LANES, inverse[r], out);
     }
   }
 }
 
-#define ATTEND(rows)                                                                                          \
-  static __attribute__((noinline)) void attend_##rows(const rr_attention_args *args, const pieces *p,         \
-                                                      float factor, size_t first) {                           \
-    attend(rows, args, p, factor, first);                                                                     \
+#define ATTEND(rows)                                                                                   \
+  static __attribute__((noinline)) void attend_##rows(const rr_attention_args *args, const pieces *p,  \
+                                                      float factor, size_t first) {                    \
+    attend(rows, args, p, factor, first);                                                              \
   }
 ATTEND(1)
 ATTEND(2)

@@ -224,8 +224,11 @@ static void join_parts(const rr_tile_kernel *kernel, const rr_finish_args *finis
   }
 }
 
+/* bfloat16 leaves nothing of bfloat16 for a second part. */
 static bool takes_parts(const rr_tile_kernel *kernel, const rr_gemm_args *args) {
-  return args->precise && kernel->format != RR_FORMAT_FP32;
+  bool exact = kernel->format == RR_FORMAT_FP32 ||
+               (kernel->format == RR_FORMAT_BF16 && args->x_type == RR_TYPE_BF16);
+  return args->precise && !exact;
 }
 
 static operand converted(const rr_tile_kernel *kernel, const rr_gemm_args *args, const workspace *s,

@@ -1,5 +1,5 @@
-/* The end of a tile by AVX-512 (kernel.h: rr_finish_args), its columns a whole number of vectors. Included by
- * rowops.c where that is built for AVX-512, with or without its bf16 instructions. */
+/* The end of a tile by AVX-512 (kernel.h: rr_finish_args), its columns a whole number of vectors.
+ * Included by rowops.c where that is built for AVX-512, with or without its bf16 instructions. */
 #ifndef RR_CORE_KERNEL_FINISH_AVX512_H
 #define RR_CORE_KERNEL_FINISH_AVX512_H
 
@@ -26,7 +26,8 @@ static inline __mmask16 rr_finish_live(size_t cols, size_t vector) {
 
 static inline rr_finish_columns rr_finish_read(const rr_finish_args *args, size_t vector) {
   size_t col = vector * RR_FINISH_LANES;
-  rr_finish_columns c = {.bias = _mm512_loadu_ps(args->bias + col), .live = rr_finish_live(args->cols, vector)};
+  rr_finish_columns c = {.bias = _mm512_loadu_ps(args->bias + col),
+                         .live = rr_finish_live(args->cols, vector)};
   if (args->x_scale != NULL) {
     __m512i sums = _mm512_loadu_si512(args->w_sum + col);
     c.scale = _mm512_loadu_ps(args->w_scale + col);
@@ -36,7 +37,8 @@ static inline rr_finish_columns rr_finish_read(const rr_finish_args *args, size_
   return c;
 }
 
-/* Vectors that go through GELU side by side: each step waits for the one before, so several are under way. */
+/* Vectors that go through GELU side by side: each step waits for the one before, so several are under
+ * way. */
 enum { RR_FINISH_ABREAST = 4 };
 
 /* rr_math_gelu_erf, in the same steps. */
@@ -54,7 +56,8 @@ static inline __attribute__((always_inline)) void rr_finish_gelu(__m512 x[RR_FIN
   RR_UNROLL
   for (size_t i = 0; i < RR_FINISH_ABREAST; i++) {
     y[i] = _mm512_mul_ps(x[i], _mm512_set1_ps(0x1.6a09e6p-1f));
-    __m512 held = _mm512_max_ps(less, _mm512_min_ps(edge, y[i])); /* NaN passes: the second operand is kept */
+    __m512 held =
+        _mm512_max_ps(less, _mm512_min_ps(edge, y[i])); /* NaN passes: the second operand is kept */
     t[i] = _mm512_fmsub_ps(_mm512_mul_ps(held, held), _mm512_set1_ps(0x1.2b324ep-3f), one);
     p[i] = _mm512_set1_ps(coefficients[0]);
   }
@@ -79,8 +82,9 @@ static inline __attribute__((always_inline)) void rr_finish_gelu(__m512 x[RR_FIN
  * t = 2 (y / 4.2)^2 - 1. Absolute error below 1e-4, which rounding a value above 0.05 exceeds; of a
  * least-maximum-error fit with y P(1) = 1 at the edge. Half the steps of the exact one. */
 static inline __attribute__((always_inline)) void rr_finish_gelu_rough(__m512 x[RR_FINISH_ABREAST]) {
-  static const float coefficients[] = {-0x1.ed5c2ap-8f, 0x1.6f048ep-6f,  -0x1.0d905cp-5f, 0x1.853312p-5f,
-                                       -0x1.36b298p-4f, 0x1.ca5f04p-4f,  -0x1.4e1e3ap-3f, 0x1.57c410p-2f};
+  static const float coefficients[] = {-0x1.ed5c2ap-8f, 0x1.6f048ep-6f,  -0x1.0d905cp-5f,
+                                       0x1.853312p-5f,  -0x1.36b298p-4f, 0x1.ca5f04p-4f,
+                                       -0x1.4e1e3ap-3f, 0x1.57c410p-2f};
   const __m512 edge = _mm512_set1_ps(0x1.0ccccc0p+2f);
   const __m512 less = _mm512_set1_ps(-0x1.0ccccc0p+2f);
   __m512 y[RR_FINISH_ABREAST];
@@ -89,7 +93,8 @@ static inline __attribute__((always_inline)) void rr_finish_gelu_rough(__m512 x[
   RR_UNROLL
   for (size_t i = 0; i < RR_FINISH_ABREAST; i++) {
     y[i] = _mm512_max_ps(less, _mm512_min_ps(edge, x[i]));
-    t[i] = _mm512_fmsub_ps(_mm512_mul_ps(y[i], y[i]), _mm512_set1_ps(0x1.d0662ap-4f), _mm512_set1_ps(1.0f));
+    t[i] = _mm512_fmsub_ps(_mm512_mul_ps(y[i], y[i]), _mm512_set1_ps(0x1.d0662ap-4f),
+                           _mm512_set1_ps(1.0f));
     p[i] = _mm512_set1_ps(coefficients[0]);
   }
   RR_UNROLL
@@ -122,8 +127,9 @@ static inline __m256i rr_finish_bf16(__m512 value) {
 
 /* The choices are constants where this is inlined. */
 static inline __attribute__((always_inline)) __m512 rr_finish_value(const rr_finish_args *args,
-                                                                    const rr_finish_columns *c, bool int8,
-                                                                    size_t row, const void *sums) {
+                                                                    const rr_finish_columns *c,
+                                                                    bool int8, size_t row,
+                                                                    const void *sums) {
   if (!int8) {
     return _mm512_add_ps(_mm512_load_ps(sums), c->bias);
   }
@@ -142,8 +148,9 @@ typedef struct rr_finish_case {
   rr_type type;
 } rr_finish_case;
 
-static inline __attribute__((always_inline)) void rr_finish_store(const rr_finish_args *args, rr_finish_case is,
-                                                                  __mmask16 live, size_t at, __m512 value) {
+static inline __attribute__((always_inline)) void rr_finish_store(const rr_finish_args *args,
+                                                                  rr_finish_case is, __mmask16 live,
+                                                                  size_t at, __m512 value) {
   if (is.type == RR_TYPE_FP32) {
     float *out = (float *)args->out + at;
     if (is.whole) {
@@ -162,15 +169,18 @@ static inline __attribute__((always_inline)) void rr_finish_store(const rr_finis
 }
 
 /* RR_FINISH_ABREAST vectors: of as many rows as they make. The last row may be computed twice. */
-static inline __attribute__((always_inline)) void rr_finish_rows(const rr_finish_args *args, rr_finish_case is,
-                                                                 const rr_finish_columns *columns, size_t row) {
+static inline __attribute__((always_inline)) void rr_finish_rows(const rr_finish_args *args,
+                                                                 rr_finish_case is,
+                                                                 const rr_finish_columns *columns,
+                                                                 size_t row) {
   __m512 values[RR_FINISH_ABREAST];
   size_t rows[RR_FINISH_ABREAST];
   RR_UNROLL
   for (size_t i = 0; i < RR_FINISH_ABREAST; i++) {
     size_t v = i % is.vectors;
     rows[i] = row + i / is.vectors < args->rows ? row + i / is.vectors : args->rows - 1;
-    const char *sums = (const char *)args->sums + (rows[i] * is.vectors + v) * RR_FINISH_LANES * sizeof(float);
+    const char *sums =
+        (const char *)args->sums + (rows[i] * is.vectors + v) * RR_FINISH_LANES * sizeof(float);
     values[i] = rr_finish_value(args, &columns[v], is.int8, rows[i], sums);
   }
   if (is.gelu && is.type == RR_TYPE_FP32) {
@@ -185,7 +195,8 @@ static inline __attribute__((always_inline)) void rr_finish_rows(const rr_finish
   }
 }
 
-static inline __attribute__((always_inline)) void rr_finish_tile(const rr_finish_args *args, rr_finish_case is) {
+static inline __attribute__((always_inline)) void rr_finish_tile(const rr_finish_args *args,
+                                                                 rr_finish_case is) {
   rr_finish_columns columns[RR_FINISH_VECTORS_MAX];
   RR_UNROLL
   for (size_t v = 0; v < is.vectors; v++) {
@@ -196,22 +207,24 @@ static inline __attribute__((always_inline)) void rr_finish_tile(const rr_finish
   }
 }
 
-#define RR_FINISH_CASE(name, ...)                                                                             \
-  static void rr_finish_##name(const rr_finish_args *args) { rr_finish_tile(args, (rr_finish_case){__VA_ARGS__}); }
+#define RR_FINISH_CASE(name, ...)                                                                      \
+  static void rr_finish_##name(const rr_finish_args *args) {                                           \
+    rr_finish_tile(args, (rr_finish_case){__VA_ARGS__});                                               \
+  }
 
 /* Columns that are not whole vectors are rare, and so are their cases. */
-#define RR_FINISH_CASES(name, ...)                                                                            \
-  RR_FINISH_CASE(name##_fp32, __VA_ARGS__, true, RR_TYPE_FP32)                                                \
-  RR_FINISH_CASE(name##_bf16, __VA_ARGS__, true, RR_TYPE_BF16)                                                \
-  RR_FINISH_CASE(name##_fp32_part, __VA_ARGS__, false, RR_TYPE_FP32)                                          \
-  RR_FINISH_CASE(name##_bf16_part, __VA_ARGS__, false, RR_TYPE_BF16)                                          \
-  static void rr_finish_##name(const rr_finish_args *args) {                                                  \
-    bool whole = args->cols == args->width;                                                                   \
-    if (args->out_type == RR_TYPE_FP32) {                                                                     \
-      (whole ? rr_finish_##name##_fp32 : rr_finish_##name##_fp32_part)(args);                                 \
-    } else {                                                                                                  \
-      (whole ? rr_finish_##name##_bf16 : rr_finish_##name##_bf16_part)(args);                                 \
-    }                                                                                                         \
+#define RR_FINISH_CASES(name, ...)                                                                     \
+  RR_FINISH_CASE(name##_fp32, __VA_ARGS__, true, RR_TYPE_FP32)                                         \
+  RR_FINISH_CASE(name##_bf16, __VA_ARGS__, true, RR_TYPE_BF16)                                         \
+  RR_FINISH_CASE(name##_fp32_part, __VA_ARGS__, false, RR_TYPE_FP32)                                   \
+  RR_FINISH_CASE(name##_bf16_part, __VA_ARGS__, false, RR_TYPE_BF16)                                   \
+  static void rr_finish_##name(const rr_finish_args *args) {                                           \
+    bool whole = args->cols == args->width;                                                            \
+    if (args->out_type == RR_TYPE_FP32) {                                                              \
+      (whole ? rr_finish_##name##_fp32 : rr_finish_##name##_fp32_part)(args);                          \
+    } else {                                                                                           \
+      (whole ? rr_finish_##name##_bf16 : rr_finish_##name##_bf16_part)(args);                          \
+    }                                                                                                  \
   }
 
 /* Vectors, int8, GELU. */

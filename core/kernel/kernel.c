@@ -170,8 +170,7 @@ bool rr_gemm_is_native(const rr_gemm *gemm) {
   const uint32_t bf16 = RR_FEATURE_AVX512BF16 | RR_FEATURE_AMXBF16 | RR_FEATURE_BF16;
   for (size_t i = 0; i < GEMMS; i++) {
     if (gemms[i].gemm == gemm) {
-      return gemm->format == RR_FORMAT_FP32 || (gemm->format == RR_FORMAT_BF16 && (gemms[i].needs & bf16) != 0) ||
-             (gemm->format == RR_FORMAT_INT8 && gemms[i].needs != 0);
+      return gemm->format != RR_FORMAT_BF16 || (gemms[i].needs & bf16) != 0;
     }
   }
   return false;

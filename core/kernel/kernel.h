@@ -138,9 +138,10 @@ typedef struct rr_rowops {
   void (*norm)(const rr_norm_args *args);
   void (*embed)(const rr_embed_args *args);
   void (*finish)(const rr_finish_args *args);
-  /* x (k) becomes what is lost of it by bfloat16 (bf16.h) or, if `int8`, by a row's eight bits (quantize.h). */
+  /* x (k) becomes what is lost of it by bfloat16 (bf16.h) or, if `int8`, by a row's eight bits (quantize.h); 0
+   * where x is NaN or infinite. */
   void (*residue)(bool int8, size_t k, float *x);
-  /* out = x as bfloat16 (bf16.h). */
+  /* out = x as bfloat16 (bf16.h), denormals kept; finish may take them as 0. */
   void (*round)(size_t rows, size_t cols, const float *x, size_t ldx, uint16_t *out, size_t ld_out);
   /* out (cols) = mean of the rows of x; rows is 1 or more. */
   void (*mean)(size_t rows, size_t cols, const float *x, size_t ldx, float *out);
@@ -213,7 +214,7 @@ const rr_attention *rr_attention_find(const char *name);
  * *ret_missing: the features that this CPU lacks to run it (cpu_features.h), 0 if it can. */
 const rr_gemm *rr_gemm_entry(size_t index, uint32_t *ret_missing);
 
-/* Whether the CPU has instructions for its format, rather than computing as if in float32. */
+/* False of bfloat16 that is computed as float32, at float32's speed. */
 bool rr_gemm_is_native(const rr_gemm *gemm);
 
 /* Takes one out of what the above choose, for the rest of the process or until it is restored. */

@@ -1,5 +1,5 @@
-/* LayerNorm by AVX-512. Included by rowops.c where that is built for AVX-512. Sums are kept in four vectors: one
- * alone would wait for itself. */
+/* LayerNorm by AVX-512. Included by rowops.c where that is built for AVX-512. Sums are kept in four
+ * vectors: one alone would wait for itself. */
 #ifndef RR_CORE_KERNEL_NORM_AVX512_H
 #define RR_CORE_KERNEL_NORM_AVX512_H
 
@@ -16,7 +16,8 @@ static inline __mmask16 rr_norm_live(size_t cols, size_t at) {
 }
 
 static inline float rr_norm_sum(const __m512 sums[RR_NORM_STRANDS]) {
-  return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])));
+  return _mm512_reduce_add_ps(
+      _mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])));
 }
 
 /* What is normalised: a + b + c of a column's vector; c may be NULL. */
@@ -28,7 +29,8 @@ typedef struct rr_norm_terms {
 
 static inline __attribute__((always_inline)) __m512 rr_norm_add(const rr_norm_terms *of, size_t at,
                                                                 __mmask16 live) {
-  __m512 sum = _mm512_add_ps(_mm512_maskz_loadu_ps(live, of->a + at), _mm512_maskz_loadu_ps(live, of->b + at));
+  __m512 sum =
+      _mm512_add_ps(_mm512_maskz_loadu_ps(live, of->a + at), _mm512_maskz_loadu_ps(live, of->b + at));
   return of->c == NULL ? sum : _mm512_add_ps(sum, _mm512_maskz_loadu_ps(live, of->c + at));
 }
 
@@ -76,7 +78,8 @@ static inline float rr_norm_squares(size_t cols, float mean, const float *row) {
 }
 
 /* Two passes: the variance around the mean loses nothing where the mean is large. */
-static inline void rr_norm_row_avx512(size_t cols, const rr_norm *norm, const rr_norm_terms *of, float *row) {
+static inline void rr_norm_row_avx512(size_t cols, const rr_norm *norm, const rr_norm_terms *of,
+                                      float *row) {
   float mean = rr_norm_add_row(cols, of, row) / (float)cols;
   float inverse = 1.0f / sqrtf(rr_norm_squares(cols, mean, row) / (float)cols + norm->epsilon);
   const __m512 centre = _mm512_set1_ps(mean);

@@ -16,7 +16,7 @@
  *    and the same epilogue,
  *      out = fma(sum, scale * w_scale, fma(low, w_scale * w_sum, bias)),
  *    w_sum being the sum of a column's q: their outputs before activation and norm are the same bits on
- *    every CPU. Sums fit 32 bits up to a k of 2^16.
+ *    every CPU (not so where x is taken in two parts). Sums fit 32 bits up to a k of 2^16.
  */
 #ifndef RR_CORE_KERNEL_QUANTIZE_H
 #define RR_CORE_KERNEL_QUANTIZE_H

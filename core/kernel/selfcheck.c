@@ -16,6 +16,9 @@
 enum { ROWS = 45, COLS = 83, DEPTH = 131, PADDING = 3, LD = DEPTH + PADDING, OUTPUTS = ROWS * LD };
 /* Of attention: its queries, keys and values fit a row of x side by side. */
 enum { HEAD = 32 };
+enum { FINISH_ROWS = 7 };
+/* No kernel has to pad it: bfloat16 is read where it lies. */
+enum { WHOLE_DEPTH = 128 };
 
 typedef struct vectors {
   float x[ROWS * LD];
@@ -65,6 +68,9 @@ static void fill_all(vectors *v) {
   fill(LD, 5, v->gamma);
   fill(LD, 6, v->beta);
   memset(v->x + 3 * LD, 0, LD * sizeof *v->x); /* a row without a scale */
+  for (size_t i = 0; i < ROWS * LD; i++) {
+    v->half_x[i] = rr_bf16_from_float(v->x[i]);
+  }
   for (size_t i = 0; i < ROWS; i++) {
     v->x_size[i] = length(DEPTH, v->x + i * LD);
   }
@@ -73,18 +79,30 @@ static void fill_all(vectors *v) {
   }
 }
 
-static rr_status run(const rr_gemm *gemm, const rr_rowops *rowops, const vectors *v, size_t rows,
-                     rr_activation activation, const rr_norm *norm, float *out, rr_error *err) {
-  size_t scratch = gemm->scratch_size(rows, COLS, DEPTH);
-  void *packed = rr_alloc_aligned(gemm->packed_size(COLS, DEPTH));
+/* One product to compare. */
+typedef struct product {
+  size_t rows;
+  size_t depth;
+  rr_activation activation;
+  const rr_norm *norm;
+  bool half;    /* x in bfloat16 */
+  bool precise; /* x in two parts */
+  double scale; /* tolerances that the outputs may differ by */
+} product;
+
+static rr_status run(const rr_gemm *gemm, const rr_rowops *rowops, const vectors *v, const product *of,
+                     float *out, rr_error *err) {
+  size_t scratch = gemm->scratch_size(of->rows, COLS, of->depth);
+  void *packed = rr_alloc_aligned(gemm->packed_size(COLS, of->depth));
   void *workspace = rr_alloc_aligned(scratch);
   rr_status status = RR_OK;
   if (packed == NULL || workspace == NULL) {
     status = rr_fail(err, RR_ERR_MEMORY, "out of memory for the kernels' self-check");
   } else {
-    gemm->pack(COLS, DEPTH, v->w, packed);
-    rr_gemm_args args = {.m = rows, .n = COLS, .k = DEPTH, .x = v->x, .ldx = LD, .packed = packed,
-                         .bias = v->bias, .activation = activation, .norm = norm,
+    gemm->pack(COLS, of->depth, v->w, packed);
+    rr_gemm_args args = {.m = of->rows, .n = COLS, .k = of->depth, .x_type = of->half ? RR_TYPE_BF16 : RR_TYPE_FP32,
+                         .x = of->half ? (const void *)v->half_x : v->x, .ldx = LD, .precise = of->precise,
+                         .packed = packed, .bias = v->bias, .activation = of->activation, .norm = of->norm,
                          .residual = v->residual, .ld_residual = LD, .out = out, .ld_out = LD,
                          .rowops = rowops, .scratch = workspace};
     gemm->run(&args);
@@ -128,26 +146,24 @@ static const rr_gemm *portable(rr_format format) {
  * value up to 3 deviations away makes that 16 tolerances at most. */
 static rr_status check_gemm(const rr_gemm *gemm, vectors *v, bool *ret_good, rr_error *err) {
   const rr_norm norm = {.gamma = v->gamma, .beta = v->beta, .epsilon = 1e-6f};
-  const struct {
-    size_t rows;
-    rr_activation activation;
-    const rr_norm *norm;
-    double scale;
-  } cases[] = {
-      {ROWS, RR_ACTIVATION_NONE, NULL, 1.0},
-      {1, RR_ACTIVATION_NONE, NULL, 1.0},
-      {ROWS, RR_ACTIVATION_GELU_ERF, NULL, 1.2},
-      {ROWS - 1, RR_ACTIVATION_NONE, &norm, 16.0},
+  const product cases[] = {
+      {ROWS, DEPTH, RR_ACTIVATION_NONE, NULL, false, false, 1.0},
+      {1, DEPTH, RR_ACTIVATION_NONE, NULL, false, false, 1.0},
+      {ROWS, DEPTH, RR_ACTIVATION_GELU_ERF, NULL, false, false, 1.2},
+      {ROWS - 1, DEPTH, RR_ACTIVATION_NONE, &norm, false, false, 16.0},
+      {ROWS, WHOLE_DEPTH, RR_ACTIVATION_NONE, NULL, true, false, 1.0},
+      {ROWS - 2, DEPTH, RR_ACTIVATION_NONE, NULL, false, true, 8.0},
   };
   bool good = true;
   for (size_t i = 0; good && i < sizeof cases / sizeof cases[0]; i++) {
+    if (cases[i].half && gemm->format == RR_FORMAT_FP32) {
+      continue; /* takes float32 only */
+    }
     fill(OUTPUTS, 7, v->want);
     fill(OUTPUTS, 7, v->got);
-    rr_status status = run(portable(gemm->format), rr_rowops_find("generic"), v, cases[i].rows,
-                           cases[i].activation, cases[i].norm, v->want, err);
+    rr_status status = run(portable(gemm->format), rr_rowops_find("generic"), v, &cases[i], v->want, err);
     if (status == RR_OK) {
-      status = run(gemm, rr_rowops_best(), v, cases[i].rows, cases[i].activation, cases[i].norm, v->got,
-                   err);
+      status = run(gemm, rr_rowops_best(), v, &cases[i], v->got, err);
     }
     if (status != RR_OK) {
       return status;
@@ -169,10 +185,74 @@ static void run_rowops(const rr_rowops *rowops, const vectors *v, rr_activation 
   spoil(rowops->name, out);
 }
 
+/* The end of a tile of FINISH_ROWS x width, its last column but three not live: int8 or not, with or without GELU,
+ * into either type. Where that rounds, an activation may be off by 1e-4 before (kernel.h) and by a step after. */
+static void run_finish(const rr_rowops *rowops, const vectors *v, size_t width, unsigned which, rr_type type,
+                       void *out) {
+  _Alignas(64) float sums[FINISH_ROWS * RR_FINISH_COLS_MAX];
+  rr_row_scale scales[FINISH_ROWS];
+  int32_t w_sum[RR_FINISH_COLS_MAX];
+  bool int8 = (which & 1u) != 0;
+  for (size_t i = 0; i < FINISH_ROWS * width; i++) {
+    int32_t integer = (int32_t)(v->x[i] * 1000.0f);
+    memcpy(&sums[i], int8 ? (const void *)&integer : (const void *)&v->w[i], sizeof sums[i]);
+  }
+  for (size_t i = 0; i < FINISH_ROWS; i++) {
+    scales[i] = (rr_row_scale){.scale = 0.004f + 0.001f * (float)i, .low = -0.1f * (float)i};
+  }
+  for (size_t j = 0; j < width; j++) {
+    w_sum[j] = (int32_t)(v->gamma[j] * 10.0f);
+  }
+  rr_finish_args args = {.rows = FINISH_ROWS, .cols = width - 3, .width = width, .sums = sums, .bias = v->bias,
+                         .x_scale = int8 ? scales : NULL, .w_scale = v->beta, .w_sum = w_sum, .zero_point = 2,
+                         .activation = (which & 2u) != 0 ? RR_ACTIVATION_GELU_ERF : RR_ACTIVATION_NONE,
+                         .out_type = type, .out = out, .ld_out = LD};
+  rowops->finish(&args);
+}
+
+static bool check_finish(const rr_rowops *rowops, vectors *v) {
+  static const size_t widths[] = {16, 32, 64};
+  bool good = true;
+  for (unsigned which = 0; good && which < 4 * sizeof widths / sizeof widths[0]; which++) {
+    size_t width = widths[which / 4];
+    memset(v->half_out, 0, sizeof v->half_out);
+    fill(OUTPUTS, 7, v->want);
+    fill(OUTPUTS, 7, v->got);
+    run_finish(rr_rowops_find("generic"), v, width, which, RR_TYPE_FP32, v->want);
+    run_finish(rowops, v, width, which, RR_TYPE_FP32, v->got);
+    run_finish(rowops, v, width, which, RR_TYPE_BF16, v->half_out);
+    for (size_t i = 0; good && i < FINISH_ROWS * LD; i++) {
+      double want = (double)v->want[i];
+      double rounded = i % LD < width - 3 ? want : 0.0; /* nothing else is written */
+      good = fabs((double)v->got[i] - want) <= 2e-5 &&
+             fabs((double)rr_bf16_to_float(v->half_out[i]) - rounded) <= (rounded == 0.0 ? 1e-4 : 1e-4 + fabs(want) / 128.0);
+    }
+  }
+  return good;
+}
+
+/* Rounding to bfloat16, and what that and eight bits lose. */
+static bool check_rounding(const rr_rowops *rowops, vectors *v) {
+  const rr_rowops *plain = rr_rowops_find("generic");
+  rowops->round(ROWS, LD, v->x, LD, v->half_x, LD);
+  plain->round(ROWS, LD, v->x, LD, v->half_out, LD);
+  bool good = memcmp(v->half_x, v->half_out, sizeof v->half_x) == 0;
+  for (int int8 = 0; good && int8 < 2; int8++) {
+    memcpy(v->want, v->x, sizeof v->want);
+    memcpy(v->got, v->x, sizeof v->got);
+    plain->residue(int8 == 1, OUTPUTS, v->want);
+    rowops->residue(int8 == 1, OUTPUTS, v->got);
+    for (size_t i = 0; good && i < OUTPUTS; i++) {
+      good = fabs((double)v->got[i] - (double)v->want[i]) <= 1e-6;
+    }
+  }
+  return good;
+}
+
 static bool check_rowops(const rr_rowops *rowops, vectors *v) {
   static const rr_activation activations[] = {RR_ACTIVATION_NONE, RR_ACTIVATION_RELU, RR_ACTIVATION_TANH,
                                               RR_ACTIVATION_GELU_ERF, RR_ACTIVATION_GELU_TANH};
-  bool good = true;
+  bool good = check_finish(rowops, v) && check_rounding(rowops, v);
   for (size_t a = 0; good && a < sizeof activations / sizeof activations[0]; a++) {
     fill(OUTPUTS, 7, v->want);
     fill(OUTPUTS, 7, v->got);

@@ -23,9 +23,9 @@ static size_t scratch_bytes(const rr_bert *bert, size_t tokens) {
     const rr_layer *layer = &bert->layers[i];
     bytes = rr_larger(bytes, linear_scratch(&layer->qkv, tokens));
     bytes = rr_larger(bytes, linear_scratch(&layer->query, tokens));
-    for (size_t h = 0; layer->key_of_head != NULL && h < config->heads; h++) {
-      bytes = rr_larger(bytes, linear_scratch(&layer->key_of_head[h], RR_CLS_GROUP));
-      bytes = rr_larger(bytes, linear_scratch(&layer->value_of_head[h], RR_CLS_GROUP));
+    if (layer->key_of_head != NULL) { /* all heads are alike */
+      bytes = rr_larger(bytes, linear_scratch(layer->key_of_head, RR_CLS_GROUP));
+      bytes = rr_larger(bytes, linear_scratch(layer->value_of_head, RR_CLS_GROUP));
     }
     bytes = rr_larger(bytes, linear_scratch(&layer->attention_output, tokens));
     bytes = rr_larger(bytes, linear_scratch(&layer->intermediate, tokens));
@@ -216,8 +216,9 @@ void rr_encoder_finish_layer(rr_encoder *encoder, const rr_layer *layer, size_t 
   const rr_product_options up = {.activation = bert->config.activation};
   const rr_product_options down = {.norm = &layer->output_norm, .residual = encoder->middle};
   rr_matrix middle = rr_matrix_floats(encoder->middle, hidden);
+  bool exact = layer->output.gemm->format == RR_FORMAT_FP32 || layer->intermediate.gemm->format == RR_FORMAT_FP32;
   rr_matrix wide = {.data = encoder->block,
-                    .type = layer->output.gemm->format == RR_FORMAT_FP32 ? RR_TYPE_FP32 : RR_TYPE_BF16,
+                    .type = exact ? RR_TYPE_FP32 : RR_TYPE_BF16,
                     .ld = layer->intermediate.n};
   for (size_t first = 0; first < rows; first += block) {
     size_t here = rows - first < block ? rows - first : block;

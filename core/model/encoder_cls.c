@@ -6,11 +6,12 @@
 
 static const rr_product_options plain = {.activation = RR_ACTIVATION_NONE};
 
-/* Where the pieces of a [CLS] layer's attention lie: RR_CLS_GROUP sequences' queries and contexts of all heads,
- * each of H values, side by side. */
+/* Where the pieces of a [CLS] layer's attention lie: RR_CLS_GROUP sequences' queries and contexts of
+ * all heads, each of H values, side by side. */
 typedef struct cls_rows {
   rr_matrix x;       /* T x H: the layer's input in attention's type */
-  rr_matrix spread;  /* RR_CLS_GROUP x (heads H): queries taken to where the tokens are, then in attention's type */
+  rr_matrix spread;  /* RR_CLS_GROUP x (heads H): queries taken to where the tokens are, then in
+                        attention's type */
   rr_matrix pooled;  /* RR_CLS_GROUP x (heads H): the tokens' weighted sums */
   rr_matrix query;   /* n x H */
   rr_matrix context; /* n x H */
@@ -33,16 +34,18 @@ static cls_rows arrange_cls(const rr_encoder *encoder, size_t n, size_t tokens) 
   return r;
 }
 
-/* The context of one sequence's query by all heads: row `row` of the group. Attention reads a row of the spread
- * queries as so many queries, and the tokens as keys and as values. */
-static void attend_cls(rr_encoder *encoder, const cls_rows *r, size_t row, size_t first, size_t length) {
+/* The context of one sequence's query by all heads: row `row` of the group. Attention reads a row of
+ * the spread queries as so many queries, and the tokens as keys and as values. */
+static void attend_cls(rr_encoder *encoder, const cls_rows *r, size_t row, size_t first,
+                       size_t length) {
   const rr_bert *bert = encoder->bert;
   size_t hidden = bert->config.hidden_size;
   size_t heads = bert->config.heads;
   bool reduced = bert->cls_attention->type == RR_TYPE_BF16;
   float *spread = rr_matrix_at(&r->spread, row, 0);
   float *pooled = rr_matrix_at(&r->pooled, row, 0);
-  uint16_t *halves = (uint16_t *)pooled; /* on their way in, of the queries; on their way out, in the spread's */
+  uint16_t *halves =
+      (uint16_t *)pooled; /* on their way in, of the queries; on their way out, in the spread's */
   if (reduced) {
     bert->rowops->round(heads, hidden, spread, hidden, halves, hidden);
   }
@@ -90,14 +93,15 @@ static void attend_cls_group(rr_encoder *encoder, const rr_layer *layer, const c
     token += inputs[first + i].length;
   }
   for (size_t h = 0; h < heads; h++) {
-    apply_head(encoder, &layer->value_of_head[h], count, &r->pooled, h * hidden, &context, h * head_size);
+    apply_head(encoder, &layer->value_of_head[h], count, &r->pooled, h * hidden, &context,
+               h * head_size);
   }
 }
 
 /* A layer of which only the [CLS] rows are wanted: hidden becomes n x H. Attention meets the tokens
  * themselves instead of their keys and values (weights.h: rr_layer). */
-void rr_encoder_run_cls_layer(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs,
-                              size_t n, size_t tokens) {
+void rr_encoder_run_cls_layer(rr_encoder *encoder, const rr_layer *layer,
+                              const rr_encoder_input *inputs, size_t n, size_t tokens) {
   size_t hidden = encoder->bert->config.hidden_size;
   cls_rows r = arrange_cls(encoder, n, tokens);
   if (r.x.type == RR_TYPE_BF16) {
@@ -156,7 +160,9 @@ static lead_rows arrange_lead(const rr_bert *bert, size_t tokens, float *memory)
 }
 
 size_t rr_encoder_lead_bytes(const rr_bert *bert, size_t tokens) {
-  return rr_encoder_has_lead(bert) ? rr_encoder_aligned(arrange_lead(bert, tokens, NULL).floats * sizeof(float)) : 0;
+  return rr_encoder_has_lead(bert)
+             ? rr_encoder_aligned(arrange_lead(bert, tokens, NULL).floats * sizeof(float))
+             : 0;
 }
 
 /* Sequences first .. first + count - 1, the first of which begins at row `token`. */
@@ -176,10 +182,10 @@ static bool next_group(const rr_encoder_input *inputs, size_t n, group *g) {
   return g->count > 0;
 }
 
-/* Copies the first `cols` columns of the group's [CLS] rows of m to the dense rows `to` or, if `back`, from
- * there. */
-static void move_rows(const rr_encoder_input *inputs, const group *g, const rr_matrix *m, size_t cols, void *to,
-                      bool back) {
+/* Copies the first `cols` columns of the group's [CLS] rows of m to the dense rows `to` or, if `back`,
+ * from there. */
+static void move_rows(const rr_encoder_input *inputs, const group *g, const rr_matrix *m, size_t cols,
+                      void *to, bool back) {
   size_t size = cols * rr_type_size(m->type);
   size_t token = g->token;
   for (size_t i = 0; i < g->count; i++) {
@@ -190,8 +196,8 @@ static void move_rows(const rr_encoder_input *inputs, const group *g, const rr_m
   }
 }
 
-void rr_encoder_lead_qkv(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs, size_t n,
-                         const rr_matrix *qkv) {
+void rr_encoder_lead_qkv(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs,
+                         size_t n, const rr_matrix *qkv) {
   const rr_product_options precise = {.precise = true};
   size_t hidden = encoder->bert->config.hidden_size;
   lead_rows r = arrange_lead(encoder->bert, encoder->max_tokens, encoder->lead);
@@ -205,11 +211,12 @@ void rr_encoder_lead_qkv(rr_encoder *encoder, const rr_layer *layer, const rr_en
   }
 }
 
-void rr_encoder_lead_rest(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs, size_t n,
-                          const rr_matrix *context) {
+void rr_encoder_lead_rest(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs,
+                          size_t n, const rr_matrix *context) {
   size_t hidden = encoder->bert->config.hidden_size;
   lead_rows r = arrange_lead(encoder->bert, encoder->max_tokens, encoder->lead);
-  const rr_product_options attended = {.norm = &layer->attention_norm, .residual = r.input, .precise = true};
+  const rr_product_options attended = {
+      .norm = &layer->attention_norm, .residual = r.input, .precise = true};
   const rr_product_options up = {.activation = encoder->bert->config.activation, .precise = true};
   const rr_product_options down = {.norm = &layer->output_norm, .residual = r.middle, .precise = true};
   rr_matrix all = rr_matrix_floats(encoder->hidden, hidden);

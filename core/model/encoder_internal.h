@@ -12,8 +12,8 @@ enum {
   RR_LEAD_GROUP = 32, /* sequences whose [CLS] rows are computed once more at once */
 };
 
-/* H = hidden_size, I = intermediate_size, T = max_tokens, B = RR_GEMM_BLOCK_ROWS in whole tiles. What is added up
- * from layer to layer (hidden, middle) stays float32. */
+/* H = hidden_size, I = intermediate_size, T = max_tokens, B = RR_GEMM_BLOCK_ROWS in whole tiles. What
+ * is added up from layer to layer (hidden, middle) stays float32. */
 struct rr_encoder {
   const rr_bert *bert;
   size_t max_tokens;
@@ -33,7 +33,9 @@ typedef struct rr_matrix {
   size_t ld;
 } rr_matrix;
 
-static inline rr_matrix rr_matrix_floats(float *data, size_t ld) { return (rr_matrix){data, RR_TYPE_FP32, ld}; }
+static inline rr_matrix rr_matrix_floats(float *data, size_t ld) {
+  return (rr_matrix){data, RR_TYPE_FP32, ld};
+}
 
 /* From row `row` and column `col` on. */
 static inline void *rr_matrix_at(const rr_matrix *m, size_t row, size_t col) {
@@ -42,7 +44,9 @@ static inline void *rr_matrix_at(const rr_matrix *m, size_t row, size_t col) {
 
 static inline size_t rr_larger(size_t a, size_t b) { return a > b ? a : b; }
 static inline size_t rr_rounded_up(size_t size, size_t to) { return (size + to - 1) / to * to; }
-static inline size_t rr_encoder_aligned(size_t bytes) { return rr_rounded_up(bytes, RR_ENCODER_ALIGNMENT); }
+static inline size_t rr_encoder_aligned(size_t bytes) {
+  return rr_rounded_up(bytes, RR_ENCODER_ALIGNMENT);
+}
 
 /* What a product gets beside its operands. */
 typedef struct rr_product_options {
@@ -56,27 +60,30 @@ typedef struct rr_product_options {
 void rr_encoder_apply(rr_encoder *encoder, const rr_linear *linear, const rr_product_options *options,
                       size_t rows, const rr_matrix *x, const rr_matrix *out);
 
-/* hidden (rows x H) = the layer's output, from its input, which is there, and attention's context (rows x H). */
-void rr_encoder_finish_layer(rr_encoder *encoder, const rr_layer *layer, size_t rows, const rr_matrix *context);
+/* hidden (rows x H) = the layer's output, from its input, which is there, and attention's context (rows
+ * x H). */
+void rr_encoder_finish_layer(rr_encoder *encoder, const rr_layer *layer, size_t rows,
+                             const rr_matrix *context);
 
 /* encoder_cls.c */
 
 /* The last layer of a model of whose output only [CLS] rows are wanted: hidden becomes n x H. */
-void rr_encoder_run_cls_layer(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs,
-                              size_t n, size_t tokens);
+void rr_encoder_run_cls_layer(rr_encoder *encoder, const rr_layer *layer,
+                              const rr_encoder_input *inputs, size_t n, size_t tokens);
 /* Bytes of encoder->wide that takes. */
 size_t rr_encoder_cls_bytes(const rr_bert *bert, size_t tokens);
 
-/* Whether [CLS] rows are computed once more, in twice the format's precision: they are what such a model's head
- * reads in the end, and what their own rounding does to them no averaging over tokens makes good. */
+/* Whether [CLS] rows are computed once more, in twice the format's precision: they are what such a
+ * model's head reads in the end, and what their own rounding does to them no averaging over tokens
+ * makes good. */
 bool rr_encoder_has_lead(const rr_bert *bert);
 size_t rr_encoder_lead_bytes(const rr_bert *bert, size_t tokens);
 /* Replaces the [CLS] rows of qkv, which was computed from hidden. */
-void rr_encoder_lead_qkv(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs, size_t n,
-                         const rr_matrix *qkv);
+void rr_encoder_lead_qkv(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs,
+                         size_t n, const rr_matrix *qkv);
 /* Computes the [CLS] rows from attention's context on, from hidden as it was before the layer ... */
-void rr_encoder_lead_rest(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs, size_t n,
-                          const rr_matrix *context);
+void rr_encoder_lead_rest(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs,
+                          size_t n, const rr_matrix *context);
 /* ... and puts them into hidden as it is after it. */
 void rr_encoder_lead_store(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n);
 

@@ -1,5 +1,5 @@
-/* The pack cache: the packed weights of all linear layers in one file beside the model, so that the
- * next load need not pack them again.
+/* The pack cache: the packed weights of the linear layers in one file beside the model, so that the next
+ * load need not pack them again. (Not of the few that a [CLS] layer has a head: they are small.)
  *
  * The file is never believed. What its header must be follows from the model and the kernels alone, and
  * has to be there to the byte: format, identity of the weights, of every layer its first tensor, its

@@ -132,11 +132,9 @@ static rr_status read_norm(loader *load, const char *prefix, rr_norm_weights *to
   return status;
 }
 
-/* int8 layers of few rows win no time: where a head reads [CLS] rows alone, those of the last layer have that many,
- * and lose less in bfloat16. Elsewhere a layer's kind decides. */
+/* Where a head reads [CLS] rows alone, the last layer has so few rows to compute that no format saves time. */
 static rr_format format_of(const loader *load, rr_linear_kind kind) {
-  rr_format format = load->bert->formats.of[kind];
-  return load->few_rows ? RR_FORMAT_FP32 : format;
+  return load->few_rows ? RR_FORMAT_FP32 : load->bert->formats.of[kind];
 }
 
 /* Prepares a product of `count` stacked linear layers of n x k each: memory, biases, and what pack_all
@@ -148,7 +146,7 @@ static rr_status read_linear(loader *load, rr_linear_kind kind, const char *cons
   source from = {.count = count};
   rr_status status = RR_OK;
   for (size_t i = 0; status == RR_OK && i < count; i++) {
-    (void)snprintf(name, sizeof name, "%s.weight", prefixes[i]);
+    (void)snprintf(name, sizeof name, "%.140s.weight", prefixes[i]);
     status = find_shaped(load, name, (shape){.rows = n, .cols = k}, &from.tensors[i]);
   }
   if (status != RR_OK) {
@@ -163,7 +161,7 @@ static rr_status read_linear(loader *load, rr_linear_kind kind, const char *cons
     return out_of_memory(load);
   }
   for (size_t i = 0; status == RR_OK && i < count; i++) {
-    (void)snprintf(name, sizeof name, "%s.bias", prefixes[i]);
+    (void)snprintf(name, sizeof name, "%.140s.bias", prefixes[i]);
     status = read_into(load, name, (shape){.rows = n}, to->bias + i * n);
   }
   load->bert->parameters += to->n * k;
@@ -421,7 +419,8 @@ rr_status rr_bert_load(const rr_config *config, const rr_formats *formats, const
   bert->formats = *formats;
   bert->rowops = rowops;
   /* Where products are reduced, so are attention's; it costs them no more than they have lost. */
-  bool reduced = formats->of[RR_LINEAR_QKV] != RR_FORMAT_FP32;
+  bool reduced = formats->of[RR_LINEAR_QKV] != RR_FORMAT_FP32 &&
+                 formats->of[RR_LINEAR_ATTENTION_OUTPUT] != RR_FORMAT_FP32;
   bert->attention = rr_attention_best(reduced, config->hidden_size / config->heads);
   bert->cls_attention = rr_attention_best(reduced, config->hidden_size);
   bert->layers = layers;

@@ -29,7 +29,9 @@ typedef struct operands {
 
 static const float CANARY_BF16 = -0x1.34p102f; /* near CANARY, and a bfloat16 */
 
-static size_t bytes(const rr_attention *attention, size_t count) { return count * rr_type_size(attention->type); }
+static size_t bytes(const rr_attention *attention, size_t count) {
+  return count * rr_type_size(attention->type);
+}
 
 /* A copy in the descriptor's type between guards; `values` become what it holds. */
 static void *typed(const rr_attention *attention, size_t count, float *values) {
@@ -84,11 +86,18 @@ static void unmake(const rr_attention *attention, operands *o) {
 static void run(const rr_attention *attention, operands *o, size_t first, size_t count) {
   size_t scratch_size = attention->scratch_size(o->size.keys, o->size.head_size) / sizeof(float);
   float *scratch = random_floats(scratch_size, 4, 1e30f); /* what it held must not matter */
-  rr_attention_args args = {.queries = count, .keys = o->size.keys, .head_size = o->size.head_size,
-                            .q = (char *)o->given[0] + bytes(attention, first * o->ld), .ldq = o->ld,
-                            .k = o->given[1], .ldk = o->ld, .v = o->given[2], .ldv = o->ld,
+  rr_attention_args args = {.queries = count,
+                            .keys = o->size.keys,
+                            .head_size = o->size.head_size,
+                            .q = (char *)o->given[0] + bytes(attention, first * o->ld),
+                            .ldq = o->ld,
+                            .k = o->given[1],
+                            .ldk = o->ld,
+                            .v = o->given[2],
+                            .ldv = o->ld,
                             .scale = 1.0f / sqrtf((float)o->size.head_size),
-                            .out = (char *)o->result + bytes(attention, first * o->ld), .ld_out = o->ld,
+                            .out = (char *)o->result + bytes(attention, first * o->ld),
+                            .ld_out = o->ld,
                             .scratch = scratch};
   attention->run(&args);
   release(scratch, scratch_size);
@@ -119,7 +128,8 @@ static void exact_weights(const operands *o, size_t query, double *weights) {
   }
 }
 
-/* In bfloat16 weights and the sum of those and the output err by 2^-9 each of values up to 1, denormals aside. */
+/* In bfloat16 weights and the sum of those and the output err by 2^-9 each of values up to 1, denormals
+ * aside. */
 static void check_outputs(const rr_attention *attention, const operands *o, double bound) {
   double *weights = calloc(o->size.keys, sizeof *weights);
   assert_non_null(weights);
@@ -171,7 +181,8 @@ static const rr_attention *attention_or_skip(void **state) {
 
 static void every_tail_of_a_tile_is_right(void **state) {
   const rr_attention *attention = attention_or_skip(state);
-  static const size_t lengths[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 64, 65, 90};
+  static const size_t lengths[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  15, 16,
+                                   17, 31, 32, 33, 47, 48, 49, 64, 65, 90};
   static const size_t head_sizes[] = {1, 3, 8, 16, 31, 32, 33, 48, 64, 80};
   for (size_t l = 0; l < sizeof lengths / sizeof lengths[0]; l++) {
     for (size_t h = 0; h < sizeof head_sizes / sizeof head_sizes[0]; h++) {
@@ -191,14 +202,26 @@ static void long_sequences_are_right(void **state) {
   const rr_attention *attention = attention_or_skip(state);
   check(attention, (dimensions){512, 512, 32}, 1.0f, 2e-6);
   check(attention, (dimensions){257, 511, 64}, 1.0f, 2e-6);
-  check(attention, (dimensions){12, 300, 384}, 0.5f, 2e-6); /* tokens as keys: a head as wide as a model */
+  check(attention, (dimensions){12, 300, 384}, 0.5f,
+        2e-6); /* tokens as keys: a head as wide as a model */
 }
 
-/* Scores that do not fit float32's exponents by far; where float32 sums of bfloat16 lose more than the bound for
- * small scores, weights may move by as much. */
+/* Scores that do not fit float32's exponents by far; where float32 sums of bfloat16 lose more than the
+ * bound for small scores, weights may move by as much. */
 static void large_scores_do_not_overflow(void **state) {
   const rr_attention *attention = attention_or_skip(state);
   check(attention, (dimensions){40, 40, 32}, 30.0f, 1e-3);
+  static const float scales[] = {1e3f, 1e5f,
+                                 1e7f}; /* one weight is 1, or some are equal: finite in any case */
+  for (size_t s = 0; 32 % attention->head_multiple == 0 && s < sizeof scales / sizeof scales[0]; s++) {
+    operands o = make(attention, (dimensions){9, 40, 32}, scales[s]);
+    run(attention, &o, 0, o.size.queries);
+    for (size_t i = 0; i < o.size.queries * o.size.head_size; i++) {
+      size_t at = i / o.size.head_size * o.ld + i % o.size.head_size;
+      assert_true(fabsf(o.out[at]) <= 1.01f);
+    }
+    unmake(attention, &o);
+  }
 }
 
 static void a_nan_reaches_its_query_alone(void **state) {
@@ -230,19 +253,23 @@ static void a_query_does_not_depend_on_others(void **state) {
     first += count;
   }
   for (size_t i = 0; i < size.queries; i++) {
-    assert_memory_equal(alone.out + i * alone.ld, together.out + i * together.ld, size.head_size * sizeof(float));
+    assert_memory_equal(alone.out + i * alone.ld, together.out + i * together.ld,
+                        size.head_size * sizeof(float));
   }
   unmake(attention, &alone);
   unmake(attention, &together);
 }
 
 #ifdef RR_EMULATED_ATTENTION
-#define FOR_EACH(test) {#test " (emulated bf16-avx512bf16)", test, NULL, NULL, "emulated"}
+#define FOR_EACH(test)                                                                                 \
+  { #test " (emulated bf16-avx512bf16)", test, NULL, NULL, "emulated" }
 #else
-#define FOR_EACH(test)                                                                                        \
-  {#test " (fp32-generic)", test, NULL, NULL, "fp32-generic"}, {#test " (fp32-avx2)", test, NULL, NULL, "fp32-avx2"}, \
-      {#test " (fp32-avx512)", test, NULL, NULL, "fp32-avx512"},                                              \
-      {#test " (bf16-avx512bf16)", test, NULL, NULL, "bf16-avx512bf16"}
+#define FOR_EACH(test)                                                                                 \
+  {#test " (fp32-generic)", test, NULL, NULL, "fp32-generic"},                                         \
+      {#test " (fp32-avx2)", test, NULL, NULL, "fp32-avx2"},                                           \
+      {#test " (fp32-avx512)", test, NULL, NULL, "fp32-avx512"}, {                                     \
+#test " (bf16-avx512bf16)", test, NULL, NULL, "bf16-avx512bf16"                                    \
+  }
 #endif
 
 int main(void) {

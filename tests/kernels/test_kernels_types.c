@@ -1,4 +1,5 @@
-/* Products of bfloat16 operands and results, and of operands taken in two parts, of every entry of the table. */
+/* Products of bfloat16 operands and results, and of operands taken in two parts, of every entry of the
+ * table. */
 #include <float.h>
 #include <math.h>
 #include <setjmp.h>
@@ -23,7 +24,8 @@ typedef struct size {
   size_t k;
 } size;
 
-static const size sizes[] = {{1, 1, 1}, {3, 17, 31}, {7, 64, 32}, {13, 33, 64}, {29, 65, 96}, {130, 40, 65}, {125, 96, 384}};
+static const size sizes[] = {{1, 1, 1},    {3, 17, 31},   {7, 64, 32},   {13, 33, 64},
+                             {29, 65, 96}, {130, 40, 65}, {125, 96, 384}};
 enum { SIZES = sizeof sizes / sizeof sizes[0] };
 
 static const rr_gemm *gemm_or_skip(void **state) {
@@ -42,6 +44,20 @@ static const rr_gemm *gemm_or_skip(void **state) {
   return gemm;
 }
 
+static const rr_rowops *rowops; /* those that the products are finished by */
+
+/* Runs a test with every set of row operations that this CPU has. */
+static void with_each_rowops(void **state, void (*test)(const rr_gemm *gemm)) {
+  static const char *const names[] = {"generic", "avx2", "avx512", "avx512bf16"};
+  const rr_gemm *gemm = gemm_or_skip(state);
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    rowops = rr_rowops_find(names[i]);
+    if (rowops != NULL) {
+      test(gemm);
+    }
+  }
+}
+
 /* Packs, runs and returns; `out` has rows ld_out apart of the type in args. */
 static void run(const rr_product *p, const rr_gemm *gemm, rr_gemm_args args, void *out) {
   size_t packed_size = gemm->packed_size(p->n, p->k);
@@ -58,7 +74,7 @@ static void run(const rr_product *p, const rr_gemm *gemm, rr_gemm_args args, voi
   args.bias = p->bias;
   args.out = out;
   args.ld_out = p->ld_out;
-  args.rowops = rr_rowops_best();
+  args.rowops = rowops;
   args.scratch = scratch;
   gemm->run(&args);
   rr_guarded_free(scratch, scratch_size, true);
@@ -67,9 +83,9 @@ static void run(const rr_product *p, const rr_gemm *gemm, rr_gemm_args args, voi
 
 static size_t count_of(const rr_product *p) { return (p->m - 1) * p->ld_out + p->n; }
 
-/* Without an activation the results are those of float32, rounded; GELU may be off by 1e-4 before that. */
-static void results_in_bf16_are_rounded(void **state) {
-  const rr_gemm *gemm = gemm_or_skip(state);
+/* Without an activation the results are those of float32, rounded; GELU may be off by 1e-4 before that.
+ */
+static void check_results_in_bf16_are_rounded(const rr_gemm *gemm) {
   for (size_t s = 0; s < SIZES; s++) {
     rr_product p = rr_product_make(sizes[s].m, sizes[s].n, sizes[s].k, RR_FILL_UNIFORM, (uint32_t)s);
     size_t half_size = count_of(&p) * sizeof(uint16_t);
@@ -87,7 +103,8 @@ static void results_in_bf16_are_rounded(void **state) {
         double bound = gelu ? 1e-4 + fabs(want) / 256.0 : 0.0;
         double rounded = gelu ? want : (double)rr_bf16_round(whole[at]);
         if (!(fabs((double)rr_bf16_to_float(half[at]) - rounded) <= bound)) {
-          fail_msg("%s, gelu %d: %.9g instead of %.9g", gemm->name, gelu, (double)rr_bf16_to_float(half[at]), rounded);
+          fail_msg("%s, gelu %d: %.9g instead of %.9g", gemm->name, gelu,
+                   (double)rr_bf16_to_float(half[at]), rounded);
         }
       }
       rr_guarded_free(whole, whole_size, false);
@@ -97,10 +114,10 @@ static void results_in_bf16_are_rounded(void **state) {
   }
 }
 
-static void operands_in_bf16_are_what_they_hold(void **state) {
-  const rr_gemm *gemm = gemm_or_skip(state);
+static void check_operands_in_bf16_are_what_they_hold(const rr_gemm *gemm) {
   for (size_t s = 0; s < SIZES; s++) {
-    rr_product p = rr_product_make(sizes[s].m, sizes[s].n, sizes[s].k, RR_FILL_UNIFORM, (uint32_t)s + 40);
+    rr_product p =
+        rr_product_make(sizes[s].m, sizes[s].n, sizes[s].k, RR_FILL_UNIFORM, (uint32_t)s + 40);
     size_t half_size = ((p.m - 1) * p.ldx + p.k) * sizeof(uint16_t);
     size_t out_size = count_of(&p) * sizeof(float);
     uint16_t *half = rr_guarded(half_size, false);
@@ -133,17 +150,18 @@ static void held(const rr_gemm *gemm, const rr_product *p, size_t column, double
     most = fmaxf(most, fabsf(w[l]));
   }
   for (size_t l = 0; l < p->k; l++) {
-    ret_w[l] = gemm->format == RR_FORMAT_BF16 ? (double)rr_bf16_round(w[l])
-                                              : (double)nearbyintf(w[l] * (127.0f / most)) * (double)most / 127.0;
+    ret_w[l] = gemm->format == RR_FORMAT_BF16
+                   ? (double)rr_bf16_round(w[l])
+                   : (double)nearbyintf(w[l] * (127.0f / most)) * (double)most / 127.0;
   }
 }
 
-/* Two parts of x hold it to 2^-16 of itself in bfloat16, and in eight bits each to half a step of a step: rows
- * reach from -1 to 1 at most. The rest are float sums. */
-static void two_parts_hold_x_more_exactly(void **state) {
-  const rr_gemm *gemm = gemm_or_skip(state);
+/* Two parts of x hold it to 2^-16 of itself in bfloat16, and in eight bits each to half a step of a
+ * step: rows reach from -1 to 1 at most. The rest are float sums. */
+static void check_two_parts_hold_x_more_exactly(const rr_gemm *gemm) {
   for (size_t s = 1; s < SIZES; s++) {
-    rr_product p = rr_product_make(sizes[s].m, sizes[s].n, sizes[s].k, RR_FILL_UNIFORM, (uint32_t)s + 80);
+    rr_product p =
+        rr_product_make(sizes[s].m, sizes[s].n, sizes[s].k, RR_FILL_UNIFORM, (uint32_t)s + 80);
     double *w = malloc(p.k * sizeof *w);
     assert_non_null(w);
     size_t out_size = count_of(&p) * sizeof(float);
@@ -157,7 +175,8 @@ static void two_parts_hold_x_more_exactly(void **state) {
         for (size_t l = 0; l < p.k; l++) {
           double x = (double)p.x[i * p.ldx + l];
           sum += x * w[l];
-          bound += gemm->format == RR_FORMAT_BF16 ? fabs(x * w[l]) / 65536.0 : fabs(w[l]) * 0.5 * 2.0 / (255.0 * 255.0);
+          bound += gemm->format == RR_FORMAT_BF16 ? fabs(x * w[l]) / 65536.0
+                                                  : fabs(w[l]) * 0.5 * 2.0 / (255.0 * 255.0);
           bound += 2.0 * (double)FLT_EPSILON * (double)(p.k + 4) * fabs(w[l]);
         }
         double got = (double)out[i * p.ld_out + j];
@@ -172,13 +191,26 @@ static void two_parts_hold_x_more_exactly(void **state) {
   }
 }
 
+static void results_in_bf16_are_rounded(void **state) {
+  with_each_rowops(state, check_results_in_bf16_are_rounded);
+}
+
+static void operands_in_bf16_are_what_they_hold(void **state) {
+  with_each_rowops(state, check_operands_in_bf16_are_what_they_hold);
+}
+
+static void two_parts_hold_x_more_exactly(void **state) {
+  with_each_rowops(state, check_two_parts_hold_x_more_exactly);
+}
+
 int main(void) {
   static const struct {
     const char *name;
     CMUnitTestFunction function;
-  } kinds[TESTS_PER_ENTRY] = {{"results in bf16 are rounded", results_in_bf16_are_rounded},
-                              {"operands in bf16 are what they hold", operands_in_bf16_are_what_they_hold},
-                              {"two parts hold x more exactly", two_parts_hold_x_more_exactly}};
+  } kinds[TESTS_PER_ENTRY] = {
+      {"results in bf16 are rounded", results_in_bf16_are_rounded},
+      {"operands in bf16 are what they hold", operands_in_bf16_are_what_they_hold},
+      {"two parts hold x more exactly", two_parts_hold_x_more_exactly}};
   static struct CMUnitTest tests[ENTRIES_MAX * TESTS_PER_ENTRY];
   static char names[ENTRIES_MAX * TESTS_PER_ENTRY][NAME_MAX_BYTES];
   size_t count = 0;
@@ -187,7 +219,8 @@ int main(void) {
   for (size_t i = 0; i < ENTRIES_MAX && (gemm = rr_gemm_entry(i, &missing)) != NULL; i++) {
     for (size_t kind = 0; kind < TESTS_PER_ENTRY; kind++) {
       (void)snprintf(names[count], NAME_MAX_BYTES, "%s (%s)", kinds[kind].name, gemm->name);
-      tests[count] = (struct CMUnitTest){.name = names[count], .test_func = kinds[kind].function,
+      tests[count] = (struct CMUnitTest){.name = names[count],
+                                         .test_func = kinds[kind].function,
                                          .initial_state = (void *)(uintptr_t)i};
       count++;
     }

@@ -65,8 +65,8 @@ static double gflop(const rr_model_info *info, double sequences, double length) 
   double wide = info->intermediate_size;
   double linear = 2.0 * (4.0 * hidden * hidden + 2.0 * hidden * wide);
   double whole = length * linear + 4.0 * length * length * hidden;
-  double keys_values = 4.0 * hidden * hidden;
-  double last = length * keys_values + (linear - keys_values) + 4.0 * length * hidden;
+  /* The last layer of a [CLS] head: one row a sequence, whose heads meet the tokens themselves. */
+  double last = 4.0 * length * info->heads * hidden + linear;
   double layers = info->layers;
   double all = info->pooling == RR_POOLING_MEAN ? layers * whole : (layers - 1.0) * whole + last;
   return sequences * all * 1e-9;
