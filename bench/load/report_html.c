@@ -81,7 +81,7 @@ static void begin_plot(const char *title, const char *x_label, FILE *out) {
 }
 
 static void key(int position, const char *colour, const char *words, FILE *out) {
-  int x = WIDTH - RIGHT - 130 * position;
+  int x = WIDTH - RIGHT - 150 * position;
   fprintf(out, "<text x=\"%d\" y=\"16\" text-anchor=\"end\" fill=\"%s\">&#9632; %s</text>\n", x, colour, words);
 }
 

@@ -4,7 +4,6 @@
 import json
 import os
 import pty
-import random
 import re
 import signal
 import subprocess
@@ -16,28 +15,8 @@ import xml.etree.ElementTree
 import harness
 import standin
 from harness import PATIENCE, case
+from load_support import WORDS, candidates, program
 from standin import StandIn
-
-WORDS = "river bread oven stone water house light baker field winter".split()
-
-
-def program():
-    path = os.path.join(os.path.dirname(harness.binary()), "..", "bench", "load", "load")
-    if not os.path.exists(path):
-        raise harness.Skip("bench/load was not built")
-    return path
-
-
-def candidates(folder, queries=7, texts=12):
-    path = os.path.join(folder, "candidates.jsonl")
-    choose = random.Random(1)
-    with open(path, "w", encoding="utf-8") as file:
-        for q in range(queries):
-            listed = [{"docid": f"d{i}", "text": f"{q} {i} " + " ".join(choose.choices(WORDS, k=9))}
-                      for i in range(texts)]
-            file.write(json.dumps({"qid": f"q{q}", "query": WORDS[q], "candidates": listed}) + "\n")
-    return path
-
 
 def command(folder, url, *arguments):
     return [program(), "--url", url, "--candidates", candidates(folder), *arguments]
