@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { READ_BYTES = 64 << 10, KEPT_BYTES = 1 << 20, HANDLES = 2 };
+enum { READ_BYTES = 64 << 10, HANDLES = 2 };
 
 typedef struct connection {
   client *owner;
@@ -29,6 +29,7 @@ struct client {
   uv_loop_t *loop;
   client_config config;
   connection *open, *idle;
+  size_t held; /* bytes of all connections' bodies */
   bool destroyed;
   char buffer[READ_BYTES]; /* libuv reads one connection at a time */
 };
@@ -60,6 +61,7 @@ static void on_closed(uv_handle_t *handle) {
   if (self->next != NULL) {
     self->next->previous = self->previous;
   }
+  owner->held -= self->capacity;
   free(self->request);
   free(self->body);
   free(self);
@@ -100,12 +102,8 @@ static void deliver(connection *self, outcome_kind kind) {
   self->body = NULL;
   self->capacity = 0;
   callback(self->tag, &outcome);
-  if (self->body == NULL && capacity <= KEPT_BYTES) {
-    self->body = body;
-    self->capacity = capacity;
-  } else {
-    free(body);
-  }
+  self->owner->held -= capacity;
+  free(body);
 }
 
 static void fail(connection *self, outcome_kind kind) {
@@ -117,15 +115,15 @@ static void fail(connection *self, outcome_kind kind) {
 
 static int on_body(http_parser *parser, const char *data, size_t size) {
   connection *self = parser->data;
-  if (size > self->owner->config.max_answer - self->size) {
-    return 1;
-  }
+  client *owner = self->owner;
   if (self->size + size > self->capacity) {
     size_t wanted = self->size + size > 2 * self->capacity ? self->size + size : 2 * self->capacity;
-    char *grown = realloc(self->body, wanted);
+    bool fits = wanted - self->capacity <= owner->config.max_answers - owner->held;
+    char *grown = fits ? realloc(self->body, wanted) : NULL;
     if (grown == NULL) {
       return 1;
     }
+    owner->held += wanted - self->capacity;
     self->body = grown;
     self->capacity = wanted;
   }
@@ -195,7 +193,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer) {
     self->keep = self->keep && taken == (size_t)n;
     finish_answer(self);
   } else if (HTTP_PARSER_ERRNO(&self->parser) != HPE_OK || self->parser.upgrade) {
-    fail(self, OUTCOME_PROTOCOL);
+    fail(self, HTTP_PARSER_ERRNO(&self->parser) == HPE_CB_body ? OUTCOME_TOO_LARGE : OUTCOME_PROTOCOL);
   }
 }
 

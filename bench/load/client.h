@@ -21,8 +21,8 @@ typedef struct client client;
 
 typedef struct client_config {
   struct sockaddr_storage address;
-  uint64_t timeout_ms;  /* of a request, from client_send on; at least 1 */
-  size_t max_answer;    /* bytes of an answer's body */
+  uint64_t timeout_ms; /* of a request, from client_send on; at least 1 */
+  size_t max_answers;  /* bytes of answers, those of all connections together */
 } client_config;
 
 typedef struct client_outcome {

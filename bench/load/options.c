@@ -46,7 +46,7 @@ static const spec specs[] = {
     {"max-in-flight", NUMBER, FIELD(max_in_flight), 1, 65536, "N",
      "open loop: requests beyond this are dropped and counted (default: 1024)"},
     {"max-buffer-mb", NUMBER, FIELD(max_buffer_mb), 1, 65536, "N",
-     "and so are those beyond this much of request bodies in flight (default: 256)"},
+     "and so are those beyond this much of bodies in flight; as much again is held of answers (default: 256)"},
     {"duration", REAL, FIELD(duration), 1e-3, 1e6, "S", "seconds, after the warm-up (default: 10, without --requests)"},
     {"requests", NUMBER, FIELD(requests), 1, 1e12, "N", "requests, after the warm-up, at most"},
     {"warmup", REAL, FIELD(warmup), 0, 1e6, "S", "requests of the first S seconds are not counted (default: 0)"},

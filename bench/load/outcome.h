@@ -8,7 +8,8 @@ typedef enum outcome_kind {
   OUTCOME_RESET,     /* closed or reset before the first byte of an answer */
   OUTCOME_CUT,       /* closed or reset in the middle of an answer */
   OUTCOME_TIMEOUT,   /* no whole answer in time */
-  OUTCOME_PROTOCOL,  /* not HTTP, or more than may be */
+  OUTCOME_PROTOCOL,  /* not HTTP */
+  OUTCOME_TOO_LARGE, /* an answer for which there is no room */
   OUTCOME_CANCELLED, /* the run was interrupted */
   OUTCOME_KINDS
 } outcome_kind;

@@ -28,6 +28,7 @@ static void add_failures(report *self) {
   static const char *const kinds[OUTCOME_KINDS] = {
       [OUTCOME_CONNECT] = "connect",   [OUTCOME_RESET] = "reset",       [OUTCOME_CUT] = "cut answer",
       [OUTCOME_TIMEOUT] = "timeout",   [OUTCOME_PROTOCOL] = "not HTTP",
+      [OUTCOME_TOO_LARGE] = "answer too large",
   };
   for (size_t i = 0; i < OUTCOME_KINDS; i++) {
     if (kinds[i] != NULL) {

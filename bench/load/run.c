@@ -11,7 +11,7 @@
 #include "bench/load/client.h"
 #include "bench/load/progress.h"
 
-enum { STARTS_A_TURN = 64, TICK_MS = 500, REST_MS = 100, ANSWER_MAX_BYTES = 64 << 20 };
+enum { STARTS_A_TURN = 64, TICK_MS = 500, REST_MS = 100 };
 static const uint64_t second_ns = 1000000000, head_start_ns = 5000000;
 
 typedef struct run run;
@@ -221,7 +221,9 @@ static void on_signal(uv_signal_t *handle, int number) {
   }
   self->result->interrupted = true;
   self->stopped = true;
-  self->figures->end = uv_hrtime();
+  if (self->window_open) {
+    self->figures->end = uv_hrtime();
+  }
   client_cancel(self->client);
   maybe_finish(self);
 }
@@ -243,7 +245,8 @@ static void maybe_finish(run *self) {
 }
 
 static rr_status prepare(run *self, rr_error *err) {
-  client_config config = {self->input->where->address, self->settings->timeout_ms, ANSWER_MAX_BYTES};
+  client_config config = {self->input->where->address, self->settings->timeout_ms,
+                          self->settings->max_buffer_mb << 20};
   size_t n = self->settings->connections > 0 ? self->settings->connections : self->settings->max_in_flight;
   self->pool = calloc(n, sizeof *self->pool);
   self->client = client_create(&self->loop, &config);

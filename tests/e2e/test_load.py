@@ -131,6 +131,14 @@ def unusual_but_right_answers_are_right():
 
 
 @case
+def an_answer_beyond_the_bound_is_not_kept():
+    padded = standin.changed(lambda r: b" " * (2 << 20) + json.dumps(r).encode())
+    with StandIn([padded, standin.good]) as server:
+        report = load(server.url, "--connections", "1", "--requests", "4", "--sizes", "2", "--max-buffer-mb", "1")
+    assert report["failures"] == {"answer too large": 1} and report["counts"]["right"] == 3, report
+
+
+@case
 def what_takes_too_long_is_a_timeout():
     with StandIn([standin.good, standin.after(20), standin.good]) as server:
         report = load(server.url, "--connections", "1", "--requests", "3", "--sizes", "2", "--timeout-ms", "3000")

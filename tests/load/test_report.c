@@ -75,12 +75,13 @@ static void failures_are_told_by_kind_and_are_in_no_percentile(void **state) {
   add(&figures, OUTCOME_CUT, 0, CHECK_RIGHT, 0, 0, 1);
   add(&figures, OUTCOME_TIMEOUT, 0, CHECK_RIGHT, 0, 0, 1);
   add(&figures, OUTCOME_PROTOCOL, 0, CHECK_RIGHT, 0, 0, 1);
+  add(&figures, OUTCOME_TOO_LARGE, 0, CHECK_RIGHT, 0, 0, 1);
   add(&figures, OUTCOME_CANCELLED, 0, CHECK_RIGHT, 0, 0, 1);
   add(&figures, OUTCOME_ANSWER, 429, CHECK_RIGHT, 0, 0, 1);
   add(&figures, OUTCOME_ANSWER, 503, CHECK_RIGHT, 0, 0, 1);
   add(&figures, OUTCOME_ANSWER, 204, CHECK_RIGHT, 0, 0, 1);
   add(&figures, OUTCOME_ANSWER, 200, CHECK_ORDER, 0, 0, 1);
-  assert_int_equal(stats_failures(&figures), 10);
+  assert_int_equal(stats_failures(&figures), 11);
   assert_int_equal(histogram_count(figures.latency), 0);
   const options settings = {.label = "x", .dialect_name = "tei", .sizes_text = "1", .connections = 1};
   const run_result result = {0};
@@ -88,7 +89,7 @@ static void failures_are_told_by_kind_and_are_in_no_percentile(void **state) {
   static const struct {
     const char *name;
     uint64_t count;
-  } wanted[] = {{"connect", 1},    {"reset", 2},      {"cut answer", 1}, {"timeout", 1},           {"not HTTP", 1},
+  } wanted[] = {{"connect", 1},    {"reset", 2},      {"cut answer", 1}, {"timeout", 1},           {"not HTTP", 1},  {"answer too large", 1},
                 {"status 204", 1}, {"status 429", 1}, {"status 503", 1}, {"wrong: not descending", 1}};
   assert_int_equal(made_report.n_failures, sizeof wanted / sizeof *wanted);
   for (size_t i = 0; i < made_report.n_failures; i++) {
