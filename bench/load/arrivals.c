@@ -23,7 +23,8 @@ static bool line_of(const char *line, bool *ret_good, double *ret_seconds) {
   }
   char *end;
   *ret_seconds = strtod(line, &end);
-  *ret_good = end != line && isfinite(*ret_seconds) && *ret_seconds >= 0 && *ret_seconds <= offset_max_s;
+  *ret_good =
+      end != line && isfinite(*ret_seconds) && *ret_seconds >= 0 && *ret_seconds <= offset_max_s;
   while (isspace((unsigned char)*end)) {
     end++;
   }
@@ -58,7 +59,8 @@ rr_status arrivals_read(FILE *file, const char *name, arrivals *ret_arrivals, rr
     bool good = true;
     double seconds = 0;
     if (strchr(line, '\n') == NULL && !feof(file)) {
-      status = rr_fail(err, RR_ERR_FORMAT, "%s:%zu: a line of more than %zu bytes", name, number, sizeof line - 2);
+      status = rr_fail(err, RR_ERR_FORMAT, "%s:%zu: a line of more than %zu bytes", name, number,
+                       sizeof line - 2);
     } else if (!line_of(line, &good, &seconds)) {
       continue;
     } else if (!good) {
@@ -92,7 +94,8 @@ bool arrivals_next(arrivals *self, uint64_t *ret_offset_ns) {
     *ret_offset_ns = self->offsets[self->next++];
     return true;
   }
-  self->at_ns += self->kind == ARRIVALS_POISSON ? rng_exponential(&self->random, self->gap_ns) : self->gap_ns;
+  self->at_ns +=
+      self->kind == ARRIVALS_POISSON ? rng_exponential(&self->random, self->gap_ns) : self->gap_ns;
   *ret_offset_ns = (uint64_t)self->at_ns;
   return true;
 }

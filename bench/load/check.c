@@ -10,13 +10,21 @@ static const size_t values_a_result = 64, values_around = 4096;
 
 const char *check_words(check_verdict verdict) {
   static const char *const words[CHECK_VERDICTS] = {
-      "right",          "not JSON",           "no list of results", "wrong number of results", "index out of range",
-      "an index twice", "score not a number", "not descending",     "out of memory",
+      "right",
+      "not JSON",
+      "no list of results",
+      "wrong number of results",
+      "index out of range",
+      "an index twice",
+      "score not a number",
+      "not descending",
+      "out of memory",
   };
   return words[verdict];
 }
 
-static check_verdict check_result(const dialect *spoken, const json_t *result, size_t n, bool *found, double *last) {
+static check_verdict check_result(const dialect *spoken, const json_t *result, size_t n, bool *found,
+                                  double *last) {
   const json_t *index = json_object_get(result, "index");
   const json_t *score = json_object_get(result, spoken->score);
   if (!json_is_integer(index)) {
@@ -64,7 +72,8 @@ static check_verdict check_json(const dialect *spoken, const json_t *json, size_
   return verdict == CHECK_RIGHT && json_array_size(results) != wanted ? CHECK_COUNT : verdict;
 }
 
-check_verdict check_answer(const dialect *spoken, const char *body, size_t size, size_t n, size_t top_n) {
+check_verdict check_answer(const dialect *spoken, const char *body, size_t size, size_t n,
+                           size_t top_n) {
   json_t *json;
   rr_status status = rr_json_parse(body, size, values_around + values_a_result * n, &json, NULL);
   if (status != RR_OK) {

@@ -23,6 +23,7 @@ typedef enum check_verdict {
 const char *check_words(check_verdict verdict);
 
 /* n candidates were sent; top_n results at most were asked for (0: all). Any thread. */
-check_verdict check_answer(const dialect *spoken, const char *body, size_t size, size_t n, size_t top_n);
+check_verdict check_answer(const dialect *spoken, const char *body, size_t size, size_t n,
+                           size_t top_n);
 
 #endif

@@ -83,8 +83,8 @@ static void close_connection(connection *self) {
   uv_close((uv_handle_t *)&self->timer, on_closed);
 }
 
-/* Ends the request, if there is one. The connection is idle or closing already: the callback may send the
- * next request over it, so that the body is taken out of it before. */
+/* Ends the request, if there is one. The connection is idle or closing already: the callback may send
+ * the next request over it, so that the body is taken out of it before. */
 static void deliver(connection *self, outcome_kind kind) {
   client_callback callback = self->callback;
   if (callback == NULL) {
@@ -142,7 +142,8 @@ static int on_complete(http_parser *parser) {
   return 0;
 }
 
-static const http_parser_settings parser_settings = {.on_body = on_body, .on_message_complete = on_complete};
+static const http_parser_settings parser_settings = {.on_body = on_body,
+                                                     .on_message_complete = on_complete};
 
 static void finish_answer(connection *self) {
   /* An answer before all of the request was taken leaves a connection that cannot be used again. */
@@ -161,7 +162,8 @@ static void on_end(connection *self) {
     close_connection(self);
     return;
   }
-  (void)http_parser_execute(&self->parser, &parser_settings, NULL, 0); /* a body may end with the connection */
+  (void)http_parser_execute(&self->parser, &parser_settings, NULL,
+                            0); /* a body may end with the connection */
   if (self->complete) {
     self->keep = false;
     finish_answer(self);
@@ -280,8 +282,8 @@ bool client_send(client *self, char *bytes, size_t size, client_callback callbac
   (void)uv_timer_start(&taken->timer, on_timeout, self->config.timeout_ms, 0);
   if (!fresh) {
     write_request(taken);
-  } else if (uv_tcp_connect(&taken->connecting, &taken->tcp, (const struct sockaddr *)&self->config.address,
-                            on_connected) != 0) {
+  } else if (uv_tcp_connect(&taken->connecting, &taken->tcp,
+                            (const struct sockaddr *)&self->config.address, on_connected) != 0) {
     (void)uv_timer_start(&taken->timer, on_no_connection, 0, 0);
   }
   return true;

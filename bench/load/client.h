@@ -44,7 +44,8 @@ bool client_send(client *self, char *bytes, size_t size, client_callback callbac
 /* Ends every request as cancelled, closes every connection. */
 void client_cancel(client *self);
 
-/* As client_cancel; the memory goes once the loop has closed the connections, so run the loop after it. */
+/* As client_cancel; the memory goes once the loop has closed the connections, so run the loop after it.
+ */
 void client_destroy(client *self);
 
 #endif

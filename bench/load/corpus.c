@@ -23,7 +23,8 @@ static size_t cut(const char *text, size_t size, size_t max_words) {
   return size;
 }
 
-static rr_status escape(corpus *self, const json_t *string, size_t max_words, corpus_text *ret_text, rr_error *err) {
+static rr_status escape(corpus *self, const json_t *string, size_t max_words, corpus_text *ret_text,
+                        rr_error *err) {
   const char *text = json_string_value(string);
   json_t *shorter = json_stringn(text, cut(text, json_string_length(string), max_words));
   char *json = shorter == NULL ? NULL : json_dumps(shorter, JSON_ENCODE_ANY);
@@ -97,7 +98,8 @@ static bool is_last_query(const corpus *self, const json_t *query) {
   }
   char *json = json_dumps(query, JSON_ENCODE_ANY);
   const corpus_text *last = &self->queries[self->n_queries - 1].text;
-  bool same = json != NULL && strlen(json) == last->size + 2 && memcmp(json + 1, last->json, last->size) == 0;
+  bool same =
+      json != NULL && strlen(json) == last->size + 2 && memcmp(json + 1, last->json, last->size) == 0;
   free(json);
   return same;
 }
@@ -148,7 +150,8 @@ static bool is_blank(const char *line) {
   return *line == '\0';
 }
 
-rr_status corpus_read(FILE *file, const char *name, size_t max_words, corpus *ret_corpus, rr_error *err) {
+rr_status corpus_read(FILE *file, const char *name, size_t max_words, corpus *ret_corpus,
+                      rr_error *err) {
   corpus self = {0};
   char *line = NULL;
   size_t capacity = 0;
@@ -160,8 +163,9 @@ rr_status corpus_read(FILE *file, const char *name, size_t max_words, corpus *re
     if (is_blank(line)) {
       continue;
     }
-    status = size > LINE_MAX_BYTES ? rr_fail(&inner, RR_ERR_INPUT, "a line of more than %d bytes", LINE_MAX_BYTES)
-                                   : rr_json_parse(line, (size_t)size, LINE_MAX_VALUES, &json, &inner);
+    status = size > LINE_MAX_BYTES
+                 ? rr_fail(&inner, RR_ERR_INPUT, "a line of more than %d bytes", LINE_MAX_BYTES)
+                 : rr_json_parse(line, (size_t)size, LINE_MAX_VALUES, &json, &inner);
     if (status == RR_OK) {
       status = add_line(&self, json, max_words, &inner);
     }

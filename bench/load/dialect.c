@@ -7,11 +7,14 @@
 static const dialect dialects[] = {
     {"tei", "/rerank", "texts", NULL, NULL, "score", ",\"truncate\":true"},
     {"cohere", "/v2/rerank", "documents", "top_n", "results", "relevance_score", ""},
-    {"infinity", "/rerank", "documents", "top_n", "results", "relevance_score", ",\"return_documents\":false"},
+    {"infinity", "/rerank", "documents", "top_n", "results", "relevance_score",
+     ",\"return_documents\":false"},
     {"llamacpp", "/v1/rerank", "documents", "top_n", "results", "relevance_score", ""},
-    {"jina", "/v1/rerank", "documents", "top_n", "results", "relevance_score", ",\"return_documents\":false"},
+    {"jina", "/v1/rerank", "documents", "top_n", "results", "relevance_score",
+     ",\"return_documents\":false"},
     {"vllm", "/rerank", "documents", "top_n", "results", "relevance_score", ""},
-    {"voyage", "/v1/rerank", "documents", "top_k", "data", "relevance_score", ",\"return_documents\":false"},
+    {"voyage", "/v1/rerank", "documents", "top_k", "data", "relevance_score",
+     ",\"return_documents\":false"},
 };
 
 const dialect *dialect_find(const char *name) {
@@ -39,8 +42,8 @@ static void put(sink *self, const char *text, size_t size) {
 
 static void put_text(sink *self, const char *text) { put(self, text, strlen(text)); }
 
-size_t dialect_body(const dialect *self, const corpus *texts, const mix_plan *plan, const char *model, size_t top_n,
-                    char *to) {
+size_t dialect_body(const dialect *self, const corpus *texts, const mix_plan *plan, const char *model,
+                    size_t top_n, char *to) {
   sink out = {to, 0};
   const corpus_text *query = &texts->queries[plan->query].text;
   put_text(&out, "{\"query\":\"");

@@ -42,9 +42,15 @@ double histogram_percentile(const histogram *self, double percentile) {
   return histogram_count(self) == 0 ? 0 : ms((double)hdr_value_at_percentile(self->hdr, percentile));
 }
 
-double histogram_mean(const histogram *self) { return histogram_count(self) == 0 ? 0 : ms(hdr_mean(self->hdr)); }
-double histogram_min(const histogram *self) { return histogram_count(self) == 0 ? 0 : ms((double)hdr_min(self->hdr)); }
-double histogram_max(const histogram *self) { return histogram_count(self) == 0 ? 0 : ms((double)hdr_max(self->hdr)); }
+double histogram_mean(const histogram *self) {
+  return histogram_count(self) == 0 ? 0 : ms(hdr_mean(self->hdr));
+}
+double histogram_min(const histogram *self) {
+  return histogram_count(self) == 0 ? 0 : ms((double)hdr_min(self->hdr));
+}
+double histogram_max(const histogram *self) {
+  return histogram_count(self) == 0 ? 0 : ms((double)hdr_max(self->hdr));
+}
 const char *histogram_kind(void) { return "HdrHistogram"; }
 
 #else
@@ -102,7 +108,9 @@ double histogram_percentile(const histogram *self, double percentile) {
   return 0;
 }
 
-double histogram_mean(const histogram *self) { return self->total == 0 ? 0 : ms(self->sum_us / (double)self->total); }
+double histogram_mean(const histogram *self) {
+  return self->total == 0 ? 0 : ms(self->sum_us / (double)self->total);
+}
 double histogram_min(const histogram *self) { return ms((double)self->min_us); }
 double histogram_max(const histogram *self) { return ms((double)self->max_us); }
 const char *histogram_kind(void) { return "built-in"; }

@@ -79,7 +79,8 @@ static rr_status prepare(load *self, rr_error *err) {
     }
   }
   self->requests = mix_create(&self->texts, &settings->sizes, settings->repeat, settings->seed);
-  if (self->requests == NULL || !stats_init(&self->figures, (uint64_t)settings->deadline_ms * 1000000)) {
+  if (self->requests == NULL ||
+      !stats_init(&self->figures, (uint64_t)settings->deadline_ms * 1000000)) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory");
   }
   return RR_OK;
@@ -104,8 +105,8 @@ static void raise_descriptors(void) {
 
 static rr_status run_and_report(load *self, rr_error *err) {
   const options *settings = &self->settings;
-  run_input input = {settings, self->model, &self->where, &self->texts, self->requests,
-                     settings->connections > 0 ? NULL : &self->starts};
+  run_input input = {settings,     self->model,    &self->where,
+                     &self->texts, self->requests, settings->connections > 0 ? NULL : &self->starts};
   run_result result;
   rr_status status = run_load(&input, &self->figures, &result, err);
   if (status != RR_OK) {

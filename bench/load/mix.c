@@ -18,9 +18,9 @@ struct mix {
   size_t next_query;
   uint64_t request;
   mix_document *plan;
-  seen *ring; /* the last documents sent; with a repeat rate only */
+  seen *ring;      /* the last documents sent; with a repeat rate only */
   uint64_t n_seen; /* ever put into the ring */
-  uint64_t *uses; /* of each document: its next variant */
+  uint64_t *uses;  /* of each document: its next variant */
 };
 
 static rr_status size_of(const char **text, uint32_t *ret_size, double *ret_weight, rr_error *err) {
@@ -95,7 +95,8 @@ mix *mix_create(const corpus *texts, const mix_sizes *sizes, double repeat, uint
   self->plan = calloc(largest, sizeof *self->plan);
   self->ring = repeat < 0 ? NULL : calloc(MIX_SEEN_MAX, sizeof *self->ring);
   self->uses = repeat < 0 ? NULL : calloc(texts->n_documents, sizeof *self->uses);
-  if (self->order == NULL || self->plan == NULL || (repeat >= 0 && (self->ring == NULL || self->uses == NULL))) {
+  if (self->order == NULL || self->plan == NULL ||
+      (repeat >= 0 && (self->ring == NULL || self->uses == NULL))) {
     mix_destroy(self);
     return NULL;
   }

@@ -27,18 +27,24 @@ static const spec specs[] = {
     {"path", TEXT, FIELD(path), 0, 0, "PATH", "instead of the dialect's path; follows the URL's"},
     {"model", TEXT, FIELD(model), 0, 0, "NAME", "the request's `model` (default: none)"},
     {"api-key", TEXT, FIELD(api_key), 0, 0, "KEY", "sent as `Authorization: Bearer KEY`"},
-    {"header", LIST, FIELD(headers), 0, 0, "LINE", "one more header, as 'x-request-timeout-ms: 500'; several times"},
-    {"allow-remote", FLAG, FIELD(allow_remote), 0, 0, NULL, "talk to a server that is not on this machine's loopback"},
+    {"header", LIST, FIELD(headers), 0, 0, "LINE",
+     "one more header, as 'x-request-timeout-ms: 500'; several times"},
+    {"allow-remote", FLAG, FIELD(allow_remote), 0, 0, NULL,
+     "talk to a server that is not on this machine's loopback"},
     {"candidates", TEXT, FIELD(candidates), 0, 0, "FILE",
      "queries and their candidates, as JSON lines; - for standard input (required)"},
     {"sizes", TEXT, FIELD(sizes_text), 0, 0, "LIST",
      "candidates a request: 100, or with weights 10:0.5,100:0.4,1000:0.1 (default: 100)"},
-    {"words", NUMBER, FIELD(words), 0, 1e6, "N", "cut each candidate to N words (default: 0, as given)"},
+    {"words", NUMBER, FIELD(words), 0, 1e6, "N",
+     "cut each candidate to N words (default: 0, as given)"},
     {"repeat", REAL, FIELD(repeat), 0, 1, "SHARE",
-     "this share of the candidates was sent before, all others are new (default: as the file's queries come again)"},
-    {"top-n", NUMBER, FIELD(top_n), 0, 1e6, "N", "ask for N results where the dialect can (default: 0, all)"},
+     "this share of the candidates was sent before, all others are new (default: as the file's queries "
+     "come again)"},
+    {"top-n", NUMBER, FIELD(top_n), 0, 1e6, "N",
+     "ask for N results where the dialect can (default: 0, all)"},
     {"seed", NUMBER, FIELD(seed), 0, 1e15, "N", "of arrivals and requests (default: 1)"},
-    {"rate", REAL, FIELD(rate), 1e-3, 1e6, "R", "open loop: R requests a second start, whatever the server does"},
+    {"rate", REAL, FIELD(rate), 1e-3, 1e6, "R",
+     "open loop: R requests a second start, whatever the server does"},
     {"arrivals", TEXT, FIELD(arrivals), 0, 0, "KIND",
      "of the open loop: poisson, even, or a file of seconds, one a line (default: poisson)"},
     {"connections", NUMBER, FIELD(connections), 1, 65536, "N",
@@ -46,14 +52,21 @@ static const spec specs[] = {
     {"max-in-flight", NUMBER, FIELD(max_in_flight), 1, 65536, "N",
      "open loop: requests beyond this are dropped and counted (default: 1024)"},
     {"max-buffer-mb", NUMBER, FIELD(max_buffer_mb), 1, 65536, "N",
-     "and so are those beyond this much of bodies in flight; as much again is held of answers (default: 256)"},
-    {"duration", REAL, FIELD(duration), 1e-3, 1e6, "S", "seconds, after the warm-up (default: 10, without --requests)"},
+     "and so are those beyond this much of bodies in flight; as much again is held of answers "
+     "(default: 256)"},
+    {"duration", REAL, FIELD(duration), 1e-3, 1e6, "S",
+     "seconds, after the warm-up (default: 10, without --requests)"},
     {"requests", NUMBER, FIELD(requests), 1, 1e12, "N", "requests, after the warm-up, at most"},
-    {"warmup", REAL, FIELD(warmup), 0, 1e6, "S", "requests of the first S seconds are not counted (default: 0)"},
-    {"warmup-requests", NUMBER, FIELD(warmup_requests), 0, 1e9, "N", "nor are the first N (default: 0)"},
-    {"deadline-ms", NUMBER, FIELD(deadline_ms), 1, 1e9, "MS", "answers later than this are not goodput"},
-    {"timeout-ms", NUMBER, FIELD(timeout_ms), 1, 1e8, "MS", "give a request up after this (default: 60000)"},
-    {"label", TEXT, FIELD(label), 0, 0, "TEXT", "a name for the run, for the reports (default: the URL)"},
+    {"warmup", REAL, FIELD(warmup), 0, 1e6, "S",
+     "requests of the first S seconds are not counted (default: 0)"},
+    {"warmup-requests", NUMBER, FIELD(warmup_requests), 0, 1e9, "N",
+     "nor are the first N (default: 0)"},
+    {"deadline-ms", NUMBER, FIELD(deadline_ms), 1, 1e9, "MS",
+     "answers later than this are not goodput"},
+    {"timeout-ms", NUMBER, FIELD(timeout_ms), 1, 1e8, "MS",
+     "give a request up after this (default: 60000)"},
+    {"label", TEXT, FIELD(label), 0, 0, "TEXT",
+     "a name for the run, for the reports (default: the URL)"},
     {"json", TEXT, FIELD(json), 0, 0, "FILE", "write the report as JSON; - for standard output"},
     {"csv", TEXT, FIELD(csv), 0, 0, "FILE", "as CSV: a line of names and one of figures"},
     {"html", TEXT, FIELD(html), 0, 0, "FILE", "as a page with plots"},
@@ -72,15 +85,17 @@ void options_help(void) {
                    specs[i].argument == NULL ? "" : specs[i].argument);
     printf("  %-22s %s\n", head, specs[i].help);
   }
-  printf("\nThe status is 0 if at least one right answer came, 1 if none did, 2 where it could not begin.\n");
+  printf("\nThe status is 0 if at least one right answer came, 1 if none did, 2 where it could not "
+         "begin.\n");
 }
 
 static rr_status set_number(const spec *wanted, const char *text, void *field, rr_error *err) {
   char *end;
   errno = 0;
   double value = strtod(text, &end);
-  bool good = end != text && *end == '\0' && errno == 0 && isfinite(value) && value >= wanted->minimum &&
-              value <= wanted->maximum && (wanted->kind == REAL || value == floor(value));
+  bool good = end != text && *end == '\0' && errno == 0 && isfinite(value) &&
+              value >= wanted->minimum && value <= wanted->maximum &&
+              (wanted->kind == REAL || value == floor(value));
   if (!good) {
     return rr_fail(err, RR_ERR_INPUT, "--%s wants a %snumber from %.15g to %.15g", wanted->name,
                    wanted->kind == REAL ? "" : "whole ", wanted->minimum, wanted->maximum);
@@ -108,7 +123,9 @@ static rr_status set(options *self, const spec *wanted, const char *text, rr_err
   }
 }
 
-static bool is_named_arrival(const char *name) { return strcmp(name, "poisson") == 0 || strcmp(name, "even") == 0; }
+static bool is_named_arrival(const char *name) {
+  return strcmp(name, "poisson") == 0 || strcmp(name, "even") == 0;
+}
 
 /* A line break or another control character would add headers of its own. */
 static bool is_header_text(const char *text) {
@@ -130,7 +147,8 @@ static rr_status check_headers(const options *self, rr_error *err) {
   if (self->api_key != NULL && !is_header_text(self->api_key)) {
     return rr_fail(err, RR_ERR_INPUT, "--api-key holds control characters");
   }
-  if (self->path != NULL && (self->path[0] != '/' || !is_header_text(self->path) || strchr(self->path, ' '))) {
+  if (self->path != NULL &&
+      (self->path[0] != '/' || !is_header_text(self->path) || strchr(self->path, ' '))) {
     return rr_fail(err, RR_ERR_INPUT, "--path wants a path that begins with /, without spaces");
   }
   return RR_OK;
@@ -170,11 +188,19 @@ static rr_status check(options *self, rr_error *err) {
 }
 
 rr_status options_parse(int argc, char **argv, options *ret_options, rr_error *err) {
-  options self = {.url = "http://127.0.0.1:8080", .dialect_name = "tei", .sizes_text = "100", .arrivals = "poisson",
-                  .seed = 1, .repeat = -1, .max_in_flight = 1024, .max_buffer_mb = 256, .timeout_ms = 60000};
+  options self = {.url = "http://127.0.0.1:8080",
+                  .dialect_name = "tei",
+                  .sizes_text = "100",
+                  .arrivals = "poisson",
+                  .seed = 1,
+                  .repeat = -1,
+                  .max_in_flight = 1024,
+                  .max_buffer_mb = 256,
+                  .timeout_ms = 60000};
   struct option known[SPECS + 1] = {0};
   for (size_t i = 0; i < SPECS; i++) {
-    known[i] = (struct option){specs[i].name, specs[i].kind == FLAG ? no_argument : required_argument, NULL, 0};
+    known[i] = (struct option){specs[i].name, specs[i].kind == FLAG ? no_argument : required_argument,
+                               NULL, 0};
   }
   optind = 0;
   opterr = 0;

@@ -25,7 +25,8 @@ typedef struct options {
   bool help;
 } options;
 
-/* Reads and checks the arguments; texts are borrowed from argv. RR_ERR_INPUT with a message for people. */
+/* Reads and checks the arguments; texts are borrowed from argv. RR_ERR_INPUT with a message for people.
+ */
 rr_status options_parse(int argc, char **argv, options *ret_options, rr_error *err);
 
 /* Prints what --help prints, to standard output. */

@@ -14,7 +14,8 @@ typedef struct progress {
 } progress;
 
 bool progress_wanted(bool quiet);
-void progress_show(progress *self, const stats *figures, uint64_t now, bool measuring, size_t in_flight);
+void progress_show(progress *self, const stats *figures, uint64_t now, bool measuring,
+                   size_t in_flight);
 void progress_clear(progress *self);
 
 #endif

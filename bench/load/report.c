@@ -26,9 +26,9 @@ static void add_failure(report *self, const char *kind, const char *what, uint64
 
 static void add_failures(report *self) {
   static const char *const kinds[OUTCOME_KINDS] = {
-      [OUTCOME_CONNECT] = "connect",   [OUTCOME_RESET] = "reset",       [OUTCOME_CUT] = "cut answer",
-      [OUTCOME_TIMEOUT] = "timeout",   [OUTCOME_PROTOCOL] = "not HTTP",
-      [OUTCOME_TOO_LARGE] = "answer too large",
+      [OUTCOME_CONNECT] = "connect",   [OUTCOME_RESET] = "reset",
+      [OUTCOME_CUT] = "cut answer",    [OUTCOME_TIMEOUT] = "timeout",
+      [OUTCOME_PROTOCOL] = "not HTTP", [OUTCOME_TOO_LARGE] = "answer too large",
   };
   for (size_t i = 0; i < OUTCOME_KINDS; i++) {
     if (kinds[i] != NULL) {
@@ -48,9 +48,11 @@ static void add_failures(report *self) {
 static void describe(report *self) {
   const options *settings = self->settings;
   if (settings->connections > 0) {
-    (void)snprintf(self->load, sizeof self->load, "closed loop, %zu connections", settings->connections);
+    (void)snprintf(self->load, sizeof self->load, "closed loop, %zu connections",
+                   settings->connections);
   } else if (settings->rate > 0) {
-    (void)snprintf(self->load, sizeof self->load, "open loop, %g/s, %.16s", settings->rate, settings->arrivals);
+    (void)snprintf(self->load, sizeof self->load, "open loop, %g/s, %.16s", settings->rate,
+                   settings->arrivals);
   } else {
     (void)snprintf(self->load, sizeof self->load, "open loop, recorded arrivals");
   }
@@ -62,8 +64,8 @@ static void describe(report *self) {
     (void)snprintf(repeat, sizeof repeat, ", %.1f %% sent before",
                    100 * (double)self->result->repeats / (double)self->result->documents);
   }
-  (void)snprintf(self->mix, sizeof self->mix, "%.100s candidates, %s%s, seed %zu", settings->sizes_text, words, repeat,
-                 settings->seed);
+  (void)snprintf(self->mix, sizeof self->mix, "%.100s candidates, %s%s, seed %zu", settings->sizes_text,
+                 words, repeat, settings->seed);
 }
 
 report report_make(const options *settings, const stats *figures, const run_result *result) {
@@ -86,12 +88,14 @@ static void table_times(const char *name, const histogram *times, FILE *out) {
 void report_table(const report *self, FILE *out) {
   const stats *figures = self->figures;
   const stats_summary *summary = &self->summary;
-  fprintf(out, "%s: %s, %s\n%s\n", self->settings->label, self->settings->dialect_name, self->load, self->mix);
-  fprintf(out, "window         %.2f s%s\n", summary->seconds, self->result->interrupted ? ", interrupted" : "");
+  fprintf(out, "%s: %s, %s\n%s\n", self->settings->label, self->settings->dialect_name, self->load,
+          self->mix);
+  fprintf(out, "window         %.2f s%s\n", summary->seconds,
+          self->result->interrupted ? ", interrupted" : "");
   fprintf(out, "offered        %" PRIu64 " requests, %.2f/s; at most %zu in flight\n", figures->offered,
           summary->offered_rate, self->result->most_in_flight);
-  fprintf(out, "right          %" PRIu64 " answers, %.2f/s, %.1f candidates/s\n", figures->right, summary->right_rate,
-          summary->documents_rate);
+  fprintf(out, "right          %" PRIu64 " answers, %.2f/s, %.1f candidates/s\n", figures->right,
+          summary->right_rate, summary->documents_rate);
   if (figures->deadline > 0) {
     fprintf(out, "goodput        %.2f/s within %zu ms (%.2f %% of those offered)\n", summary->goodput,
             self->settings->deadline_ms, 100 * summary->good_share);
@@ -101,8 +105,9 @@ void report_table(const report *self, FILE *out) {
     fprintf(out, "  %-24s %" PRIu64 "\n", self->failures[i].name, self->failures[i].count);
   }
   if (figures->dropped > 0) {
-    fprintf(out, "dropped        %" PRIu64 ": more than --max-in-flight %zu or --max-buffer-mb %zu allow; "
-                 "their latency is in no percentile\n",
+    fprintf(out,
+            "dropped        %" PRIu64 ": more than --max-in-flight %zu or --max-buffer-mb %zu allow; "
+            "their latency is in no percentile\n",
             figures->dropped, self->settings->max_in_flight, self->settings->max_buffer_mb);
   }
   if (figures->cancelled > 0) {
@@ -136,27 +141,29 @@ static void csv_text(const char *text, FILE *out) {
 void report_csv(const report *self, FILE *out) {
   const stats *figures = self->figures;
   const stats_summary *summary = &self->summary;
-  fprintf(out, "label,dialect,load,mix,seconds,offered,offered_rate,right,right_rate,documents_rate,deadline_ms,goodput,"
+  fprintf(out, "label,dialect,load,mix,seconds,offered,offered_rate,right,right_rate,documents_rate,"
+               "deadline_ms,goodput,"
                "good_share,failed,dropped,error_share");
   for (size_t i = 0; i < REPORT_PERCENTILES; i++) {
     fprintf(out, ",latency_p%g_ms", report_percentiles[i]);
   }
   fprintf(out, ",latency_max_ms,latency_mean_ms,service_p50_ms,service_p99_ms,lag_p99_ms\n");
-  const char *const texts[] = {self->settings->label, self->settings->dialect_name, self->load, self->mix};
+  const char *const texts[] = {self->settings->label, self->settings->dialect_name, self->load,
+                               self->mix};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
     csv_text(texts[i], out);
     fputc(',', out);
   }
   fprintf(out, "%.3f,%" PRIu64 ",%.3f,%" PRIu64 ",%.3f,%.3f,%zu,%.3f,%.6f,%" PRIu64 ",%" PRIu64 ",%.6f",
-          summary->seconds, figures->offered, summary->offered_rate, figures->right, summary->right_rate,
-          summary->documents_rate, self->settings->deadline_ms, summary->goodput, summary->good_share,
-          stats_failures(figures), figures->dropped, summary->error_share);
+          summary->seconds, figures->offered, summary->offered_rate, figures->right,
+          summary->right_rate, summary->documents_rate, self->settings->deadline_ms, summary->goodput,
+          summary->good_share, stats_failures(figures), figures->dropped, summary->error_share);
   for (size_t i = 0; i < REPORT_PERCENTILES; i++) {
     fprintf(out, ",%.3f", histogram_percentile(figures->latency, report_percentiles[i]));
   }
-  fprintf(out, ",%.3f,%.3f,%.3f,%.3f,%.3f\n", histogram_max(figures->latency), histogram_mean(figures->latency),
-          histogram_percentile(figures->service, 50), histogram_percentile(figures->service, 99),
-          histogram_percentile(figures->lag, 99));
+  fprintf(out, ",%.3f,%.3f,%.3f,%.3f,%.3f\n", histogram_max(figures->latency),
+          histogram_mean(figures->latency), histogram_percentile(figures->service, 50),
+          histogram_percentile(figures->service, 99), histogram_percentile(figures->lag, 99));
 }
 
 /* --- files -------------------------------------------------------------------------------------- */
@@ -180,7 +187,8 @@ static bool write_html(const report *self, FILE *out) {
   return true;
 }
 
-static rr_status write_file(const report *self, const char *path, bool (*write)(const report *, FILE *), rr_error *err) {
+static rr_status write_file(const report *self, const char *path, bool (*write)(const report *, FILE *),
+                            rr_error *err) {
   char part[PATH_MAX];
   if (path == NULL) {
     return RR_OK;
@@ -190,7 +198,8 @@ static rr_status write_file(const report *self, const char *path, bool (*write)(
                ? RR_OK
                : rr_fail(err, RR_ERR_IO, "standard output: %s", strerror(errno));
   }
-  FILE *out = (size_t)snprintf(part, sizeof part, "%s.part", path) < sizeof part ? fopen(part, "w") : NULL;
+  FILE *out =
+      (size_t)snprintf(part, sizeof part, "%s.part", path) < sizeof part ? fopen(part, "w") : NULL;
   if (out == NULL) {
     return rr_fail(err, RR_ERR_IO, "%.150s: %s", path, strerror(errno));
   }

@@ -1,4 +1,5 @@
-/* What a run measured, for people and programs. All of it reads the same figures: a report computes none of its own.
+/* What a run measured, for people and programs. All of it reads the same figures: a report computes
+ * none of its own.
  *
  * Files are written beside their name first and then renamed, so that none is ever half there.
  */
@@ -27,8 +28,9 @@ typedef struct report {
   const stats *figures;
   const run_result *result;
   stats_summary summary;
-  char load[96], mix[256];                    /* the run in words */
-  report_failure failures[REPORT_FAILURES_MAX]; /* those that happened; the last sums up where there are more */
+  char load[96], mix[256]; /* the run in words */
+  report_failure
+      failures[REPORT_FAILURES_MAX]; /* those that happened; the last sums up where there are more */
   size_t n_failures;
 } report;
 

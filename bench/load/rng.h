@@ -1,4 +1,5 @@
-/* Seeded random numbers (splitmix64): the same seed gives the same load on every machine. One thread. */
+/* Seeded random numbers (splitmix64): the same seed gives the same load on every machine. One thread.
+ */
 #ifndef RR_BENCH_LOAD_RNG_H
 #define RR_BENCH_LOAD_RNG_H
 

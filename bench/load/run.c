@@ -80,10 +80,15 @@ static void on_outcome(void *tag, const client_outcome *outcome) {
   request *ended = tag;
   run *self = ended->owner;
   const options *settings = self->settings;
-  stats_event event = {.kind = outcome->kind, .status = outcome->status, .intended = ended->intended,
-                       .begun = ended->begun, .ended = uv_hrtime(), .documents = ended->documents};
+  stats_event event = {.kind = outcome->kind,
+                       .status = outcome->status,
+                       .intended = ended->intended,
+                       .begun = ended->begun,
+                       .ended = uv_hrtime(),
+                       .documents = ended->documents};
   if (outcome->kind == OUTCOME_ANSWER && outcome->status == 200) {
-    event.verdict = check_answer(settings->spoken, outcome->body, outcome->size, ended->documents, settings->top_n);
+    event.verdict =
+        check_answer(settings->spoken, outcome->body, outcome->size, ended->documents, settings->top_n);
   }
   if (ended->measured) {
     stats_end(self->figures, &event);
@@ -109,7 +114,8 @@ static bool send_request(run *self, const mix_plan *plan, uint64_t intended, boo
   request *fresh = self->free;
   char *bytes;
   size_t head, whole;
-  if (fresh == NULL || size > room || target_request(input->where, size, &bytes, &head, &whole) != RR_OK) {
+  if (fresh == NULL || size > room ||
+      target_request(input->where, size, &bytes, &head, &whole) != RR_OK) {
     return false;
   }
   (void)dialect_body(settings->spoken, input->texts, plan, model, settings->top_n, bytes + head);
@@ -171,7 +177,8 @@ static void on_rest(uv_timer_t *timer) {
 }
 
 static void set_alarm(run *self) {
-  struct itimerspec at = {.it_value = {(time_t)(self->next_at / second_ns), (long)(self->next_at % second_ns)}};
+  struct itimerspec at = {
+      .it_value = {(time_t)(self->next_at / second_ns), (long)(self->next_at % second_ns)}};
   (void)timerfd_settime(self->alarm_fd, TFD_TIMER_ABSTIME, &at, NULL);
 }
 
@@ -247,7 +254,8 @@ static void maybe_finish(run *self) {
 static rr_status prepare(run *self, rr_error *err) {
   client_config config = {self->input->where->address, self->settings->timeout_ms,
                           self->settings->max_buffer_mb << 20};
-  size_t n = self->settings->connections > 0 ? self->settings->connections : self->settings->max_in_flight;
+  size_t n =
+      self->settings->connections > 0 ? self->settings->connections : self->settings->max_in_flight;
   self->pool = calloc(n, sizeof *self->pool);
   self->client = client_create(&self->loop, &config);
   if (self->pool == NULL || self->client == NULL) {
@@ -257,7 +265,8 @@ static rr_status prepare(run *self, rr_error *err) {
     self->pool[i].next_free = self->free;
     self->free = &self->pool[i];
   }
-  self->tick.data = self->rest.data = self->alarm.data = self->interrupt.data = self->terminate.data = self;
+  self->tick.data = self->rest.data = self->alarm.data = self->interrupt.data = self->terminate.data =
+      self;
   (void)uv_timer_init(&self->loop, &self->tick);
   (void)uv_timer_init(&self->loop, &self->rest);
   (void)uv_signal_init(&self->loop, &self->interrupt);

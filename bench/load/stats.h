@@ -66,13 +66,13 @@ uint64_t stats_failures(const stats *self);
 
 /* The figures that every report shows, made in one place. Rates are a second, times milliseconds. */
 typedef struct stats_summary {
-  double seconds;         /* of the window */
-  double offered_rate;    /* requests that were to start */
-  double right_rate;      /* right answers, over the time until the last request ended */
-  double documents_rate;  /* their candidates, the same */
-  double goodput;         /* requests answered right within the deadline, over the window */
-  double good_share;      /* of those offered */
-  double error_share;     /* failures and drops, of those offered */
+  double seconds;        /* of the window */
+  double offered_rate;   /* requests that were to start */
+  double right_rate;     /* right answers, over the time until the last request ended */
+  double documents_rate; /* their candidates, the same */
+  double goodput;        /* requests answered right within the deadline, over the window */
+  double good_share;     /* of those offered */
+  double error_share;    /* failures and drops, of those offered */
 } stats_summary;
 
 stats_summary stats_summarize(const stats *self);

@@ -36,7 +36,8 @@ static rr_status split(const char *text, url *ret_url, rr_error *err) {
               strpbrk(self.path, "?# \r\n") == NULL && strpbrk(self.authority, "@ \r\n") == NULL;
   if (good && after < end) {
     size_t port_size = (size_t)(end - after) - 1;
-    good = *after == ':' && port_size > 0 && port_size < 6 && strspn(after + 1, "0123456789") >= port_size;
+    good =
+        *after == ':' && port_size > 0 && port_size < 6 && strspn(after + 1, "0123456789") >= port_size;
     if (good) {
       memcpy(self.port, after + 1, port_size);
       self.port[port_size] = '\0';
@@ -71,7 +72,8 @@ static bool answers(const struct addrinfo *at) {
   return good;
 }
 
-static rr_status look_up(const url *from, bool allow_remote, struct sockaddr_storage *ret_address, rr_error *err) {
+static rr_status look_up(const url *from, bool allow_remote, struct sockaddr_storage *ret_address,
+                         rr_error *err) {
   struct addrinfo *found = NULL;
   const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
   int problem = getaddrinfo(from->host, from->port, &hints, &found);
@@ -82,7 +84,8 @@ static rr_status look_up(const url *from, bool allow_remote, struct sockaddr_sto
   for (const struct addrinfo *at = found; at != NULL; at = at->ai_next) {
     if (!allow_remote && !is_loopback(at->ai_addr)) {
       freeaddrinfo(found);
-      return rr_fail(err, RR_ERR_INPUT, "%.150s is not on this machine's loopback; --allow-remote allows it", from->host);
+      return rr_fail(err, RR_ERR_INPUT,
+                     "%.150s is not on this machine's loopback; --allow-remote allows it", from->host);
     }
     if (chosen == NULL && (found->ai_next == NULL || answers(at))) {
       chosen = at;
@@ -108,8 +111,10 @@ rr_status target_init(target *self, const options *settings, rr_error *err) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory");
   }
   fprintf(out, "POST %.*s%s HTTP/1.1\r\nHost: %.*s\r\n", (int)from.path_size, from.path,
-          settings->path != NULL ? settings->path : settings->spoken->path, (int)from.authority_size, from.authority);
-  fprintf(out, "Content-Type: application/json\r\nAccept: application/json\r\nUser-Agent: rerankd-load\r\n");
+          settings->path != NULL ? settings->path : settings->spoken->path, (int)from.authority_size,
+          from.authority);
+  fprintf(out,
+          "Content-Type: application/json\r\nAccept: application/json\r\nUser-Agent: rerankd-load\r\n");
   if (settings->api_key != NULL) {
     fprintf(out, "Authorization: Bearer %s\r\n", settings->api_key);
   }
@@ -120,10 +125,12 @@ rr_status target_init(target *self, const options *settings, rr_error *err) {
   bool full = fflush(out) != 0 || ftell(out) >= (long)sizeof self->head - 1;
   self->head_size = (size_t)ftell(out);
   (void)fclose(out);
-  return full ? rr_fail(err, RR_ERR_INPUT, "the headers have more than %d bytes", TARGET_HEAD_MAX) : RR_OK;
+  return full ? rr_fail(err, RR_ERR_INPUT, "the headers have more than %d bytes", TARGET_HEAD_MAX)
+              : RR_OK;
 }
 
-rr_status target_request(const target *self, size_t body_size, char **ret_bytes, size_t *ret_head, size_t *ret_size) {
+rr_status target_request(const target *self, size_t body_size, char **ret_bytes, size_t *ret_head,
+                         size_t *ret_size) {
   char length[32];
   size_t length_size = (size_t)snprintf(length, sizeof length, "%zu\r\n\r\n", body_size);
   size_t head = self->head_size + length_size;

@@ -16,12 +16,13 @@ typedef struct target {
   size_t head_size;
 } target;
 
-/* Takes the URL apart and looks its host up (may block). RR_ERR_INPUT: no URL we can use, no such host, or
- * an address outside of loopback that was not allowed. */
+/* Takes the URL apart and looks its host up (may block). RR_ERR_INPUT: no URL we can use, no such host,
+ * or an address outside of loopback that was not allowed. */
 rr_status target_init(target *self, const options *settings, rr_error *err);
 
-/* A whole request with room for body_size bytes of body, from malloc: the body goes to *ret_bytes + *ret_head,
- * the request has *ret_size bytes. RR_ERR_MEMORY. */
-rr_status target_request(const target *self, size_t body_size, char **ret_bytes, size_t *ret_head, size_t *ret_size);
+/* A whole request with room for body_size bytes of body, from malloc: the body goes to *ret_bytes +
+ * *ret_head, the request has *ret_size bytes. RR_ERR_MEMORY. */
+rr_status target_request(const target *self, size_t body_size, char **ret_bytes, size_t *ret_head,
+                         size_t *ret_size);
 
 #endif

@@ -25,7 +25,8 @@ static void poisson_arrivals_come_at_their_rate_with_exponential_gaps(void **sta
     above_mean += gap > 1;
     last = at;
   }
-  /* Exponential: mean 1, mean square 2, exp(-1) of the gaps above the mean; 5 deviations of the sampling. */
+  /* Exponential: mean 1, mean square 2, exp(-1) of the gaps above the mean; 5 deviations of the
+   * sampling. */
   assert_true(fabs((double)at / 1e6 / N - 1) < 5 / sqrt(N));
   assert_true(fabs(squares / N - 2) < 5 * sqrt(20.0 / N));
   assert_true(fabs(above_mean / N - exp(-1)) < 5 * sqrt(0.25 / N));
@@ -33,7 +34,8 @@ static void poisson_arrivals_come_at_their_rate_with_exponential_gaps(void **sta
 
 static void the_seed_decides_the_arrivals(void **state) {
   (void)state;
-  arrivals a = arrivals_at_rate(ARRIVALS_POISSON, 10, 1), b = a, c = arrivals_at_rate(ARRIVALS_POISSON, 10, 2);
+  arrivals a = arrivals_at_rate(ARRIVALS_POISSON, 10, 1), b = a,
+           c = arrivals_at_rate(ARRIVALS_POISSON, 10, 2);
   bool differs = false;
   for (int i = 0; i < 100; i++) {
     uint64_t of_a = 0, of_b = 0, of_c = 0;
@@ -85,8 +87,9 @@ static void what_is_no_recording_is_refused_with_its_line(void **state) {
   (void)state;
   static const struct {
     const char *text, *words;
-  } bad[] = {{"1\n0.5\n", "recorded:2: earlier"}, {"1\nx\n", "recorded:2: not a number"}, {"-1\n", "recorded:1: not"},
-             {"nan\n", "recorded:1: not"},         {"1 2\n", "recorded:1: not"},          {"# none\n", "no arrivals"},
+  } bad[] = {{"1\n0.5\n", "recorded:2: earlier"}, {"1\nx\n", "recorded:2: not a number"},
+             {"-1\n", "recorded:1: not"},         {"nan\n", "recorded:1: not"},
+             {"1 2\n", "recorded:1: not"},        {"# none\n", "no arrivals"},
              {"1e300\n", "recorded:1: not"}};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     arrivals starts = {.n = 77};

@@ -15,12 +15,15 @@ static check_verdict judge(const char *name, const char *body, size_t n, size_t 
 
 static void right_answers_of_each_shape_are_right(void **state) {
   (void)state;
-  assert_int_equal(judge("tei", "[{\"index\":1,\"score\":0.5},{\"index\":0,\"score\":0.5}]", 2, 0), CHECK_RIGHT);
-  const char *results = "{\"results\":[{\"index\":2,\"relevance_score\":3},{\"index\":0,\"relevance_score\":-1.5}]}";
+  assert_int_equal(judge("tei", "[{\"index\":1,\"score\":0.5},{\"index\":0,\"score\":0.5}]", 2, 0),
+                   CHECK_RIGHT);
+  const char *results =
+      "{\"results\":[{\"index\":2,\"relevance_score\":3},{\"index\":0,\"relevance_score\":-1.5}]}";
   assert_int_equal(judge("cohere", results, 3, 2), CHECK_RIGHT);
   assert_int_equal(judge("llamacpp", results, 3, 2), CHECK_RIGHT);
   assert_int_equal(judge("infinity", results, 3, 2), CHECK_RIGHT);
-  assert_int_equal(judge("voyage", "{\"data\":[{\"index\":0,\"relevance_score\":0.1}]}", 1, 0), CHECK_RIGHT);
+  assert_int_equal(judge("voyage", "{\"data\":[{\"index\":0,\"relevance_score\":0.1}]}", 1, 0),
+                   CHECK_RIGHT);
 }
 
 static void each_fault_has_its_verdict(void **state) {

@@ -62,7 +62,8 @@ static void what_is_out_of_range_counts_at_its_ends(void **state) {
   (void)state;
   histogram *times = histogram_create();
   assert_non_null(times);
-  assert_true(histogram_percentile(times, 50) == 0 && histogram_max(times) == 0 && histogram_mean(times) == 0);
+  assert_true(histogram_percentile(times, 50) == 0 && histogram_max(times) == 0 &&
+              histogram_mean(times) == 0);
   histogram_record(times, 0);
   histogram_record(times, UINT64_MAX / 2);
   assert_int_equal(histogram_count(times), 2);

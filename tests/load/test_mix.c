@@ -32,7 +32,8 @@ static corpus small_corpus(void) {
   for (int q = 0; q < 3; q++) {
     char line[256];
     (void)snprintf(line, sizeof line,
-                   "{\"query\":\"q%d\",\"candidates\":[{\"text\":\"q%d d0\"},{\"text\":\"q%d d1\"},{\"text\":\"q%d "
+                   "{\"query\":\"q%d\",\"candidates\":[{\"text\":\"q%d d0\"},{\"text\":\"q%d "
+                   "d1\"},{\"text\":\"q%d "
                    "d2\"},{\"text\":\"q%d d3\"}]}\n",
                    q, q, q, q, q);
     strcat(text, line);
@@ -63,7 +64,9 @@ static void all_forms_of_candidates_are_read(void **state) {
 static void documents_are_cut_by_words(void **state) {
   (void)state;
   corpus texts;
-  assert_int_equal(read_corpus("{\"query\":\"one two three\",\"texts\":[\" a  b\\nc d\",\"a b\",\"\"]}", 2, &texts, NULL), RR_OK);
+  assert_int_equal(read_corpus("{\"query\":\"one two three\",\"texts\":[\" a  b\\nc d\",\"a b\",\"\"]}",
+                               2, &texts, NULL),
+                   RR_OK);
   assert_string_equal(texts.queries[0].text.json, "one two three");
   assert_string_equal(texts.documents[0].json, " a  b");
   assert_string_equal(texts.documents[1].json, "a b");
@@ -73,9 +76,10 @@ static void documents_are_cut_by_words(void **state) {
 
 static void what_is_no_candidates_file_is_refused_with_its_line(void **state) {
   (void)state;
-  static const char *const bad[] = {"{\"query\":\"a\",\"texts\":[\"b\"]}\n{", "{\"query\":\"a\",\"texts\":[\"b\"]}\n[1]",
-                                    "{\"query\":\"a\",\"texts\":[\"b\"]}\n{\"query\":\"a\",\"texts\":[3]}",
-                                    "{\"query\":\"a\",\"texts\":[\"b\"]}\n{\"query\":7,\"texts\":[\"b\"]}"};
+  static const char *const bad[] = {
+      "{\"query\":\"a\",\"texts\":[\"b\"]}\n{", "{\"query\":\"a\",\"texts\":[\"b\"]}\n[1]",
+      "{\"query\":\"a\",\"texts\":[\"b\"]}\n{\"query\":\"a\",\"texts\":[3]}",
+      "{\"query\":\"a\",\"texts\":[\"b\"]}\n{\"query\":7,\"texts\":[\"b\"]}"};
   corpus texts = {.n_queries = 77};
   rr_error err;
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -98,7 +102,8 @@ static void sizes_follow_their_weights(void **state) {
   for (int i = 0; i < N; i++) {
     count[mix_next(requests).n]++;
   }
-  assert_true(fabs(count[1] / N - 0.5) < 0.02 && fabs(count[4] / N - 0.4) < 0.02 && fabs(count[10] / N - 0.1) < 0.02);
+  assert_true(fabs(count[1] / N - 0.5) < 0.02 && fabs(count[4] / N - 0.4) < 0.02 &&
+              fabs(count[10] / N - 0.1) < 0.02);
   assert_true(count[1] + count[4] + count[10] == N);
   mix_destroy(requests);
   corpus_finish(&texts);
@@ -106,7 +111,18 @@ static void sizes_follow_their_weights(void **state) {
 
 static void wrong_sizes_are_refused(void **state) {
   (void)state;
-  static const char *const bad[] = {"", "0", "-1", "x", "10:", "10:0", "10:-1", "10:nan", "10,", "10:0.5;20", "1e3", "100001",
+  static const char *const bad[] = {"",
+                                    "0",
+                                    "-1",
+                                    "x",
+                                    "10:",
+                                    "10:0",
+                                    "10:-1",
+                                    "10:nan",
+                                    "10,",
+                                    "10:0.5;20",
+                                    "1e3",
+                                    "100001",
                                     "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1"};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     mix_sizes sizes = {.n = 77};
@@ -141,7 +157,8 @@ static void the_seed_decides_the_requests(void **state) {
   corpus texts = small_corpus();
   mix_sizes sizes;
   assert_int_equal(mix_sizes_parse("3,5", &sizes, NULL), RR_OK);
-  mix *a = mix_create(&texts, &sizes, 0.5, 1), *b = mix_create(&texts, &sizes, 0.5, 1), *c = mix_create(&texts, &sizes, 0.5, 2);
+  mix *a = mix_create(&texts, &sizes, 0.5, 1), *b = mix_create(&texts, &sizes, 0.5, 1),
+      *c = mix_create(&texts, &sizes, 0.5, 2);
   bool differs = false;
   for (int i = 0; i < 200; i++) {
     mix_plan of_a = mix_next(a), of_b = mix_next(b), of_c = mix_next(c);
@@ -160,7 +177,8 @@ static void the_seed_decides_the_requests(void **state) {
   corpus_finish(&texts);
 }
 
-/* The documents that repeats of this share were among those sent before; checks that all others are new. */
+/* The documents that repeats of this share were among those sent before; checks that all others are
+ * new. */
 static double repeated(double share) {
   enum { REQUESTS = 2000, PER = 5, MAX = REQUESTS * PER };
   static mix_document sent[MAX];
@@ -176,10 +194,12 @@ static double repeated(double share) {
     for (size_t at = 0; at < plan.n; at++) {
       bool seen = false;
       for (size_t k = 0; k < before && !seen; k++) {
-        seen = sent[k].document == plan.documents[at].document && sent[k].variant == plan.documents[at].variant;
+        seen = sent[k].document == plan.documents[at].document &&
+               sent[k].variant == plan.documents[at].variant;
       }
       for (size_t k = before; k < n; k++) { /* never twice in one request */
-        assert_false(sent[k].document == plan.documents[at].document && sent[k].variant == plan.documents[at].variant);
+        assert_false(sent[k].document == plan.documents[at].document &&
+                     sent[k].variant == plan.documents[at].variant);
       }
       found += seen;
       sent[n++] = plan.documents[at];
@@ -202,15 +222,19 @@ static void the_repeat_rate_is_the_share_of_documents_sent_before(void **state) 
 static void bodies_are_json_as_each_dialect_wants_it(void **state) {
   (void)state;
   corpus texts;
-  assert_int_equal(read_corpus("{\"query\":\"\\\"q\\\"\",\"texts\":[\"a\\n\",\"b\"]}", 0, &texts, NULL), RR_OK);
+  assert_int_equal(read_corpus("{\"query\":\"\\\"q\\\"\",\"texts\":[\"a\\n\",\"b\"]}", 0, &texts, NULL),
+                   RR_OK);
   const mix_document documents[] = {{1, 0}, {0, 12}};
   const mix_plan plan = {0, 2, 0, documents};
   static const struct {
     const char *name, *wanted;
   } cases[] = {
-      {"tei", "{\"query\":\"\\\"q\\\"\",\"texts\":[\"b\",\"a\\n 12\"],\"truncate\":true,\"model\":\"m\"}"},
-      {"cohere", "{\"query\":\"\\\"q\\\"\",\"documents\":[\"b\",\"a\\n 12\"],\"model\":\"m\",\"top_n\":1}"},
-      {"voyage", "{\"query\":\"\\\"q\\\"\",\"documents\":[\"b\",\"a\\n 12\"],\"return_documents\":false,\"model\":\"m\",\"top_k\":1}"},
+      {"tei",
+       "{\"query\":\"\\\"q\\\"\",\"texts\":[\"b\",\"a\\n 12\"],\"truncate\":true,\"model\":\"m\"}"},
+      {"cohere",
+       "{\"query\":\"\\\"q\\\"\",\"documents\":[\"b\",\"a\\n 12\"],\"model\":\"m\",\"top_n\":1}"},
+      {"voyage", "{\"query\":\"\\\"q\\\"\",\"documents\":[\"b\",\"a\\n "
+                 "12\"],\"return_documents\":false,\"model\":\"m\",\"top_k\":1}"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     char body[256] = "";

@@ -74,9 +74,11 @@ static void the_head_of_a_request_follows_the_url(void **state) {
   target where;
   assert_int_equal(aim("http://127.0.0.1:81/base/", "--api-key k --header a:b", &where, NULL), RR_OK);
   where.head[where.head_size] = '\0';
-  assert_string_equal(where.head, "POST /base/rerank HTTP/1.1\r\nHost: 127.0.0.1:81\r\nContent-Type: application/json\r\n"
-                                  "Accept: application/json\r\nUser-Agent: rerankd-load\r\nAuthorization: Bearer k\r\na:b\r\n"
-                                  "Content-Length: ");
+  assert_string_equal(
+      where.head,
+      "POST /base/rerank HTTP/1.1\r\nHost: 127.0.0.1:81\r\nContent-Type: application/json\r\n"
+      "Accept: application/json\r\nUser-Agent: rerankd-load\r\nAuthorization: Bearer k\r\na:b\r\n"
+      "Content-Length: ");
   char *bytes;
   size_t head, size;
   assert_int_equal(target_request(&where, 2, &bytes, &head, &size), RR_OK);
@@ -91,21 +93,24 @@ static void only_loopback_is_spoken_to_unless_allowed(void **state) {
   (void)state;
   target where;
   rr_error err;
-  static const char *const remote[] = {"http://192.0.2.1:80", "http://[2001:db8::1]:80", "http://0.0.0.0:80",
-                                       "http://128.0.0.1"};
+  static const char *const remote[] = {"http://192.0.2.1:80", "http://[2001:db8::1]:80",
+                                       "http://0.0.0.0:80", "http://128.0.0.1"};
   for (size_t i = 0; i < sizeof remote / sizeof *remote; i++) {
     assert_int_equal(aim(remote[i], "", &where, &err), RR_ERR_INPUT);
     assert_non_null(strstr(err.message, "--allow-remote"));
-    assert_int_equal(aim(remote[i], "--allow-remote", &where, &err), RR_OK); /* looked up, not spoken to */
+    assert_int_equal(aim(remote[i], "--allow-remote", &where, &err),
+                     RR_OK); /* looked up, not spoken to */
   }
   assert_int_equal(aim("http://127.255.0.1", "", &where, &err), RR_OK);
 }
 
 static void what_is_no_url_is_refused(void **state) {
   (void)state;
-  static const char *const bad[] = {"https://127.0.0.1", "127.0.0.1:80", "http://", "http://127.0.0.1:", "http://127.0.0.1:8x",
-                                    "http://127.0.0.1:123456", "http://[::1", "http://[::1]x", "http://u@127.0.0.1",
-                                    "http://127.0.0.1/?a"};
+  static const char *const bad[] = {
+      "https://127.0.0.1",  "127.0.0.1:80",        "http://",
+      "http://127.0.0.1:",  "http://127.0.0.1:8x", "http://127.0.0.1:123456",
+      "http://[::1",        "http://[::1]x",       "http://u@127.0.0.1",
+      "http://127.0.0.1/?a"};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     target where;
     rr_error err;

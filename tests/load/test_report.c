@@ -20,9 +20,10 @@ static stats made(uint64_t deadline) {
   return figures;
 }
 
-/* A request intended `at` ms after the begin, begun `lag` later, ended `took` after its intended start. */
-static void add(stats *figures, outcome_kind kind, unsigned status, check_verdict verdict, uint64_t at, uint64_t lag,
-                uint64_t took) {
+/* A request intended `at` ms after the begin, begun `lag` later, ended `took` after its intended start.
+ */
+static void add(stats *figures, outcome_kind kind, unsigned status, check_verdict verdict, uint64_t at,
+                uint64_t lag, uint64_t took) {
   uint64_t intended = 5 * second + at * ms;
   stats_event event = {kind, status, verdict, intended, intended + lag * ms, intended + took * ms, 10};
   stats_offer(figures, intended, false);
@@ -89,8 +90,11 @@ static void failures_are_told_by_kind_and_are_in_no_percentile(void **state) {
   static const struct {
     const char *name;
     uint64_t count;
-  } wanted[] = {{"connect", 1},    {"reset", 2},      {"cut answer", 1}, {"timeout", 1},           {"not HTTP", 1},  {"answer too large", 1},
-                {"status 204", 1}, {"status 429", 1}, {"status 503", 1}, {"wrong: not descending", 1}};
+  } wanted[] = {{"connect", 1},    {"reset", 2},
+                {"cut answer", 1}, {"timeout", 1},
+                {"not HTTP", 1},   {"answer too large", 1},
+                {"status 204", 1}, {"status 429", 1},
+                {"status 503", 1}, {"wrong: not descending", 1}};
   assert_int_equal(made_report.n_failures, sizeof wanted / sizeof *wanted);
   for (size_t i = 0; i < made_report.n_failures; i++) {
     assert_string_equal(made_report.failures[i].name, wanted[i].name);
@@ -137,8 +141,16 @@ static void every_report_tells_the_same_figures(void **state) {
     add(&figures, OUTCOME_ANSWER, 200, CHECK_RIGHT, 10 * i, 0, i);
   }
   stats_offer(&figures, 6 * second, true);
-  const options settings = {.label = "a <\"name\">", .url = "u", .dialect_name = "tei", .sizes_text = "10", .arrivals = "even",
-                            .rate = 100, .repeat = -1, .deadline_ms = 50, .max_in_flight = 9, .max_buffer_mb = 1};
+  const options settings = {.label = "a <\"name\">",
+                            .url = "u",
+                            .dialect_name = "tei",
+                            .sizes_text = "10",
+                            .arrivals = "even",
+                            .rate = 100,
+                            .repeat = -1,
+                            .deadline_ms = 50,
+                            .max_in_flight = 9,
+                            .max_buffer_mb = 1};
   const run_result result = {.most_in_flight = 9};
   report made_report = report_make(&settings, &figures, &result);
   json_t *json = report_json(&made_report);
@@ -171,8 +183,13 @@ static void every_report_tells_the_same_figures(void **state) {
 static void a_run_without_answers_has_reports_without_nonsense(void **state) {
   (void)state;
   stats figures = made(10 * ms);
-  const options settings = {.label = "none", .url = "u", .dialect_name = "tei", .sizes_text = "10", .connections = 3,
-                            .repeat = 0.5, .deadline_ms = 10};
+  const options settings = {.label = "none",
+                            .url = "u",
+                            .dialect_name = "tei",
+                            .sizes_text = "10",
+                            .connections = 3,
+                            .repeat = 0.5,
+                            .deadline_ms = 10};
   const run_result result = {0};
   report made_report = report_make(&settings, &figures, &result);
   char *table = text_of(report_table, &made_report), *csv = text_of(report_csv, &made_report),
