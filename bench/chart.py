@@ -13,7 +13,8 @@ PANELS = (("candidates", "candidates", "passages in the request, as given"),
 COLOURS = {"rerankd": "#c1272d", "onnxruntime": "#1b7f4b", "openvino": "#2559a8", "torch": "#8a5a00",
            "tokenizers": "#777777"}
 DASHES = {"fp32": "", "float32": "", "bf16": "7 3", "bfloat16": "7 3", "int8": "2 3",
-          "int8+bf16": "8 3 2 3", "auto": "12 3 2 3"}
+          "int8+bf16": "8 3 2 3", "auto": "12 3 2 3", "p50": "2 3", "p99": ""}
+OTHERS = ("#2559a8", "#1b7f4b", "#8a5a00", "#7a3e9d", "#000000")  # families without a colour of their own
 WIDTH, HEIGHT = 560, 440
 LEFT, RIGHT, TOP, BOTTOM = 64, 140, 56, 52
 LABEL_STEP = 14
@@ -50,9 +51,10 @@ def spread(wanted):
 
 
 class Panel:
-    def __init__(self, left, lines, x_label, x_points):
+    def __init__(self, left, lines, x_label, x_points, y_label="median latency, ms"):
         values = [y for points in lines.values() for _, y in points]
         self.left, self.lines, self.x_label, self.x_points = left, lines, x_label, x_points
+        self.y_label = y_label
         self.x_range = (min(x_points) / 1.1, max(x_points) * 1.1)
         self.y_range = (min(values) / 1.3, max(values) * 1.3)
 
@@ -76,14 +78,16 @@ class Panel:
             yield f'<text x="{x:.1f}" y="{y0 + 16}" text-anchor="middle">{number(value)}</text>'
         middle = f'x="{(x0 + x1) / 2}" text-anchor="middle"'
         yield f'<text {middle} y="{y0 + 38}">{escape(self.x_label)}</text>'
-        yield f'<text x="{x0}" y="{TOP - 10}">median latency, ms</text>'
+        yield f'<text x="{x0}" y="{TOP - 10}">{escape(self.y_label)}</text>'
 
     def curves(self):
         names = list(self.lines)
         heights = spread([self.y(self.lines[name][-1][1]) for name in names])
+        strangers = sorted({name.partition(" ")[0] for name in names} - set(COLOURS))
         for name, height in zip(names, heights):
             family, _, kind = name.partition(" ")
-            colour, dash = COLOURS.get(family, "#000000"), DASHES.get(kind, "")
+            colour = COLOURS[family] if family in COLOURS else OTHERS[strangers.index(family) % len(OTHERS)]
+            dash = DASHES.get(kind, "")
             points = [(self.x(x), self.y(y)) for x, y in self.lines[name]]
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
             style = f'fill="none" stroke="{colour}"'
