@@ -145,14 +145,19 @@ static inline __m512bh pair_of(const uint16_t *x) {
   return (__m512bh)_mm512_set1_epi32(pair);
 }
 
-/* out (rows x vectors of 16) = a b over `depth` pairs: row r of a lies at a + r * lda; b has `step`
+/* Lanes of the keys from `at` on. */
+static inline __mmask16 live(size_t keys, size_t at) {
+  size_t left = keys > at ? keys - at : 0;
+  return (__mmask16)(left >= LANES ? 0xffffu : (1u << left) - 1u);
+}
+
+/* sums (rows x vectors of 16) = a b over `depth` pairs: row r of a lies at a + r * lda; b has `step`
  * values a depth, and its vectors lie `apart` values from each other. Inlined with constant rows and
  * vectors, so that all sums are registers. */
 static inline __attribute__((always_inline)) void multiply(size_t rows, size_t vectors, size_t depth,
                                                            const uint16_t *a, size_t lda,
                                                            const uint16_t *b, size_t step, size_t apart,
-                                                           float *out, size_t ld_out) {
-  __m512 sums[ROWS][KEY_VECTORS];
+                                                           __m512 sums[ROWS][KEY_VECTORS]) {
   RR_UNROLL
   for (size_t r = 0; r < rows; r++) {
     RR_UNROLL
@@ -175,53 +180,59 @@ static inline __attribute__((always_inline)) void multiply(size_t rows, size_t v
       }
     }
   }
+}
+
+/* The scores of `vectors` vectors of keys from `vector` on; most: the largest so far, by lane, where
+ * `last` are the live lanes of the last of them. */
+static inline __attribute__((always_inline)) void score_tile(size_t rows, size_t vectors,
+                                                             const rr_attention_args *args, const pieces *p,
+                                                             const uint16_t *q, size_t vector, __mmask16 last,
+                                                             __m512 most[ROWS]) {
+  size_t apart = p->head_pairs * LANES * PAIR;
+  __m512 sums[ROWS][KEY_VECTORS];
+  multiply(rows, vectors, p->head_pairs, q, args->ldq, p->keys + vector * apart, LANES * PAIR, apart, sums);
+  float *out = p->scores + vector * LANES;
   RR_UNROLL
   for (size_t r = 0; r < rows; r++) {
     RR_UNROLL
-    for (size_t v = 0; v < vectors; v++) {
-      _mm512_storeu_ps(out + r * ld_out + v * LANES, sums[r][v]);
+    for (size_t v = 0; v + 1 < vectors; v++) {
+      _mm512_storeu_ps(out + r * p->ld_scores + v * LANES, sums[r][v]);
+      most[r] = _mm512_max_ps(most[r], sums[r][v]);
     }
+    _mm512_storeu_ps(out + r * p->ld_scores + (vectors - 1) * LANES, sums[r][vectors - 1]);
+    most[r] = _mm512_mask_max_ps(most[r], last, most[r], sums[r][vectors - 1]);
   }
 }
 
+/* All scores of a block of queries; most: the largest of each row, by lane. */
 static inline __attribute__((always_inline)) void score(size_t rows, const rr_attention_args *args,
-                                                        const pieces *p, const uint16_t *q) {
-  size_t apart = p->head_pairs * LANES * PAIR;
+                                                        const pieces *p, const uint16_t *q,
+                                                        __m512 most[ROWS]) {
+  RR_UNROLL
+  for (size_t r = 0; r < rows; r++) {
+    most[r] = _mm512_set1_ps(-__builtin_inff());
+  }
   size_t vector = 0;
-  for (; vector + KEY_VECTORS <= p->key_vectors; vector += KEY_VECTORS) {
-    multiply(rows, KEY_VECTORS, p->head_pairs, q, args->ldq, p->keys + vector * apart, LANES * PAIR,
-             apart, p->scores + vector * LANES, p->ld_scores);
+  for (; vector + KEY_VECTORS < p->key_vectors; vector += KEY_VECTORS) {
+    score_tile(rows, KEY_VECTORS, args, p, q, vector, 0xffff, most);
   }
-  if (p->key_vectors - vector == 2) {
-    multiply(rows, 2, p->head_pairs, q, args->ldq, p->keys + vector * apart, LANES * PAIR, apart,
-             p->scores + vector * LANES, p->ld_scores);
-  } else if (p->key_vectors - vector == 1) {
-    multiply(rows, 1, p->head_pairs, q, args->ldq, p->keys + vector * apart, LANES * PAIR, apart,
-             p->scores + vector * LANES, p->ld_scores);
+  __mmask16 last = live(args->keys, (p->key_vectors - 1) * LANES);
+  switch (p->key_vectors - vector) {
+  case 1: score_tile(rows, 1, args, p, q, vector, last, most); break;
+  case 2: score_tile(rows, 2, args, p, q, vector, last, most); break;
+  default: score_tile(rows, 3, args, p, q, vector, last, most); break;
   }
 }
 
-/* 2^x for x up to 0, relative error below 8e-5, a 25th of what rounding to bfloat16 may add; below -126
- * it is 2^-126. NaN gives NaN. Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of
- * the mantissa, from where it goes into the exponent. The polynomial is a least-maximum-error fit of
- * 2^r on |r| <= 1/2. */
+/* 2^x, relative error below 8e-5, a 25th of what rounding to bfloat16 may add. NaN gives NaN, infinity
+ * below gives 0. Of a least-maximum-error fit of 2^r on 0 <= r <= 1, r being x less the integer below. */
 static inline __m512 power_of_two(__m512 x) {
-  const __m512 round = _mm512_set1_ps(0x1.8p23f);
-  x = _mm512_max_ps(_mm512_set1_ps(-126.0f), x);
-  __m512 shifted = _mm512_add_ps(x, round);
-  __m512 r = _mm512_sub_ps(x, _mm512_sub_ps(shifted, round));
-  __m512 p = _mm512_set1_ps(0x1.c3f752p-5f);
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.f0de1ap-3f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.62f31ap-1f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.fff692p-1f));
-  __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
-  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), exponent));
-}
-
-/* Lanes of the keys from `at` on. */
-static inline __mmask16 live(size_t keys, size_t at) {
-  size_t left = keys > at ? keys - at : 0;
-  return (__mmask16)(left >= LANES ? 0xffffu : (1u << left) - 1u);
+  __m512 r = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+  __m512 p = _mm512_set1_ps(0x1.3f969ap-4f);
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.cefc54p-3f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.64444ap-1f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.fff632p-1f));
+  return _mm512_scalef_ps(p, x); /* rounds its exponent down */
 }
 
 /* Row r's largest lane, or the sum of its lanes, in lane r: eight reductions at once, as each alone
@@ -287,26 +298,15 @@ static inline __attribute__((always_inline)) __m512 weigh(size_t keys, const __m
   return sum;
 }
 
-/* The weights of some queries, not yet divided by their sums; ret_inverse: one over those. `factor` is
- * the scale times log2 e. */
+/* The weights of some queries, not yet divided by their sums; ret_inverse: one over those. row: the
+ * largest scores, by lane. `factor` is the scale times log2 e. */
 static inline __attribute__((always_inline)) void weigh_rows(size_t rows, size_t keys, const pieces *p,
-                                                             float factor, float ret_inverse[ROWS]) {
-  size_t whole = keys / LANES * LANES;
+                                                             float factor, __m512 row[ROWS],
+                                                             float ret_inverse[ROWS]) {
   size_t pairs = keys / (PAIR * LANES) * PAIR * LANES;
-  const __mmask16 tail = live(keys, whole);
   const __mmask16 rest[PAIR] = {live(keys, pairs), live(keys, pairs + LANES)};
   const __m512 scale = _mm512_set1_ps(factor);
-  __m512 row[ROWS];
   float most[ROWS];
-  RR_UNROLL
-  for (size_t r = 0; r < rows; r++) {
-    const float *scores = p->scores + r * p->ld_scores;
-    row[r] = _mm512_set1_ps(-__builtin_inff());
-    for (size_t at = 0; at < whole; at += LANES) {
-      row[r] = _mm512_max_ps(row[r], _mm512_load_ps(scores + at));
-    }
-    row[r] = _mm512_mask_max_ps(row[r], tail, row[r], _mm512_maskz_load_ps(tail, scores + whole));
-  }
   RR_UNROLL
   for (size_t r = rows; r < ROWS; r++) {
     row[r] = row[0];
@@ -324,44 +324,49 @@ static inline __attribute__((always_inline)) void weigh_rows(size_t rows, size_t
   _mm256_storeu_ps(ret_inverse, _mm256_div_ps(_mm256_set1_ps(1.0f), reduce(row, false)));
 }
 
-/* Up to two vectors of one query's outputs. */
-static inline void store(size_t vectors, const float *sums, float inverse, uint16_t *out) {
-  const __m512 factor = _mm512_set1_ps(inverse);
-  for (size_t v = 0; v < vectors; v++) {
-    __m512 value = _mm512_mul_ps(_mm512_load_ps(sums + v * LANES), factor);
-    __m512bh both = _mm512_cvtne2ps_pbh(_mm512_setzero_ps(), value);
-    _mm256_storeu_si256((__m256i *)(void *)(out + v * LANES), _mm512_castsi512_si256((__m512i)both));
+/* One or two vectors of the outputs of some queries, from dimension `at` on. */
+static inline __attribute__((always_inline)) void mix(size_t rows, size_t vectors,
+                                                      const rr_attention_args *args, const pieces *p,
+                                                      const float inverse[ROWS], size_t at, uint16_t *out) {
+  __m512 sums[ROWS][KEY_VECTORS];
+  multiply(rows, vectors, p->key_pairs, p->weights, p->ld_scores, p->values + at * PAIR,
+           args->head_size * PAIR, LANES * PAIR, sums);
+  RR_UNROLL
+  for (size_t r = 0; r < rows; r++) {
+    const __m512 factor = _mm512_set1_ps(inverse[r]);
+    RR_UNROLL
+    for (size_t v = 0; v < vectors; v++) {
+      __m512bh both = _mm512_cvtne2ps_pbh(_mm512_setzero_ps(), _mm512_mul_ps(sums[r][v], factor));
+      _mm256_storeu_si256((__m256i *)(void *)(out + r * args->ld_out + at + v * LANES),
+                          _mm512_castsi512_si256((__m512i)both));
+    }
   }
 }
+
+/* A function of its own: together with what comes before it gcc runs out of registers. */
+#define MIX(rows)                                                                                      \
+  static __attribute__((noinline)) void mix_##rows(const rr_attention_args *args, const pieces *p,     \
+                                                   const float inverse[ROWS], size_t at,               \
+                                                   uint16_t *out) {                                    \
+    if (args->head_size - at > LANES) {                                                                \
+      mix(rows, HEAD_VECTORS, args, p, inverse, at, out);                                              \
+    } else {                                                                                           \
+      mix(rows, 1, args, p, inverse, at, out);                                                         \
+    }                                                                                                  \
+  }
 
 /* The queries first .. first + rows - 1. */
-static inline __attribute__((always_inline)) void attend(size_t rows, const rr_attention_args *args,
-                                                         const pieces *p, float factor, size_t first) {
-  _Alignas(LINE) float outputs[ROWS * HEAD_VECTORS * LANES];
-  float inverse[ROWS];
-  score(rows, args, p, (const uint16_t *)args->q + first * args->ldq);
-  weigh_rows(rows, args->keys, p, factor, inverse);
-  for (size_t at = 0; at < args->head_size; at += HEAD_VECTORS * LANES) {
-    const uint16_t *values = p->values + at * PAIR;
-    bool both = args->head_size - at > LANES;
-    if (both) {
-      multiply(rows, 2, p->key_pairs, p->weights, p->ld_scores, values, args->head_size * PAIR,
-               LANES * PAIR, outputs, HEAD_VECTORS * LANES);
-    } else {
-      multiply(rows, 1, p->key_pairs, p->weights, p->ld_scores, values, args->head_size * PAIR,
-               LANES * PAIR, outputs, HEAD_VECTORS * LANES);
-    }
-    for (size_t r = 0; r < rows; r++) {
-      uint16_t *out = (uint16_t *)args->out + (first + r) * args->ld_out + at;
-      store(both ? 2 : 1, outputs + r * HEAD_VECTORS * LANES, inverse[r], out);
-    }
-  }
-}
-
 #define ATTEND(rows)                                                                                   \
+  MIX(rows)                                                                                            \
   static __attribute__((noinline)) void attend_##rows(const rr_attention_args *args, const pieces *p,  \
                                                       float factor, size_t first) {                    \
-    attend(rows, args, p, factor, first);                                                              \
+    __m512 most[ROWS];                                                                                 \
+    float inverse[ROWS];                                                                               \
+    score(rows, args, p, (const uint16_t *)args->q + first * args->ldq, most);                         \
+    weigh_rows(rows, args->keys, p, factor, most, inverse);                                            \
+    for (size_t at = 0; at < args->head_size; at += HEAD_VECTORS * LANES) {                            \
+      mix_##rows(args, p, inverse, at, (uint16_t *)args->out + first * args->ld_out);                  \
+    }                                                                                                  \
   }
 ATTEND(1)
 ATTEND(2)
@@ -378,14 +383,13 @@ static void run(const rr_attention_args *args) {
   pack_keys(args, &p);
   pack_values(args, &p);
   float factor = args->scale * log2_e;
-  size_t first = 0;
-  for (; first + ROWS <= args->queries; first += ROWS) {
-    attend_8(args, &p, factor, first);
-  }
-  if (first < args->queries) {
-    static void (*const rests[])(const rr_attention_args *, const pieces *, float, size_t) = {
-        attend_1, attend_2, attend_3, attend_4, attend_5, attend_6, attend_7};
-    rests[args->queries - first - 1](args, &p, factor, first);
+  static void (*const blocks[ROWS])(const rr_attention_args *, const pieces *, float, size_t) = {
+      attend_1, attend_2, attend_3, attend_4, attend_5, attend_6, attend_7, attend_8};
+  for (size_t first = 0, rows; first < args->queries; first += rows) {
+    size_t left = args->queries - first;
+    /* One to three rows would mostly wait for their own sums: they are shared out with a block before. */
+    rows = left < ROWS ? left : left > ROWS && left < ROWS + ROWS / 2 ? left / 2 : ROWS;
+    blocks[rows - 1](args, &p, factor, first);
   }
 }
 

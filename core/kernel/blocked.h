@@ -63,8 +63,10 @@ void rr_blocked_run(const rr_tile_kernel *kernel, const rr_gemm_args *args);
  * hint and takes this one for a limit. */
 #if defined(__GNUC__) && !defined(__clang__)
 #define RR_UNROLL _Pragma("GCC unroll 16")
+#define RR_UNROLL_ALL _Pragma("GCC unroll 64") /* of longer loops */
 #else
 #define RR_UNROLL
+#define RR_UNROLL_ALL
 #endif
 
 /* Defines `symbol`, the rr_gemm of a tile kernel, at the end of the kernel's source:

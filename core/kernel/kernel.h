@@ -113,7 +113,7 @@ enum { RR_FINISH_COLS_MAX = 64 };
 /* The end of a product's tile: out = activation(value + bias), value being sum or, where x_scale is set, what
  * the int32 sum stands for,
  *   fma(sum + zero_point * w_sum, x_scale * w_scale, fma(x_low, w_scale * w_sum, bias)) (quantize.h).
- * An activation whose output becomes bfloat16 may be off by 1e-4 before it is rounded. */
+ * An activation whose output becomes bfloat16 may be off by 1.5e-4 before it is rounded. */
 typedef struct rr_finish_args {
   size_t rows;
   size_t cols;      /* of out; up to width */

@@ -77,9 +77,64 @@ static inline float rr_norm_squares(size_t cols, float mean, const float *row) {
   return rr_norm_sum(sums);
 }
 
+/* Up to this many vectors a row stays in registers from its sum to its end. */
+enum { RR_NORM_HELD_MAX = 24 };
+
+static inline __attribute__((always_inline)) float rr_norm_sum_held(size_t vectors, const __m512 *values,
+                                                                    bool squares) {
+  __m512 sums[RR_NORM_STRANDS] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
+                                  _mm512_setzero_ps()};
+  RR_UNROLL_ALL
+  for (size_t v = 0; v < vectors; v++) {
+    size_t s = v % RR_NORM_STRANDS;
+    sums[s] = squares ? _mm512_fmadd_ps(values[v], values[v], sums[s]) : _mm512_add_ps(sums[s], values[v]);
+  }
+  return rr_norm_sum(sums);
+}
+
+/* A row of so many whole vectors; the same steps as below. */
+static inline __attribute__((always_inline)) void rr_norm_held(size_t vectors, const rr_norm *norm,
+                                                               const rr_norm_terms *of, float *row) {
+  __m512 values[RR_NORM_HELD_MAX];
+  RR_UNROLL_ALL
+  for (size_t v = 0; v < vectors; v++) {
+    values[v] = rr_norm_add(of, v * RR_NORM_LANES, 0xffff);
+  }
+  float cols = (float)(vectors * RR_NORM_LANES);
+  const __m512 centre = _mm512_set1_ps(rr_norm_sum_held(vectors, values, false) / cols);
+  RR_UNROLL_ALL
+  for (size_t v = 0; v < vectors; v++) {
+    values[v] = _mm512_sub_ps(values[v], centre);
+  }
+  float variance = rr_norm_sum_held(vectors, values, true) / cols;
+  const __m512 scale = _mm512_set1_ps(1.0f / sqrtf(variance + norm->epsilon));
+  RR_UNROLL_ALL
+  for (size_t v = 0; v < vectors; v++) {
+    __m512 value = _mm512_fmadd_ps(_mm512_mul_ps(values[v], scale), _mm512_loadu_ps(norm->gamma + v * RR_NORM_LANES),
+                                   _mm512_loadu_ps(norm->beta + v * RR_NORM_LANES));
+    _mm512_storeu_ps(row + v * RR_NORM_LANES, value);
+  }
+}
+
+/* The common width of 384, of two terms (a layer's end) or three (the embedding). */
+static __attribute__((noinline)) void rr_norm_held_384(const rr_norm *norm, const float *a, const float *b,
+                                                       const float *c, float *row) {
+  const rr_norm_terms two = {a, b, NULL};
+  const rr_norm_terms three = {a, b, c};
+  if (c == NULL) {
+    rr_norm_held(RR_NORM_HELD_MAX, norm, &two, row);
+  } else {
+    rr_norm_held(RR_NORM_HELD_MAX, norm, &three, row);
+  }
+}
+
 /* Two passes: the variance around the mean loses nothing where the mean is large. */
 static inline void rr_norm_row_avx512(size_t cols, const rr_norm *norm, const rr_norm_terms *of,
                                       float *row) {
+  if (cols == RR_NORM_HELD_MAX * RR_NORM_LANES) {
+    rr_norm_held_384(norm, of->a, of->b, of->c, row);
+    return;
+  }
   float mean = rr_norm_add_row(cols, of, row) / (float)cols;
   float inverse = 1.0f / sqrtf(rr_norm_squares(cols, mean, row) / (float)cols + norm->epsilon);
   const __m512 centre = _mm512_set1_ps(mean);

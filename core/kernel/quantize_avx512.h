@@ -30,9 +30,8 @@ static inline __attribute__((always_inline)) __m512 rr_quantize_tail_avx512(cons
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
 }
 
-/* Four accumulators of each kind: one alone would wait for itself. */
-static inline __attribute__((always_inline)) rr_quantize_factors
-rr_quantize_factors_avx512(size_t k, const void *x, bool bf16, rr_row_scale *ret_scale) {
+/* What rr_quantize_row_factors is given. Four accumulators of each kind: one alone would wait for itself. */
+static inline void rr_quantize_extremes_avx512(size_t k, const float *x, uint32_t *ret_signed, uint32_t *ret_unsigned) {
   __m512i as_signed[4];
   __m512i as_unsigned[4];
   RR_UNROLL
@@ -44,13 +43,13 @@ rr_quantize_factors_avx512(size_t k, const void *x, bool bf16, rr_row_scale *ret
   for (; i + 64 <= k; i += 64) {
     RR_UNROLL
     for (size_t a = 0; a < 4; a++) {
-      __m512i bits = _mm512_castps_si512(rr_quantize_load_avx512(x, bf16, i + 16 * a));
+      __m512i bits = _mm512_loadu_si512(x + i + 16 * a);
       as_signed[a] = _mm512_max_epi32(as_signed[a], bits);
       as_unsigned[a] = _mm512_max_epu32(as_unsigned[a], bits);
     }
   }
   for (; i < k; i += 16) {
-    __m512i bits = _mm512_castps_si512(rr_quantize_tail_avx512(x, bf16, i, k));
+    __m512i bits = _mm512_castps_si512(rr_quantize_tail_avx512(x, false, i, k));
     as_signed[0] = _mm512_max_epi32(as_signed[0], bits);
     as_unsigned[0] = _mm512_max_epu32(as_unsigned[0], bits);
   }
@@ -58,8 +57,44 @@ rr_quantize_factors_avx512(size_t k, const void *x, bool bf16, rr_row_scale *ret
                                         _mm512_max_epi32(as_signed[2], as_signed[3]));
   __m512i unsigned_max = _mm512_max_epu32(_mm512_max_epu32(as_unsigned[0], as_unsigned[1]),
                                           _mm512_max_epu32(as_unsigned[2], as_unsigned[3]));
-  return rr_quantize_row_factors((uint32_t)_mm512_reduce_max_epi32(signed_max),
-                                 _mm512_reduce_max_epu32(unsigned_max), ret_scale);
+  *ret_signed = (uint32_t)_mm512_reduce_max_epi32(signed_max);
+  *ret_unsigned = _mm512_reduce_max_epu32(unsigned_max);
+}
+
+/* The same of bfloat16, whose bits are in the same order, 32 at a time. */
+static inline void rr_quantize_bf16_extremes_avx512(size_t k, const uint16_t *x, uint32_t *ret_signed,
+                                                    uint32_t *ret_unsigned) {
+  __m512i as_signed[2];
+  __m512i as_unsigned[2];
+  RR_UNROLL
+  for (size_t a = 0; a < 2; a++) {
+    as_signed[a] = _mm512_set1_epi16(INT16_MIN);
+    as_unsigned[a] = _mm512_setzero_si512();
+  }
+  size_t i = 0;
+  for (; i + 64 <= k; i += 64) {
+    RR_UNROLL
+    for (size_t a = 0; a < 2; a++) {
+      __m512i bits = _mm512_loadu_si512(x + i + 32 * a);
+      as_signed[a] = _mm512_max_epi16(as_signed[a], bits);
+      as_unsigned[a] = _mm512_max_epu16(as_unsigned[a], bits);
+    }
+  }
+  for (; i < k; i += 32) {
+    size_t left = k - i;
+    __mmask32 mask = left >= 32 ? 0xffffffffu : (1u << left) - 1u;
+    __m512i bits = _mm512_maskz_loadu_epi16(mask, x + i);
+    as_signed[0] = _mm512_max_epi16(as_signed[0], bits);
+    as_unsigned[0] = _mm512_max_epu16(as_unsigned[0], bits);
+  }
+  /* As the upper halves of floats: the lower ones of pairs are moved up. */
+  __m512i signed_max = _mm512_max_epi16(as_signed[0], as_signed[1]);
+  __m512i unsigned_max = _mm512_max_epu16(as_unsigned[0], as_unsigned[1]);
+  const __m512i upper = _mm512_set1_epi32((int32_t)0xffff0000u);
+  signed_max = _mm512_max_epi32(_mm512_and_si512(signed_max, upper), _mm512_slli_epi32(signed_max, 16));
+  unsigned_max = _mm512_max_epu32(_mm512_and_si512(unsigned_max, upper), _mm512_slli_epi32(unsigned_max, 16));
+  *ret_signed = (uint32_t)_mm512_reduce_max_epi32(signed_max);
+  *ret_unsigned = _mm512_reduce_max_epu32(unsigned_max);
 }
 
 static inline __m512i rr_quantize_round_avx512(__m512 x, __m512 inverse, __m512 zero) {
@@ -82,7 +117,14 @@ static inline __m512i rr_quantize_pack_avx512(__m512 a, __m512 b, __m512 c, __m5
 static inline __attribute__((always_inline)) void rr_quantize_row_avx512(size_t k, size_t k_padded,
                                                                          const void *x, bool bf16, uint8_t *q,
                                                                          rr_row_scale *ret_scale) {
-  rr_quantize_factors f = rr_quantize_factors_avx512(k, x, bf16, ret_scale);
+  uint32_t signed_max;
+  uint32_t unsigned_max;
+  if (bf16) {
+    rr_quantize_bf16_extremes_avx512(k, x, &signed_max, &unsigned_max);
+  } else {
+    rr_quantize_extremes_avx512(k, x, &signed_max, &unsigned_max);
+  }
+  rr_quantize_factors f = rr_quantize_row_factors(signed_max, unsigned_max, ret_scale);
   if (f.inverse == 0.0f) { /* there may be NaN */
     memset(q, 0, k_padded);
     return;

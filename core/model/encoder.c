@@ -231,11 +231,11 @@ void rr_encoder_finish_layer(rr_encoder *encoder, const rr_layer *layer, size_t 
   }
 }
 
-static void run_layer(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs,
-                      size_t n, size_t tokens) {
+static void run_layer(rr_encoder *encoder, size_t index, const rr_encoder_input *inputs, size_t n, size_t tokens) {
+  const rr_layer *layer = &encoder->bert->layers[index];
   size_t hidden = encoder->bert->config.hidden_size;
   rr_type type = encoder->bert->attention->type;
-  bool lead = rr_encoder_has_lead(encoder->bert);
+  bool lead = rr_encoder_has_lead(encoder->bert, index);
   const rr_product_options plain = {.activation = RR_ACTIVATION_NONE};
   rr_matrix x = rr_matrix_floats(encoder->hidden, hidden);
   rr_matrix qkv = {encoder->wide, type, 3 * hidden};
@@ -310,7 +310,7 @@ rr_status rr_encoder_forward(rr_encoder *encoder, const rr_encoder_input *inputs
   embed(encoder, inputs, n);
   size_t whole = config->layers - (rr_bert_cls_only(config) ? 1 : 0);
   for (size_t i = 0; i < whole; i++) {
-    run_layer(encoder, &encoder->bert->layers[i], inputs, n, tokens);
+    run_layer(encoder, i, inputs, n, tokens);
   }
   if (whole < config->layers) {
     rr_encoder_run_cls_layer(encoder, &encoder->bert->layers[whole], inputs, n, tokens);

@@ -132,9 +132,10 @@ size_t rr_encoder_cls_bytes(const rr_bert *bert, size_t tokens) {
          (2 * RR_CLS_GROUP * config->heads + 2 * tokens) * config->hidden_size * sizeof(float);
 }
 
-bool rr_encoder_has_lead(const rr_bert *bert) {
-  return rr_bert_cls_only(&bert->config) && bert->config.layers > 1 &&
-         bert->layers[0].qkv.gemm->format != RR_FORMAT_FP32;
+bool rr_encoder_has_lead(const rr_bert *bert, size_t layer) {
+  size_t layers = bert->config.layers;
+  return rr_bert_cls_only(&bert->config) && layer + 1 < layers && layer >= layers / 3 &&
+         bert->layers[layer].qkv.gemm->format != RR_FORMAT_FP32;
 }
 
 /* Where the pieces lie. */
@@ -160,7 +161,8 @@ static lead_rows arrange_lead(const rr_bert *bert, size_t tokens, float *memory)
 }
 
 size_t rr_encoder_lead_bytes(const rr_bert *bert, size_t tokens) {
-  return rr_encoder_has_lead(bert)
+  size_t layers = bert->config.layers;
+  return layers > 1 && rr_encoder_has_lead(bert, layers - 2)
              ? rr_encoder_aligned(arrange_lead(bert, tokens, NULL).floats * sizeof(float))
              : 0;
 }

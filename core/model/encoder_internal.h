@@ -73,10 +73,11 @@ void rr_encoder_run_cls_layer(rr_encoder *encoder, const rr_layer *layer,
 /* Bytes of encoder->wide that takes. */
 size_t rr_encoder_cls_bytes(const rr_bert *bert, size_t tokens);
 
-/* Whether [CLS] rows are computed once more, in twice the format's precision: they are what such a
+/* Whether a layer's [CLS] rows are computed once more, in twice the format's precision: they are what such a
  * model's head reads in the end, and what their own rounding does to them no averaging over tokens
- * makes good. */
-bool rr_encoder_has_lead(const rr_bert *bert);
+ * makes good. Not so in the first third of the layers: what happens to them there the rest of the layers
+ * hardly hand on. */
+bool rr_encoder_has_lead(const rr_bert *bert, size_t layer);
 size_t rr_encoder_lead_bytes(const rr_bert *bert, size_t tokens);
 /* Replaces the [CLS] rows of qkv, which was computed from hidden. */
 void rr_encoder_lead_qkv(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs,
