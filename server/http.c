@@ -94,7 +94,7 @@ static rr_status watch(http_server *self, uv_loop_t *loop, rr_error *err) {
   if (uv_poll_start(&self->poll, UV_READABLE, on_poll) != 0) {
     return rr_fail(err, RR_ERR_IO, "cannot watch the HTTP server's descriptor");
   }
-  drive(self);
+  http_wake(self); /* nothing is read from a client before the loop runs */
   return RR_OK;
 }
 
