@@ -1,9 +1,12 @@
 #include "server/user.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <pwd.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,9 +14,10 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { ENTRY_BYTES = 16 * 1024, GROUPS_MAX = 65536 };
+enum { ENTRY_BYTES = 16 * 1024, GROUPS_MAX = 65536, DROP_WAIT_MS = 5000 };
 
 /* Of the names, what fits is taken: an account with a longer one is not found by it. */
 static bool split(const char *text, char name[USER_NAME_BYTES], char group[USER_NAME_BYTES]) {
@@ -134,12 +138,74 @@ rr_status user_become(const user *who, rr_error *err) {
   return RR_OK;
 }
 
-rr_status user_drop_capabilities(rr_error *err) {
+static bool has_capabilities(void) {
+  struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {{0}};
+  return syscall(SYS_capget, &header, sets) != 0 || (sets[0].permitted | sets[1].permitted) != 0;
+}
+
+/* Of the calling thread: the kernel knows no others. Fit for a signal handler. */
+static bool drop_own(void) {
   struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
   struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
   empty_bounding_set();
   (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); /* not before Linux 4.3 */
-  if (syscall(SYS_capset, &header, none) != 0) {
+  return syscall(SYS_capset, &header, none) == 0;
+}
+
+static atomic_uint dropped;
+
+static void on_drop(int number) {
+  (void)number;
+  int saved = errno;
+  if (drop_own()) {
+    atomic_fetch_add(&dropped, 1);
+  }
+  errno = saved;
+}
+
+/* Asks every other thread, by a signal. Returns how many there are. */
+static unsigned ask_others(int number) {
+  unsigned asked = 0;
+  DIR *tasks = opendir("/proc/self/task");
+  const struct dirent *entry;
+  while (tasks != NULL && (entry = readdir(tasks)) != NULL) {
+    long task = strtol(entry->d_name, NULL, 10);
+    if (task > 0 && task != syscall(SYS_gettid) && syscall(SYS_tgkill, getpid(), task, number) == 0) {
+      asked++;
+    }
+  }
+  if (tasks != NULL) {
+    (void)closedir(tasks);
+  }
+  return asked;
+}
+
+/* Libraries start threads of their own before main: OpenBLAS does. */
+static bool drop_in_others(void) {
+  const struct timespec pause = {.tv_nsec = 1000000};
+  struct sigaction before;
+  struct sigaction act = {.sa_handler = on_drop, .sa_flags = SA_RESTART};
+  atomic_store(&dropped, 0);
+  if (sigaction(SIGRTMAX, &act, &before) != 0) {
+    return false;
+  }
+  unsigned asked = ask_others(SIGRTMAX);
+  for (int i = 0; i < DROP_WAIT_MS && atomic_load(&dropped) < asked; i++) {
+    (void)nanosleep(&pause, NULL);
+  }
+  bool all = atomic_load(&dropped) == asked;
+  if (all) { /* a signal that is still on its way would end the process otherwise */
+    (void)sigaction(SIGRTMAX, &before, NULL);
+  }
+  return all;
+}
+
+rr_status user_drop_capabilities(rr_error *err) {
+  if (has_capabilities() && !drop_in_others()) {
+    return rr_fail(err, RR_ERR_IO, "cannot drop the capabilities of all threads");
+  }
+  if (!drop_own()) {
     return rr_fail(err, RR_ERR_IO, "cannot drop the capabilities: %s", strerror(errno));
   }
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
