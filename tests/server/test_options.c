@@ -260,7 +260,7 @@ static void help_names_every_option_even_in_a_bad_environment(void **state) {
   static const char *const names[] = {
       "--model-id", "--served-model-name", "--hostname", "--port", "--dtype", "--isa", "--threads",
       "--tokenization-workers", "--max-concurrent-requests", "--max-batch-tokens",
-      "--max-client-batch-size", "--payload-limit", "--auto-truncate", "--api-key", "--json-output",
+      "--max-client-batch-size", "--payload-limit", "--client-timeout", "--auto-truncate", "--api-key", "--json-output",
       "--log-level", "--revision", "--hf-token", "--hf-endpoint", "--hf-home", "--huggingface-hub-cache",
       "--hf-hub-offline", "--pack-cache", "--api-key-file", "--cors-allow-origin", "--unix-socket", "--user",
       "--seccomp", "--core-dumps", "--help",
