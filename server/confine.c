@@ -95,16 +95,20 @@ static rr_status filter_calls(confinement *self, rr_error *err) {
 rr_status confine_start(confinement *self, const options *chosen, rr_error *err) {
   user who;
   bool switches;
+  bool all;
   *self = (confinement){.options = chosen};
   rr_status status = choose(chosen, &who, &switches, err);
   if (status == RR_OK && switches) {
     status = become(chosen, &who, err);
   }
   if (status == RR_OK) {
-    status = user_drop_capabilities(err);
+    status = user_drop_capabilities(&all, err);
   }
   if (status != RR_OK) {
     return status;
+  }
+  if (!all) {
+    log_text(LOG_LEVEL_WARN, "a library's thread keeps its capabilities; become a user other than root");
   }
   user_guard_memory(chosen->core_dumps);
   status = filter_calls(self, err);

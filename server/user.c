@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ENTRY_BYTES = 16 * 1024, GROUPS_MAX = 65536, DROP_WAIT_MS = 5000 };
+enum { ENTRY_BYTES = 16 * 1024, GROUPS_MAX = 65536, DROP_WAIT_MS = 500 };
 
 /* Of the names, what fits is taken: an account with a longer one is not found by it. */
 static bool split(const char *text, char name[USER_NAME_BYTES], char group[USER_NAME_BYTES]) {
@@ -201,16 +201,15 @@ static bool drop_in_others(void) {
   return all;
 }
 
-rr_status user_drop_capabilities(rr_error *err) {
-  if (has_capabilities() && !drop_in_others()) {
-    return rr_fail(err, RR_ERR_IO, "cannot drop the capabilities of all threads");
-  }
+rr_status user_drop_capabilities(bool *ret_all, rr_error *err) {
+  bool all = !has_capabilities() || drop_in_others();
   if (!drop_own()) {
     return rr_fail(err, RR_ERR_IO, "cannot drop the capabilities: %s", strerror(errno));
   }
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
     return rr_fail(err, RR_ERR_IO, "cannot rule out new privileges: %s", strerror(errno));
   }
+  *ret_all = all;
   return RR_OK;
 }
 

@@ -31,8 +31,9 @@ rr_status user_try(const user *who, rr_status (*check)(void *context, rr_error *
 /* Becomes the user for good, with its one group and no others. RR_ERR_IO: not allowed. */
 rr_status user_become(const user *who, rr_error *err);
 
-/* Gives all capabilities of all threads away, those that an exec could bring back as well, and forbids gaining any. */
-rr_status user_drop_capabilities(rr_error *err);
+/* Gives all capabilities of all threads away, those that an exec could bring back as well, and forbids gaining any.
+ * *ret_all is false where a library's thread, one that blocks all signals, has kept its own. */
+rr_status user_drop_capabilities(bool *ret_all, rr_error *err);
 
 /* No core files, and no process of the same user reads this one's memory, unless debugging is wanted. To be
  * called after user_become, which changes that as well. */

@@ -55,7 +55,9 @@ def check_user(server, uid, gid):
         assert state["Uid"].split() == [str(uid)] * 4, state
         assert state["Gid"].split() == [str(gid)] * 4, state
         for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
-            assert state[name] == NO_CAPABILITIES, state
+            # A sanitizer may have a thread that hears no signal: root's own rights stay in it.
+            if uid != 0 or not harness.SLOW or state["Pid"] == str(server.process.pid):
+                assert state[name] == NO_CAPABILITIES, state
     state = next(state for state in threads(server) if state["Pid"] == str(server.process.pid))
     if uid != 0:
         assert state["Groups"].strip() == "", state

@@ -80,7 +80,8 @@ static int become_somebody(void) {
   static const char *const sets[] = {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"};
   const user somebody = {.uid = SOMEBODY, .gid = SOMEBODY, .name = "somebody"};
   struct rlimit core;
-  if (user_become(&somebody, NULL) != RR_OK || user_drop_capabilities(NULL) != RR_OK) {
+  bool all;
+  if (user_become(&somebody, NULL) != RR_OK || user_drop_capabilities(&all, NULL) != RR_OK || !all) {
     return 1;
   }
   user_guard_memory(false);
