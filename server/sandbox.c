@@ -117,7 +117,7 @@ static int rules_controls(scmp_filter_ctx filter) {
     status = EITHER(filter, SCMP_ACT_ALLOW, "arch_prctl", IS(0, REQUEST_XCOMP_PERMISSION),
                     IS(0, GET_XCOMP_PERMISSION));
   }
-  const struct scmp_arg_cmp own_limits[] = {IS(0, 0), SCMP_CMP64(2, SCMP_CMP_EQ, 0)}; /* read, not set */
+  const struct scmp_arg_cmp own_limits[] = {IS(0, 0), SCMP_CMP64(2, SCMP_CMP_EQ, 0, 0)}; /* read, not set */
   return status != 0 ? status : rule(filter, SCMP_ACT_ALLOW, "prlimit64", 2, own_limits);
 }
 

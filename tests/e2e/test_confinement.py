@@ -195,6 +195,30 @@ def a_user_that_is_asked_for_is_become_and_owns_the_socket():
 
 
 @case
+def capabilities_that_another_user_was_given_go_once_it_listens():
+    need_root()
+    if shutil.which("setpriv") is None:
+        raise Skip("no setpriv")
+    starter = os.path.join(open_folder(), "start")
+    with open(starter, "w", encoding="utf-8") as script:
+        script.write(f"#!/bin/sh\nexec setpriv --reuid {SOMEBODY} --regid {SOMEBODY} --clear-groups --inh-caps "
+                     f"+net_bind_service --ambient-caps +net_bind_service '{harness.binary()}' \"$@\"\n")
+    os.chmod(starter, 0o755)
+    before = os.environ["RERANKD_BIN"]
+    os.environ["RERANKD_BIN"] = starter
+    try:
+        server = Server(model=readable_model())
+    finally:
+        os.environ["RERANKD_BIN"] = before
+    with server:
+        for state in threads(server):
+            assert state["Uid"].split()[0] == str(SOMEBODY), state
+            if not harness.SLOW or state["Pid"] == str(server.process.pid):
+                assert state["CapPrm"] == state["CapEff"] == state["CapAmb"] == NO_CAPABILITIES, state
+        server.check_alive()
+
+
+@case
 def a_user_that_cannot_be_had_ends_the_start():
     result = run_binary("--model-id", small_model(), "--port", "0", "--user", "no-such-user-here")
     assert result.returncode == 1 and "no-such-user-here" in result.stderr, result
