@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -151,7 +152,8 @@ const char *sandbox_unsuited(void) {
 #ifdef SANITIZED
   return "this build has a sanitizer";
 #else
-  return NULL;
+  const char *preloaded = getenv("LD_PRELOAD");
+  return preloaded != NULL && strstr(preloaded, "vgpreload") != NULL ? "it runs under valgrind" : NULL;
 #endif
 }
 

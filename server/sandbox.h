@@ -20,8 +20,8 @@ typedef struct sandbox_needs {
   bool narrows; /* will call sandbox_enter again */
 } sandbox_needs;
 
-/* NULL, or why this program had better run without the filter, unless it is asked for: a sanitizer that makes
- * calls of its own, or a build without the library. Static storage. */
+/* NULL, or why this program had better run without the filter, unless it is asked for: a sanitizer or
+ * valgrind, which make calls of their own, or a build without the library. Static storage. */
 const char *sandbox_unsuited(void);
 
 /* Confines every thread of the process, for good. Milliseconds. Any thread. Errors: RR_ERR_IO (the kernel, or
