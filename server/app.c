@@ -9,6 +9,7 @@
 #include <uv.h>
 
 #include "server/clock.h"
+#include "server/confine.h"
 #include "server/engine.h"
 #include "server/http.h"
 #include "server/keys.h"
@@ -39,6 +40,7 @@ typedef struct app {
   uv_timer_t drain;
   uv_work_t loader;
   model_load load;
+  confinement confined;
   bool loading;
   uv_work_t renewal;
   bool renewing;
@@ -54,7 +56,13 @@ typedef struct app {
 } app;
 
 /* On a thread of the pool. */
-static void run_load(uv_work_t *work) { load_run(&((app *)work->data)->load); }
+static void run_load(uv_work_t *work) {
+  app *self = work->data;
+  load_run(&self->load);
+  if (self->load.error.status == RR_OK) {
+    self->load.error.status = confine_loaded(&self->confined, &self->load.error);
+  }
+}
 
 static rr_status load_keys(const options *o, api_keys **ret_keys, rr_error *err) {
   return api_keys_load(o->api_keys.items, o->api_keys.n, o->api_key_file, ret_keys, err);
@@ -204,6 +212,7 @@ static rr_status start_http(app *self, rr_error *err) {
       .drain_limit = o->payload_limit * (size_t)DRAIN_BODIES,
       .max_buffered_bytes = o->payload_limit * (size_t)BUFFERED_BODIES,
       .idle_seconds = IDLE_SECONDS,
+      .client_seconds = o->client_timeout,
   };
   self->router = (router){.options = o,
                           .load = &self->load,
@@ -238,6 +247,14 @@ static bool start(app *self) {
   if (!start_signals(self) || !start_rerank(self) ||
       load_keys(self->options, &self->keys, &error) != RR_OK || start_http(self, &error) != RR_OK) {
     log_text(LOG_LEVEL_ERROR, "%s", error.message);
+    return false;
+  }
+  if (confine_start(&self->confined, self->options, &error) != RR_OK) {
+    log_text(LOG_LEVEL_ERROR, "%s", error.message);
+    return false;
+  }
+  if (!log_start(self->options->log_level, self->options->json_output)) {
+    log_text(LOG_LEVEL_ERROR, "cannot start a thread");
     return false;
   }
   log_listening(self);

@@ -9,11 +9,13 @@
 #include "core/base/alloc.h"
 #include "server/http_internal.h"
 #include "server/http_listen.h"
+#include "server/http_patience.h"
 #include "server/log.h"
 
 enum {
   CONNECTION_MEMORY = 32 * 1024, /* bytes libmicrohttpd may use a connection: bounds the headers */
   CONNECTIONS_MAX = 8192,
+  SWEEP_MS = 1000,
   RESERVED_DESCRIPTORS = 64
 };
 
@@ -72,13 +74,19 @@ static rr_status start_daemon(http_server *self, int listener, rr_error *err) {
       http_on_access, self, MHD_OPTION_EXTERNAL_LOGGER, on_daemon_log, NULL, MHD_OPTION_LISTEN_SOCKET,
       listener, MHD_OPTION_CONNECTION_LIMIT, connection_limit(), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
       (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, self->config.idle_seconds,
-      MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, self, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
+      MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, self, MHD_OPTION_NOTIFY_CONNECTION, http_on_connection,
+      self, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
       MHD_OPTION_END);
   if (self->daemon == NULL) {
     (void)close(listener);
     return rr_fail(err, RR_ERR_IO, "cannot start the HTTP server");
   }
   return RR_OK;
+}
+
+static void on_sweep(uv_timer_t *timer) {
+  http_server *self = timer->data;
+  http_patience_sweep(self->connections, (uint64_t)self->config.client_seconds * 1000000000u);
 }
 
 static rr_status watch(http_server *self, uv_loop_t *loop, rr_error *err) {
@@ -91,10 +99,14 @@ static rr_status watch(http_server *self, uv_loop_t *loop, rr_error *err) {
   (void)uv_timer_init(loop, &self->timer);
   self->timer.data = self;
   self->open_handles++;
+  (void)uv_timer_init(loop, &self->sweep);
+  self->sweep.data = self;
+  self->open_handles++;
+  (void)uv_timer_start(&self->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
   if (uv_poll_start(&self->poll, UV_READABLE, on_poll) != 0) {
     return rr_fail(err, RR_ERR_IO, "cannot watch the HTTP server's descriptor");
   }
-  drive(self);
+  http_wake(self); /* nothing is read from a client before the loop runs */
   return RR_OK;
 }
 
@@ -175,6 +187,7 @@ void http_close(http_server *server) {
   }
   if (server->open_handles > 1) {
     uv_close((uv_handle_t *)&server->timer, on_closed);
+    uv_close((uv_handle_t *)&server->sweep, on_closed);
   }
   uv_close((uv_handle_t *)&server->poll, on_closed);
 }

@@ -88,6 +88,7 @@ typedef struct http_config {
   size_t drain_limit;        /* bytes of a refused body that are read for the answer's sake */
   size_t max_buffered_bytes; /* of all bodies together */
   unsigned idle_seconds;     /* a connection silent for so long is closed */
+  unsigned client_seconds;   /* a request must be there, and an answer be taken, in so long */
 } http_config;
 
 /* Listens and serves. Errors: RR_ERR_INPUT (host, path), RR_ERR_IO (address in use, ...), RR_ERR_MEMORY. */

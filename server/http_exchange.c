@@ -7,6 +7,7 @@
 #include "core/base/alloc.h"
 #include "server/clock.h"
 #include "server/http_internal.h"
+#include "server/http_patience.h"
 #include "server/trace.h"
 
 enum { BODY_FIRST = 16 * 1024 };
@@ -75,6 +76,7 @@ static enum MHD_Result send_reply(http_exchange *exchange) {
   enum MHD_Result queued =
       MHD_queue_response(exchange->connection, (unsigned)exchange->reply.status, response);
   MHD_destroy_response(response);
+  http_patience_set(exchange->connection, false);
   return queued;
 }
 
@@ -259,6 +261,7 @@ enum MHD_Result http_on_access(void *context, struct MHD_Connection *connection,
     return receive(exchange, data, size);
   }
   exchange->receiving = false;
+  http_patience_set(connection, true);
   if (!exchange->replied) {
     self->handlers.respond(self->handlers.context, exchange);
   }
@@ -272,9 +275,9 @@ enum MHD_Result http_on_access(void *context, struct MHD_Connection *connection,
 
 void http_on_completed(void *context, struct MHD_Connection *connection, void **state,
                        enum MHD_RequestTerminationCode code) {
-  (void)connection;
   http_server *self = context;
   http_exchange *exchange = *state;
+  http_patience_set(connection, false);
   if (exchange == NULL) {
     return;
   }

@@ -18,6 +18,8 @@ struct http_server {
   unsigned open_handles;
   size_t active;
   http_exchange *exchanges; /* all of them */
+  struct http_connection *connections;
+  uv_timer_t sweep;
   size_t buffered; /* bytes of all bodies */
   bool stopping;
 };

@@ -1,5 +1,6 @@
 #include "server/load.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,9 +15,13 @@ void load_init(model_load *load, const options *chosen) {
   hub_progress_init(&load->progress, !chosen->json_output && isatty(STDERR_FILENO) == 1);
 }
 
-/* The directory of a model that is named as on the hub. */
-static rr_status get_by_name(model_load *load, hub_model *ret_model, rr_error *err) {
-  const options *o = load->options;
+bool load_is_local(const options *chosen) {
+  struct stat about;
+  const char *model_id = chosen->model_id;
+  return stat(model_id, &about) == 0 || ((model_id[0] == '/' || model_id[0] == '.') && errno == EACCES);
+}
+
+rr_status load_hub_settings(const options *o, hub_settings *ret_settings, rr_error *err) {
   const hub_choices choices = {.repo = o->model_id,
                                .revision = o->revision,
                                .token = o->hf_token,
@@ -24,8 +29,14 @@ static rr_status get_by_name(model_load *load, hub_model *ret_model, rr_error *e
                                .home = o->hf_home,
                                .cache = o->huggingface_hub_cache,
                                .offline = o->hf_hub_offline};
+  return hub_settings_read(&choices, getenv, ret_settings, err);
+}
+
+/* The directory of a model that is named as on the hub. */
+static rr_status get_by_name(model_load *load, hub_model *ret_model, rr_error *err) {
+  const options *o = load->options;
   hub_settings settings;
-  rr_status status = hub_settings_read(&choices, getenv, &settings, err);
+  rr_status status = load_hub_settings(o, &settings, err);
   if (status == RR_OK) {
     status = hub_get(&settings, &load->progress, &load->cancelled, ret_model, err);
   }
@@ -37,9 +48,8 @@ static rr_status get_by_name(model_load *load, hub_model *ret_model, rr_error *e
 }
 
 static rr_status find_directory(model_load *load, hub_model *ret_model, rr_error *err) {
-  struct stat about;
   const char *model_id = load->options->model_id;
-  if (stat(model_id, &about) != 0) {
+  if (!load_is_local(load->options)) {
     return get_by_name(load, ret_model, err);
   }
   int length = snprintf(ret_model->directory, sizeof ret_model->directory, "%s", model_id);

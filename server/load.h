@@ -8,6 +8,7 @@
 #define RR_SERVER_LOAD_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include "core/scorer.h"
 #include "server/engine.h"
@@ -27,6 +28,13 @@ typedef struct model_load {
 } model_load;
 
 void load_init(model_load *load, const options *chosen);
+
+/* Whether the model is a path of this machine, not a name on the hub. So is a path that this
+ * user may not look at. */
+bool load_is_local(const options *chosen);
+
+/* Where the hub and its cache are. */
+rr_status load_hub_settings(const options *chosen, hub_settings *ret_settings, rr_error *err);
 
 /* Loads. Blocks for as long as that takes: not on the event loop. */
 void load_run(model_load *load);

@@ -129,9 +129,13 @@ static void *write_lines(void *unused) {
   }
 }
 
-bool log_start(log_level level, bool json) {
+void log_configure(log_level level, bool json) {
   logger.level = level;
   logger.json = json;
+}
+
+bool log_start(log_level level, bool json) {
+  log_configure(level, json);
   logger.stopping = false;
   logger.running = pthread_create(&logger.writer, NULL, write_lines, NULL) == 0;
   return logger.running;

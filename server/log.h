@@ -16,6 +16,9 @@ typedef enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LE
 /* "error", "warn", "info" or "debug"; false for anything else. */
 bool log_level_parse(const char *text, log_level *ret_level);
 
+/* How lines look until the writer starts; they are written at once. */
+void log_configure(log_level level, bool json);
+
 /* Starts the writer. Returns false when its thread cannot be started. */
 bool log_start(log_level level, bool json);
 

@@ -16,10 +16,7 @@ int main(int argc, char **argv) {
   case OPTIONS_RUN: break;
   }
   rr_json_init();
-  if (!log_start(chosen.log_level, chosen.json_output)) {
-    (void)fprintf(stderr, "rerankd: cannot start a thread\n");
-    return EXIT_FAILURE;
-  }
+  log_configure(chosen.log_level, chosen.json_output); /* its thread starts once the process is confined */
   int status = app_run(&chosen);
   log_stop();
   uv_library_shutdown();

@@ -13,7 +13,7 @@
 
 enum { FLAGS_MAX = 64, NAME_MAX_BYTES = 64, THREADS_MAX = 1024 };
 
-typedef enum kind { TEXT, LIST, NUMBER, SMALL_NUMBER, FLAG, DTYPE, LEVEL, HELP, VERSION } kind;
+typedef enum kind { TEXT, LIST, NUMBER, SMALL_NUMBER, FLAG, SWITCH, DTYPE, LEVEL, HELP, VERSION } kind;
 
 typedef struct spec {
   const char *name;
@@ -62,6 +62,8 @@ static const spec specs[] = {
      "texts a request may hold (default: 1000)"},
     {"payload-limit", NUMBER, FIELD(payload_limit), 1, 1u << 30, "BYTES",
      "size of a request body, at most (default: 10000000)"},
+    {"client-timeout", SMALL_NUMBER, FIELD(client_timeout), 1, 86400, "SECONDS",
+     "time a client may take to send a request, and to take the answer (default: 300)"},
     {"auto-truncate", FLAG, FIELD(auto_truncate), 0, 0, "BOOL",
      "truncate what is too long, unless the request says otherwise (default: true)"},
     {"unix-socket", TEXT, FIELD(unix_socket), 0, 0, "PATH",
@@ -72,6 +74,13 @@ static const spec specs[] = {
      "keys, one a line; read again on SIGHUP"},
     {"cors-allow-origin", LIST, FIELD(cors_origins), 0, 0, "ORIGIN",
      "let pages of this origin, or of any (*), call; several times, or a,b"},
+    {"user", TEXT, FIELD(user), 0, 0, "NAME",
+     "user to become once listening, or NAME:GROUP (RERANKD_USER; default: nobody, if started by root and if "
+     "nobody may use what is named)"},
+    {"seccomp", SWITCH, FIELD(seccomp), 0, 0, "MODE",
+     "filter system calls: on, off, or auto, which goes on without where it cannot be done (default: auto)"},
+    {"core-dumps", FLAG, FIELD(core_dumps), 0, 0, "BOOL",
+     "leave core files and debuggers of the same user allowed (default: false)"},
     {"json-output", FLAG, FIELD(json_output), 0, 0, "BOOL", "log in JSON (default: false)"},
     {"log-level", LEVEL, FIELD(log_level), 0, 0, "LEVEL", "error, warn, info or debug (default: info)"},
     {"help", HELP, 0, 0, 0, NULL, "print this and stop"},
@@ -82,15 +91,12 @@ enum { SPECS = sizeof specs / sizeof specs[0] };
 _Static_assert((int)SPECS < (int)FLAGS_MAX, "the option table fits");
 
 static void environment_name(const char *name, char *ret_name) {
-  if (strcmp(name, "isa") == 0) { /* ISA alone could be anybody's */
-    (void)snprintf(ret_name, NAME_MAX_BYTES, "RERANKD_ISA");
-    return;
+  bool common = strcmp(name, "isa") == 0 || strcmp(name, "user") == 0; /* ISA is anybody's, USER the shell's */
+  size_t at = (size_t)snprintf(ret_name, NAME_MAX_BYTES, "%s", common ? "RERANKD_" : "");
+  for (size_t i = 0; name[i] != '\0' && at + 1 < NAME_MAX_BYTES; i++) {
+    ret_name[at++] = name[i] == '-' ? '_' : (char)toupper((unsigned char)name[i]);
   }
-  size_t i = 0;
-  for (; name[i] != '\0' && i + 1 < NAME_MAX_BYTES; i++) {
-    ret_name[i] = name[i] == '-' ? '_' : (char)toupper((unsigned char)name[i]);
-  }
-  ret_name[i] = '\0';
+  ret_name[at] = '\0';
 }
 
 static bool parse_number(const char *text, size_t minimum, size_t maximum, size_t *ret_number) {
@@ -114,6 +120,18 @@ static bool parse_flag(const char *text, bool *ret_flag) {
   } else if (strcasecmp(text, "false") == 0 || strcmp(text, "0") == 0 || strcasecmp(text, "no") == 0 ||
              strcasecmp(text, "off") == 0) {
     *ret_flag = false;
+  } else {
+    return false;
+  }
+  return true;
+}
+
+static bool parse_switch(const char *text, option_switch *ret_switch) {
+  bool flag;
+  if (strcasecmp(text, "auto") == 0) {
+    *ret_switch = OPTION_AUTO;
+  } else if (parse_flag(text, &flag)) {
+    *ret_switch = flag ? OPTION_ON : OPTION_OFF;
   } else {
     return false;
   }
@@ -172,6 +190,9 @@ static bool store(const spec *option, const char *text, options *self, char *exp
   case FLAG:
     (void)snprintf(expected, size, "true or false");
     return parse_flag(text, (bool *)field);
+  case SWITCH:
+    (void)snprintf(expected, size, "on, off or auto");
+    return parse_switch(text, (option_switch *)field);
   case DTYPE:
     (void)snprintf(expected, size, "float32, bfloat16 or int8");
     return parse_dtype(text, (rr_dtype *)field);
@@ -287,6 +308,7 @@ options_result options_read(int argc, char **argv, char *(*lookup)(const char *n
       .max_batch_tokens = 1024,
       .max_client_batch_size = 1000,
       .payload_limit = 10000000,
+      .client_timeout = 300,
       .auto_truncate = true,
       .log_level = LOG_LEVEL_INFO,
   };

@@ -17,6 +17,8 @@ typedef struct option_list {
   size_t n;
 } option_list;
 
+typedef enum option_switch { OPTION_AUTO, OPTION_ON, OPTION_OFF } option_switch;
+
 /* Strings are borrowed from argv or the environment. */
 typedef struct options {
   const char *model_id;          /* a model directory, or a model's name on the hub */
@@ -38,11 +40,15 @@ typedef struct options {
   size_t max_batch_tokens;
   size_t max_client_batch_size;
   size_t payload_limit; /* bytes */
+  unsigned client_timeout; /* seconds to send a request, to take an answer */
   bool auto_truncate;
   option_list api_keys;     /* none, without a file: none wanted */
   const char *api_key_file; /* NULL: none */
   option_list cors_origins;
   const char *unix_socket; /* NULL: host and port */
+  const char *user;      /* NAME[:GROUP] to become; NULL: nobody, if that can be had */
+  option_switch seccomp; /* auto: where it can be had */
+  bool core_dumps;       /* core files, and debuggers of the same user */
   bool json_output;
   log_level log_level;
 } options;

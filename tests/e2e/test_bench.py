@@ -73,6 +73,16 @@ def startup_times_each_dtype():
 
 
 @case
+def confinement_compares_with_the_filter_and_without():
+    with harness.Server() as server:
+        if "system calls are not filtered" in server.log():
+            raise harness.Skip("no filter here")
+    rows = table(bench("confinement", "--runs", "2", "--requests", "5"))
+    assert [row[0] for row in rows[1:]] == ["on", "off"], rows
+    assert all(float(cell) > 0 for row in rows[1:] for cell in row[1:]), rows
+
+
+@case
 def scaling_compares_one_thread_and_more():
     if len(os.sched_getaffinity(0)) < 2:
         raise harness.Skip("one core only")

@@ -2,12 +2,13 @@
 """HTTP as it comes: chunked, slow, pipelined, cut off, many at once."""
 
 import json
+import select
 import socket
 import sys
 import time
 
 import harness
-from harness import SLOW, case, eventually, in_parallel, request_bytes, shared
+from harness import SLOW, Server, case, eventually, in_parallel, request_bytes, shared
 
 GOOD = json.dumps({"query": "what", "texts": ["this", "that", "these"]}).encode()
 HEAD = b"POST /rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -212,6 +213,52 @@ def hundreds_of_idle_connections_leave_room_for_work():
     for connection in idle:
         connection.close()
     shared().check_alive()
+
+
+def dribble(connection, data, pause=0.2):
+    """Sends a byte at a time, never silent for long, until it is cut off; how many got through."""
+    for position in range(len(data)):
+        try:
+            connection.send(data[position:position + 1])
+            if select.select([connection.socket], [], [], pause)[0]:
+                assert connection.at_end(), "it was answered"
+                return position
+        except OSError:
+            return position
+    raise AssertionError("it was not cut off")
+
+
+@case
+def a_client_that_sends_a_byte_now_and_then_is_cut_off():
+    with Server("--client-timeout", "2") as server:
+        for start in (HEAD + b"X-Slow: ", HEAD + b"Content-Length: 100000\r\n\r\n"):
+            with server.connect() as connection:
+                connection.send(start)
+                assert dribble(connection, b"x" * 2000) > 0, "cut off at once"
+        server.check_alive()
+
+
+@case
+def a_client_whose_request_is_at_work_may_wait():
+    """The work takes longer than the limit, on any machine of today."""
+    with Server("--client-timeout", "1", "--threads", "1", "--max-client-batch-size", "5000") as server:
+        heavy = harness.heavy_body(texts=300 if SLOW else 3000)
+        with server.connect() as connection:
+            for body in (heavy, {"query": "q", "texts": ["light"]}):
+                connection.send_request("POST", "/rerank", json.dumps(body).encode())
+                response = connection.response()
+                assert response.status == 200 and len(response.json()) == len(body["texts"]), response
+
+
+@case
+def a_client_that_does_not_take_its_answer_is_cut_off():
+    with Server("--client-timeout", "2", "--payload-limit", "20000000") as server:
+        body = {"query": "q", "texts": [str(i) + "x" * 10000 for i in range(900)], "return_text": True}
+        with server.connect() as connection:
+            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.send_request("POST", "/rerank", json.dumps(body).encode())
+            server.wait_for_log(lambda line: "POST /rerank" in line) # written once the exchange is over
+        server.check_alive()
 
 
 if __name__ == "__main__":

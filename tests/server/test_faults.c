@@ -107,9 +107,13 @@ static int start_server(void **state) {
   (void)snprintf(model, sizeof model, "%s/score/cross-encoder", golden);
   chosen = (options){.model_id = model, .hostname = "127.0.0.1", .port = free_port(), .threads = 2,
                      .tokenization_workers = 2, .max_concurrent_requests = 8, .max_batch_tokens = 512,
-                     .max_client_batch_size = 10, .payload_limit = 10000, .auto_truncate = true,
-                     .log_level = LOG_LEVEL_ERROR};
-  if (!log_start(LOG_LEVEL_ERROR, false) || pthread_create(&server, NULL, serve, NULL) != 0) {
+                     .max_client_batch_size = 10, .payload_limit = 10000, .client_timeout = 300,
+                     .auto_truncate = true,
+                     .log_level = LOG_LEVEL_ERROR,
+                     /* The test's own process is not to be confined. */
+                     .user = geteuid() == 0 ? "root" : NULL, .seccomp = OPTION_OFF, .core_dumps = true};
+  log_configure(LOG_LEVEL_ERROR, false);
+  if (pthread_create(&server, NULL, serve, NULL) != 0) {
     return -1;
   }
   for (int i = 0; i < WAIT_SECONDS * 50; i++) {

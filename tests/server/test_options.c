@@ -220,6 +220,28 @@ static void instruction_sets_have_a_variable_of_their_own(void **state) {
   assert_int_equal(o.dtype, RR_DTYPE_BFLOAT16);
 }
 
+static void what_confines_the_server_is_chosen(void **state) {
+  (void)state;
+  static const char *const variables[] = {"RERANKD_USER", "www:web", "USER", "me", "SECCOMP", "off", NULL};
+  options o;
+  assert_int_equal(read_line("--model-id m", &o), OPTIONS_RUN);
+  assert_null(o.user);
+  assert_int_equal(o.seccomp, OPTION_AUTO);
+  assert_false(o.core_dumps);
+  environment = variables;
+  assert_int_equal(read_line("--model-id m --core-dumps", &o), OPTIONS_RUN);
+  assert_string_equal(o.user, "www:web");
+  assert_int_equal(o.seccomp, OPTION_OFF);
+  assert_true(o.core_dumps);
+  assert_int_equal(read_line("--model-id m --user root --seccomp on", &o), OPTIONS_RUN);
+  assert_string_equal(o.user, "root");
+  assert_int_equal(o.seccomp, OPTION_ON);
+  assert_int_equal(read_line("--model-id m --seccomp auto", &o), OPTIONS_RUN);
+  assert_int_equal(o.seccomp, OPTION_AUTO);
+  assert_int_equal(read_line("--model-id m --seccomp maybe", &o), OPTIONS_INVALID);
+  assert_non_null(strstr(problem, "--seccomp"));
+}
+
 static void a_bad_variable_is_named(void **state) {
   (void)state;
   static const char *const variables[] = {"PORT", "eighty", NULL};
@@ -238,9 +260,10 @@ static void help_names_every_option_even_in_a_bad_environment(void **state) {
   static const char *const names[] = {
       "--model-id", "--served-model-name", "--hostname", "--port", "--dtype", "--isa", "--threads",
       "--tokenization-workers", "--max-concurrent-requests", "--max-batch-tokens",
-      "--max-client-batch-size", "--payload-limit", "--auto-truncate", "--api-key", "--json-output",
+      "--max-client-batch-size", "--payload-limit", "--client-timeout", "--auto-truncate", "--api-key", "--json-output",
       "--log-level", "--revision", "--hf-token", "--hf-endpoint", "--hf-home", "--huggingface-hub-cache",
-      "--hf-hub-offline", "--pack-cache", "--api-key-file", "--cors-allow-origin", "--unix-socket", "--help",
+      "--hf-hub-offline", "--pack-cache", "--api-key-file", "--cors-allow-origin", "--unix-socket", "--user",
+      "--seccomp", "--core-dumps", "--help",
       "--version"};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
     assert_non_null(strstr(printed, names[i]));
@@ -259,6 +282,7 @@ int main(void) {
       cmocka_unit_test_setup(the_environment_is_read_and_the_command_line_wins, reset),
       cmocka_unit_test_setup(bad_values_give_one_line_that_names_the_option, reset),
       cmocka_unit_test_setup(instruction_sets_have_a_variable_of_their_own, reset),
+      cmocka_unit_test_setup(what_confines_the_server_is_chosen, reset),
       cmocka_unit_test_setup(a_bad_variable_is_named, reset),
       cmocka_unit_test_setup(help_names_every_option_even_in_a_bad_environment, reset),
   };

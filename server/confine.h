@@ -1,0 +1,23 @@
+/* Giving away what serving does not need: root's rights, capabilities, system calls. */
+#ifndef RR_SERVER_CONFINE_H
+#define RR_SERVER_CONFINE_H
+
+#include <stdbool.h>
+
+#include "core/base/status.h"
+#include "server/options.h"
+
+typedef struct confinement {
+  const options *options;
+  bool filtered; /* there is a filter of system calls */
+  bool wide;     /* it still allows what getting the model takes */
+} confinement;
+
+/* Once listening, before anything a client sent is read and before any thread of ours runs. Logs what was done,
+ * and what could not be. Errors: what was asked for explicitly cannot be had. */
+rr_status confine_start(confinement *self, const options *chosen, rr_error *err);
+
+/* Once the model is there: no files are written and no sockets opened from here on. Any thread. */
+rr_status confine_loaded(confinement *self, rr_error *err);
+
+#endif
