@@ -226,11 +226,12 @@ static json_t *request_object(log_level level, const char *time_text, const log_
       milliseconds(f->total), "body_bytes", (json_int_t)f->body_bytes);
   if (object != NULL && f->texts > 0) {
     json_t *work = json_pack(
-        "{s:I,s:I,s:I,s:I,s:f,s:f,s:f,s:f}", "texts", (json_int_t)f->texts, "tokens",
-        (json_int_t)f->tokens, "truncated", (json_int_t)f->truncated, "cached", (json_int_t)f->cached, "parse_ms", milliseconds(f->parse), "tokenization_ms",
+        "{s:I,s:I,s:I,s:f,s:f,s:f,s:f}", "texts", (json_int_t)f->texts, "tokens", (json_int_t)f->tokens,
+        "truncated", (json_int_t)f->truncated, "parse_ms", milliseconds(f->parse), "tokenization_ms",
         milliseconds(f->tokenization), "queue_ms", milliseconds(f->queue), "inference_ms",
         milliseconds(f->inference));
     (void)json_object_update_new(object, work);
+    (void)json_object_set_new(object, "cached", json_integer((json_int_t)f->cached));
   }
   if (object != NULL && f->trace != NULL && f->trace[0] != '\0') {
     (void)json_object_set_new(object, "trace_id", json_string(f->trace));
@@ -262,11 +263,14 @@ static void format_request(log_level level, const log_request_fields *f, char *r
                         f->status, milliseconds(f->total), printable(f->request_id, id), f->body_bytes);
   if (f->texts > 0 && length > 0 && (size_t)length < size) {
     length += snprintf(ret_line + length, size - (size_t)length,
-                       " texts=%zu tokens=%llu truncated=%zu cached=%zu parse=%.1f tokenize=%.1f queue=%.1f "
+                       " texts=%zu tokens=%llu truncated=%zu parse=%.1f tokenize=%.1f queue=%.1f "
                        "inference=%.1f",
-                       f->texts, (unsigned long long)f->tokens, f->truncated, f->cached, milliseconds(f->parse),
+                       f->texts, (unsigned long long)f->tokens, f->truncated, milliseconds(f->parse),
                        milliseconds(f->tokenization), milliseconds(f->queue),
                        milliseconds(f->inference));
+  }
+  if (f->texts > 0 && length > 0 && (size_t)length < size) {
+    length += snprintf(ret_line + length, size - (size_t)length, " cached=%zu", f->cached);
   }
   if (f->dialect != NULL && length > 0 && (size_t)length < size) {
     length += snprintf(ret_line + length, size - (size_t)length, " dialect=%s", f->dialect);

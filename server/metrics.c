@@ -141,7 +141,8 @@ static void write_all(FILE *out, const metrics *self, const engine_stats *stats,
   write_cache(out, cached);
 }
 
-char *metrics_text(const metrics *self, const engine_stats *stats, const cache_stats *cached, size_t *ret_size) {
+char *metrics_text(const metrics *self, const engine_stats *stats, const cache_stats *cached,
+                   size_t *ret_size) {
   char *text = NULL;
   size_t size = 0;
   FILE *out = open_memstream(&text, &size);

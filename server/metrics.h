@@ -50,6 +50,7 @@ void histogram_add(histogram *self, double value);
 
 /* Prometheus text exposition format 0.0.4; heap memory for rr_free, or NULL when memory is out. cached: zeros
  * where there is no cache. */
-char *metrics_text(const metrics *self, const engine_stats *stats, const cache_stats *cached, size_t *ret_size);
+char *metrics_text(const metrics *self, const engine_stats *stats, const cache_stats *cached,
+                   size_t *ret_size);
 
 #endif

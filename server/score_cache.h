@@ -1,11 +1,11 @@
 /* The score cache: what was computed for a query and a text, under a key that holds everything the result
  * depends on.
  *
- * Key: a hash of 128 bits over the model (name, commit, kind, dtype, kernels, length), the options that change
+ * Key: a hash of 128 bits over the model (name, commit, kind, dtype, kernels), the options that change
  * a sequence or its score, the query and the text, each with its length. Two different pairs of texts, chosen
  * by whoever does not know the process's key, have the same hash with a chance of about 2^-120; nobody is told
- * a hash. It is UMAC-128 (RFC 4418), whose bound on this chance is proven, from nettle, as fast as memory
- * for long texts.
+ * a hash. It is UMAC-128 (RFC 4418), whose bound on this chance is proven, from nettle: 0.4 us for 4 KB
+ * of text.
  *
  * Why not XXH3 with a secret seed: it is not made for it. Flip one bit in the upper half of a 64-bit lane, and
  * the same bit the other way in the same lane of another 64-byte stripe: the two texts collide, in 64 and 128

@@ -223,7 +223,8 @@ def many_different_texts_stay_within_the_bound():
 @case
 def many_clients_at_once_get_what_one_gets():
     texts = some_texts(120)
-    bodies = [{"query": f"{QUERY} {i % 3}", "texts": texts[i % 40:i % 40 + 60]} for i in range(24 if SLOW else 96)]
+    bodies = [{"query": f"{QUERY} {i % 3}", "texts": texts[i % 40:i % 40 + 60]}
+              for i in range(24 if SLOW else 96)]
     with Server("--threads", "2") as plain, Server("--threads", "2", "--cache-bytes", "65536") as cached:
         wanted = [ask(plain, "/rerank", body) for body in bodies]
         for _ in range(2):

@@ -310,8 +310,8 @@ static void a_hot_set_survives_a_long_scan(void **state) {
     kept += cache_find(self, key_of(i), &value);
     reference_kept += reference.in[i];
   }
-  print_message("# after a scan of 8 times its size: %.2f %% of the hot set, by LRU %.2f %%\n", 100.0 * kept / hot,
-                100.0 * reference_kept / hot);
+  print_message("# after a scan of 8 times its size: %.2f %% of the hot set, by LRU %.2f %%\n",
+                100.0 * kept / hot, 100.0 * reference_kept / hot);
   assert_int_equal(reference_kept, 0);
   assert_true(kept > hot - hot / 10);
   lru_free(&reference);

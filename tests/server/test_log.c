@@ -62,7 +62,8 @@ static void json_lines_parse_and_carry_the_fields(void **state) {
 static void readable_lines_hold_no_control_characters(void **state) {
   (void)state;
   capture(LOG_LEVEL_INFO, false, log_one_request);
-  assert_non_null(strstr(logged, "POST /rerank?\"x\"? 200 12.3ms id=abc-1 bytes=99 texts=3 tokens=77 truncated=0 cached=2 "));
+  assert_non_null(strstr(logged, "POST /rerank?\"x\"? 200 12.3ms id=abc-1 bytes=99 texts=3 tokens=77"));
+  assert_non_null(strstr(logged, " cached=2 "));
   assert_ptr_equal(strchr(logged, '\n'), logged + strlen(logged) - 1);
 }
 

@@ -26,7 +26,8 @@ static score_cache *make(const char *name, const char *commit, const rr_model_in
 
 static rr_text text_of(const char *text) { return (rr_text){text, strlen(text)}; }
 
-static cache_key key_of(const score_cache *scores, rr_text query, rr_text text, const rr_encode_options *options) {
+static cache_key key_of(const score_cache *scores, rr_text query, rr_text text,
+                        const rr_encode_options *options) {
   score_query hashed;
   score_query_init(&hashed, scores, query, options);
   return score_query_key(&hashed, text);
