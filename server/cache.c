@@ -50,7 +50,7 @@ typedef struct shard {
   cache_stats stats; /* but for what concerns the whole */
 } shard;
 
-struct cache {
+struct lfu_cache {
   shard *shards;
   uint32_t n_shards; /* a power of two */
   size_t bytes;
@@ -210,18 +210,18 @@ static uint32_t capacity_for(size_t bytes) {
   return capacity < NONE / 2 ? (uint32_t)capacity : NONE / 2;
 }
 
-rr_status cache_create(size_t bytes, cache **ret_cache, rr_error *err) {
+rr_status cache_create(size_t bytes, lfu_cache **ret_cache, rr_error *err) {
   if (bytes < CACHE_BYTES_MIN) {
     return rr_fail(err, RR_ERR_INPUT, "a cache of %zu bytes is too small: %d at least", bytes,
                    (int)CACHE_BYTES_MIN);
   }
   uint32_t n_shards = 1;
-  size_t left = bytes - sizeof(cache) - LINE;
+  size_t left = bytes - sizeof(lfu_cache) - LINE;
   while (n_shards < SHARDS_MAX && capacity_for(left / n_shards) >= 2 * SHARD_ENTRIES) {
     n_shards *= 2;
   }
   uint32_t capacity = capacity_for(left / n_shards);
-  cache *self = rr_calloc(1, sizeof *self);
+  lfu_cache *self = rr_calloc(1, sizeof *self);
   shard *shards = self == NULL ? NULL : rr_alloc_aligned(n_shards * sizeof *shards);
   if (shards == NULL) {
     rr_free(self);
@@ -240,7 +240,7 @@ rr_status cache_create(size_t bytes, cache **ret_cache, rr_error *err) {
   return RR_OK;
 }
 
-void cache_destroy(cache *self) {
+void cache_destroy(lfu_cache *self) {
   if (self == NULL) {
     return;
   }
@@ -253,13 +253,13 @@ void cache_destroy(cache *self) {
 }
 
 /* Shard, bucket and counters come from different bits of the key. */
-static shard *lock_shard(cache *self, cache_key key) {
+static shard *lock_shard(lfu_cache *self, cache_key key) {
   shard *found = &self->shards[(key.high >> 32) & (self->n_shards - 1)];
   (void)pthread_mutex_lock(&found->lock);
   return found;
 }
 
-bool cache_find(cache *self, cache_key key, cache_value *ret_value) {
+bool cache_find(lfu_cache *self, cache_key key, cache_value *ret_value) {
   shard *s = lock_shard(self, key);
   sketch_add(&s->asked, key.low);
   uint32_t at = look_up(s, key);
@@ -274,7 +274,7 @@ bool cache_find(cache *self, cache_key key, cache_value *ret_value) {
   return at != NONE;
 }
 
-void cache_insert(cache *self, cache_key key, const cache_value *value) {
+void cache_insert(lfu_cache *self, cache_key key, const cache_value *value) {
   shard *s = lock_shard(self, key);
   if (look_up(s, key) == NONE) {
     add(s, key, value);
@@ -282,7 +282,7 @@ void cache_insert(cache *self, cache_key key, const cache_value *value) {
   (void)pthread_mutex_unlock(&s->lock);
 }
 
-void cache_read_stats(cache *self, cache_stats *ret_stats) {
+void cache_read_stats(lfu_cache *self, cache_stats *ret_stats) {
   cache_stats sum = {.bytes = self->bytes};
   for (uint32_t i = 0; i < self->n_shards; i++) {
     shard *s = &self->shards[i];

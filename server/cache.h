@@ -27,7 +27,7 @@
 
 enum { CACHE_BYTES_MIN = 65536 };
 
-typedef struct cache cache;
+typedef struct lfu_cache lfu_cache;
 
 typedef struct cache_key {
   uint64_t high;
@@ -57,16 +57,16 @@ typedef struct cache_stats {
 
 /* bytes: at least CACHE_BYTES_MIN (RR_ERR_INPUT). *ret_cache is freed by cache_destroy. RR_ERR_MEMORY when the
  * heap is exhausted. The kernel gives the pages as entries come. */
-rr_status cache_create(size_t bytes, cache **ret_cache, rr_error *err);
-void cache_destroy(cache *self); /* NULL is allowed */
+rr_status cache_create(size_t bytes, lfu_cache **ret_cache, rr_error *err);
+void cache_destroy(lfu_cache *self); /* NULL is allowed */
 
 /* Looks a key up, and counts that it was asked for, found or not. */
-bool cache_find(cache *self, cache_key key, cache_value *ret_value);
+bool cache_find(lfu_cache *self, cache_key key, cache_value *ret_value);
 
 /* Adds an entry; it may soon be gone. One that is there stays as it is: equal keys mean equal values. */
-void cache_insert(cache *self, cache_key key, const cache_value *value);
+void cache_insert(lfu_cache *self, cache_key key, const cache_value *value);
 
 /* Sums over all shards, one after the other. */
-void cache_read_stats(cache *self, cache_stats *ret_stats);
+void cache_read_stats(lfu_cache *self, cache_stats *ret_stats);
 
 #endif

@@ -27,7 +27,7 @@
 enum { SCORE_DIGEST_BYTES = 16 };
 
 typedef struct score_cache {
-  cache *entries;
+  lfu_cache *entries;
   struct umac128_ctx keyed; /* copied for each use */
   uint8_t model[SCORE_DIGEST_BYTES];
 } score_cache;

@@ -43,20 +43,20 @@ static bool is_value_of(const cache_value *value, uint64_t number) {
          value->query_length == wanted.query_length && value->query_truncated == wanted.query_truncated;
 }
 
-static cache *make(size_t bytes) {
-  cache *self = NULL;
+static lfu_cache *make(size_t bytes) {
+  lfu_cache *self = NULL;
   assert_int_equal(cache_create(bytes, &self, NULL), RR_OK);
   return self;
 }
 
-static uint64_t capacity_of(cache *self) {
+static uint64_t capacity_of(lfu_cache *self) {
   cache_stats stats;
   cache_read_stats(self, &stats);
   return stats.capacity;
 }
 
 /* As a request does: asks, and adds what is not there. A hit must be the right one. */
-static bool ask(cache *self, uint64_t number) {
+static bool ask(lfu_cache *self, uint64_t number) {
   cache_value value;
   if (cache_find(self, key_of(number), &value)) {
     assert_true(is_value_of(&value, number));
@@ -158,7 +158,7 @@ static uint32_t zipf_draw(const double *sums, uint32_t numbers) {
 
 static void all_memory_is_within_the_bytes_that_were_asked_for(void **state) {
   (void)state;
-  cache *self = NULL;
+  lfu_cache *self = NULL;
   rr_error error;
   assert_int_equal(cache_create(CACHE_BYTES_MIN - 1, &self, &error), RR_ERR_INPUT);
   for (size_t bytes = CACHE_BYTES_MIN; bytes <= (64u << 20); bytes = bytes * 3 / 2 + 7) {
@@ -176,7 +176,7 @@ static void all_memory_is_within_the_bytes_that_were_asked_for(void **state) {
 
 static void there_are_never_more_entries_than_its_capacity(void **state) {
   (void)state;
-  cache *self = make(SMALL);
+  lfu_cache *self = make(SMALL);
   uint64_t capacity = capacity_of(self);
   cache_stats stats;
   rr_alloc_fail_at(1, 1); /* nothing allocates: it would fail */
@@ -200,7 +200,7 @@ static void there_are_never_more_entries_than_its_capacity(void **state) {
 
 static void everything_is_found_while_there_is_room(void **state) {
   (void)state;
-  cache *self = make(LARGE);
+  lfu_cache *self = make(LARGE);
   uint64_t n = capacity_of(self) * 8 / 10; /* shards do not fill alike */
   for (uint64_t i = 0; i < n; i++) {
     assert_false(ask(self, i));
@@ -220,7 +220,7 @@ static void everything_is_found_while_there_is_room(void **state) {
 /* One half of the key is not enough, in the same shard and bucket too. */
 static void an_entry_is_found_under_its_whole_key_only(void **state) {
   (void)state;
-  cache *self = make(SMALL);
+  lfu_cache *self = make(SMALL);
   for (uint64_t i = 0; i < 1000; i++) {
     cache_value value = value_of(i);
     cache_key key = key_of(i);
@@ -235,7 +235,7 @@ static void an_entry_is_found_under_its_whole_key_only(void **state) {
 
 static void all_in_one_bucket_are_told_apart_and_go_one_by_one(void **state) {
   (void)state;
-  cache *self = make(CACHE_BYTES_MIN);
+  lfu_cache *self = make(CACHE_BYTES_MIN);
   uint64_t capacity = capacity_of(self);
   cache_value value;
   for (uint64_t i = 0; i < 3 * capacity; i++) {
@@ -255,7 +255,7 @@ static void all_in_one_bucket_are_told_apart_and_go_one_by_one(void **state) {
 
 static void what_is_there_stays_as_it_is(void **state) {
   (void)state;
-  cache *self = make(SMALL);
+  lfu_cache *self = make(SMALL);
   cache_value value = value_of(1);
   cache_insert(self, key_of(1), &value);
   value = value_of(2);
@@ -270,7 +270,7 @@ static void what_is_there_stays_as_it_is(void **state) {
 /* A full cache, a request of a hundred new texts, and the same once more. */
 static void a_request_that_comes_again_at_once_is_found(void **state) {
   (void)state;
-  cache *self = make(SMALL);
+  lfu_cache *self = make(SMALL);
   uint64_t capacity = capacity_of(self);
   for (int round = 0; round < 3; round++) { /* all of it is in use */
     for (uint64_t i = 0; i < capacity; i++) {
@@ -288,7 +288,7 @@ static void a_request_that_comes_again_at_once_is_found(void **state) {
 
 static void a_hot_set_survives_a_long_scan(void **state) {
   (void)state;
-  cache *self = make(LARGE);
+  lfu_cache *self = make(LARGE);
   uint32_t capacity = (uint32_t)capacity_of(self);
   uint32_t hot = capacity / 2;
   uint32_t scan = 8 * capacity;
@@ -321,7 +321,7 @@ static void a_hot_set_survives_a_long_scan(void **state) {
 /* Hit rates in the second half of a trace, of the cache and of an LRU of as many entries. */
 static void compare(uint32_t (*next)(void *), void *trace, uint32_t numbers, uint32_t length,
                     double *ret_rate, double *ret_reference) {
-  cache *self = make(SMALL);
+  lfu_cache *self = make(SMALL);
   lru reference = lru_make(numbers, capacity_of(self));
   uint32_t hits = 0;
   uint32_t reference_hits = 0;
@@ -396,7 +396,7 @@ static void requests_of_popular_queries_are_found_more_often_than_by_lru(void **
 /* What is popular changes: from then on, other numbers. */
 static void a_new_hot_set_takes_the_old_one_s_place(void **state) {
   (void)state;
-  cache *self = make(SMALL);
+  lfu_cache *self = make(SMALL);
   uint32_t hot = (uint32_t)capacity_of(self) / 2;
   for (uint32_t i = 0; i < 40 * hot; i++) {
     (void)ask(self, i % hot);
@@ -414,13 +414,13 @@ static void a_new_hot_set_takes_the_old_one_s_place(void **state) {
 enum { THREADS = 4 };
 
 typedef struct hammerer {
-  cache *cache;
+  lfu_cache *cache;
   uint64_t seed;
   pthread_t thread;
 } hammerer;
 
 static void *hammer(void *argument) {
-  cache *self = ((hammerer *)argument)->cache;
+  lfu_cache *self = ((hammerer *)argument)->cache;
   uint64_t random = ((hammerer *)argument)->seed;
   size_t wrong = 0;
   for (int i = 0; i < 60000; i++) {
@@ -447,7 +447,7 @@ static void threads_find_what_is_right(void **state) {
   (void)state;
   static const size_t sizes[] = {CACHE_BYTES_MIN, SMALL, LARGE};
   for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
-    cache *self = make(sizes[s]);
+    lfu_cache *self = make(sizes[s]);
     hammerer threads[THREADS];
     for (int i = 0; i < THREADS; i++) {
       threads[i] = (hammerer){.cache = self, .seed = mix((uint64_t)i + 1)};
@@ -470,7 +470,7 @@ static void whichever_allocation_fails_there_is_no_cache_and_no_leak(void **stat
   (void)state;
   int failed = 0;
   for (unsigned long n = 1;; n++) {
-    cache *self = NULL;
+    lfu_cache *self = NULL;
     rr_error error;
     rr_alloc_fail_at(n, 0);
     rr_status status = cache_create(LARGE, &self, &error);
