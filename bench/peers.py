@@ -56,8 +56,8 @@ def select_names(text):
 
 
 def environment():
-    """Nothing from the caller that would pick other kernels or another number of threads."""
-    dropped = re.compile(r"OPENBLAS_|OMP_|MKL_|KMP_|ONEDNN_|DNNL_|OV_|ORT_|RAYON_")
+    """Nothing from the caller that would pick other kernels, another number of threads, or a score cache."""
+    dropped = re.compile(r"OPENBLAS_|OMP_|MKL_|KMP_|ONEDNN_|DNNL_|OV_|ORT_|RAYON_|CACHE_BYTES$")
     return {name: value for name, value in os.environ.items() if not dropped.match(name)}
 
 

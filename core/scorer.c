@@ -371,11 +371,17 @@ rr_status rr_scorer_forward(rr_workspace *workspace, rr_sequence *const *sequenc
   return rr_encoder_forward(workspace->encoder, workspace->inputs, n, err);
 }
 
-static float score_of(const rr_scorer *scorer, const rr_encoded *encoded, size_t candidate, bool raw) {
+float rr_scorer_score(const rr_scorer *scorer, float raw_score) {
+  /* A sigmoid would make an infinite logit look like a score. */
+  if (scorer->info.kind == RR_BI_ENCODER || !isfinite(raw_score)) {
+    return raw_score;
+  }
+  return 1.0f / (1.0f + expf(-raw_score));
+}
+
+static float raw_score(const rr_scorer *scorer, const rr_encoded *encoded, size_t candidate) {
   if (scorer->info.kind == RR_CROSS_ENCODER) {
-    float logit = encoded->sequences[encoded->sequence_of[candidate]].output[0];
-    /* A sigmoid would make an infinite logit look like a score. */
-    return raw || !isfinite(logit) ? logit : 1.0f / (1.0f + expf(-logit));
+    return encoded->sequences[encoded->sequence_of[candidate]].output[0];
   }
   const float *query = encoded->sequences[0].output;
   const float *text = encoded->sequences[encoded->sequence_of[candidate]].output;
@@ -389,7 +395,8 @@ static float score_of(const rr_scorer *scorer, const rr_encoded *encoded, size_t
 rr_status rr_scorer_scores(const rr_scorer *scorer, const rr_encoded *encoded, bool raw, float *scores,
                            rr_error *err) {
   for (size_t i = 0; i < encoded->n_candidates; i++) {
-    scores[i] = score_of(scorer, encoded, i, raw);
+    float score = raw_score(scorer, encoded, i);
+    scores[i] = raw ? score : rr_scorer_score(scorer, score);
     if (!isfinite(scores[i])) {
       return rr_fail(err, RR_ERR_NUMERIC, "the model gave no finite score for text %zu", i);
     }

@@ -177,9 +177,13 @@ rr_status rr_scorer_forward(rr_workspace *workspace, rr_sequence *const *sequenc
 
 /* Turns a request's outputs into n_candidates scores, in the order of the texts. Cross-encoder: the
  * logit if raw, else 1 / (1 + exp(-logit)). Bi-encoder: the cosine in either case.
- * RR_ERR_NUMERIC if any score is not finite; scores are then undefined. */
+ * RR_ERR_NUMERIC if a score is not finite; scores are then set up to that one, included, and undefined from
+ * there on. */
 rr_status rr_scorer_scores(const rr_scorer *scorer, const rr_encoded *encoded, bool raw, float *scores,
                            rr_error *err);
+
+/* The score of a text whose raw score is known: to the bit what rr_scorer_scores gives without `raw`. */
+float rr_scorer_score(const rr_scorer *scorer, float raw_score);
 
 /* All of the above for one query in one call, in micro-batches of the workspace's size: for programs
  * that link the library and have no scheduler. `scores` takes n_texts floats. */

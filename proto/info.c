@@ -49,6 +49,7 @@ char *rr_info_encode(const rr_server_info *info, size_t *ret_size) {
   rr_json_put_raw(&writer, ",\"auto_truncate\":");
   rr_json_put_raw(&writer, info->auto_truncate ? "true" : "false");
   put_count(&writer, ",\"tokenization_workers\":", info->tokenization_workers);
+  put_count(&writer, ",\"cache_bytes\":", info->cache_bytes);
   rr_json_put_raw(&writer, ",\"version\":");
   rr_json_put_string(&writer, info->version);
   rr_json_put_raw(&writer, ",\"sha\":null,\"docker_label\":null}");

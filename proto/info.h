@@ -21,6 +21,7 @@ typedef struct rr_server_info {
   size_t max_client_batch_size;
   size_t tokenization_workers;
   bool auto_truncate;
+  size_t cache_bytes; /* of the score cache; 0: none */
   const char *version;
 } rr_server_info;
 

@@ -193,7 +193,7 @@ ANSWERS = {
         "served_model_name": TEXT,
         "model_type": {"type": "object"}, "max_concurrent_requests": COUNT, "max_input_length": COUNT,
         "max_batch_tokens": COUNT, "max_batch_requests": {"type": "null"}, "max_client_batch_size": COUNT,
-        "auto_truncate": {"type": "boolean"}, "tokenization_workers": COUNT, "version": TEXT,
+        "auto_truncate": {"type": "boolean"}, "tokenization_workers": COUNT, "cache_bytes": COUNT, "version": TEXT,
         "sha": {"type": "null"}, "docker_label": {"type": "null"}}),
     "Models": answer({"object": {"const": "list"}, "data": {"type": "array", "items": answer({
         "id": TEXT, "object": {"const": "model"}, "created": COUNT, "owned_by": TEXT, "root": TEXT,

@@ -76,6 +76,10 @@ void load_run(model_load *load) {
                                   .max_jobs = o->max_concurrent_requests};
     status = engine_create(load->scorer, &config, &load->engine, err);
   }
+  if (status == RR_OK && o->cache_bytes > 0) {
+    status = score_cache_create(o->cache_bytes, o->model_id, load->commit, rr_scorer_info(load->scorer),
+                                &load->cache, err);
+  }
   if (status == RR_OK) {
     status = warmup_run(load->scorer, load->engine, err);
   }

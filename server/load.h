@@ -14,6 +14,7 @@
 #include "server/engine.h"
 #include "server/hub/hub.h"
 #include "server/options.h"
+#include "server/score_cache.h"
 
 enum { LOAD_TEXT_MAX = 160 };
 
@@ -24,6 +25,7 @@ typedef struct model_load {
   char commit[HUB_COMMIT_MAX]; /* of a model from the hub, else "" */
   rr_scorer *scorer;           /* NULL if loading failed before there was one */
   engine *engine;
+  score_cache *cache;          /* NULL if it is not wanted */
   rr_error error;              /* RR_OK if all is there */
 } model_load;
 

@@ -235,6 +235,7 @@ static json_t *request_object(log_level level, const char *time_text, const log_
         milliseconds(f->tokenization), "queue_ms", milliseconds(f->queue), "inference_ms",
         milliseconds(f->inference));
     (void)json_object_update_new(object, work);
+    (void)json_object_set_new(object, "cached", json_integer((json_int_t)f->cached));
   }
   if (object != NULL && f->trace != NULL && f->trace[0] != '\0') {
     (void)json_object_set_new(object, "trace_id", json_string(f->trace));
@@ -271,6 +272,9 @@ static void format_request(log_level level, const log_request_fields *f, char *r
                        f->texts, (unsigned long long)f->tokens, f->truncated, milliseconds(f->parse),
                        milliseconds(f->tokenization), milliseconds(f->queue),
                        milliseconds(f->inference));
+  }
+  if (f->texts > 0 && length > 0 && (size_t)length < size) {
+    length += snprintf(ret_line + length, size - (size_t)length, " cached=%zu", f->cached);
   }
   if (f->dialect != NULL && length > 0 && (size_t)length < size) {
     length += snprintf(ret_line + length, size - (size_t)length, " dialect=%s", f->dialect);

@@ -37,6 +37,7 @@ typedef struct log_request_fields {
   uint64_t total;
   size_t body_bytes;
   size_t texts;
+  size_t cached; /* of the texts, those whose score was known */
   uint64_t tokens;
   size_t truncated;
   uint64_t parse;

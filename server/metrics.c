@@ -98,7 +98,29 @@ static void write_requests(FILE *out, const metrics *self) {
   }
 }
 
-static void write_all(FILE *out, const metrics *self, const engine_stats *stats) {
+static void write_counter(FILE *out, const char *name, const char *help, uint64_t value) {
+  head(out, name, "counter", help);
+  (void)fprintf(out, "%s %" PRIu64 "\n", name, value);
+}
+
+static void write_cache(FILE *out, const cache_stats *cached) {
+  uint64_t asked = cached->hits + cached->misses;
+  write_counter(out, "te_cache_hits", "Different texts of a request whose score was known.", cached->hits);
+  write_counter(out, "te_cache_misses", "Different texts of a request that were not in the score cache.",
+                cached->misses);
+  head(out, "te_cache_hit_ratio", "gauge", "Hits over hits and misses since the start.");
+  (void)fprintf(out, "te_cache_hit_ratio %.9g\n", asked == 0 ? 0.0 : (double)cached->hits / (double)asked);
+  write_counter(out, "te_cache_insertions", "Scores added to the cache.", cached->insertions);
+  write_counter(out, "te_cache_evictions", "Scores that made room for one asked for more often.",
+                cached->evictions);
+  write_counter(out, "te_cache_rejections", "Scores that left soon, asked for too rarely to stay.",
+                cached->rejections);
+  write_gauge(out, "te_cache_entries", "Scores in the cache.", cached->entries);
+  write_gauge(out, "te_cache_capacity", "Scores it can hold.", cached->capacity);
+  write_gauge(out, "te_cache_bytes", "Memory it may take, index and sketch included.", cached->bytes);
+}
+
+static void write_all(FILE *out, const metrics *self, const engine_stats *stats, const cache_stats *cached) {
   write_requests(out, self);
   write_histogram(out, "te_request_duration", "Seconds from the headers to the reply.", &self->total);
   write_histogram(out, "te_request_parse_duration", "Seconds to parse the body.", &self->parse);
@@ -116,16 +138,18 @@ static void write_all(FILE *out, const metrics *self, const engine_stats *stats)
   write_gauge(out, "te_queue_requests", "Requests with sequences waiting for a worker.",
               stats->queued_requests);
   write_gauge(out, "te_request_active", "Rerank requests accepted and not yet answered.", self->active);
+  write_cache(out, cached);
 }
 
-char *metrics_text(const metrics *self, const engine_stats *stats, size_t *ret_size) {
+char *metrics_text(const metrics *self, const engine_stats *stats, const cache_stats *cached,
+                   size_t *ret_size) {
   char *text = NULL;
   size_t size = 0;
   FILE *out = open_memstream(&text, &size);
   if (out == NULL) {
     return NULL;
   }
-  write_all(out, self, stats);
+  write_all(out, self, stats, cached);
   int failed = ferror(out);
   if (fclose(out) != 0 || failed != 0) {
     rr_free(text);

@@ -1,7 +1,7 @@
 /* Counters, gauges and histograms, and their Prometheus text form.
  *
  * 1. `metrics` belongs to the event loop's thread.
- * 2. `engine_stats` is filled under the engine's lock and handed over as a copy.
+ * 2. `engine_stats` and `cache_stats` are filled under their owners' locks and handed over as copies.
  */
 #ifndef RR_SERVER_METRICS_H
 #define RR_SERVER_METRICS_H
@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "proto/dialect.h"
+#include "server/cache.h"
 
 enum { HISTOGRAM_BUCKETS_MAX = 20, METRICS_ERRORS = 13 };
 
@@ -47,7 +48,9 @@ void engine_stats_init(engine_stats *stats);
 void metrics_init(metrics *self);
 void histogram_add(histogram *self, double value);
 
-/* Prometheus text exposition format 0.0.4; heap memory for rr_free, or NULL when memory is out. */
-char *metrics_text(const metrics *self, const engine_stats *stats, size_t *ret_size);
+/* Prometheus text exposition format 0.0.4; heap memory for rr_free, or NULL when memory is out. cached: zeros
+ * where there is no cache. */
+char *metrics_text(const metrics *self, const engine_stats *stats, const cache_stats *cached,
+                   size_t *ret_size);
 
 #endif

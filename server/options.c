@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "core/base/cpu.h"
+#include "server/cache.h"
 #include "server/version.h"
 
 enum { FLAGS_MAX = 64, NAME_MAX_BYTES = 64, THREADS_MAX = 1024 };
@@ -64,6 +65,8 @@ static const spec specs[] = {
      "size of a request body, at most (default: 10000000)"},
     {"client-timeout", SMALL_NUMBER, FIELD(client_timeout), 1, 86400, "SECONDS",
      "time a client may take to send a request, and to take the answer (default: 300)"},
+    {"cache-bytes", NUMBER, FIELD(cache_bytes), 0, (size_t)1 << 40, "BYTES",
+     "memory for scores of pairs that come again: 0, for none, or 65536 and more (default: 0)"},
     {"auto-truncate", FLAG, FIELD(auto_truncate), 0, 0, "BOOL",
      "truncate what is too long, unless the request says otherwise (default: true)"},
     {"unix-socket", TEXT, FIELD(unix_socket), 0, 0, "PATH",
@@ -334,6 +337,10 @@ options_result options_read(int argc, char **argv, char *(*lookup)(const char *n
   }
   if (self.model_id == NULL) {
     (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--model-id is required (see --help)");
+    return OPTIONS_INVALID;
+  }
+  if (self.cache_bytes > 0 && self.cache_bytes < CACHE_BYTES_MIN) {
+    (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--cache-bytes: 0, or at least %d", (int)CACHE_BYTES_MIN);
     return OPTIONS_INVALID;
   }
   self.threads = self.threads == 0 ? rr_cpu_count() : self.threads;

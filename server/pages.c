@@ -5,6 +5,7 @@
 #include "proto/api_pages.h"
 #include "proto/info.h"
 #include "server/answer.h"
+#include "server/score_cache.h"
 #include "server/version.h"
 
 static void respond_health(router *self, http_exchange *exchange) {
@@ -33,8 +34,12 @@ static void respond_metrics(router *self, http_exchange *exchange) {
   } else {
     engine_stats_init(&stats);
   }
+  cache_stats cached = {0};
+  if (self->rerank->cache != NULL) {
+    cache_read_stats(self->rerank->cache->entries, &cached);
+  }
   size_t size = 0;
-  char *body = metrics_text(self->metrics, &stats, &size);
+  char *body = metrics_text(self->metrics, &stats, &cached, &size);
   respond_text(self, exchange, "text/plain; version=0.0.4; charset=utf-8", body, size);
 }
 
@@ -59,6 +64,7 @@ static rr_server_info describe(const router *self) {
       .max_client_batch_size = o->max_client_batch_size,
       .tokenization_workers = o->tokenization_workers,
       .auto_truncate = o->auto_truncate,
+      .cache_bytes = o->cache_bytes,
       .version = RERANKD_VERSION,
   };
 }

@@ -43,8 +43,10 @@ static void count_success(const rerank_task *task) {
   counters->successes[rr_endpoint_operation(task->endpoint)]++;
   histogram_add(&counters->parse, seconds(task->parse));
   histogram_add(&counters->tokenization, seconds(task->tokenization));
-  histogram_add(&counters->queue, seconds(queue_time(task)));
-  histogram_add(&counters->inference, seconds(inference_time(task)));
+  if (task->n_sequences > 0) { /* else it never met the workers */
+    histogram_add(&counters->queue, seconds(queue_time(task)));
+    histogram_add(&counters->inference, seconds(inference_time(task)));
+  }
   histogram_add(&counters->total, seconds(clock_now() - task->exchange->received_at));
   for (size_t i = 0; i < task->n_sequences; i++) {
     histogram_add(&counters->input_length, task->job.sequences[i]->length);
@@ -106,14 +108,14 @@ static void on_wake(uv_async_t *wake) {
   }
 }
 
-/* Back on the loop, with sequences. */
+/* Back on the loop, with sequences; or with the reply, where there was nothing to compute. */
 static void on_prepared(uv_work_t *work, int status) {
   rerank_task *task = work->data;
   http_release_body(task->exchange);
   if (status != 0 && !task->failed) {
     rerank_fail(task, RR_API_UNHEALTHY, "the server is stopping");
   }
-  if (!task->failed) {
+  if (!task->failed && task->reply == NULL) {
     if (engine_submit(task->service->engine, &task->job)) {
       return; /* the task is the workers' from here on: not even its `failed` may be read */
     }
@@ -177,6 +179,7 @@ void rerank_describe(const rerank_task *task, log_request_fields *fields) {
     return;
   }
   fields->texts = task->request.n_texts;
+  fields->cached = task->n_cached;
   fields->tokens = task->tokens;
   fields->truncated = task->n_truncated;
   fields->tokenization = task->tokenization;

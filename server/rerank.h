@@ -5,7 +5,8 @@
  *    hand-over is a queue with a lock.
  * 2. Finished tasks reach the loop through one list and uv_async_send, which may coalesce: the loop
  *    detaches the whole list under the lock and replies outside of it.
- * 3. The number of tasks between start and reply is at most max_concurrent_requests.
+ * 3. A task whose scores are all known is concluded where it was prepared and never meets the workers.
+ * 4. The number of tasks between start and reply is at most max_concurrent_requests.
  */
 #ifndef RR_SERVER_RERANK_H
 #define RR_SERVER_RERANK_H
@@ -35,6 +36,7 @@ typedef struct rerank_config {
 typedef struct rerank_service {
   rerank_config config;
   const rr_scorer *scorer; /* NULL until the model is loaded */
+  struct score_cache *cache; /* NULL: none, or not yet */
   engine *engine;
   metrics *metrics;
   uv_loop_t *loop;

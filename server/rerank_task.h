@@ -27,6 +27,8 @@ struct rerank_task {
   rr_rerank_request request;
   rr_encoded *groups; /* one for a query with all texts, else one a text */
   size_t n_groups;
+  struct rerank_lookup *lookups; /* one a text; NULL without a cache */
+  size_t n_cached;               /* texts whose score was known */
   size_t n_sequences; /* of all groups, as the next */
   uint64_t tokens;
   size_t n_truncated; /* texts that lost tokens, and queries that are sequences of their own */
@@ -43,7 +45,8 @@ struct rerank_task {
 /* Marks the task as failed. */
 void rerank_fail(rerank_task *task, rr_api_error_kind kind, const char *message);
 
-/* Body to sequences: unpacks, decodes, tokenizes. On a thread of the pool. */
+/* Body to sequences: unpacks, decodes, tokenizes what the cache does not know; where that is nothing, on to the
+ * reply. On a thread of the pool. */
 void rerank_prepare(rerank_task *task);
 
 /* Outputs to reply: scores, ranks, encodes, packs. On the worker that finished the last sequence. */

@@ -2,6 +2,7 @@
 
 #include "core/base/alloc.h"
 #include "server/clock.h"
+#include "server/rerank_cache.h"
 #include "server/rerank_task.h"
 
 enum {
@@ -79,15 +80,6 @@ static rr_encode_options encode_options(const rerank_task *task) {
   };
 }
 
-/* Identical texts are one sequence, but each counts. */
-static size_t count_truncated(const rr_encoded *group) {
-  size_t count = group->sequence_of[0] > 0 && group->sequences[0].dropped_tokens > 0; /* the query */
-  for (size_t i = 0; i < group->n_candidates; i++) {
-    count += group->sequences[group->sequence_of[i]].dropped_tokens > 0;
-  }
-  return count;
-}
-
 /* One group of all texts, or one a text where each has a query of its own or none. *ret_member: what of the
  * request is at fault. */
 static rr_status encode_groups(rerank_task *task, const char **ret_member, rr_error *problem) {
@@ -105,17 +97,11 @@ static rr_status encode_groups(rerank_task *task, const char **ret_member, rr_er
   for (; task->n_groups < n; task->n_groups++) {
     size_t g = task->n_groups;
     options.alone = !alike && request->queries[g].data == NULL;
-    rr_status status =
-        rr_scorer_encode(task->service->scorer, alike ? request->query : request->queries[g],
-                         request->texts + g, alike ? request->n_texts : 1, &options, &task->arena,
-                         &groups[g], problem);
+    rr_status status = rerank_encode_group(task, g, &options, problem);
     if (status != RR_OK) {
       *ret_member = culprit == RR_CULPRIT_QUERY ? request->query_name : request->texts_name;
       return status;
     }
-    task->n_sequences += groups[g].n_sequences;
-    task->tokens += groups[g].tokens;
-    task->n_truncated += count_truncated(&groups[g]);
   }
   return order_sequences(task) ? RR_OK : rr_fail(problem, RR_ERR_MEMORY, "out of memory");
 }
@@ -183,6 +169,9 @@ void rerank_prepare(rerank_task *task) {
     tokenize(task);
     task->tokenization = clock_now() - parsed;
   }
+  if (!task->failed && task->n_sequences == 0) {
+    rerank_conclude(task); /* every score is known */
+  }
 }
 
 /* What rerank_conclude needs, one entry a text. */
@@ -202,18 +191,11 @@ static bool make_outcome(rerank_task *task, outcome *ret_out) {
 
 static bool read_scores(rerank_task *task, outcome *out) {
   rr_error problem;
-  size_t text = 0;
-  for (size_t g = 0; g < task->n_groups; g++) {
-    const rr_encoded *group = &task->groups[g];
-    if (rr_scorer_scores(task->service->scorer, group, task->request.raw_scores, out->scores + text,
-                         &problem) != RR_OK) {
-      rerank_fail(task, RR_API_BACKEND, problem.message);
+  for (size_t g = 0; g < task->n_groups; g++) { /* group g begins with text g */
+    rr_status status = rerank_group_scores(task, g, out->scores + g, out->tokens + g, &problem);
+    if (status != RR_OK) {
+      rerank_fail(task, status == RR_ERR_MEMORY ? RR_API_MEMORY : RR_API_BACKEND, problem.message);
       return false;
-    }
-    for (size_t i = 0; i < group->n_candidates; i++) {
-      const rr_sequence *sequence = &group->sequences[group->sequence_of[i]];
-      out->tokens[text++] = (rr_text_tokens){.count = sequence->text_tokens,
-                                             .truncated = sequence->dropped_tokens > 0};
     }
   }
   return true;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""bench/accuracy, bench/startup and bench/scaling do what they say, on a small model; no figure of
+"""bench/accuracy, bench/startup, bench/scaling and bench/cached do what they say, on a small model; no figure of
 theirs that is a time is looked at."""
 
 import json
@@ -92,6 +92,18 @@ def scaling_compares_one_thread_and_more():
                            "--threads", "2"))
     assert [row[:2] for row in rows[2:]] == [["float32", "one"], ["float32", "burst"]], rows
     assert all(len(row) == 10 and float(cell) > 0 for row in rows[2:] for cell in row[2:]), rows
+
+
+@case
+def cached_asks_with_and_without_a_cache():
+    with tempfile.TemporaryDirectory() as folder:
+        result = bench("cached", "--candidates", candidates(folder, 1, 30), "--rounds", "2", "--count", "20",
+                       "--dtypes", "float32,int8")
+    rows = table(result)
+    assert rows[0] == ["20", "passages"], rows
+    assert [row[:2] for row in rows[2:]] == [[dtype, load] for dtype in ("float32", "int8")
+                                             for load in ("off", "cold", "warm")], rows
+    assert all(float(cell) > 0 for row in rows[2:] for cell in row[2:]), rows
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def help_and_version_are_printed():
     assert result.returncode == 0 and result.stderr == "", result
     for option in ("model-id", "served-model-name", "hostname", "port", "dtype", "pack-cache", "threads",
                    "tokenization-workers", "max-concurrent-requests", "max-batch-tokens",
-                   "max-client-batch-size", "payload-limit", "auto-truncate", "api-key",
+                   "max-client-batch-size", "payload-limit", "cache-bytes", "auto-truncate", "api-key",
                    "api-key-file", "cors-allow-origin", "unix-socket", "json-output", "log-level", "help", "version"):
         assert "--" + option in result.stdout, option
     result = run_binary("--version")
@@ -203,7 +203,8 @@ def info_tells_what_tei_tells():
     for name, kind in (("model_id", str), ("model_dtype", str), ("served_model_name", str),
                        ("max_concurrent_requests", int), ("max_input_length", int),
                        ("max_batch_tokens", int), ("max_client_batch_size", int),
-                       ("auto_truncate", bool), ("tokenization_workers", int), ("version", str)):
+                       ("auto_truncate", bool), ("tokenization_workers", int), ("cache_bytes", int),
+                       ("version", str)):
         assert type(info[name]) is kind, (name, info)
     assert info["model_id"] == small_model(), info
     assert info["served_model_name"] == small_model(), info

@@ -200,6 +200,7 @@ static rr_server_info some_info(void) {
                        .max_client_batch_size = 1000,
                        .tokenization_workers = 2,
                        .auto_truncate = true,
+                       .cache_bytes = 70000,
                        .version = "0.1.0"};
 }
 
@@ -228,6 +229,7 @@ static void info_tells_a_cross_encoder_by_its_label(void **state) {
   assert_int_equal(json_integer_value(json_object_get(json, "max_batch_tokens")), 16384);
   assert_int_equal(json_integer_value(json_object_get(json, "max_client_batch_size")), 1000);
   assert_int_equal(json_integer_value(json_object_get(json, "tokenization_workers")), 2);
+  assert_int_equal(json_integer_value(json_object_get(json, "cache_bytes")), 70000);
   assert_true(json_is_true(json_object_get(json, "auto_truncate")));
   json_decref(json);
 }

@@ -1,4 +1,5 @@
-/* The whole server in this process, on the golden cross-encoder, while allocations fail one by one. */
+/* The whole server in this process, on the golden cross-encoder, while allocations fail one by one. With the
+ * argument `cache` it has a score cache, and knows all or half of what is asked. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -22,7 +23,7 @@
 #include "server/app.h"
 #include "server/log.h"
 
-enum { REPLY_BYTES = 1 << 16, FAULTS_MAX = 2000, WAIT_SECONDS = 60 };
+enum { REPLY_BYTES = 1 << 16, FAULTS_MAX = 2000, WAIT_SECONDS = 60, CACHE_BYTES = 1 << 17 };
 
 static const char rerank_request[] =
     "POST /rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
@@ -40,6 +41,7 @@ static pthread_t server;
 static char model[4096];
 static char expected[REPLY_BYTES]; /* the body of a reply without faults */
 static char reply[REPLY_BYTES];
+static char under_fault[REPLY_BYTES];
 
 static int connect_to_server(void) {
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)chosen.port)};
@@ -108,7 +110,7 @@ static int start_server(void **state) {
   chosen = (options){.model_id = model, .hostname = "127.0.0.1", .port = free_port(), .threads = 2,
                      .tokenization_workers = 2, .max_concurrent_requests = 8, .max_batch_tokens = 512,
                      .max_client_batch_size = 10, .payload_limit = 10000, .client_timeout = 300,
-                     .auto_truncate = true,
+                     .auto_truncate = true, .cache_bytes = chosen.cache_bytes,
                      .log_level = LOG_LEVEL_ERROR,
                      /* The test's own process is not to be confined. */
                      .user = geteuid() == 0 ? "root" : NULL, .seccomp = OPTION_OFF, .core_dumps = true};
@@ -143,10 +145,22 @@ static const char *good_request(void) {
   return request;
 }
 
+/* The same with a first text that was never asked for. */
+static const char *changed_request(void) {
+  static char request[sizeof rerank_request];
+  static unsigned number;
+  char text[8];
+  memcpy(request, good_request(), sizeof request);
+  (void)snprintf(text, sizeof text, "r%06u", ++number % 1000000);
+  memcpy(strstr(request, "a river"), text, 7);
+  return request;
+}
+
 typedef struct fault {
   int sticky;
   bool documents;
   const char *refusal; /* what the body of a 503 holds */
+  bool changing;       /* one text is another each time */
 } fault;
 
 static void a_reply_is_right_or_an_error_whichever_allocation_fails(void **state) {
@@ -158,20 +172,26 @@ static void a_reply_is_right_or_an_error_whichever_allocation_fails(void **state
   int refused = 0;
   unsigned long n = 1;
   for (; n < FAULTS_MAX; n++) {
+    request = which->changing ? changed_request() : request;
     rr_alloc_fail_at(n, sticky);
     int status = exchange(request);
     unsigned long asked = rr_alloc_count();
     rr_alloc_fail_at(0, 0);
     assert_true(status == 200 || status == 503 || status == 0);
     if (status == 200) {
-      assert_string_equal(reply, expected);
+      memcpy(under_fault, reply, sizeof reply);
     } else if (status == 503) {
       assert_non_null(strstr(reply, which->refusal));
     }
     refused += status != 200;
     /* Nobody else is harmed. */
     assert_int_equal(exchange(request), 200);
-    assert_string_equal(reply, expected);
+    if (!which->changing) {
+      assert_string_equal(reply, expected);
+    }
+    if (status == 200) {
+      assert_string_equal(under_fault, reply);
+    }
     if (asked < n) {
       break; /* the request needed fewer allocations than that */
     }
@@ -180,11 +200,14 @@ static void a_reply_is_right_or_an_error_whichever_allocation_fails(void **state
   assert_true(refused > 10);
 }
 
-int main(void) {
-  static fault faults[] = {{0, false, "\"error_type\":\"Overloaded\""},
-                           {1, false, "\"error_type\":\"Overloaded\""},
-                           {0, true, "\"code\":503"},
-                           {1, true, "\"code\":503"}};
+int main(int argc, char **argv) {
+  static fault faults[] = {{0, false, "\"error_type\":\"Overloaded\"", false},
+                           {1, false, "\"error_type\":\"Overloaded\"", false},
+                           {0, true, "\"code\":503", false},
+                           {1, true, "\"code\":503", false},
+                           {0, false, "\"error_type\":\"Overloaded\"", true},
+                           {1, false, "\"error_type\":\"Overloaded\"", true}};
+  chosen.cache_bytes = argc > 1 && strcmp(argv[1], "cache") == 0 ? CACHE_BYTES : 0;
   const struct CMUnitTest tests[] = {
       {"a_reply_is_right_or_an_error_when_one_allocation_fails",
        a_reply_is_right_or_an_error_whichever_allocation_fails, NULL, NULL, &faults[0]},
@@ -194,6 +217,10 @@ int main(void) {
        a_reply_is_right_or_an_error_whichever_allocation_fails, NULL, NULL, &faults[2]},
       {"documents_are_ranked_or_an_error_when_every_allocation_from_one_on_fails",
        a_reply_is_right_or_an_error_whichever_allocation_fails, NULL, NULL, &faults[3]},
+      {"texts_not_met_before_are_ranked_or_an_error_when_one_allocation_fails",
+       a_reply_is_right_or_an_error_whichever_allocation_fails, NULL, NULL, &faults[4]},
+      {"texts_not_met_before_are_ranked_or_an_error_when_every_allocation_from_one_on_fails",
+       a_reply_is_right_or_an_error_whichever_allocation_fails, NULL, NULL, &faults[5]},
   };
   return cmocka_run_group_tests(tests, start_server, stop_server);
 }

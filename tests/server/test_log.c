@@ -38,6 +38,7 @@ static void capture(log_level level, bool json, void (*write_some)(void)) {
 static const log_request_fields request = {
     .request_id = "abc-1", .method = "POST", .path = "/rerank\n\"x\"\xff", .status = 200,
     .total = 12345678,     .body_bytes = 99, .texts = 3,                  .tokens = 77,
+    .cached = 2,
     .parse = 1000000,      .error = "bad \"\x01 thing"};
 
 static void log_one_request(void) { log_request(LOG_LEVEL_INFO, &request); }
@@ -52,6 +53,7 @@ static void json_lines_parse_and_carry_the_fields(void **state) {
   assert_string_equal(json_string_value(json_object_get(line, "path")), "/rerank?\"x\"?");
   assert_int_equal(json_integer_value(json_object_get(line, "status")), 200);
   assert_int_equal(json_integer_value(json_object_get(line, "tokens")), 77);
+  assert_int_equal(json_integer_value(json_object_get(line, "cached")), 2);
   assert_string_equal(json_string_value(json_object_get(line, "level")), "info");
   json_decref(line);
   assert_ptr_equal(strchr(logged, '\n'), logged + strlen(logged) - 1);
@@ -61,6 +63,7 @@ static void readable_lines_hold_no_control_characters(void **state) {
   (void)state;
   capture(LOG_LEVEL_INFO, false, log_one_request);
   assert_non_null(strstr(logged, "POST /rerank?\"x\"? 200 12.3ms id=abc-1 bytes=99 texts=3 tokens=77"));
+  assert_non_null(strstr(logged, " cached=2 "));
   assert_ptr_equal(strchr(logged, '\n'), logged + strlen(logged) - 1);
 }
 

@@ -10,9 +10,11 @@
 #include "proto/error.h"
 #include "server/metrics.h"
 
+static cache_stats cached;
+
 static char *text_of(const metrics *counters, const engine_stats *stats) {
   size_t size = 0;
-  char *text = metrics_text(counters, stats, &size);
+  char *text = metrics_text(counters, stats, &cached, &size);
   assert_non_null(text);
   assert_int_equal(strlen(text), size);
   return text;
@@ -80,10 +82,38 @@ static void every_line_is_a_comment_or_a_sample_of_a_declared_metric(void **stat
   rr_free(text);
 }
 
+static void the_cache_is_told(void **state) {
+  (void)state;
+  metrics counters;
+  engine_stats stats;
+  metrics_init(&counters);
+  engine_stats_init(&stats);
+  char *text = text_of(&counters, &stats);
+  assert_non_null(strstr(text, "te_cache_hits 0\n"));
+  assert_non_null(strstr(text, "te_cache_hit_ratio 0\n"));
+  assert_non_null(strstr(text, "te_cache_bytes 0\n"));
+  rr_free(text);
+  cached = (cache_stats){.hits = 3, .misses = 9, .insertions = 8, .evictions = 1, .rejections = 2,
+                         .entries = 5, .capacity = 6, .bytes = 65536};
+  text = text_of(&counters, &stats);
+  cached = (cache_stats){0};
+  assert_non_null(strstr(text, "# TYPE te_cache_hits counter\nte_cache_hits 3\n"));
+  assert_non_null(strstr(text, "te_cache_misses 9\n"));
+  assert_non_null(strstr(text, "# TYPE te_cache_hit_ratio gauge\nte_cache_hit_ratio 0.25\n"));
+  assert_non_null(strstr(text, "te_cache_insertions 8\n"));
+  assert_non_null(strstr(text, "te_cache_evictions 1\n"));
+  assert_non_null(strstr(text, "te_cache_rejections 2\n"));
+  assert_non_null(strstr(text, "te_cache_entries 5\n"));
+  assert_non_null(strstr(text, "te_cache_capacity 6\n"));
+  assert_non_null(strstr(text, "te_cache_bytes 65536\n"));
+  rr_free(text);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(histograms_are_cumulative_and_put_bounds_into_the_lower_bucket),
       cmocka_unit_test(failures_are_told_by_kind),
+      cmocka_unit_test(the_cache_is_told),
       cmocka_unit_test(every_line_is_a_comment_or_a_sample_of_a_declared_metric),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -80,6 +80,7 @@ static void defaults_are_as_documented(void **state) {
   assert_int_equal(o.max_concurrent_requests, 512);
   assert_int_equal(o.max_client_batch_size, 1000);
   assert_int_equal(o.payload_limit, 10000000);
+  assert_int_equal(o.cache_bytes, 0);
   assert_true(o.auto_truncate);
   assert_false(o.json_output);
   assert_int_equal(o.api_keys.n, 0);
@@ -107,7 +108,8 @@ static void every_option_reaches_its_field(void **state) {
   assert_string_equal(o.api_keys.items[0], "k");
   assert_int_equal(o.log_level, LOG_LEVEL_DEBUG);
   assert_int_equal(read_line("--model-id=m --tokenization-workers=2 --max-concurrent-requests 7 "
-                             "--max-batch-tokens 99 --max-client-batch-size 5 --payload-limit 10",
+                             "--max-batch-tokens 99 --max-client-batch-size 5 --payload-limit 10 "
+                             "--cache-bytes 65536",
                              &o),
                    OPTIONS_RUN);
   assert_int_equal(o.tokenization_workers, 2);
@@ -115,6 +117,7 @@ static void every_option_reaches_its_field(void **state) {
   assert_int_equal(o.max_batch_tokens, 99);
   assert_int_equal(o.max_client_batch_size, 5);
   assert_int_equal(o.payload_limit, 10);
+  assert_int_equal(o.cache_bytes, 65536);
 }
 
 static void the_hub_has_options_and_its_own_variables(void **state) {
@@ -196,6 +199,8 @@ static void bad_values_give_one_line_that_names_the_option(void **state) {
       {"--model-id m --auto-truncate=maybe", "--auto-truncate"},
       {"--model-id m --log-level loud", "--log-level"},
       {"--model-id m --max-batch-tokens 99999999999999999999", "--max-batch-tokens"},
+      {"--model-id m --cache-bytes 65535", "--cache-bytes"},
+      {"--model-id m --cache-bytes 1M", "--cache-bytes"},
       {"--model-id m --colour", "--colour"},
       {"--model-id m stray", "stray"},
   };

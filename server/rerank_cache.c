@@ -1,0 +1,215 @@
+#include "server/rerank_cache.h"
+
+#include <math.h>
+
+#include "server/score_cache.h"
+
+size_t rerank_group_size(const rerank_task *task) {
+  return task->request.queries == NULL ? task->request.n_texts : 1;
+}
+
+static rr_text query_of(const rerank_task *task, size_t g) {
+  return task->request.queries == NULL ? task->request.query : task->request.queries[g];
+}
+
+static bool has_query_sequence(const rr_encoded *group) {
+  return group->n_candidates > 0 && group->sequence_of[0] > 0;
+}
+
+/* Identical texts are one sequence, but each counts. */
+static size_t count_truncated(const rr_encoded *group) {
+  size_t count = has_query_sequence(group) && group->sequences[0].dropped_tokens > 0;
+  for (size_t i = 0; i < group->n_candidates; i++) {
+    count += group->sequences[group->sequence_of[i]].dropped_tokens > 0;
+  }
+  return count;
+}
+
+static rr_status encode(rerank_task *task, size_t g, const rr_text *texts, size_t n,
+                        const rr_encode_options *options, rr_error *err) {
+  rr_encoded *group = &task->groups[g];
+  rr_status status = rr_scorer_encode(task->service->scorer, query_of(task, g), texts, n, options,
+                                      &task->arena, group, err);
+  if (status == RR_OK) {
+    task->n_sequences += group->n_sequences;
+    task->tokens += group->tokens;
+    task->n_truncated += count_truncated(group);
+  }
+  return status;
+}
+
+/* Finds each text's `first` by its key. False when memory is out. */
+static bool find_repeats(rerank_lookup *lookups, size_t n, rr_arena *arena) {
+  size_t capacity = 4;
+  while (capacity < 2 * n) {
+    capacity *= 2;
+  }
+  uint32_t *table = rr_arena_calloc(arena, capacity, sizeof *table); /* text and 1; 0: nobody */
+  if (table == NULL) {
+    return false;
+  }
+  for (size_t i = 0; i < n; i++) {
+    cache_key key = lookups[i].key;
+    size_t at = key.low & (capacity - 1);
+    while (table[at] != 0 && (lookups[table[at] - 1].key.low != key.low ||
+                              lookups[table[at] - 1].key.high != key.high)) {
+      at = (at + 1) & (capacity - 1);
+    }
+    if (table[at] == 0) {
+      table[at] = (uint32_t)i + 1;
+    }
+    lookups[i].first = table[at] - 1;
+  }
+  return true;
+}
+
+/* Asks for each different text once. Returns how many of the n are known. */
+static size_t look_up(rerank_task *task, rerank_lookup *lookups, size_t n) {
+  size_t known = 0;
+  for (size_t i = 0; i < n; i++) {
+    rerank_lookup *text = &lookups[i];
+    if (text->first == i) {
+      text->hit = cache_find(task->service->cache->entries, text->key, &text->value);
+    } else {
+      text->hit = lookups[text->first].hit;
+      text->value = lookups[text->first].value;
+    }
+    known += text->hit;
+  }
+  return known;
+}
+
+/* Counts the known texts as if they had been encoded with the others. */
+static void count_known(rerank_task *task, const rerank_lookup *lookups, size_t n, bool all) {
+  const cache_value *last = NULL;
+  for (size_t i = 0; i < n; i++) {
+    if (lookups[i].hit) {
+      last = &lookups[i].value;
+      task->tokens += lookups[i].first == i ? last->length : 0;
+      task->n_truncated += last->truncated;
+    }
+  }
+  if (all && last != NULL) { /* else the query's sequence is among the others */
+    task->tokens += last->query_length;
+    task->n_truncated += last->query_truncated;
+  }
+}
+
+static rr_status encode_unknown(rerank_task *task, size_t g, const rr_encode_options *options, rr_error *err) {
+  size_t n = rerank_group_size(task);
+  const rr_text *texts = task->request.texts + g;
+  rerank_lookup *lookups = task->lookups + g;
+  score_query query;
+  score_query_init(&query, task->service->cache, query_of(task, g), options);
+  for (size_t i = 0; i < n; i++) {
+    lookups[i].key = score_query_key(&query, texts[i]);
+  }
+  if (n > 1 && !find_repeats(lookups, n, &task->arena)) {
+    return rr_fail(err, RR_ERR_MEMORY, "out of memory");
+  }
+  size_t known = look_up(task, lookups, n);
+  task->n_cached += known;
+  count_known(task, lookups, n, known == n);
+  if (known == 0) {
+    return encode(task, g, texts, n, options, err);
+  }
+  if (known == n) {
+    task->groups[g] = (rr_encoded){0};
+    return RR_OK;
+  }
+  rr_text *unknown = rr_arena_calloc(&task->arena, n - known, sizeof *unknown);
+  if (unknown == NULL) {
+    return rr_fail(err, RR_ERR_MEMORY, "out of memory");
+  }
+  size_t at = 0;
+  for (size_t i = 0; i < n; i++) {
+    if (!lookups[i].hit) {
+      unknown[at++] = texts[i];
+    }
+  }
+  return encode(task, g, unknown, at, options, err);
+}
+
+rr_status rerank_encode_group(rerank_task *task, size_t g, const rr_encode_options *options, rr_error *err) {
+  if (task->service->cache == NULL) {
+    return encode(task, g, task->request.texts + g, rerank_group_size(task), options, err);
+  }
+  if (task->lookups == NULL) {
+    task->lookups = rr_arena_calloc(&task->arena, task->request.n_texts, sizeof *task->lookups);
+  }
+  return task->lookups == NULL ? rr_fail(err, RR_ERR_MEMORY, "out of memory")
+                               : encode_unknown(task, g, options, err);
+}
+
+static rr_text_tokens tokens_of(const rr_encoded *group, size_t candidate) {
+  const rr_sequence *sequence = &group->sequences[group->sequence_of[candidate]];
+  return (rr_text_tokens){.count = sequence->text_tokens, .truncated = sequence->dropped_tokens > 0};
+}
+
+static cache_value value_of(const rr_encoded *group, size_t candidate, float raw) {
+  const rr_sequence *sequence = &group->sequences[group->sequence_of[candidate]];
+  cache_value value = {.raw = raw,
+                       .text_tokens = sequence->text_tokens,
+                       .length = sequence->length & 0x7fffffffu,
+                       .truncated = sequence->dropped_tokens > 0};
+  if (has_query_sequence(group)) {
+    value.query_length = group->sequences[0].length & 0x7fffffffu;
+    value.query_truncated = group->sequences[0].dropped_tokens > 0;
+  }
+  return value;
+}
+
+/* Gives every computed text its value, and the cache each different one. */
+static void keep_computed(rerank_task *task, size_t g, const float *raw) {
+  rerank_lookup *lookups = task->lookups + g;
+  size_t at = 0;
+  for (size_t i = 0; i < rerank_group_size(task); i++) {
+    if (lookups[i].hit) {
+      continue;
+    }
+    lookups[i].value = value_of(&task->groups[g], at, raw[at]);
+    at++;
+    if (lookups[i].first == i) {
+      cache_insert(task->service->cache->entries, lookups[i].key, &lookups[i].value);
+    }
+  }
+}
+
+/* The error's text, told by its number among all texts of its group. */
+static rr_status fail_as_whole(const rerank_task *task, size_t g, const float *raw, rr_error *err) {
+  size_t at = 0;
+  for (size_t i = 0; i < rerank_group_size(task); i++) {
+    if (!task->lookups[g + i].hit && !isfinite(raw[at++])) {
+      return rr_fail(err, RR_ERR_NUMERIC, "the model gave no finite score for text %zu", i);
+    }
+  }
+  return err->status;
+}
+
+rr_status rerank_group_scores(rerank_task *task, size_t g, float *scores, rr_text_tokens *tokens,
+                              rr_error *err) {
+  const rr_scorer *scorer = task->service->scorer;
+  const rr_encoded *group = &task->groups[g];
+  bool as_raw = task->request.raw_scores;
+  if (task->lookups == NULL) {
+    for (size_t i = 0; i < group->n_candidates; i++) {
+      tokens[i] = tokens_of(group, i);
+    }
+    return rr_scorer_scores(scorer, group, as_raw, scores, err);
+  }
+  float *raw = rr_arena_calloc(&task->arena, group->n_candidates, sizeof *raw);
+  if (raw == NULL) {
+    return rr_fail(err, RR_ERR_MEMORY, "out of memory");
+  }
+  rr_status status = rr_scorer_scores(scorer, group, true, raw, err);
+  if (status != RR_OK) {
+    return status == RR_ERR_NUMERIC ? fail_as_whole(task, g, raw, err) : status;
+  }
+  keep_computed(task, g, raw);
+  for (size_t i = 0; i < rerank_group_size(task); i++) {
+    const cache_value *value = &task->lookups[g + i].value;
+    scores[i] = as_raw ? value->raw : rr_scorer_score(scorer, value->raw);
+    tokens[i] = (rr_text_tokens){.count = value->text_tokens, .truncated = value->truncated != 0};
+  }
+  return RR_OK;
+}

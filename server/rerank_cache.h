@@ -1,0 +1,41 @@
+/* The score cache in a request's path: what is known is neither tokenized nor computed, and the reply is the
+ * same to the byte.
+ *
+ * 1. rerank_encode_group looks every different text of a group up and encodes the others; the task's group then
+ *    holds these others only.
+ * 2. rerank_group_scores puts both together and adds to the cache what was computed. A sequence that was not
+ *    computed must not come this far.
+ * 3. Without a cache both do what the scorer does, and no more.
+ */
+#ifndef RR_SERVER_RERANK_CACHE_H
+#define RR_SERVER_RERANK_CACHE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/scorer.h"
+#include "proto/rerank.h"
+#include "server/cache.h"
+#include "server/rerank_task.h"
+
+/* What the cache says of one text of a request. */
+typedef struct rerank_lookup {
+  cache_key key;
+  cache_value value;
+  size_t first; /* the first text of its group with this key: itself, if it is the first */
+  bool hit;
+} rerank_lookup;
+
+/* How many texts a group of this request has: all, or one. */
+size_t rerank_group_size(const rerank_task *task);
+
+/* Encodes group g as rr_scorer_encode does, and adds it to the task's counts of sequences, tokens and truncated
+ * texts. Status and errors as rr_scorer_encode. On a thread of the pool. */
+rr_status rerank_encode_group(rerank_task *task, size_t g, const rr_encode_options *options, rr_error *err);
+
+/* The scores of group g as the request wants them, and what tokenizing did, one entry a text of the group; all
+ * of its sequences are computed. Errors as rr_scorer_scores. */
+rr_status rerank_group_scores(rerank_task *task, size_t g, float *scores, rr_text_tokens *tokens,
+                              rr_error *err);
+
+#endif

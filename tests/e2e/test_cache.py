@@ -1,0 +1,268 @@
+#!/usr/bin/env python3
+"""The score cache: with it, cold, warm or half full, every reply is the same to the byte; it counts, and it
+stays within its bound."""
+
+import glob
+import json
+import math
+import os
+import re
+import shutil
+import struct
+import sys
+import tempfile
+
+import harness
+from harness import SLOW, Server, case, golden_model, in_parallel, run_binary
+
+QUERY = "who built the bridge over the river"
+TEXTS = ["Bread is flour, water and salt.", "The old stone bridge over the river was built by the town.",
+         "winter", "", "The oven was lit before the sun came up.", "A field of barley by the river."]
+LONG = "the river and the stone " * 200  # a thousand tokens
+WIRE = os.path.join(os.environ.get("RR_GOLDEN", ""), "wire")
+# What may depend on what was computed is not in them.
+HEADERS = ("content-type", "x-compute-tokens", "x-compute-characters", "x-truncated-count", "retry-after")
+ON = ("--cache-bytes", "4000000")
+
+RERANKS = [
+    {"texts": TEXTS},
+    {"texts": TEXTS, "raw_scores": True},
+    {"texts": TEXTS[::-1], "return_text": True},
+    {"texts": [TEXTS[1], "new here", TEXTS[1], TEXTS[0], "new here"]},
+    {"texts": TEXTS + [LONG]},
+    {"texts": [LONG, TEXTS[0], LONG], "truncate": True},
+    {"texts": [LONG, TEXTS[0]], "truncate": True, "truncation_direction": "left"},
+    {"texts": [TEXTS[0], LONG], "truncate": False},
+    {"texts": [TEXTS[0], TEXTS[1]], "truncate": False},
+    {"documents": TEXTS, "return_documents": True, "top_n": 2},
+    {"documents": TEXTS + [LONG], "top_k": None},
+    {"documents": [LONG, TEXTS[0], LONG], "max_tokens_per_doc": 7},
+    {"documents": [LONG, TEXTS[0]], "truncate_prompt_tokens": 20, "truncation_strategy": "longest_first"},
+]
+
+
+def requests():
+    """Path and body of many kinds, with texts in common."""
+    for more in RERANKS:
+        yield "/rerank", {"query": QUERY, **more}
+        yield "/rerank", {"query": LONG, **more, "truncation_strategy": "longest_first"}
+        if "documents" in more:
+            yield "/v1/rerank", {"query": QUERY, **more}
+            yield "/v2/rerank", {"query": QUERY, "model": "any", **more}
+            yield "/v1/reranking", {"query": QUERY, **more}
+    yield "/score", {"text_1": QUERY, "text_2": TEXTS}
+    yield "/score", {"text_1": TEXTS, "text_2": TEXTS[::-1]}
+    yield "/score", {"text_1": [QUERY, QUERY, "new too"], "text_2": [TEXTS[0], TEXTS[0], LONG]}
+    yield "/predict", {"inputs": [[QUERY, TEXTS[0]], [QUERY, TEXTS[0]], [TEXTS[0], QUERY]]}
+    yield "/predict", {"inputs": [[TEXTS[0]], [TEXTS[1]], [LONG]], "raw_scores": True}
+    yield "/predict", {"inputs": TEXTS[0]}
+
+
+def wire_requests():
+    """Those of every dialect that are kept as files."""
+    for path in sorted(glob.glob(os.path.join(WIRE, "*", "*.request.json"))):
+        with open(path, encoding="utf-8") as file:
+            request = json.load(file)
+        if "body" in request and request["method"] == "POST":
+            yield request["path"], request["body"]
+
+
+def ask(server, path, body):
+    """All of a reply that must not change, as bytes: ids are given, only the second varies."""
+    response = server.request("POST", path, json.dumps(body).encode(), {"x-request-id": "fixed"})
+    told = re.sub(rb'("created":)\d+', rb"\1T", response.body)
+    return response.status, told, {name: response.headers.get(name) for name in HEADERS}
+
+
+def compare(plain, cached, wanted):
+    """Cold or half full, then warm, then warm in the other order."""
+    wanted = list(wanted)
+    reference = [ask(plain, path, body) for path, body in wanted]
+    for turn in (list(range(len(wanted))), list(range(len(wanted))), list(range(len(wanted)))[::-1]):
+        for at in turn:
+            got = ask(cached, *wanted[at])
+            assert got == reference[at], (wanted[at], got, reference[at])
+    return reference
+
+
+def counters(server):
+    metrics = server.metrics()
+    return metrics["te_cache_hits"], metrics["te_cache_misses"], metrics["te_cache_entries"]
+
+
+def last_request(server, request_id):
+    line = server.wait_for_log(lambda text: f'"{request_id}"' in text and '"texts"' in text)[-1]
+    return json.loads(line)
+
+
+@case
+def replies_of_a_cross_encoder_are_the_same_to_the_byte():
+    with Server() as plain, Server(*ON) as cached:
+        reference = compare(plain, cached, requests())
+        statuses = [status for status, *_ in reference]
+        assert statuses.count(200) > 30 and 422 in statuses, statuses
+        hits, misses, entries = counters(cached)
+        assert hits > misses > 30 and entries > 30, (hits, misses, entries)
+
+
+@case
+def replies_of_a_bi_encoder_are_the_same_to_the_byte():
+    model = golden_model("bi-encoder")
+    with Server(model=model) as plain, Server(*ON, model=model) as cached:
+        reference = compare(plain, cached, requests())
+        assert [status for status, *_ in reference].count(200) > 30, reference
+        hits, misses, _ = counters(cached)
+        assert hits > misses > 30, (hits, misses)
+
+
+@case
+def replies_in_every_dialect_are_the_same_to_the_byte():
+    with Server() as plain, Server(*ON) as cached:
+        reference = compare(plain, cached, wire_requests())
+        assert [status for status, *_ in reference].count(200) > 20, reference
+
+
+def some_texts(count, seed=0):
+    words = "river bread oven stone water house light baker field winter".split()
+    return [" ".join(words[(i * i + seed + j * (i % 7 + 1)) % 10] for j in range(1 + i % 40)) + f" {i}"
+            for i in range(count)]
+
+
+@case
+def mixed_hits_and_misses_are_the_same_to_the_bit_in_every_format():
+    texts = some_texts(60 if SLOW else 200)
+    for dtype in ("float32", "bfloat16", "int8"):
+        for kind in ("cross-encoder", "bi-encoder"):
+            model = golden_model(kind)
+            options = ("--dtype", dtype)
+            with Server(*options, model=model) as plain, Server(*options, *ON, model=model) as cached:
+                for step in (7, 3, 2, 1):  # ever more of them
+                    body = {"query": QUERY, "texts": texts[::step], "raw_scores": True}
+                    got, wanted = ask(cached, "/rerank", body), ask(plain, "/rerank", body)
+                    assert got == wanted and wanted[0] == 200, (dtype, kind, step)
+                hits, misses, _ = counters(cached)
+                assert misses == len(texts) and hits > len(texts) / 2, (hits, misses)
+
+
+@case
+def hits_are_counted_and_logged_and_computed_by_nobody():
+    with Server(*ON, "--json-output") as server:
+        first = {"query": QUERY, "texts": ["one", "two", "three", "two"]}
+        server.rerank(first, {"x-request-id": "cold"})
+        assert counters(server) == (0, 3, 3)
+        computed = server.metrics()["te_batch_next_size_sum"]
+        response = server.rerank(first, {"x-request-id": "warm"})
+        assert response.status == 200, response
+        assert (response.headers["x-inference-time"], response.headers["x-queue-time"]) == ("0", "0"), response
+        server.rerank({"query": QUERY, "texts": ["two", "four", "two"]}, {"x-request-id": "half"})
+        metrics = server.metrics()
+        assert metrics["te_batch_next_size_sum"] == computed + 1, metrics  # "four"
+        assert counters(server) == (4, 4, 4), metrics
+        assert metrics["te_cache_hit_ratio"] == 0.5, metrics
+        assert metrics["te_cache_insertions"] == 4, metrics
+        assert metrics["te_cache_evictions"] == metrics["te_cache_rejections"] == 0, metrics
+        assert 0 < metrics["te_cache_capacity"] and 3900000 < metrics["te_cache_bytes"] <= 4000000, metrics
+        # A request that met no worker waited for none.
+        assert metrics["te_request_queue_duration_count"] == 2, metrics
+        assert metrics["te_request_duration_count"] == 3, metrics
+        for request_id, texts, cached in (("cold", 4, 0), ("warm", 4, 4), ("half", 3, 2)):
+            line = last_request(server, request_id)
+            assert (line["texts"], line["cached"]) == (texts, cached), line
+        assert server.request("GET", "/info").json()["cache_bytes"] == 4000000
+
+
+@case
+def a_bi_encoder_s_query_is_not_computed_for_hits():
+    with Server(*ON, model=golden_model("bi-encoder")) as server:
+        body = {"query": QUERY, "texts": ["one", "two"]}
+        server.rerank(body)
+        computed = server.metrics()["te_batch_next_size_sum"]
+        server.rerank(body)
+        assert server.metrics()["te_batch_next_size_sum"] == computed
+        server.rerank({"query": QUERY, "texts": ["one", "three"]})
+        assert server.metrics()["te_batch_next_size_sum"] == computed + 2  # the query, "three"
+
+
+@case
+def without_the_option_there_is_none():
+    with Server() as server:
+        for _ in range(2):
+            server.rerank({"query": QUERY, "texts": TEXTS})
+        assert counters(server) == (0, 0, 0)
+        assert server.metrics()["te_cache_bytes"] == 0
+        assert server.request("GET", "/info").json()["cache_bytes"] == 0
+
+
+@case
+def too_small_a_cache_is_refused():
+    result = run_binary("--model-id", harness.small_model(), "--cache-bytes", "1000")
+    assert result.returncode == 2 and "--cache-bytes" in result.stderr and "65536" in result.stderr, result
+    result = run_binary("--model-id", harness.small_model(), environment={"CACHE_BYTES": "64M"})
+    assert result.returncode == 2 and "CACHE_BYTES" in result.stderr, result
+
+
+@case
+def many_different_texts_stay_within_the_bound():
+    """And the popular ones stay, whatever passes by."""
+    with Server("--cache-bytes", "65536") as server:
+        hot = {"query": QUERY, "texts": [f"popular {i}" for i in range(50)]}
+        wanted = [ask(server, "/rerank", hot) for _ in range(4)]
+        capacity = server.metrics()["te_cache_capacity"]
+        assert 0 < capacity * 48 < 65536, capacity
+        for start in range(0, 4 * int(capacity), 500):
+            server.rerank({"query": QUERY, "texts": [f"passing {start + i}" for i in range(500)]})
+            metrics = server.metrics()
+            assert metrics["te_cache_entries"] <= capacity, metrics
+        assert metrics["te_cache_entries"] == capacity, metrics
+        assert metrics["te_cache_evictions"] + metrics["te_cache_rejections"] > 3 * capacity - 50, metrics
+        hits = metrics["te_cache_hits"]
+        assert ask(server, "/rerank", hot) == wanted[0] == wanted[-1]
+        assert server.metrics()["te_cache_hits"] - hits > 45, server.metrics()
+
+
+@case
+def many_clients_at_once_get_what_one_gets():
+    texts = some_texts(120)
+    bodies = [{"query": f"{QUERY} {i % 3}", "texts": texts[i % 40:i % 40 + 60]}
+              for i in range(24 if SLOW else 96)]
+    with Server("--threads", "2") as plain, Server("--threads", "2", "--cache-bytes", "65536") as cached:
+        wanted = [ask(plain, "/rerank", body) for body in bodies]
+        for _ in range(2):
+            got = in_parallel([lambda body=body: ask(cached, "/rerank", body) for body in bodies])
+            assert got == wanted
+        assert counters(cached)[0] > 0
+
+
+def poisoned_model(folder, word):
+    """The golden cross-encoder, for which one word is not a number."""
+    model = os.path.join(folder, "model")
+    shutil.copytree(harness.small_model(), model)
+    with open(os.path.join(model, "vocab.txt"), encoding="utf-8") as file:
+        row = file.read().split("\n").index(word)
+    with open(os.path.join(model, "model.safetensors"), "r+b") as file:
+        size = struct.unpack("<Q", file.read(8))[0]
+        tensors = json.loads(file.read(size))
+        about = tensors[next(name for name in tensors if name.endswith("word_embeddings.weight"))]
+        assert about["dtype"] == "F32", about
+        width = about["shape"][1]
+        file.seek(8 + size + about["data_offsets"][0] + 4 * row * width)
+        file.write(struct.pack(f"<{width}f", *[math.nan] * width))
+    return model
+
+
+@case
+def what_is_not_a_number_is_an_error_each_time_and_not_kept():
+    with tempfile.TemporaryDirectory() as folder:
+        model = poisoned_model(folder, "winter")
+        bodies = [("/rerank", {"query": QUERY, "texts": texts}) for texts in
+                  (["bread", "water"], ["bread", "stone", "winter", "water"], ["stone", "winter", "bread"],
+                   ["winter"])]
+        with Server(model=model) as plain, Server(*ON, model=model) as cached:
+            reference = compare(plain, cached, bodies)
+            assert [status for status, *_ in reference] == [200, 424, 424, 424], reference
+            assert b"text 2" in reference[1][1], reference
+            assert counters(cached)[2] == 2  # "bread" and "water", of the one request that had an answer
+
+
+if __name__ == "__main__":
+    sys.exit(harness.main())
