@@ -1,5 +1,5 @@
-/* Names and widths of the instruction set that a source is being compiled for. rowops.c and
- * attention.c are built once an ISA, each time with that ISA's compiler flags and RR_ISA_* macro. */
+/* Names and widths of the instruction set that a source is being compiled for. rowops.c, attention.c and
+ * maxsim.c are built once an ISA, each time with that ISA's compiler flags and RR_ISA_* macro. */
 #ifndef RR_CORE_KERNEL_ISA_H
 #define RR_CORE_KERNEL_ISA_H
 
@@ -35,5 +35,17 @@ extern const rr_attention rr_attention_fp32_generic;
 extern const rr_attention rr_attention_fp32_avx2;
 extern const rr_attention rr_attention_fp32_avx512;
 extern const rr_attention rr_attention_bf16_avx512bf16;
+
+extern const rr_maxsim rr_maxsim_fp32_generic;
+extern const rr_maxsim rr_maxsim_fp32_avx2;
+extern const rr_maxsim rr_maxsim_fp32_avx512;
+extern const rr_maxsim rr_maxsim_bf16_generic;
+extern const rr_maxsim rr_maxsim_bf16_avx2;
+extern const rr_maxsim rr_maxsim_bf16_avx512;
+extern const rr_maxsim rr_maxsim_bf16_avx512bf16;
+extern const rr_maxsim rr_maxsim_int8_generic;
+extern const rr_maxsim rr_maxsim_int8_avx2;
+extern const rr_maxsim rr_maxsim_int8_avx512;
+extern const rr_maxsim rr_maxsim_int8_vnni512;
 
 #endif

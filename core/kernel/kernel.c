@@ -98,16 +98,44 @@ static const struct {
 #endif
 };
 
+/* As of gemms: of a format the last one wins. */
+static const struct {
+  const rr_maxsim *maxsim;
+  uint32_t needs;
+} maxsims[] = {
+    {&rr_maxsim_fp32_generic, 0},
+    {&rr_maxsim_bf16_generic, 0},
+    {&rr_maxsim_int8_generic, 0},
+#ifdef RR_BUILT_AVX2
+    {&rr_maxsim_fp32_avx2, RR_FEATURE_AVX2},
+    {&rr_maxsim_bf16_avx2, RR_FEATURE_AVX2},
+    {&rr_maxsim_int8_avx2, RR_FEATURE_AVX2},
+#endif
+#ifdef RR_BUILT_AVX512
+    {&rr_maxsim_fp32_avx512, RR_FEATURE_AVX512},
+    {&rr_maxsim_bf16_avx512, RR_FEATURE_AVX512},
+    {&rr_maxsim_int8_avx512, RR_FEATURE_AVX512},
+#endif
+#ifdef RR_BUILT_AVX512BF16
+    {&rr_maxsim_bf16_avx512bf16, RR_FEATURE_AVX512 | RR_FEATURE_AVX512BF16},
+#endif
+#ifdef RR_BUILT_AVX512VNNI
+    {&rr_maxsim_int8_vnni512, RR_FEATURE_AVX512 | RR_FEATURE_AVX512VNNI},
+#endif
+};
+
 enum {
   GEMMS = sizeof gemms / sizeof gemms[0],
   ROWOPS = sizeof rowops_table / sizeof rowops_table[0],
   ATTENTIONS = sizeof attentions / sizeof attentions[0],
+  MAXSIMS = sizeof maxsims / sizeof maxsims[0],
 };
 
 static atomic_uint mask = UINT32_MAX;
 static atomic_bool rejected[GEMMS];
 static atomic_bool rejected_rowops[ROWOPS];
 static atomic_bool rejected_attentions[ATTENTIONS];
+static atomic_bool rejected_maxsims[MAXSIMS];
 
 rr_status rr_kernels_set_mask(const char *text, rr_error *err) {
   uint32_t features = UINT32_MAX;
@@ -203,7 +231,18 @@ void rr_attention_reject(const rr_attention *attention) {
   }
 }
 
+void rr_maxsim_reject(const rr_maxsim *maxsim) {
+  for (size_t i = 0; i < MAXSIMS; i++) {
+    if (maxsims[i].maxsim == maxsim) {
+      atomic_store(&rejected_maxsims[i], true);
+    }
+  }
+}
+
 void rr_kernels_restore(void) {
+  for (size_t i = 0; i < MAXSIMS; i++) {
+    atomic_store(&rejected_maxsims[i], false);
+  }
   for (size_t i = 0; i < ATTENTIONS; i++) {
     atomic_store(&rejected_attentions[i], false);
   }
@@ -251,6 +290,37 @@ const rr_attention *rr_attention_find(const char *name) {
     }
   }
   return NULL;
+}
+
+const rr_maxsim *rr_maxsim_best(rr_format format) {
+  const rr_maxsim *generic = NULL;
+  for (size_t i = MAXSIMS; i-- > 0;) {
+    if (maxsims[i].maxsim->format != format) {
+      continue;
+    }
+    generic = maxsims[i].maxsim;
+    if (allowed(maxsims[i].needs) && !atomic_load(&rejected_maxsims[i])) {
+      return generic;
+    }
+  }
+  return generic; /* the first of a format runs everywhere */
+}
+
+const rr_maxsim *rr_maxsim_find(const char *name) {
+  for (size_t i = 0; i < MAXSIMS; i++) {
+    if (strcmp(maxsims[i].maxsim->name, name) == 0 && missing(maxsims[i].needs) == 0) {
+      return maxsims[i].maxsim;
+    }
+  }
+  return NULL;
+}
+
+const rr_maxsim *rr_maxsim_entry(size_t index, uint32_t *ret_missing) {
+  if (index >= MAXSIMS) {
+    return NULL;
+  }
+  *ret_missing = missing(maxsims[index].needs);
+  return maxsims[index].maxsim;
 }
 
 const char *rr_gemm_core(const rr_gemm *gemm) {

@@ -1,5 +1,5 @@
-/* What computes: matrix products (rr_gemm), attention (rr_attention) and everything row by row (rr_rowops),
- * each a descriptor chosen at run time. Tensors are row-major, and float32 unless a type says otherwise; a
+/* What computes: matrix products (rr_gemm), attention (rr_attention), late interaction (rr_maxsim) and everything
+ * row by row (rr_rowops), each a descriptor chosen at run time. Tensors are row-major, and float32 unless a type says otherwise; a
  * leading dimension ("ld") is the distance between two rows in elements.
  *
  * 1. Descriptors are constant and thread-safe; their functions allocate nothing and keep no state.
@@ -174,6 +174,33 @@ typedef struct rr_gemm_args {
   void *scratch; /* scratch_size bytes, 64-byte aligned; may be NULL if that is 0 */
 } rr_gemm_args;
 
+/* best[q] = max over the rows of query q . row. The products are never stored: of each query its maximum so far
+ * stays in a register. */
+typedef struct rr_maxsim_args {
+  size_t queries; /* 1 or more */
+  size_t rows;    /* 1 or more */
+  size_t dim;     /* 1 or more */
+  const void *packed; /* the queries, as this descriptor's pack left them */
+  const void *tokens; /* rows of row_size(dim) bytes, as store left them */
+  float *best;        /* queries */
+} rr_maxsim_args;
+
+/* Vectors are kept in the descriptor's format, row by row; the bytes of a row mean the same to every descriptor
+ * of that format, so that those who write rows need not be the one that reads them. int8: a row's values are
+ * symmetric, q = round(x * 127 / max|x|), each stored as q + 128, and behind them is the scale max|x| / 127. */
+typedef struct rr_maxsim {
+  const char *name; /* "maxsim-fp32-generic", "maxsim-int8-vnni512", ... */
+  rr_format format;
+  /* Bytes of a stored vector; a multiple of 4. */
+  size_t (*row_size)(size_t dim);
+  /* x (dim) as a stored vector; row needs an alignment of 4. */
+  void (*store)(size_t dim, const float *x, void *row);
+  /* Bytes of packed queries; pack takes stored vectors, row_size apart, and writes to 64-byte aligned memory. */
+  size_t (*packed_size)(size_t queries, size_t dim);
+  void (*pack)(size_t queries, size_t dim, const void *rows, void *packed);
+  void (*run)(const rr_maxsim_args *args);
+} rr_maxsim;
+
 /* Rows that a product takes through all of w at once, so that they and their outputs stay in cache.
  * Who feeds one product's output to the next does well to do it in so many rows. */
 enum { RR_GEMM_BLOCK_ROWS = 112 };
@@ -204,15 +231,20 @@ const rr_gemm *rr_gemm_best(rr_format format);
 const rr_rowops *rr_rowops_best(void);
 /* Of bfloat16 for that head size, if there is one for this CPU and `reduced`; else of float32. */
 const rr_attention *rr_attention_best(bool reduced, size_t head_size);
+const rr_maxsim *rr_maxsim_best(rr_format format);
 
 /* A descriptor by name, whatever the mask; NULL if it is not built in or this CPU cannot run it. */
 const rr_gemm *rr_gemm_find(const char *name);
 const rr_rowops *rr_rowops_find(const char *name);
 const rr_attention *rr_attention_find(const char *name);
+const rr_maxsim *rr_maxsim_find(const char *name);
 
 /* All products that are built in, the best of a format last; NULL from `index` on that is too large.
  * *ret_missing: the features that this CPU lacks to run it (cpu_features.h), 0 if it can. */
 const rr_gemm *rr_gemm_entry(size_t index, uint32_t *ret_missing);
+
+/* The same of late interaction: NULL from `index` on that is too large. */
+const rr_maxsim *rr_maxsim_entry(size_t index, uint32_t *ret_missing);
 
 /* Whether the CPU has instructions for the format; without, bfloat16 and int8 are hardly faster than float32. */
 bool rr_gemm_is_native(const rr_gemm *gemm);
@@ -221,6 +253,7 @@ bool rr_gemm_is_native(const rr_gemm *gemm);
 void rr_gemm_reject(const rr_gemm *gemm);
 void rr_rowops_reject(const rr_rowops *rowops);
 void rr_attention_reject(const rr_attention *attention);
+void rr_maxsim_reject(const rr_maxsim *maxsim);
 void rr_kernels_restore(void);
 
 /* The core the matrix library runs as ("SkylakeX"), for people. */

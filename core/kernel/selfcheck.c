@@ -17,6 +17,8 @@ enum { ROWS = 45, COLS = 83, DEPTH = 131, PADDING = 3, LD = DEPTH + PADDING, OUT
 /* Of attention: its queries, keys and values fit a row of x side by side. */
 enum { HEAD = 32 };
 enum { FINISH_ROWS = 7 };
+/* Of late interaction: its queries are rows of w. */
+enum { QUERIES = 37, STORED_MAX = ROWS * (DEPTH + 8) * 4 };
 /* No kernel has to pad it: bfloat16 is read where it lies. */
 enum { WHOLE_DEPTH = 128 };
 
@@ -31,6 +33,8 @@ typedef struct vectors {
   float got[OUTPUTS];
   uint16_t half_x[ROWS * LD];
   uint16_t half_out[ROWS * LD];
+  _Alignas(float) char tokens[STORED_MAX];
+  _Alignas(float) char queries[STORED_MAX];
   double x_size[ROWS]; /* Euclidean lengths of the rows of x and w */
   double w_size[COLS];
 } vectors;
@@ -310,6 +314,48 @@ static rr_status check_attention(const rr_attention *attention, vectors *v, bool
   return status;
 }
 
+/* The maxima of QUERIES rows of w over all rows of x. */
+static rr_status run_maxsim(const rr_maxsim *maxsim, vectors *v, float *best, rr_error *err) {
+  void *packed = rr_alloc_aligned(maxsim->packed_size(QUERIES, DEPTH));
+  if (packed == NULL) {
+    return rr_fail(err, RR_ERR_MEMORY, "out of memory for the kernels' self-check");
+  }
+  size_t size = maxsim->row_size(DEPTH);
+  for (size_t i = 0; i < ROWS; i++) {
+    maxsim->store(DEPTH, v->x + i * LD, v->tokens + i * size);
+  }
+  for (size_t j = 0; j < QUERIES; j++) {
+    maxsim->store(DEPTH, v->w + j * DEPTH, v->queries + j * size);
+  }
+  maxsim->pack(QUERIES, DEPTH, v->queries, packed);
+  rr_maxsim_args args = {.queries = QUERIES, .rows = ROWS, .dim = DEPTH, .packed = packed, .tokens = v->tokens, .best = best};
+  maxsim->run(&args);
+  if (faulty != NULL && strcmp(faulty, maxsim->name) == 0) {
+    best[QUERIES - 1] += 0.1f;
+  }
+  rr_free(packed);
+  return RR_OK;
+}
+
+/* Vectors are up to sqrt(DEPTH) long, so that sums differ by up to (DEPTH + 2) epsilon times DEPTH; where a value
+ * lies between two steps of 1 / 127, one may be stored as the other. */
+static rr_status check_maxsim(const rr_maxsim *maxsim, vectors *v, bool *ret_good, rr_error *err) {
+  static const char *const generic[RR_FORMATS] = {"maxsim-fp32-generic", "maxsim-bf16-generic", "maxsim-int8-generic"};
+  double bound = maxsim->format == RR_FORMAT_INT8 ? 1.01 / 127.0 : 2.0 * (DEPTH + 2) * DEPTH * (double)FLT_EPSILON;
+  fill(OUTPUTS, 7, v->want);
+  fill(OUTPUTS, 7, v->got);
+  rr_status status = run_maxsim(rr_maxsim_find(generic[maxsim->format]), v, v->want, err);
+  if (status == RR_OK) {
+    status = run_maxsim(maxsim, v, v->got, err);
+  }
+  bool good = true;
+  for (size_t i = 0; good && i < OUTPUTS; i++) {
+    good = fabs((double)v->got[i] - (double)v->want[i]) <= (i < QUERIES ? bound : 0.0);
+  }
+  *ret_good = good;
+  return status;
+}
+
 /* Appends to the line; what does not fit is left out. */
 static void note(char text[RR_SELFCHECK_TEXT_MAX], const char *failed, const char *instead) {
   size_t used = strlen(text);
@@ -338,6 +384,22 @@ static rr_status settle_attention(bool reduced, vectors *v, char text[RR_SELFCHE
     if (!good) {
       rr_attention_reject(attention);
       note(text, attention->name, rr_attention_best(reduced, HEAD)->name);
+    }
+  }
+  return RR_OK;
+}
+
+static rr_status settle_maxsim(rr_format format, vectors *v, char text[RR_SELFCHECK_TEXT_MAX], rr_error *err) {
+  const rr_maxsim *maxsim;
+  bool good = false;
+  while (!good && strstr((maxsim = rr_maxsim_best(format))->name, "-generic") == NULL) {
+    rr_status status = check_maxsim(maxsim, v, &good, err);
+    if (status != RR_OK) {
+      return status;
+    }
+    if (!good) {
+      rr_maxsim_reject(maxsim);
+      note(text, maxsim->name, rr_maxsim_best(format)->name);
     }
   }
   return RR_OK;
@@ -375,6 +437,9 @@ rr_status rr_selfcheck(char text[RR_SELFCHECK_TEXT_MAX], rr_error *err) {
   fill_all(v);
   for (int format = 0; status == RR_OK && format < RR_FORMATS; format++) {
     status = settle_gemm((rr_format)format, v, text, err);
+    if (status == RR_OK) {
+      status = settle_maxsim((rr_format)format, v, text, err);
+    }
   }
   rr_free(v);
   return status;
