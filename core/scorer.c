@@ -11,16 +11,19 @@
 #include "core/model/encoder.h"
 #include "core/model/measured.h"
 #include "core/model/shards.h"
+#include "core/late.h"
 #include "core/model/weights.h"
 #include "core/token/tokenizer.h"
 #include "core/unique.h"
 
-enum { KERNELS_TEXT_MAX = 96 };
+enum { KERNELS_TEXT_MAX = 128 };
 
 struct rr_scorer {
   rr_model_info info; /* its strings lie in this struct or in bert's config */
   rr_tokenizer *tokenizer;
   rr_bert *bert;
+  rr_scoring scoring; /* in use */
+  rr_late late;       /* where token vectors are wanted */
   uint64_t seed; /* of the search for identical texts */
   rr_dtype dtype; /* in use */
   const char *dtype_note;
@@ -68,6 +71,23 @@ static rr_dtype choose(rr_dtype asked, const char *folder, const char **ret_note
   return RR_DTYPE_FLOAT32;
 }
 
+/* What is in use for what was asked for. */
+static rr_status choose_scoring(rr_scoring asked, const rr_config *config, rr_scoring *ret_scoring, rr_error *err) {
+  if (config->head == RR_HEAD_CLASSIFIER) {
+    *ret_scoring = RR_SCORING_LOGIT;
+    return asked == RR_SCORING_AUTO ? RR_OK
+                                    : rr_fail(err, RR_ERR_UNSUPPORTED, "%.150s: a cross-encoder's score is its logit; "
+                                              "cosine, maxsim and hybrid are a bi-encoder's", config->folder);
+  }
+  bool colbert = config->head == RR_HEAD_TOKENS;
+  if (asked == RR_SCORING_LOGIT || (colbert && asked != RR_SCORING_AUTO && asked != RR_SCORING_MAXSIM)) {
+    return rr_fail(err, RR_ERR_UNSUPPORTED, "%.150s: this model has no %s to score by", config->folder,
+                   asked == RR_SCORING_LOGIT ? "logit" : "vector of a whole text");
+  }
+  *ret_scoring = asked != RR_SCORING_AUTO ? asked : colbert ? RR_SCORING_MAXSIM : RR_SCORING_COSINE;
+  return RR_OK;
+}
+
 static rr_pack_cache pack_cache_of(bool wanted, const rr_packs_report *report) {
   if (!wanted) {
     return RR_PACK_CACHE_OFF;
@@ -83,12 +103,23 @@ static void describe(rr_scorer *scorer, const rr_load_options *options) {
   const rr_config *config = &bert->config;
   bool cross_encoder = config->head == RR_HEAD_CLASSIFIER;
   const rr_gemm *gemm = bert->layers[0].intermediate.gemm;
-  (void)snprintf(scorer->kernels, sizeof scorer->kernels, "%s %s, attention %s, rows %s", gemm->name,
-                 rr_gemm_core(gemm), bert->attention->name, bert->rowops->name);
-  rr_pooling pooling = config->head == RR_HEAD_MEAN ? RR_POOLING_MEAN : RR_POOLING_CLS;
+  (void)snprintf(scorer->kernels, sizeof scorer->kernels, "%s %s, attention %s, rows %s%s%s", gemm->name,
+                 rr_gemm_core(gemm), bert->attention->name, bert->rowops->name, bert->maxsim == NULL ? "" : ", ",
+                 bert->maxsim == NULL ? "" : bert->maxsim->name);
+  static const char *const scoring_names[] = {[RR_SCORING_LOGIT] = "logit",
+                                              [RR_SCORING_COSINE] = "cosine",
+                                              [RR_SCORING_MAXSIM] = "maxsim",
+                                              [RR_SCORING_HYBRID] = "hybrid"};
+  static const rr_pooling poolings[] = {[RR_HEAD_CLASSIFIER] = RR_POOLING_NONE,
+                                        [RR_HEAD_CLS] = RR_POOLING_CLS,
+                                        [RR_HEAD_MEAN] = RR_POOLING_MEAN,
+                                        [RR_HEAD_TOKENS] = RR_POOLING_NONE};
   scorer->info = (rr_model_info){
       .kind = cross_encoder ? RR_CROSS_ENCODER : RR_BI_ENCODER,
-      .pooling = cross_encoder ? RR_POOLING_NONE : pooling,
+      .pooling = poolings[config->head],
+      .scoring = scorer->scoring,
+      .scoring_name = scoring_names[scorer->scoring],
+      .token_dim = bert->maxsim == NULL ? 0 : (uint32_t)bert->token_dim,
       .dtype = scorer->dtype,
       .dtype_name = dtype_names[scorer->dtype],
       .dtype_note = scorer->dtype_note,
@@ -129,10 +160,17 @@ static rr_status load_parts(const char *directory, const rr_load_options *option
                    config.folder, rr_tokenizer_id_bound(scorer->tokenizer) - 1,
                    config.vocabulary_size);
   }
+  status = choose_scoring(options->scoring, &config, &scorer->scoring, err);
+  if (status != RR_OK) {
+    return status;
+  }
+  config.token_vectors = scorer->scoring == RR_SCORING_MAXSIM || scorer->scoring == RR_SCORING_HYBRID;
   scorer->dtype = choose(options->dtype, config.folder, &scorer->dtype_note);
   rr_formats formats = formats_of(scorer->dtype);
-  return rr_bert_load(&config, &formats, rr_rowops_best(), options->pack_cache ? &scorer->packs : NULL,
-                      &scorer->bert, err);
+  status = rr_bert_load(&config, &formats, rr_rowops_best(), options->pack_cache ? &scorer->packs : NULL,
+                        &scorer->bert, err);
+  return status == RR_OK && config.token_vectors ? rr_late_init(&scorer->late, scorer->bert, scorer->tokenizer, err)
+                                                 : status;
 }
 
 _Static_assert((int)RR_KERNEL_NOTE_MAX == (int)RR_SELFCHECK_TEXT_MAX, "the self-check's line fits");
@@ -188,6 +226,20 @@ static void keep(const rr_encoding *encoding, size_t text_tokens, rr_sequence *s
   encoded->n_truncated += encoding->dropped > 0;
 }
 
+/* A bi-encoder's query or text as a sequence of its own. */
+static rr_status encode_single(const rr_scorer *scorer, bool query, const rr_tokens *tokens, rr_truncation truncation,
+                               rr_arena *arena, rr_encoding *ret_encoding, rr_sequence *sequence, rr_error *err) {
+  bool late = scorer->bert->maxsim != NULL;
+  if (late) {
+    truncation.max_length = rr_late_room(&scorer->late, query, truncation.max_length);
+  }
+  rr_status status = rr_tokenizer_single(scorer->tokenizer, tokens, &truncation, arena, ret_encoding, err);
+  if (status == RR_OK && late && !rr_late_shape(&scorer->late, query, arena, ret_encoding, sequence)) {
+    status = rr_fail(err, RR_ERR_MEMORY, "out of memory for a sequence of %zu tokens", ret_encoding->length);
+  }
+  return status;
+}
+
 /* What stays the same for all texts of a request. */
 typedef struct pass {
   const rr_scorer *scorer;
@@ -200,12 +252,12 @@ typedef struct pass {
 /* A bi-encoder's query is a sequence of its own: the first. */
 static rr_status encode_query(const pass *in, rr_encoded *encoded, rr_error *err) {
   rr_encoding encoding;
-  rr_status status = rr_tokenizer_single(in->scorer->tokenizer, &in->query, &in->truncation, in->arena,
-                                         &encoding, err);
+  rr_status status = encode_single(in->scorer, true, &in->query, in->truncation, in->arena, &encoding,
+                                   &encoded->sequences[0], err);
   if (status != RR_OK) {
     return status;
   }
-  if (encoding.dropped > 0 && in->options->strategy == RR_CUT_TEXT) {
+  if (encoding.dropped > 0 && in->scorer->bert->config.head != RR_HEAD_TOKENS && in->options->strategy == RR_CUT_TEXT) {
     return rr_fail(err, RR_ERR_INPUT, "a query of %zu tokens does not fit into %zu tokens", in->query.size,
                    in->truncation.max_length);
   }
@@ -236,7 +288,9 @@ static rr_status encode_text(const pass *in, rr_text text, rr_sequence *sequence
   }
   size_t text_tokens = tokens.size;
   size_t cut = cut_text(in->options, &tokens);
-  if (in->scorer->info.kind == RR_BI_ENCODER || in->options->alone) {
+  if (in->scorer->info.kind == RR_BI_ENCODER) {
+    status = encode_single(in->scorer, false, &tokens, in->truncation, in->arena, &encoding, sequence, err);
+  } else if (in->options->alone) {
     status = rr_tokenizer_single(tokenizer, &tokens, &in->truncation, in->arena, &encoding, err);
   } else {
     status =
@@ -277,8 +331,22 @@ static rr_status encode_all(pass *in, rr_text query, const rr_text *texts, uint3
   return status;
 }
 
+/* Floats; 0 where MaxSim alone scores. */
 static size_t output_size(const rr_scorer *scorer) {
-  return scorer->info.kind == RR_CROSS_ENCODER ? 1 : scorer->info.hidden_size;
+  return scorer->scoring == RR_SCORING_LOGIT    ? 1
+         : scorer->scoring == RR_SCORING_MAXSIM ? 0
+                                                : scorer->info.hidden_size;
+}
+
+/* Where the outputs go, now that all lengths are known. */
+static bool reserve_outputs(const rr_scorer *scorer, rr_arena *arena, rr_encoded *encoded) {
+  size_t size = output_size(scorer);
+  float *outputs = size == 0 ? NULL : rr_arena_calloc(arena, encoded->n_sequences, size * sizeof *outputs);
+  for (size_t i = 0; outputs != NULL && i < encoded->n_sequences; i++) {
+    encoded->sequences[i].output = outputs + i * size;
+  }
+  return (outputs != NULL || size == 0) &&
+         (scorer->bert->maxsim == NULL || rr_late_reserve(&scorer->late, arena, encoded));
 }
 
 rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text *texts, size_t n_texts,
@@ -298,9 +366,7 @@ rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text
   rr_encoded encoded = {.n_candidates = n_texts, .sequence_of = sequence_of};
   encoded.n_sequences = unique + (scorer->info.kind == RR_BI_ENCODER ? 1 : 0);
   encoded.sequences = rr_arena_calloc(arena, encoded.n_sequences, sizeof *encoded.sequences);
-  float *outputs =
-      rr_arena_calloc(arena, encoded.n_sequences, output_size(scorer) * sizeof *outputs);
-  if (encoded.sequences == NULL || outputs == NULL) {
+  if (encoded.sequences == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory for %zu sequences", encoded.n_sequences);
   }
   pass in = {.scorer = scorer, .options = options, .arena = arena};
@@ -313,8 +379,8 @@ rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text
   if (status != RR_OK) {
     return status;
   }
-  for (size_t i = 0; i < encoded.n_sequences; i++) {
-    encoded.sequences[i].output = outputs + i * output_size(scorer);
+  if (!reserve_outputs(scorer, arena, &encoded)) {
+    return rr_fail(err, RR_ERR_MEMORY, "out of memory for the outputs of %zu sequences", encoded.n_sequences);
   }
   *ret_encoded = encoded;
   return RR_OK;
@@ -324,6 +390,9 @@ rr_status rr_workspace_create(const rr_scorer *scorer, size_t max_tokens, rr_wor
                               rr_error *err) {
   if (max_tokens < scorer->info.max_input_length) {
     max_tokens = scorer->info.max_input_length;
+  }
+  if (max_tokens < scorer->bert->config.colbert.query_length) {
+    max_tokens = scorer->bert->config.colbert.query_length;
   }
   rr_workspace *workspace = rr_calloc(1, sizeof *workspace);
   if (workspace == NULL) {
@@ -365,7 +434,10 @@ rr_status rr_scorer_forward(rr_workspace *workspace, rr_sequence *const *sequenc
         .ids = sequences[i]->ids,
         .type_ids = sequences[i]->type_ids,
         .length = sequences[i]->length,
+        .unattended = sequences[i]->unattended,
         .output = sequences[i]->output,
+        .vectors = sequences[i]->vectors,
+        .left_out = sequences[i]->left_out,
     };
   }
   return rr_encoder_forward(workspace->encoder, workspace->inputs, n, err);
@@ -383,17 +455,25 @@ static float raw_score(const rr_scorer *scorer, const rr_encoded *encoded, size_
   if (scorer->info.kind == RR_CROSS_ENCODER) {
     return encoded->sequences[encoded->sequence_of[candidate]].output[0];
   }
-  const float *query = encoded->sequences[0].output;
-  const float *text = encoded->sequences[encoded->sequence_of[candidate]].output;
+  const rr_sequence *query = &encoded->sequences[0];
+  const rr_sequence *text = &encoded->sequences[encoded->sequence_of[candidate]];
+  if (scorer->scoring == RR_SCORING_MAXSIM) {
+    return rr_late_score(&scorer->late, encoded, text);
+  }
   float cosine = 0.0f;
   for (size_t i = 0; i < scorer->info.hidden_size; i++) {
-    cosine += query[i] * text[i];
+    cosine += query->output[i] * text->output[i];
   }
-  return cosine;
+  return scorer->scoring == RR_SCORING_COSINE
+             ? cosine
+             : (2.0f * rr_late_score(&scorer->late, encoded, text) + cosine) / 3.0f;
 }
 
 rr_status rr_scorer_scores(const rr_scorer *scorer, const rr_encoded *encoded, bool raw, float *scores,
                            rr_error *err) {
+  if (scorer->bert->maxsim != NULL && encoded->n_candidates > 0) {
+    rr_late_begin(&scorer->late, encoded);
+  }
   for (size_t i = 0; i < encoded->n_candidates; i++) {
     float score = raw_score(scorer, encoded, i);
     scores[i] = raw ? score : rr_scorer_score(scorer, score);

@@ -33,8 +33,23 @@ typedef struct rr_workspace rr_workspace;
 
 typedef enum rr_model_kind {
   RR_CROSS_ENCODER, /* one logit a (query, text) pair; default score: sigmoid(logit) */
-  RR_BI_ENCODER,    /* one vector a text; score: cosine of the query's and the text's vector */
+  RR_BI_ENCODER,    /* a vector a text, or one a token; score: as rr_scoring says */
 } rr_model_kind;
+
+/* What a bi-encoder's score is made of, each from -1 to 1:
+ *   cosine   the product of the query's and the text's vector, both of unit length
+ *   MaxSim   the mean over the query's tokens q of max over the text's tokens t of q . t, all of unit length: late
+ *            interaction. A mean, so that scores of queries of any length compare; ColBERT's own score is the sum, this
+ *            times query_maxlen. [CLS] and [SEP] do not count where a text has other tokens; in a ColBERT they do, with
+ *            the markers and a query's [MASK] filling, but a document's punctuation does not.
+ *   hybrid   (2 MaxSim + cosine) / 3 */
+typedef enum rr_scoring {
+  RR_SCORING_AUTO,   /* asks for MaxSim of a ColBERT, the cosine of another bi-encoder, a cross-encoder's logit */
+  RR_SCORING_LOGIT,  /* of a cross-encoder; cannot be asked for */
+  RR_SCORING_COSINE, /* not of a ColBERT */
+  RR_SCORING_MAXSIM,
+  RR_SCORING_HYBRID, /* not of a ColBERT */
+} rr_scoring;
 
 typedef enum rr_pooling { RR_POOLING_NONE, RR_POOLING_CLS, RR_POOLING_MEAN } rr_pooling;
 
@@ -55,6 +70,7 @@ typedef enum rr_truncation_side {
 
 typedef struct rr_load_options {
   rr_dtype dtype;
+  rr_scoring scoring; /* other than RR_SCORING_AUTO: RR_ERR_UNSUPPORTED where the model has no such score */
   /* Keep the weights, packed for the chosen kernels, in a file beside the model (its name begins with
    * ".rerankd-"), and take them from there the next time. The file is checked to the byte and, where it
    * does not fit, written anew; that it cannot be read or written is no error. */
@@ -70,13 +86,16 @@ typedef enum rr_pack_cache {
 
 typedef struct rr_model_info {
   rr_model_kind kind;
-  rr_pooling pooling;          /* RR_POOLING_NONE for a cross-encoder */
+  rr_pooling pooling;          /* RR_POOLING_NONE for a cross-encoder and a ColBERT */
+  rr_scoring scoring;          /* in use: never RR_SCORING_AUTO */
+  const char *scoring_name;    /* "logit", "cosine", "maxsim", "hybrid" */
+  uint32_t token_dim;          /* of the token vectors that MaxSim reads; 0: none */
   rr_dtype dtype;              /* in use: never RR_DTYPE_AUTO */
   const char *dtype_name;      /* "float32", "bfloat16", "int8" */
   const char *dtype_note;      /* why it is in use, for people */
   const char *kernels;         /* what computes, for people: "openblas SkylakeX, rows avx512" */
   const char *label;           /* a cross-encoder's one label ("LABEL_0"), else NULL */
-  uint32_t max_input_length;   /* tokens a sequence may have, special tokens included */
+  uint32_t max_input_length;   /* tokens a sequence may have, special tokens included (but a ColBERT's query) */
   uint32_t hidden_size;
   uint32_t layers;
   uint32_t heads;
@@ -91,10 +110,14 @@ typedef struct rr_model_info {
 typedef struct rr_sequence {
   const int32_t *ids;       /* length token ids, special tokens included */
   const uint8_t *type_ids;  /* length token types (segments) */
-  uint32_t length;          /* 1 .. max_input_length */
+  uint32_t length;          /* 1 .. max_input_length; a ColBERT's query has query_maxlen */
   uint32_t text_tokens;     /* the text's own, before truncation and without special tokens */
   uint32_t dropped_tokens;  /* how many truncation removed, of text and query */
-  float *output;            /* written by rr_scorer_forward: 1 logit, or hidden_size of a unit vector */
+  float *output;            /* written by rr_scorer_forward: 1 logit, or hidden_size of a unit vector; or NULL */
+  uint32_t unattended;      /* the last so many tokens are seen by none: a ColBERT query's filling */
+  uint32_t n_vectors;       /* of MaxSim: tokens that have a vector, 1 or more; those with a 1 in left_out have none */
+  const uint8_t *left_out;
+  void *vectors;            /* written by rr_scorer_forward, in the model's number format */
 } rr_sequence;
 
 /* A request's sequences: one for each different text, and before those, for a bi-encoder, the query's.
@@ -106,10 +129,12 @@ typedef struct rr_encoded {
   size_t n_candidates;
   uint64_t tokens;      /* sum of the lengths */
   size_t n_truncated;   /* sequences that lost tokens */
+  void *packed;         /* what rr_scorer_scores works in, for MaxSim */
+  float *best;
 } rr_encoded;
 
 /* What of a pair that is too long loses tokens. A bi-encoder's query and texts are sequences of their
- * own: there it only matters whether a query may be cut. */
+ * own: there it only matters whether a query may be cut; a ColBERT's may always, to the query_maxlen of its training. */
 typedef enum rr_cut {
   RR_CUT_LONGEST,          /* the longer of query and text first: Hugging Face's longest_first */
   RR_CUT_TEXT,             /* the text alone (only_second); RR_ERR_INPUT where the query leaves no room */
@@ -140,7 +165,8 @@ rr_status rr_scorer_choose_kernels(const char *isa, char ret_note[RR_KERNEL_NOTE
 
 /* Loads a Hugging Face model directory: config.json; tokenizer.json, or vocab.txt with
  * tokenizer_config.json; model.safetensors, or model.safetensors.index.json with its shards; where there,
- * modules.json with its pooling and sentence_bert_config.json. `kind` is read from config.json's architectures. *ret_scorer is freed by
+ * modules.json with its pooling, sentence_bert_config.json and, of a ColBERT (architecture HF_ColBERT, or a
+ * linear.weight), artifact.metadata. `kind` is read from config.json's architectures. *ret_scorer is freed by
  * rr_scorer_destroy. Errors: every status but RR_ERR_NUMERIC; messages name the file. Not on the
  * event loop: it reads and packs all weights, and with a pack cache waits for the disk. */
 rr_status rr_scorer_load(const char *directory, const rr_load_options *options, rr_scorer **ret_scorer,
@@ -158,7 +184,8 @@ const rr_model_info *rr_scorer_info(const rr_scorer *scorer);
 
 /* Tokenizes a query and n_texts candidates (1 or more). Texts must be valid UTF-8; RR_ERR_INPUT
  * otherwise, or when a sequence is too long and options->truncate is false (the message says
- * "`inputs` must have less than M tokens. Given: N"). RR_ERR_MEMORY when the arena is exhausted. */
+ * "`inputs` must have less than M tokens. Given: N"). RR_ERR_MEMORY when the arena is exhausted: MaxSim
+ * keeps a vector a token there until the scores are made (of token_dim values of 4 bytes, in bfloat16 2, in int8 1). */
 rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text *texts, size_t n_texts,
                            const rr_encode_options *options, rr_arena *arena, rr_encoded *ret_encoded,
                            rr_error *err);
@@ -176,7 +203,8 @@ rr_status rr_scorer_forward(rr_workspace *workspace, rr_sequence *const *sequenc
                             rr_error *err);
 
 /* Turns a request's outputs into n_candidates scores, in the order of the texts. Cross-encoder: the
- * logit if raw, else 1 / (1 + exp(-logit)). Bi-encoder: the cosine in either case.
+ * logit if raw, else 1 / (1 + exp(-logit)). Bi-encoder: what rr_scoring says in either case. One thread
+ * at a time of one rr_encoded.
  * RR_ERR_NUMERIC if a score is not finite; scores are then set up to that one, included, and undefined from
  * there on. */
 rr_status rr_scorer_scores(const rr_scorer *scorer, const rr_encoded *encoded, bool raw, float *scores,

@@ -12,7 +12,7 @@ static void put_model_type(rr_json_writer *writer, const rr_server_info *info) {
     rr_json_put_raw(writer, ":0}}}");
   } else {
     rr_json_put_raw(writer, "{\"embedding\":{\"pooling\":");
-    rr_json_put_string(writer, info->pooling);
+    rr_json_put_string(writer, info->pooling == NULL ? "none" : info->pooling);
     rr_json_put_raw(writer, "}}");
   }
 }
@@ -41,6 +41,8 @@ char *rr_info_encode(const rr_server_info *info, size_t *ret_size) {
   rr_json_put_string(&writer, info->served_model_name);
   rr_json_put_raw(&writer, ",\"model_type\":");
   put_model_type(&writer, info);
+  rr_json_put_raw(&writer, ",\"scoring\":");
+  rr_json_put_string(&writer, info->scoring);
   put_count(&writer, ",\"max_concurrent_requests\":", info->max_concurrent_requests);
   put_count(&writer, ",\"max_input_length\":", info->max_input_length);
   put_count(&writer, ",\"max_batch_tokens\":", info->max_batch_tokens);

@@ -14,7 +14,8 @@ typedef struct rr_server_info {
   const char *model_dtype; /* "float32" */
   const char *dtype_note;  /* why that */
   const char *label;       /* a cross-encoder's one label; NULL for a bi-encoder */
-  const char *pooling;     /* a bi-encoder's "mean" or "cls"; NULL for a cross-encoder */
+  const char *pooling;     /* a bi-encoder's "mean" or "cls"; NULL for a cross-encoder, and where no vector is pooled */
+  const char *scoring;     /* "logit", "cosine", "maxsim", "hybrid" */
   size_t max_concurrent_requests;
   size_t max_input_length; /* tokens */
   size_t max_batch_tokens;

@@ -66,7 +66,7 @@ void load_run(model_load *load) {
   hub_model model;
   rr_status status = find_directory(load, &model, err);
   if (status == RR_OK) {
-    const rr_load_options how = {.dtype = o->dtype, .pack_cache = o->pack_cache};
+    const rr_load_options how = {.dtype = o->dtype, .scoring = o->scoring, .pack_cache = o->pack_cache};
     memcpy(load->commit, model.commit, sizeof load->commit);
     status = rr_scorer_load(model.directory, &how, &load->scorer, err);
   }

@@ -14,7 +14,7 @@
 
 enum { FLAGS_MAX = 64, NAME_MAX_BYTES = 64, THREADS_MAX = 1024 };
 
-typedef enum kind { TEXT, LIST, NUMBER, SMALL_NUMBER, FLAG, SWITCH, DTYPE, LEVEL, HELP, VERSION } kind;
+typedef enum kind { TEXT, LIST, NUMBER, SMALL_NUMBER, FLAG, SWITCH, DTYPE, SCORING, LEVEL, HELP, VERSION } kind;
 
 typedef struct spec {
   const char *name;
@@ -47,6 +47,9 @@ static const spec specs[] = {
     {"dtype", DTYPE, FIELD(dtype), 0, 0, "TYPE",
      "number format of the products: float32, bfloat16, int8, or auto, which takes the faster of the first two "
      "on this CPU (default: auto)"},
+    {"scoring", SCORING, FIELD(scoring), 0, 0, "HOW",
+     "what a bi-encoder scores by: cosine, maxsim (late interaction), hybrid of both, or auto: maxsim for a ColBERT "
+     "checkpoint, else cosine (default: auto)"},
     {"isa", TEXT, FIELD(isa), 0, 0, "LIST",
      "use these instruction sets only, as avx2,avx512 or portable (RERANKD_ISA; default: all)"},
     {"pack-cache", FLAG, FIELD(pack_cache), 0, 0, "BOOL",
@@ -158,6 +161,23 @@ static bool parse_dtype(const char *text, rr_dtype *ret_dtype) {
   return false;
 }
 
+static bool parse_scoring(const char *text, rr_scoring *ret_scoring) {
+  static const struct {
+    const char *name;
+    rr_scoring scoring;
+  } names[] = {{"auto", RR_SCORING_AUTO},
+               {"cosine", RR_SCORING_COSINE},
+               {"maxsim", RR_SCORING_MAXSIM},
+               {"hybrid", RR_SCORING_HYBRID}};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    if (strcmp(text, names[i].name) == 0) {
+      *ret_scoring = names[i].scoring;
+      return true;
+    }
+  }
+  return false;
+}
+
 static bool add_item(option_list *list, const char *text) {
   if (text[0] == '\0' || list->n == OPTION_LIST_MAX) {
     return false;
@@ -199,6 +219,9 @@ static bool store(const spec *option, const char *text, options *self, char *exp
   case DTYPE:
     (void)snprintf(expected, size, "float32, bfloat16 or int8");
     return parse_dtype(text, (rr_dtype *)field);
+  case SCORING:
+    (void)snprintf(expected, size, "auto, cosine, maxsim or hybrid");
+    return parse_scoring(text, (rr_scoring *)field);
   case LEVEL:
     (void)snprintf(expected, size, "error, warn, info or debug");
     return log_level_parse(text, (log_level *)field);

@@ -33,6 +33,7 @@ static void hash_model(score_cache *self, const char *model, const char *commit,
   add_text(hash, commit, strlen(commit));
   add_text(hash, info->dtype_name, strlen(info->dtype_name));
   add_text(hash, info->kernels, strlen(info->kernels));
+  add_text(hash, info->scoring_name, strlen(info->scoring_name));
   add_number(hash, info->kind);
   add_number(hash, info->pooling);
   add_number(hash, info->max_input_length);

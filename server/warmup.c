@@ -2,7 +2,7 @@
 
 #include <semaphore.h>
 
-enum { TEXTS = 64, ARENA_LIMIT = 16 << 20 };
+enum { TEXTS = 64, ARENA_LIMIT = 256 << 20 /* MaxSim keeps a vector a token */ };
 
 typedef struct warmup {
   engine_job job; /* first */

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "core/base/json.h"
+#include "core/model/colbert.h"
 #include "core/model/pipeline.h"
 
 enum { CONFIG_BYTES_MAX = 4 << 20 };
@@ -70,9 +71,12 @@ static rr_status read_architecture(const source *from, rr_config *config, rr_err
     config->head = RR_HEAD_CLASSIFIER;
   } else if (strcmp(name, "BertModel") == 0) {
     config->head = RR_HEAD_MEAN;
+  } else if (strcmp(name, "HF_ColBERT") == 0) {
+    config->head = RR_HEAD_TOKENS;
   } else {
     return rr_fail(err, RR_ERR_UNSUPPORTED,
-                   "%s: architecture %.80s is not supported (BertForSequenceClassification, BertModel)",
+                   "%s: architecture %.80s is not supported (BertForSequenceClassification, BertModel, "
+                   "HF_ColBERT)",
                    from->path, name);
   }
   return RR_OK;
@@ -219,8 +223,13 @@ rr_status rr_config_load(const char *directory, rr_config *ret_config, rr_error 
   if (status != RR_OK) {
     return status;
   }
-  if (config.head != RR_HEAD_CLASSIFIER && pipeline.has_pooling) {
+  if (config.head == RR_HEAD_MEAN && pipeline.has_pooling) {
     config.head = pipeline.pooling;
+  } else if (config.head != RR_HEAD_CLASSIFIER) {
+    status = rr_colbert_load(&config, err);
+  }
+  if (status != RR_OK) {
+    return status;
   }
   *ret_config = config;
   return RR_OK;

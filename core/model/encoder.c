@@ -33,6 +33,7 @@ static size_t scratch_bytes(const rr_bert *bert, size_t tokens) {
   }
   bytes = rr_larger(bytes, linear_scratch(&bert->pooler, tokens));
   bytes = rr_larger(bytes, linear_scratch(&bert->classifier, tokens));
+  bytes = rr_larger(bytes, linear_scratch(&bert->projection, tokens));
   return rr_encoder_aligned(bytes);
 }
 
@@ -49,6 +50,7 @@ static size_t wide_bytes(const rr_bert *bert, size_t tokens) {
   const rr_config *config = &bert->config;
   size_t most = tokens * 4 * config->hidden_size * rr_type_size(bert->attention->type);
   most = rr_larger(most, rr_bert_cls_only(config) ? rr_encoder_cls_bytes(bert, tokens) : 0);
+  most = rr_larger(most, tokens * bert->projection.n * sizeof(float));
   return rr_encoder_aligned(rr_larger(most, tokens * sizeof(float))); /* the last: logits */
 }
 
@@ -98,6 +100,9 @@ static rr_status check_input(const rr_config *config, const rr_encoder_input *in
   if (input->length == 0 || input->length > config->positions) {
     return rr_fail(err, RR_ERR_INPUT, "a sequence of %zu tokens; 1 to %u are possible", input->length,
                    config->positions);
+  }
+  if (input->unattended >= input->length) {
+    return rr_fail(err, RR_ERR_INPUT, "a sequence without a token to attend to");
   }
   for (size_t i = 0; i < input->length; i++) {
     if (input->ids[i] < 0 || (uint32_t)input->ids[i] >= config->vocabulary_size) {
@@ -187,7 +192,7 @@ static void attend(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n
     for (size_t col = 0; col < hidden; col += head_size) {
       rr_attention_args args = {
           .queries = inputs[i].length,
-          .keys = inputs[i].length,
+          .keys = inputs[i].length - inputs[i].unattended,
           .head_size = head_size,
           .q = rr_matrix_at(&rows->q, first, col),
           .ldq = rows->q.ld,
@@ -276,15 +281,39 @@ static void write_outputs(rr_encoder *encoder, const rr_encoder_input *inputs, s
     }
     return;
   }
+  bool one_row = rr_bert_cls_only(&bert->config);
   const float *row = encoder->hidden;
   for (size_t i = 0; i < n; i++) {
-    if (bert->config.head == RR_HEAD_MEAN) {
+    if (inputs[i].output != NULL && bert->config.head == RR_HEAD_MEAN) {
       bert->rowops->mean(inputs[i].length, hidden, row, hidden, inputs[i].output);
       bert->rowops->unit(hidden, inputs[i].output, inputs[i].output);
-      row += inputs[i].length * hidden;
-    } else {
+    } else if (inputs[i].output != NULL) {
       bert->rowops->unit(hidden, row, inputs[i].output);
-      row += hidden;
+    }
+    row += (one_row ? 1 : inputs[i].length) * hidden;
+  }
+}
+
+/* Last of all: hidden does not stay as it is. */
+static void write_vectors(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n, size_t tokens) {
+  const rr_bert *bert = encoder->bert;
+  size_t dim = bert->token_dim;
+  float *row = encoder->hidden;
+  if (bert->config.head == RR_HEAD_TOKENS) {
+    const rr_product_options plain = {.activation = RR_ACTIVATION_NONE};
+    rr_matrix x = rr_matrix_floats(encoder->hidden, bert->config.hidden_size);
+    rr_matrix out = rr_matrix_floats(encoder->wide, dim);
+    rr_encoder_apply(encoder, &bert->projection, &plain, tokens, &x, &out);
+    row = encoder->wide;
+  }
+  for (size_t i = 0; i < n; i++) {
+    char *to = inputs[i].vectors;
+    for (size_t t = 0; t < inputs[i].length; t++, row += dim) {
+      if (to != NULL && (inputs[i].left_out == NULL || inputs[i].left_out[t] == 0)) {
+        bert->rowops->unit(dim, row, row);
+        bert->maxsim->store(dim, row, to);
+        to += bert->maxsim->row_size(dim);
+      }
     }
   }
 }
@@ -315,6 +344,11 @@ rr_status rr_encoder_forward(rr_encoder *encoder, const rr_encoder_input *inputs
   if (whole < config->layers) {
     rr_encoder_run_cls_layer(encoder, &encoder->bert->layers[whole], inputs, n, tokens);
   }
-  write_outputs(encoder, inputs, n);
+  if (config->head != RR_HEAD_TOKENS) {
+    write_outputs(encoder, inputs, n);
+  }
+  if (encoder->bert->maxsim != NULL) {
+    write_vectors(encoder, inputs, n, tokens);
+  }
   return RR_OK;
 }

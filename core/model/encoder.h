@@ -19,7 +19,12 @@ typedef struct rr_encoder_input {
   const int32_t *ids;
   const uint8_t *type_ids;
   size_t length; /* 1 .. config.positions */
-  float *output; /* 1 float for a classifier head, else hidden_size */
+  size_t unattended;       /* the last so many tokens attend to the others, and nothing to them; below length */
+  float *output; /* 1 float for a classifier head, else hidden_size; NULL: not wanted */
+  /* Where the model has a maxsim: the unit vectors of all tokens but those with a 1 in left_out (NULL: of all), as
+   * its store leaves them, one behind the other; NULL: not wanted. */
+  void *vectors;
+  const uint8_t *left_out;
 } rr_encoder_input;
 
 /* Buffers for max_tokens tokens (1 or more) and as many sequences. RR_ERR_MEMORY, RR_ERR_INPUT (more

@@ -363,6 +363,19 @@ static rr_status read_embeddings(loader *load) {
   return read_norm(load, "embeddings.LayerNorm", &bert->embedding_norm);
 }
 
+/* In float32: it is small beside the layers, and what it makes is stored. */
+static rr_status read_projection(loader *load, rr_linear *to) {
+  shape want = {.rows = load->bert->config.colbert.dim, .cols = load->bert->config.hidden_size};
+  float *w = NULL;
+  rr_status status = read_plain(load, "linear.weight", want, &w);
+  if (status == RR_OK) {
+    const slice all = {.rows = w, .step = want.cols, .apart = 1};
+    status = pack_slice(load, &all, want.rows, want.cols, to);
+  }
+  rr_free(w);
+  return status;
+}
+
 static rr_status read_all(loader *load) {
   rr_bert *bert = load->bert;
   size_t hidden = bert->config.hidden_size;
@@ -376,10 +389,15 @@ static rr_status read_all(loader *load) {
       status = read_one(load, RR_LINEAR_HEAD, "classifier", 1, hidden, &bert->classifier);
     }
   }
+  if (status == RR_OK && bert->config.head == RR_HEAD_TOKENS) {
+    status = read_projection(load, &bert->projection);
+  }
   return status;
 }
 
-bool rr_bert_cls_only(const rr_config *config) { return config->head != RR_HEAD_MEAN; }
+bool rr_bert_cls_only(const rr_config *config) {
+  return (config->head == RR_HEAD_CLASSIFIER || config->head == RR_HEAD_CLS) && !config->token_vectors;
+}
 
 /* Reads the open file into bert. */
 static rr_status load_weights(const rr_safetensors *file, rr_bert *bert, rr_packs_report *ret_packs,
@@ -423,6 +441,8 @@ rr_status rr_bert_load(const rr_config *config, const rr_formats *formats, const
                  formats->of[RR_LINEAR_ATTENTION_OUTPUT] != RR_FORMAT_FP32;
   bert->attention = rr_attention_best(reduced, config->hidden_size / config->heads);
   bert->cls_attention = rr_attention_best(reduced, config->hidden_size);
+  bert->maxsim = config->token_vectors ? rr_maxsim_best(formats->of[RR_LINEAR_QKV]) : NULL;
+  bert->token_dim = config->head == RR_HEAD_TOKENS ? config->colbert.dim : config->hidden_size;
   bert->layers = layers;
   status = load_weights(file, bert, ret_packs, err);
   rr_safetensors_close(file);
@@ -468,6 +488,7 @@ void rr_bert_destroy(rr_bert *bert) {
     free_norm(&layer->output_norm);
   }
   rr_free(bert->layers);
+  free_linear(&bert->projection);
   free_linear(&bert->classifier);
   free_linear(&bert->pooler);
   free_norm(&bert->embedding_norm);

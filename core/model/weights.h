@@ -62,6 +62,8 @@ typedef struct rr_bert {
   rr_formats formats;
   const rr_rowops *rowops;
   const rr_attention *attention;
+  const rr_maxsim *maxsim; /* stores token vectors; NULL where none are wanted */
+  size_t token_dim;        /* of those */
   const rr_attention *cls_attention; /* of a head size of H; see rr_layer */
   float *word;     /* vocabulary_size x hidden_size */
   float *position; /* positions x hidden_size */
@@ -70,10 +72,11 @@ typedef struct rr_bert {
   rr_layer *layers;
   rr_linear pooler;     /* a classifier head's, else all zero */
   rr_linear classifier; /* n = 1 */
+  rr_linear projection; /* ColBERT's, to token_dim, else all zero */
   uint64_t parameters;
 } rr_bert;
 
-/* True if the head reads only the [CLS] row of the last layer. */
+/* True if what is wanted, the head's output alone, reads only the [CLS] row of the last layer. */
 bool rr_bert_cls_only(const rr_config *config);
 
 /* Loads config->folder/model.safetensors and packs it for the best product of each layer's format.

@@ -1,5 +1,7 @@
 #include "core/token/tokenizer.h"
 
+#include <string.h>
+
 #include "core/base/alloc.h"
 #include "core/token/internal.h"
 
@@ -56,6 +58,27 @@ void rr_tokenizer_destroy(rr_tokenizer *tokenizer) {
 
 size_t rr_tokenizer_pair_specials(const rr_tokenizer *tokenizer) {
   return tokenizer->templates.pair.specials;
+}
+
+void rr_tokenizer_single_frame(const rr_tokenizer *tokenizer, size_t *ret_before, size_t *ret_behind) {
+  const rr_template *form = &tokenizer->templates.single;
+  size_t before = 0;
+  while (before < form->count && form->pieces[before].kind == RR_TEMPLATE_SPECIAL) {
+    before++;
+  }
+  *ret_before = before;
+  *ret_behind = form->specials - before;
+}
+
+int32_t rr_tokenizer_find(const rr_tokenizer *tokenizer, const char *token) {
+  size_t size = strlen(token);
+  for (size_t i = 0; i < tokenizer->added.count; i++) {
+    const rr_added_token *added = &tokenizer->added.tokens[i];
+    if (added->size == size && memcmp(added->content, token, size) == 0) {
+      return added->id;
+    }
+  }
+  return size == 0 ? -1 : rr_trie_find(&tokenizer->wordpiece.tokens, token, size);
 }
 
 size_t rr_tokenizer_id_bound(const rr_tokenizer *tokenizer) { return tokenizer->id_bound; }

@@ -39,6 +39,12 @@ void rr_tokenizer_destroy(rr_tokenizer *tokenizer); /* NULL is allowed */
 /* Tokens that the template for pairs adds. */
 size_t rr_tokenizer_pair_specials(const rr_tokenizer *tokenizer);
 
+/* Tokens that the template for single texts puts before and behind a text. */
+void rr_tokenizer_single_frame(const rr_tokenizer *tokenizer, size_t *ret_before, size_t *ret_behind);
+
+/* The id of a token as the vocabulary or the added tokens spell it ("[MASK]"); -1 if there is none. */
+int32_t rr_tokenizer_find(const rr_tokenizer *tokenizer, const char *token);
+
 /* One more than the largest token id: what an embedding table must at least hold. */
 size_t rr_tokenizer_id_bound(const rr_tokenizer *tokenizer);
 

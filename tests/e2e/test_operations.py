@@ -200,7 +200,7 @@ def auto_takes_int8_for_a_model_measured_in_it():
 @case
 def info_tells_what_tei_tells():
     info = shared().request("GET", "/info").json()
-    for name, kind in (("model_id", str), ("model_dtype", str), ("served_model_name", str),
+    for name, kind in (("model_id", str), ("model_dtype", str), ("served_model_name", str), ("scoring", str),
                        ("max_concurrent_requests", int), ("max_input_length", int),
                        ("max_batch_tokens", int), ("max_client_batch_size", int),
                        ("auto_truncate", bool), ("tokenization_workers", int), ("cache_bytes", int),

@@ -194,6 +194,7 @@ static rr_server_info some_info(void) {
                        .served_model_name = "name",
                        .model_dtype = "float32",
                        .dtype_note = "as asked for",
+                       .scoring = "hybrid",
                        .max_concurrent_requests = 512,
                        .max_input_length = 256,
                        .max_batch_tokens = 16384,
@@ -221,6 +222,7 @@ static void info_tells_a_cross_encoder_by_its_label(void **state) {
                       "/models/\"a\"\xEF\xBF\xBD");
   assert_string_equal(json_string_value(json_object_get(json, "served_model_name")), "name");
   assert_string_equal(json_string_value(json_object_get(json, "model_dtype")), "float32");
+  assert_string_equal(json_string_value(json_object_get(json, "scoring")), "hybrid");
   assert_string_equal(json_string_value(json_object_get(json, "version")), "0.1.0");
   assert_true(json_is_null(json_object_get(json, "model_sha")));
   assert_true(json_is_null(json_object_get(json, "max_batch_requests")));

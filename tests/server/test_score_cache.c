@@ -14,7 +14,7 @@
 enum { BYTES = 1 << 20 };
 
 static rr_model_info some_model(void) {
-  return (rr_model_info){.kind = RR_CROSS_ENCODER, .dtype_name = "float32", .kernels = "portable",
+  return (rr_model_info){.kind = RR_CROSS_ENCODER, .dtype_name = "float32", .scoring_name = "logit", .kernels = "portable",
                          .max_input_length = 512, .parameters = 1000};
 }
 
