@@ -26,7 +26,7 @@ static void add_text(struct umac128_ctx *hash, const char *data, size_t size) {
   add_bytes(hash, data, size);
 }
 
-static void hash_model(score_cache *self, const char *model, const char *commit, const rr_model_info *info) {
+void score_cache_set_model(score_cache *self, const char *model, const char *commit, const rr_model_info *info) {
   struct umac128_ctx *hash = &self->keyed;
   begin(hash);
   add_text(hash, model, strlen(model));
@@ -69,7 +69,7 @@ rr_status score_cache_create(size_t bytes, const char *model, const char *commit
     score_cache_destroy(self);
     return status;
   }
-  hash_model(self, model, commit, info);
+  score_cache_set_model(self, model, commit, info);
   *ret_cache = self;
   return RR_OK;
 }

@@ -45,6 +45,9 @@ rr_status score_cache_create(size_t bytes, const char *model, const char *commit
                              score_cache **ret_cache, rr_error *err);
 void score_cache_destroy(score_cache *self); /* NULL is allowed */
 
+/* Makes the keys those of that model; score_cache_create does. Before other threads use the cache. */
+void score_cache_set_model(score_cache *self, const char *model, const char *commit, const rr_model_info *info);
+
 /* Any thread. A query without data is one of texts that stand alone. */
 void score_query_init(score_query *ret_query, const score_cache *scores, rr_text query,
                       const rr_encode_options *options);

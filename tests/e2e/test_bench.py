@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""bench/accuracy, bench/startup, bench/scaling and bench/cached do what they say, on a small model; no figure of
-theirs that is a time is looked at."""
+"""bench/accuracy, bench/startup, bench/scaling, bench/cached and bench/scoring do what they say, on a small model; no
+figure of theirs that is a time is looked at."""
 
 import json
 import os
@@ -9,16 +9,16 @@ import sys
 import tempfile
 
 import harness
-from harness import PATIENCE, case, small_model
+from harness import PATIENCE, case, golden_model, small_model
 
 BENCH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "bench")
 WORDS = "river bread oven stone water house light baker field winter".split()
 
 
-def bench(name, *arguments):
+def bench(name, *arguments, model=None):
     """Its result; fails if it does not end well."""
     result = subprocess.run([sys.executable, os.path.join(BENCH, name), "--server", harness.binary(),
-                             "--model", small_model(), *arguments], stdin=subprocess.DEVNULL,
+                             "--model", model or small_model(), *arguments], stdin=subprocess.DEVNULL,
                             env=harness.clean_environment(None), stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, timeout=4 * PATIENCE, text=True)
     assert result.returncode == 0, result
@@ -104,6 +104,20 @@ def cached_asks_with_and_without_a_cache():
     assert [row[:2] for row in rows[2:]] == [[dtype, load] for dtype in ("float32", "int8")
                                              for load in ("off", "cold", "warm")], rows
     assert all(float(cell) > 0 for row in rows[2:] for cell in row[2:]), rows
+
+
+@case
+def scoring_asks_each_way_and_judges_it():
+    with tempfile.TemporaryDirectory() as folder:
+        path = candidates(folder, queries=3, texts=12)
+        qrels = os.path.join(folder, "qrels")
+        with open(qrels, "w", encoding="utf-8") as file:
+            file.write("q0 0 d1 3\nq2 0 d7 2\n")
+        rows = table(bench("scoring", "--candidates", path, "--qrels", qrels, "--rounds", "2", "--dtypes",
+                           "float32,int8", model=golden_model("bi-encoder")))
+    assert [row[:2] for row in rows[2:]] == [[dtype, way] for dtype in ("float32", "int8")
+                                             for way in ("cosine", "maxsim", "hybrid")], rows
+    assert all(0 <= float(row[2]) <= 1 and float(row[3]) > 0 for row in rows[2:]), rows
 
 
 if __name__ == "__main__":

@@ -153,6 +153,16 @@ def a_bi_encoder_brings_its_modules():
 
 
 @case
+def a_colbert_brings_its_metadata():
+    with hub_and_cache(files_of(os.path.join(os.environ["RR_GOLDEN"], "score", "colbert"))) as (hub, environment):
+        with serve(environment) as server:
+            info = server.request("GET", "/info").json()
+            assert info["scoring"] == "maxsim" and info["max_input_length"] == 60, info
+        assert "artifact.metadata" in hub.files
+        check_cache(hub, environment, hub.files)
+
+
+@case
 def a_sharded_model_is_downloaded_whole():
     with hub_and_cache(sharded_files()) as (hub, environment):
         with serve(environment) as server, Server(model=golden_model("cross-encoder")) as plain:

@@ -85,6 +85,7 @@ static void defaults_are_as_documented(void **state) {
   assert_false(o.json_output);
   assert_int_equal(o.api_keys.n, 0);
   assert_int_equal(o.dtype, RR_DTYPE_AUTO);
+  assert_int_equal(o.scoring, RR_SCORING_AUTO);
   assert_null(o.isa);
   assert_false(o.pack_cache);
   assert_true(o.threads >= 1);
@@ -196,6 +197,8 @@ static void bad_values_give_one_line_that_names_the_option(void **state) {
       {"--model-id m --port", "--port"},
       {"--model-id m --threads 0", "--threads"},
       {"--model-id m --dtype float16", "--dtype"},
+      {"--model-id m --scoring l2", "--scoring"},
+      {"--model-id m --scoring logit", "--scoring"},
       {"--model-id m --auto-truncate=maybe", "--auto-truncate"},
       {"--model-id m --log-level loud", "--log-level"},
       {"--model-id m --max-batch-tokens 99999999999999999999", "--max-batch-tokens"},
@@ -209,6 +212,22 @@ static void bad_values_give_one_line_that_names_the_option(void **state) {
     assert_int_equal(read_line(bad[i].line, &o), OPTIONS_INVALID);
     assert_non_null(strstr(problem, bad[i].named));
     assert_null(strchr(problem, '\n'));
+  }
+}
+
+static void scorings_have_names(void **state) {
+  (void)state;
+  static const struct {
+    const char *line;
+    rr_scoring scoring;
+  } known[] = {{"--model-id m --scoring auto", RR_SCORING_AUTO},
+               {"--model-id m --scoring cosine", RR_SCORING_COSINE},
+               {"--model-id m --scoring maxsim", RR_SCORING_MAXSIM},
+               {"--model-id m --scoring hybrid", RR_SCORING_HYBRID}};
+  for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+    options o;
+    assert_int_equal(read_line(known[i].line, &o), OPTIONS_RUN);
+    assert_int_equal(o.scoring, known[i].scoring);
   }
 }
 
@@ -286,6 +305,7 @@ int main(void) {
       cmocka_unit_test_setup(flags_stand_alone_or_take_a_value, reset),
       cmocka_unit_test_setup(the_environment_is_read_and_the_command_line_wins, reset),
       cmocka_unit_test_setup(bad_values_give_one_line_that_names_the_option, reset),
+      cmocka_unit_test_setup(scorings_have_names, reset),
       cmocka_unit_test_setup(instruction_sets_have_a_variable_of_their_own, reset),
       cmocka_unit_test_setup(what_confines_the_server_is_chosen, reset),
       cmocka_unit_test_setup(a_bad_variable_is_named, reset),

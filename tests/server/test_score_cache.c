@@ -142,6 +142,21 @@ static void caches_do_not_agree(void **state) {
   score_cache_destroy(other);
 }
 
+/* The same key for the hash, so that only the model's digest can differ. */
+static void scoring_makes_another_key(void **state) {
+  (void)state;
+  rr_model_info info = some_model();
+  score_cache *self = make("model", "", &info);
+  uint8_t before[sizeof self->model];
+  memcpy(before, self->model, sizeof before);
+  score_cache_set_model(self, "model", "", &info);
+  assert_memory_equal(self->model, before, sizeof before);
+  info.scoring_name = "maxsim";
+  score_cache_set_model(self, "model", "", &info);
+  assert_memory_not_equal(self->model, before, sizeof before);
+  score_cache_destroy(self);
+}
+
 static void bounds_and_faults_are_told(void **state) {
   (void)state;
   rr_model_info info = some_model();
@@ -171,6 +186,7 @@ int main(void) {
       cmocka_unit_test(every_pair_has_a_key_of_its_own),
       cmocka_unit_test(single_bits_change_half_of_the_key),
       cmocka_unit_test(caches_do_not_agree),
+      cmocka_unit_test(scoring_makes_another_key),
       cmocka_unit_test(bounds_and_faults_are_told),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
