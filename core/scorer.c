@@ -11,7 +11,7 @@
 #include "core/model/encoder.h"
 #include "core/model/measured.h"
 #include "core/model/shards.h"
-#include "core/late.h"
+#include "core/scorer_late.h"
 #include "core/model/weights.h"
 #include "core/token/tokenizer.h"
 #include "core/unique.h"

@@ -1,5 +1,6 @@
 /* Late interaction, of ColBERT checkpoints and over plain bi-encoders, against references computed by transformers;
  * the same bits whatever shares a micro-batch; what is refused. */
+#include <limits.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "core/base/alloc.h"
 #include "tests/core/score_support.h"
 
 typedef struct subject {
@@ -271,6 +273,37 @@ static void metadata_is_not_believed(void **state) {
   }
 }
 
+/* Whichever allocation fails: an error, and nothing is lost (the sanitizers and valgrind see to that). */
+static void any_allocation_may_fail(void **state) {
+  (void)state;
+  golden_cases cases = golden_load("colbert");
+  const golden_case *item = &cases.items[0];
+  const rr_load_options options = {.dtype = RR_DTYPE_INT8};
+  float scores[64];
+  char folder[4096];
+  (void)snprintf(folder, sizeof folder, "%s", golden_path("colbert"));
+  assert_true(item->n_texts <= 64);
+  unsigned long asked = ULONG_MAX;
+  for (unsigned long n = 1; n <= asked; n += n < 200 ? 1 : 37) {
+    rr_scorer *scorer = NULL;
+    rr_workspace *workspace = NULL;
+    rr_alloc_fail_at(n, 0);
+    rr_status status = rr_scorer_load(folder, &options, &scorer, NULL);
+    if (status == RR_OK) {
+      status = rr_workspace_create(scorer, 256, &workspace, NULL);
+    }
+    if (status == RR_OK) {
+      status = rr_scorer_rerank(workspace, item->query, item->texts, item->n_texts, &item->options, false, scores, NULL);
+    }
+    asked = rr_alloc_count();
+    rr_alloc_fail_at(0, 0);
+    assert_int_equal(status, n <= asked ? RR_ERR_MEMORY : RR_OK);
+    rr_workspace_destroy(workspace);
+    rr_scorer_destroy(scorer);
+  }
+  golden_free(&cases);
+}
+
 #define SUBJECT(model, golden, scoring) &(subject){model, golden, scoring}
 #define TESTS(what, of)                                                                                        \
   {what ": float32 is within 1e-4", float32_is_within_1e_4, NULL, NULL, of},                                   \
@@ -292,6 +325,7 @@ int main(void) {
       cmocka_unit_test(an_arena_too_small_is_an_error),
       cmocka_unit_test(a_colberts_query_is_cut_unless_forbidden),
       cmocka_unit_test(metadata_is_not_believed),
+      cmocka_unit_test(any_allocation_may_fail),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,7 +38,7 @@ CPUS = {EVERYTHING: ["fp32-neon", "bf16-neon", "bf16-bfmmla", "int8-dotprod", "i
         NOTHING: ["fp32-neon", "bf16-neon"]}
 # Test programs that need nothing but the kernels. (test_kernel_gemm.c compares with OpenBLAS.)
 PROGRAMS = ["tests/kernels/test_kernels_formats.c", "tests/core/test_kernel_attention.c",
-            "tests/core/test_kernel_math.c", "tests/core/test_kernel_rowops.c"]
+            "tests/core/test_kernel_math.c", "tests/core/test_kernel_maxsim.c", "tests/core/test_kernel_rowops.c"]
 PROPERTIES = 4  # tests that test_kernels_formats has of each product
 SECONDS = 300
 

@@ -1,4 +1,4 @@
-#include "core/late.h"
+#include "core/scorer_late.h"
 
 #include <string.h>
 
