@@ -162,6 +162,12 @@ static rr_status load_modules(const char *directory, const char *path, const jso
   return RR_OK;
 }
 
+/* A ColBERT may bring modules for another library; artifact.metadata says all that they do. */
+static bool is_colbert(const char *directory) {
+  char path[RR_PATH_MAX];
+  return rr_path_join(directory, "artifact.metadata", path, NULL) == RR_OK && access(path, F_OK) == 0;
+}
+
 rr_status rr_pipeline_load(const char *directory, rr_pipeline *ret_pipeline, rr_error *err) {
   rr_pipeline pipeline = {.has_pooling = false};
   char path[RR_PATH_MAX];
@@ -172,7 +178,7 @@ rr_status rr_pipeline_load(const char *directory, rr_pipeline *ret_pipeline, rr_
   if (status != RR_OK) {
     return status;
   }
-  if (access(path, F_OK) == 0) {
+  if (access(path, F_OK) == 0 && !is_colbert(directory)) {
     json_t *modules;
     status = rr_json_load(path, CONFIG_BYTES_MAX, &modules, err);
     if (status != RR_OK) {

@@ -234,6 +234,7 @@ static rr_status load_with(const char *metadata, rr_error *err) {
     scratch_copy(source, directory, files[i]);
   }
   scratch_text(directory, "artifact.metadata", metadata);
+  scratch_text(directory, "modules.json", "[{\"type\": \"some.Dense\", \"path\": \"\"}]"); /* another library's */
   rr_scorer *scorer = NULL;
   const rr_load_options options = {.dtype = RR_DTYPE_FLOAT32};
   rr_status status = rr_scorer_load(directory, &options, &scorer, err);

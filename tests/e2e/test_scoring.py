@@ -4,8 +4,10 @@ the score cache, what is refused."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 
 import harness
 from harness import SLOW, Server, case, in_parallel
@@ -102,6 +104,24 @@ def pairs_of_their_own_queries_score_alike():
         data = server.request("POST", "/score", json.dumps(body).encode()).json()["data"]
         for entry, score in zip(data, reference["scores"]):
             assert abs(entry["score"] - score) <= TOLERANCE, (entry, score)
+
+
+@case
+def a_pack_cache_serves_every_scoring():
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)  # the server does not stay root
+        for model, ways in (("bi-encoder-cls", ("cosine", "hybrid", "hybrid", "maxsim", "cosine", "cosine")),
+                            ("colbert", ("maxsim", "auto"))):
+            copy = os.path.join(folder, model)
+            shutil.copytree(os.path.join(GOLDEN, model), copy)
+            os.chmod(copy, 0o777)
+            for way in ways:
+                golden = model if way in ("cosine", "auto") or model == "colbert" else f"{model}-{way}"
+                with Server("--dtype", "float32", "--pack-cache", "--scoring", way, model=copy) as server:
+                    for reference in references(golden):
+                        if reference["side"] == "right":
+                            compare(server, reference)
+            assert any(name.endswith(".pack") for name in os.listdir(copy)), os.listdir(copy)
 
 
 def refusal(model, scoring):

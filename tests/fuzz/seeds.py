@@ -100,6 +100,9 @@ def config():
                                 {"idx": 1, "type": "x.Pooling", "path": "1_Pooling"},
                                 {"idx": 2, "type": "x.Normalize", "path": "2_Normalize"}]),
                           b'{"pooling_mode": ["cls"]}', b'{"max_seq_length": 5}'))
+    for name in ("colbert", "colbert-attending"):
+        yield SEPARATOR.join((read("score", name, "config.json"), b"[]", b"{}", b"{}",
+                              read("score", name, "artifact.metadata")))
 
 
 def safetensors():
