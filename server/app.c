@@ -204,6 +204,7 @@ static rr_status start_http(app *self, rr_error *err) {
       .drain_limit = o->payload_limit * (size_t)DRAIN_BODIES,
       .max_buffered_bytes = o->payload_limit * (size_t)BUFFERED_BODIES,
       .idle_seconds = IDLE_SECONDS,
+      .client_seconds = o->client_timeout,
   };
   self->router = (router){.options = o,
                           .load = &self->load,

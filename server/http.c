@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -19,24 +20,25 @@ enum {
 
 static void on_timer(uv_timer_t *timer);
 
-/* Lets libmicrohttpd do what is due and sets the timer for what it waits for. */
-static void drive(http_server *self) {
+bool http_drive(http_server *self) {
   MHD_UNSIGNED_LONG_LONG timeout = 0;
   (void)MHD_run(self->daemon);
-  if (MHD_get_timeout(self->daemon, &timeout) == MHD_YES) {
+  if (MHD_get_timeout(self->daemon, &timeout) == MHD_YES) { /* what it waits for */
     (void)uv_timer_start(&self->timer, on_timer, (uint64_t)timeout, 0);
   } else {
+    timeout = 1;
     (void)uv_timer_stop(&self->timer);
   }
+  return timeout > 0;
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events) {
   (void)status;
   (void)events;
-  drive(poll->data);
+  (void)http_drive(poll->data);
 }
 
-static void on_timer(uv_timer_t *timer) { drive(timer->data); }
+static void on_timer(uv_timer_t *timer) { (void)http_drive(timer->data); }
 
 void http_wake(http_server *self) { (void)uv_timer_start(&self->timer, on_timer, 0, 0); }
 
@@ -72,7 +74,8 @@ static rr_status start_daemon(http_server *self, int listener, rr_error *err) {
       http_on_access, self, MHD_OPTION_EXTERNAL_LOGGER, on_daemon_log, NULL, MHD_OPTION_LISTEN_SOCKET,
       listener, MHD_OPTION_CONNECTION_LIMIT, connection_limit(), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
       (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, self->config.idle_seconds,
-      MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, self, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
+      MHD_OPTION_NOTIFY_CONNECTION, http_on_connection, self, MHD_OPTION_NOTIFY_COMPLETED, http_on_completed,
+      self, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
       MHD_OPTION_END);
   if (self->daemon == NULL) {
     (void)close(listener);
@@ -91,10 +94,10 @@ static rr_status watch(http_server *self, uv_loop_t *loop, rr_error *err) {
   (void)uv_timer_init(loop, &self->timer);
   self->timer.data = self;
   self->open_handles++;
-  if (uv_poll_start(&self->poll, UV_READABLE, on_poll) != 0) {
+  if (!http_connections_start(self, loop) || uv_poll_start(&self->poll, UV_READABLE, on_poll) != 0) {
     return rr_fail(err, RR_ERR_IO, "cannot watch the HTTP server's descriptor");
   }
-  drive(self);
+  (void)http_drive(self);
   return RR_OK;
 }
 
@@ -104,6 +107,7 @@ rr_status http_start(uv_loop_t *loop, const http_config *config, const http_hand
   if (self == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory for the HTTP server");
   }
+  self->watched = epoll_create1(EPOLL_CLOEXEC);
   self->config = *config;
   self->handlers = *handlers;
   int listener;
@@ -128,10 +132,8 @@ rr_status http_start(uv_loop_t *loop, const http_config *config, const http_hand
 unsigned http_port(const http_server *server) { return server->port; }
 
 void http_drop_receiving(http_server *server) {
-  for (http_exchange *exchange = server->exchanges; exchange != NULL; exchange = exchange->next) {
-    if (exchange->receiving) {
-      http_cut_off(exchange);
-    }
+  while (server->connections[HTTP_BODY].first != NULL) {
+    http_connection_cut_off(server->connections[HTTP_BODY].first);
   }
 }
 
@@ -141,7 +143,7 @@ void http_stop_accepting(http_server *server) {
   if (server->stopping) {
     return;
   }
-  drive(server); /* takes in what already waits in the backlog */
+  (void)http_drive(server); /* takes in what already waits in the backlog */
   server->stopping = true;
   unix_socket_remove(&server->place);
   MHD_socket listener = MHD_quiesce_daemon(server->daemon);
@@ -168,6 +170,15 @@ void http_close(http_server *server) {
   if (server->daemon != NULL) {
     MHD_stop_daemon(server->daemon);
     server->daemon = NULL;
+  }
+  if (server->open_handles > 3) {
+    uv_close((uv_handle_t *)&server->tick, on_closed);
+  }
+  if (server->open_handles > 2) {
+    uv_close((uv_handle_t *)&server->watch, on_closed);
+  }
+  if (server->watched >= 0) {
+    (void)close(server->watched);
   }
   if (server->open_handles == 0) {
     rr_free(server);

@@ -79,6 +79,11 @@ static void write_gauge(FILE *out, const char *name, const char *help, uint64_t 
   (void)fprintf(out, "%s %" PRIu64 "\n", name, value);
 }
 
+static void write_counter(FILE *out, const char *name, const char *help, uint64_t value) {
+  head(out, name, "counter", help);
+  (void)fprintf(out, "%s %" PRIu64 "\n", name, value);
+}
+
 static void write_methods(FILE *out, const char *name, const char *help,
                           const uint64_t counts[RR_OPERATIONS]) {
   head(out, name, "counter", help);
@@ -115,6 +120,9 @@ static void write_all(FILE *out, const metrics *self, const engine_stats *stats)
   write_gauge(out, "te_queue_tokens", "Tokens waiting for a worker.", stats->queued_tokens);
   write_gauge(out, "te_queue_requests", "Requests with sequences waiting for a worker.",
               stats->queued_requests);
+  write_counter(out, "te_client_gone", "Clients that left while their request waited.", self->gone);
+  write_counter(out, "te_client_too_slow", "Clients cut off in the middle of request or reply, by --client-timeout.",
+                self->too_slow);
   write_gauge(out, "te_request_active", "Rerank requests accepted and not yet answered.", self->active);
 }
 

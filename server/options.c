@@ -62,6 +62,8 @@ static const spec specs[] = {
      "texts a request may hold (default: 1000)"},
     {"payload-limit", NUMBER, FIELD(payload_limit), 1, 1u << 30, "BYTES",
      "size of a request body, at most (default: 10000000)"},
+    {"client-timeout", SMALL_NUMBER, FIELD(client_timeout), 1, 86400, "SECONDS",
+     "time a client has to send a body, and again to take the reply (default: 60)"},
     {"auto-truncate", FLAG, FIELD(auto_truncate), 0, 0, "BOOL",
      "truncate what is too long, unless the request says otherwise (default: true)"},
     {"unix-socket", TEXT, FIELD(unix_socket), 0, 0, "PATH",
@@ -287,6 +289,7 @@ options_result options_read(int argc, char **argv, char *(*lookup)(const char *n
       .max_batch_tokens = 1024,
       .max_client_batch_size = 1000,
       .payload_limit = 10000000,
+      .client_timeout = 60,
       .auto_truncate = true,
       .log_level = LOG_LEVEL_INFO,
   };
