@@ -20,25 +20,24 @@ enum {
 
 static void on_timer(uv_timer_t *timer);
 
-bool http_drive(http_server *self) {
+/* Lets libmicrohttpd do what is due and sets the timer for what it waits for. */
+static void drive(http_server *self) {
   MHD_UNSIGNED_LONG_LONG timeout = 0;
   (void)MHD_run(self->daemon);
-  if (MHD_get_timeout(self->daemon, &timeout) == MHD_YES) { /* what it waits for */
+  if (MHD_get_timeout(self->daemon, &timeout) == MHD_YES) {
     (void)uv_timer_start(&self->timer, on_timer, (uint64_t)timeout, 0);
   } else {
-    timeout = 1;
     (void)uv_timer_stop(&self->timer);
   }
-  return timeout > 0;
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events) {
   (void)status;
   (void)events;
-  (void)http_drive(poll->data);
+  drive(poll->data);
 }
 
-static void on_timer(uv_timer_t *timer) { (void)http_drive(timer->data); }
+static void on_timer(uv_timer_t *timer) { drive(timer->data); }
 
 void http_wake(http_server *self) { (void)uv_timer_start(&self->timer, on_timer, 0, 0); }
 
@@ -97,7 +96,7 @@ static rr_status watch(http_server *self, uv_loop_t *loop, rr_error *err) {
   if (!http_connections_start(self, loop) || uv_poll_start(&self->poll, UV_READABLE, on_poll) != 0) {
     return rr_fail(err, RR_ERR_IO, "cannot watch the HTTP server's descriptor");
   }
-  (void)http_drive(self);
+  drive(self);
   return RR_OK;
 }
 
@@ -143,7 +142,7 @@ void http_stop_accepting(http_server *server) {
   if (server->stopping) {
     return;
   }
-  (void)http_drive(server); /* takes in what already waits in the backlog */
+  drive(server); /* takes in what already waits in the backlog */
   server->stopping = true;
   unix_socket_remove(&server->place);
   MHD_socket listener = MHD_quiesce_daemon(server->daemon);

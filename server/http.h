@@ -8,7 +8,7 @@
  * 4. A request that is refused early is still read to its end (up to a bound) before it is answered,
  *    so that a client in the middle of sending sees the answer and not a broken pipe.
  * 5. While an exchange waits for its reply, its client is watched: `gone` tells that it left. Who leaves in
- *    the middle of a request ends the exchange at once.
+ *    the middle of a request ends the exchange.
  * 6. What a client does has a bound in time as a whole, however steadily it sends or reads a byte now and then.
  */
 #ifndef RR_SERVER_HTTP_H

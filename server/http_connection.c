@@ -29,7 +29,7 @@ static void dequeue(http_connection *self) {
 
 static void watch_for(http_connection *self, uint32_t events) {
   struct epoll_event event = {.events = events, .data.ptr = self};
-  self->muted = events == 0;
+  self->muted_at = events == 0 ? clock_now() : 0;
   (void)epoll_ctl(self->server->watched, EPOLL_CTL_MOD, self->descriptor, &event);
 }
 
@@ -38,7 +38,7 @@ void http_connection_enter(http_connection *self, http_phase phase) {
   self->phase = phase;
   self->since = clock_now();
   enqueue(self);
-  if (self->muted && phase != HTTP_REPLYING && phase != HTTP_ENDING) {
+  if (self->muted_at != 0 && phase != HTTP_REPLYING && phase != HTTP_ENDING) {
     watch_for(self, EPOLLRDHUP);
   }
 }
@@ -101,50 +101,31 @@ static bool ask_further(const http_connection *self) {
   return !all_is_sent(self) || send_line(self, "HTTP/1.1 100 Continue\r\n\r\n");
 }
 
-/* The client sends no more, or has reset the connection; libmicrohttpd has had its turn and is `settled`:
- * nothing waits in its buffers. */
-static void look_at(http_connection *self, uint32_t events, bool settled) {
+/* The client sends no more, or has reset the connection. */
+static void look_at(http_connection *self, uint32_t events) {
   bool lost = (events & (EPOLLHUP | EPOLLERR)) != 0;
-  char byte;
   if (lost) { /* told as long as it is asked for */
     (void)epoll_ctl(self->server->watched, EPOLL_CTL_DEL, self->descriptor, NULL);
+  } else {
+    watch_for(self, 0); /* for resets, which are always told */
   }
-  switch (self->phase) {
-  case HTTP_HEADERS:
-  case HTTP_BODY: /* with nothing left to read the rest will never come */
-    if (lost || (settled && recv(self->descriptor, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)) {
-      http_connection_cut_off(self);
-    }
-    break;
-  case HTTP_WAITING:
-    if (!lost) {
-      watch_for(self, 0); /* for resets, which are always told */
-    }
-    if (lost || !ask_further(self)) {
-      self->exchange->gone = true;
-      self->server->handlers.gone(self->server->handlers.context, self->exchange);
-    }
-    break;
-  case HTTP_REPLYING:
-  case HTTP_ENDING: /* libmicrohttpd looks by itself */
-    if (!lost) {
-      watch_for(self, 0);
-    }
-    break;
-  case HTTP_PHASES: break;
+  if (self->phase == HTTP_WAITING && (lost || !ask_further(self))) {
+    self->exchange->gone = true;
+    self->server->handlers.gone(self->server->handlers.context, self->exchange);
+  } else if (lost && self->phase != HTTP_ENDING) {
+    http_connection_cut_off(self);
   }
 }
 
 static void on_events(uv_poll_t *poll, int status, int unused) {
   (void)status;
   (void)unused;
-  http_server *self = poll->data;
-  bool settled = http_drive(self);
-  /* Connections end within libmicrohttpd's turns only: from here on all pointers are good. */
+  const http_server *self = poll->data;
+  /* Connections end within libmicrohttpd's turns only, never within this one: all pointers are good. */
   struct epoll_event events[EVENTS_AT_ONCE];
   int n = epoll_wait(self->watched, events, EVENTS_AT_ONCE, 0);
   for (int i = 0; i < n; i++) {
-    look_at(events[i].data.ptr, events[i].events, settled);
+    look_at(events[i].data.ptr, events[i].events);
   }
 }
 
@@ -167,6 +148,20 @@ static void give_up(http_connection *self) {
   http_connection_cut_off(self);
 }
 
+/* The rest of these requests will never come: the clients have ended their sending, and libmicrohttpd has had
+ * time to take up whatever came before. */
+static void cut_off_incomplete(const http_connection_list *list, uint64_t now) {
+  http_connection *next;
+  char byte;
+  for (http_connection *at = list->first; at != NULL; at = next) {
+    next = at->next;
+    if (at->muted_at != 0 && now - at->muted_at >= NS_PER_SECOND / 2 &&
+        recv(at->descriptor, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) {
+      http_connection_cut_off(at);
+    }
+  }
+}
+
 /* The first of each list has been in its phase for the longest time. */
 static void on_tick(uv_timer_t *timer) {
   http_server *self = timer->data;
@@ -181,6 +176,8 @@ static void on_tick(uv_timer_t *timer) {
       give_up(oldest);
     }
   }
+  cut_off_incomplete(&self->connections[HTTP_HEADERS], now);
+  cut_off_incomplete(&self->connections[HTTP_BODY], now);
 }
 
 bool http_connections_start(http_server *self, uv_loop_t *loop) {

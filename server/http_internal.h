@@ -24,7 +24,7 @@ typedef struct http_connection {
   int descriptor;
   http_phase phase;
   uint64_t since; /* ns, of the phase */
-  bool muted;     /* it is known that the client sends no more */
+  uint64_t muted_at; /* ns: when the client ended its sending; 0: it has not */
   struct http_connection *next; /* in the list of its phase */
   struct http_connection *previous;
 } http_connection;
@@ -56,9 +56,6 @@ struct http_server {
 /* Has libmicrohttpd look at its connections soon, from the loop. */
 void http_wake(http_server *self);
 
-/* Has libmicrohttpd do what is due. Returns whether nothing is left to do for now. */
-bool http_drive(http_server *self);
-
 /* libmicrohttpd's callbacks for a request, with the server as their context. */
 enum MHD_Result http_on_access(void *context, struct MHD_Connection *connection, const char *path,
                                const char *method, const char *version, const char *data, size_t *size,
@@ -70,11 +67,12 @@ void http_on_completed(void *context, struct MHD_Connection *connection, void **
 /* libmicrohttpd 0.9.75 does not look at a suspended connection's socket, nor always see a close that comes
  * together with the last of what is sent. So all sockets are watched by a descriptor of our own:
  *
- * 1. Who ends the sending in the middle of a request is cut off.
+ * 1. Who ends the sending in the middle of a request is cut off within two seconds.
  * 2. A reset, or the full close of a socket in the file system, while the request waits: the client has gone.
  * 3. A client that ends its sending then may still read. One of HTTP/1.1 is sent `100 Continue`, which every
  *    such client must be able to skip; where nobody reads any more, a reset comes back. So nobody is given up
- *    who still listens, and who left is noticed after one round trip.
+ *    who still listens, and who left is noticed after one round trip. (libmicrohttpd itself closes on one that
+ *    has ended its sending right behind the first request of its connection.)
  * 4. HTTP/1.0 has no interim answers, and there "the closing of the connection by either or both parties
  *    always terminates the current request" (RFC 1945, 1.3): the client has gone.
  *
