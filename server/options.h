@@ -38,7 +38,8 @@ typedef struct options {
   size_t max_batch_tokens;
   size_t max_client_batch_size;
   size_t payload_limit; /* bytes */
-  unsigned client_timeout; /* seconds */
+  unsigned idle_timeout;   /* seconds, as the next */
+  unsigned client_timeout;
   bool auto_truncate;
   option_list api_keys;     /* none, without a file: none wanted */
   const char *api_key_file; /* NULL: none */
