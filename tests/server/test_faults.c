@@ -20,17 +20,14 @@
 #include "core/base/alloc.h"
 #include "core/base/json.h"
 #include "server/app.h"
+#include "server/coding.h"
 #include "server/log.h"
 
-enum { REPLY_BYTES = 1 << 16, FAULTS_MAX = 2000, WAIT_SECONDS = 60 };
+enum { REQUEST_BYTES = 1 << 15, REPLY_BYTES = 1 << 16, FAULTS_MAX = 2000, WAIT_SECONDS = 60 };
 
-static const char rerank_request[] =
-    "POST /rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
-    "Content-Length: 85\r\n\r\n"
-    "{\"query\":\"water and stone\",\"texts\":[\"a river\",\"a mountain of stone\"],\"return_text\":1}";
-static const char documents_request[] =
-    "POST /v1/rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
-    "x-request-id: fixed\r\nOrigin: http://x\r\nContent-Length: 136\r\n\r\n"
+static const char two_texts[] =
+    "{\"query\":\"water and stone\",\"texts\":[\"a river\",\"a mountain of stone\"],\"return_text\":true}";
+static const char two_documents[] =
     "{\"query\":\"water and stone\",\"documents\":[\"a river\",{\"title\":\"hill\",\"text\":\"a mountain\"}],"
     "\"rank_fields\":[\"title\"],\"return_documents\":true}";
 static const char health_request[] = "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
@@ -40,6 +37,7 @@ static pthread_t server;
 static char model[4096];
 static char expected[REPLY_BYTES]; /* the body of a reply without faults */
 static char reply[REPLY_BYTES];
+static size_t reply_size;
 
 static int connect_to_server(void) {
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)chosen.port)};
@@ -55,15 +53,50 @@ static int connect_to_server(void) {
   return fd;
 }
 
+typedef struct request {
+  char data[REQUEST_BYTES];
+  size_t size;
+} request;
+
+/* POSTs a body, packed where a coding is named. */
+static void make_request(const char *path, const char *body, coding packed, request *ret_request) {
+  size_t size = strlen(body);
+  char *bytes = NULL;
+  if (packed != CODING_IDENTITY) {
+    bytes = coding_encode(packed, body, size, &size);
+    assert_non_null(bytes);
+  }
+  int head = snprintf(ret_request->data, sizeof ret_request->data,
+                      "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+                      "x-request-id: fixed\r\nOrigin: http://x\r\nAccept-Encoding: %s\r\n%s%s%sContent-Length: %zu\r\n\r\n",
+                      path, packed == CODING_IDENTITY ? "identity" : coding_name(packed),
+                      packed == CODING_IDENTITY ? "" : "Content-Encoding: ",
+                      packed == CODING_IDENTITY ? "" : coding_name(packed),
+                      packed == CODING_IDENTITY ? "" : "\r\n", size);
+  assert_true(head > 0 && (size_t)head + size < sizeof ret_request->data);
+  memcpy(ret_request->data + head, bytes != NULL ? bytes : body, size);
+  ret_request->size = (size_t)head + size;
+  rr_free(bytes);
+}
+
+/* The second in which it was made may differ. */
+static void mask_created(char *body, size_t size) {
+  static const char member[] = "\"created\":";
+  char *at = memmem(body, size, member, sizeof member - 1);
+  for (at = at == NULL ? NULL : at + sizeof member - 1; at != NULL && *at >= '0' && *at <= '9'; at++) {
+    *at = '0';
+  }
+}
+
 /* Sends a request and reads to the end. Returns the status, 0 if the connection was closed without a
  * reply, -1 if nobody listens; the body goes to `reply`. */
-static int exchange(const char *request) {
+static int exchange(const char *sent, size_t sent_size) {
   int fd = connect_to_server();
   if (fd < 0) {
     return -1;
   }
   size_t size = 0;
-  if (send(fd, request, strlen(request), MSG_NOSIGNAL) == (ssize_t)strlen(request)) {
+  if (send(fd, sent, sent_size, MSG_NOSIGNAL) == (ssize_t)sent_size) {
     ssize_t got;
     while (size < sizeof reply - 1 && (got = recv(fd, reply + size, sizeof reply - 1 - size, 0)) > 0) {
       size += (size_t)got;
@@ -77,7 +110,9 @@ static int exchange(const char *request) {
   }
   const char *body = strstr(reply, "\r\n\r\n");
   assert_non_null(body);
-  memmove(reply, body + 4, strlen(body + 4) + 1);
+  reply_size = (size_t)(reply + size - (body + 4));
+  memmove(reply, body + 4, reply_size + 1);
+  mask_created(reply, reply_size);
   return status;
 }
 
@@ -107,14 +142,14 @@ static int start_server(void **state) {
   (void)snprintf(model, sizeof model, "%s/score/cross-encoder", golden);
   chosen = (options){.model_id = model, .hostname = "127.0.0.1", .port = free_port(), .threads = 2,
                      .tokenization_workers = 2, .max_concurrent_requests = 8, .max_batch_tokens = 512,
-                     .max_client_batch_size = 10, .payload_limit = 10000, .auto_truncate = true,
-                     .log_level = LOG_LEVEL_ERROR};
-  if (!log_start(LOG_LEVEL_ERROR, false) || pthread_create(&server, NULL, serve, NULL) != 0) {
+                     .max_client_batch_size = 10, .payload_limit = 20000, .auto_truncate = true,
+                     .log_level = LOG_LEVEL_INFO, .json_output = true};
+  if (!log_start(LOG_LEVEL_INFO, true) || pthread_create(&server, NULL, serve, NULL) != 0) {
     return -1;
   }
   for (int i = 0; i < WAIT_SECONDS * 50; i++) {
-    if (exchange(health_request) == 200) {
-      return exchange(rerank_request) == 422 ? 0 : -1; /* return_text must be a boolean */
+    if (exchange(health_request, sizeof health_request - 1) == 200) {
+      return 0;
     }
     (void)usleep(20000);
   }
@@ -130,44 +165,64 @@ static int stop_server(void **state) {
   return status == NULL ? 0 : -1;
 }
 
-/* The request with its flag made valid, of the same length. */
-static const char *good_request(void) {
-  static char request[sizeof rerank_request];
-  memcpy(request, rerank_request, sizeof request);
-  char *flag = strstr(request, ",\"return_text\":1}");
-  memcpy(flag, "                }", 17);
-  return request;
+/* Texts of one letter again and again, so that both request and reply are worth packing. */
+static const char *long_texts(void) {
+  static char body[8192];
+  size_t size = (size_t)snprintf(body, sizeof body, "{\"query\":\"water and stone\",\"texts\":[\"");
+  memset(body + size, 'a', 4000);
+  (void)snprintf(body + size + 4000, sizeof body - size - 4000, "\",\"a river\"],\"return_text\":true}");
+  return body;
 }
 
 typedef struct fault {
-  int sticky;
-  bool documents;
+  const char *path;
+  const char *body; /* NULL: long_texts */
+  coding packed;
   const char *refusal; /* what the body of a 503 holds */
 } fault;
 
-static void a_reply_is_right_or_an_error_whichever_allocation_fails(void **state) {
-  const fault *which = *state;
-  int sticky = which->sticky;
-  const char *request = which->documents ? documents_request : good_request();
-  assert_int_equal(exchange(request), 200);
+static const fault faults[] = {
+    {"/rerank", two_texts, CODING_IDENTITY, "\"error_type\":\"Overloaded\""},
+    {"/v1/rerank", two_documents, CODING_IDENTITY, "\"code\":503"},
+    {"/rerank", NULL, CODING_GZIP, "\"error_type\":\"Overloaded\""},
+    {"/rerank", NULL, CODING_ZSTD, "\"error_type\":\"Overloaded\""},
+    {"/predict", "{\"inputs\":[[\"water\",\"a river\"],[\"stone\",\"a hill\"]]}", CODING_IDENTITY, "\"error_type\""},
+    {"/v2/rerank", "{\"model\":\"m\",\"query\":\"q\",\"documents\":[\"a\",\"b\"],\"max_tokens_per_doc\":9}",
+     CODING_IDENTITY, "\"code\":503"},
+    {"/rerank", "{\"query\":\"q\",\"documents\":[\"a\",\"b\"],\"top_k\":2}", CODING_IDENTITY, "503"},
+    {"/rerank", "{\"query\":\"q\",\"documents\":[\"a\",\"b\"]}", CODING_IDENTITY, "503"},
+    {"/reranking", "{\"query\":\"q\",\"documents\":[\"a\",\"b\"]}", CODING_IDENTITY, "503"},
+    {"/score", "{\"text_1\":\"q\",\"text_2\":[\"a\",\"b\"]}", CODING_IDENTITY, "503"},
+};
+
+static void expect_the_same(const request *sent) {
+  assert_int_equal(exchange(sent->data, sent->size), 200);
+  assert_string_equal(reply, expected);
+}
+
+static void fail_each(const fault *which, int sticky) {
+  static request sent;
+  make_request(which->path, which->body == NULL ? long_texts() : which->body, which->packed, &sent);
+  assert_int_equal(exchange(sent.data, sent.size), 200);
   memcpy(expected, reply, sizeof expected);
+  size_t expected_size = reply_size;
   int refused = 0;
   unsigned long n = 1;
   for (; n < FAULTS_MAX; n++) {
     rr_alloc_fail_at(n, sticky);
-    int status = exchange(request);
+    int status = exchange(sent.data, sent.size);
     unsigned long asked = rr_alloc_count();
     rr_alloc_fail_at(0, 0);
     assert_true(status == 200 || status == 503 || status == 0);
-    if (status == 200) {
-      assert_string_equal(reply, expected);
+    /* Where there is no memory to pack the reply, it comes as it is. */
+    if (status == 200 && (which->packed == CODING_IDENTITY || reply[0] != '[')) {
+      assert_int_equal(reply_size, expected_size);
+      assert_memory_equal(reply, expected, expected_size);
     } else if (status == 503) {
       assert_non_null(strstr(reply, which->refusal));
     }
     refused += status != 200;
-    /* Nobody else is harmed. */
-    assert_int_equal(exchange(request), 200);
-    assert_string_equal(reply, expected);
+    expect_the_same(&sent); /* nobody else is harmed */
     if (asked < n) {
       break; /* the request needed fewer allocations than that */
     }
@@ -176,20 +231,25 @@ static void a_reply_is_right_or_an_error_whichever_allocation_fails(void **state
   assert_true(refused > 10);
 }
 
+static void a_reply_is_right_or_an_error_when_one_allocation_fails(void **state) { fail_each(*state, 0); }
+
+static void a_reply_is_right_or_an_error_when_every_allocation_from_one_on_fails(void **state) {
+  fail_each(*state, 1);
+}
+
 int main(void) {
-  static fault faults[] = {{0, false, "\"error_type\":\"Overloaded\""},
-                           {1, false, "\"error_type\":\"Overloaded\""},
-                           {0, true, "\"code\":503"},
-                           {1, true, "\"code\":503"}};
-  const struct CMUnitTest tests[] = {
-      {"a_reply_is_right_or_an_error_when_one_allocation_fails",
-       a_reply_is_right_or_an_error_whichever_allocation_fails, NULL, NULL, &faults[0]},
-      {"a_reply_is_right_or_an_error_when_every_allocation_from_one_on_fails",
-       a_reply_is_right_or_an_error_whichever_allocation_fails, NULL, NULL, &faults[1]},
-      {"documents_are_ranked_or_an_error_when_one_allocation_fails",
-       a_reply_is_right_or_an_error_whichever_allocation_fails, NULL, NULL, &faults[2]},
-      {"documents_are_ranked_or_an_error_when_every_allocation_from_one_on_fails",
-       a_reply_is_right_or_an_error_whichever_allocation_fails, NULL, NULL, &faults[3]},
-  };
+  enum { FAULTS = sizeof faults / sizeof faults[0] };
+  static char names[2 * FAULTS][160];
+  struct CMUnitTest tests[2 * FAULTS];
+  for (int i = 0; i < 2 * FAULTS; i++) {
+    const fault *which = &faults[i / 2];
+    bool one = i % 2 == 0;
+    (void)snprintf(names[i], sizeof names[i], "%s %d: a reply is right or an error when %s fails", which->path, i / 2,
+                   one ? "one allocation" : "every allocation from one on");
+    tests[i] = (struct CMUnitTest){names[i],
+                                   one ? a_reply_is_right_or_an_error_when_one_allocation_fails
+                                       : a_reply_is_right_or_an_error_when_every_allocation_from_one_on_fails,
+                                   NULL, NULL, (void *)(uintptr_t)which};
+  }
   return cmocka_run_group_tests(tests, start_server, stop_server);
 }
