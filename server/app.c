@@ -24,7 +24,6 @@ enum {
   DRAIN_SECONDS = 120,
   BODY_SECONDS = 5, /* what a client that is still sending gets when the server stops */
   DRAIN_POLL_MS = 20,
-  IDLE_SECONDS = 75,
   DRAIN_BODIES = 16,         /* a refused body is read up to so many payload limits */
   BUFFERED_BODIES = 32,      /* payload limits that all bodies together may take */
   ARENA_BASE = 64 << 20,     /* bytes of a request's arena, plus */
@@ -212,7 +211,7 @@ static rr_status start_http(app *self, rr_error *err) {
       .unix_socket = o->unix_socket,
       .drain_limit = o->payload_limit * (size_t)DRAIN_BODIES,
       .max_buffered_bytes = o->payload_limit * (size_t)BUFFERED_BODIES,
-      .idle_seconds = IDLE_SECONDS,
+      .idle_seconds = o->idle_timeout,
       .client_seconds = o->client_timeout,
   };
   self->router = (router){.options = o,

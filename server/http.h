@@ -7,6 +7,9 @@
  *    `respond` was called it lives at least until http_reply_to, whatever the client does.
  * 4. A request that is refused early is still read to its end (up to a bound) before it is answered,
  *    so that a client in the middle of sending sees the answer and not a broken pipe.
+ * 5. While an exchange waits for its reply, its client is watched: `gone` tells that it left. Who leaves in
+ *    the middle of a request ends the exchange.
+ * 6. What a client does has a bound in time as a whole, however steadily it sends or reads a byte now and then.
  */
 #ifndef RR_SERVER_HTTP_H
 #define RR_SERVER_HTTP_H
@@ -52,6 +55,8 @@ struct http_exchange {
   size_t body_size;
   uint64_t received_bytes;         /* of the body, kept or not */
   uint64_t received_at;            /* ns, when the headers were read */
+  bool gone;                       /* the client has left, as `gone` told */
+  bool too_slow;                   /* it was cut off, in the middle of request or reply */
   void *task;                      /* the handlers' own */
 
   /* http.c's own. */
@@ -63,9 +68,8 @@ struct http_exchange {
   http_header headers[HTTP_OWN_HEADERS_MAX];
   bool replied;
   bool suspended;
-  bool receiving;         /* the request is not all there yet */
-  http_exchange *next;    /* in the server's list of all exchanges */
-  http_exchange *previous;
+  bool interim_allowed;   /* HTTP/1.1 */
+  struct http_connection *client;
   http_reply reply;
 };
 
@@ -77,6 +81,9 @@ typedef struct http_handlers {
   void (*reject)(void *context, http_exchange *exchange, http_problem problem);
   /* All of the request is there; calls http_reply_to now or later. Not called after a refusal. */
   void (*respond)(void *context, http_exchange *exchange);
+  /* The client has left while its request waits for http_reply_to, which is still due, now or later. At
+   * most once. */
+  void (*gone)(void *context, http_exchange *exchange);
   /* The exchange is over; sent tells whether the reply went out whole. */
   void (*finished)(void *context, http_exchange *exchange, bool sent);
 } http_handlers;
@@ -87,8 +94,8 @@ typedef struct http_config {
   const char *unix_socket;   /* a path to listen on instead; NULL: host and port */
   size_t drain_limit;        /* bytes of a refused body that are read for the answer's sake */
   size_t max_buffered_bytes; /* of all bodies together */
-  unsigned idle_seconds;     /* a connection silent for so long is closed */
-  unsigned client_seconds;   /* a request must be there, and an answer be taken, in so long */
+  unsigned idle_seconds;     /* from a connection's opening, or the last reply, to the next request's headers */
+  unsigned client_seconds;   /* for the body from then on, and again for taking the reply */
 } http_config;
 
 /* Listens and serves. Errors: RR_ERR_INPUT (host, path), RR_ERR_IO (address in use, ...), RR_ERR_MEMORY. */

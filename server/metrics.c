@@ -79,6 +79,11 @@ static void write_gauge(FILE *out, const char *name, const char *help, uint64_t 
   (void)fprintf(out, "%s %" PRIu64 "\n", name, value);
 }
 
+static void write_counter(FILE *out, const char *name, const char *help, uint64_t value) {
+  head(out, name, "counter", help);
+  (void)fprintf(out, "%s %" PRIu64 "\n", name, value);
+}
+
 static void write_methods(FILE *out, const char *name, const char *help,
                           const uint64_t counts[RR_OPERATIONS]) {
   head(out, name, "counter", help);
@@ -96,11 +101,6 @@ static void write_requests(FILE *out, const metrics *self) {
     (void)fprintf(out, "te_request_failure{err=\"%s\"} %" PRIu64 "\n", error_names[kind],
                   self->failures[kind]);
   }
-}
-
-static void write_counter(FILE *out, const char *name, const char *help, uint64_t value) {
-  head(out, name, "counter", help);
-  (void)fprintf(out, "%s %" PRIu64 "\n", name, value);
 }
 
 static void write_cache(FILE *out, const cache_stats *cached) {
@@ -137,6 +137,9 @@ static void write_all(FILE *out, const metrics *self, const engine_stats *stats,
   write_gauge(out, "te_queue_tokens", "Tokens waiting for a worker.", stats->queued_tokens);
   write_gauge(out, "te_queue_requests", "Requests with sequences waiting for a worker.",
               stats->queued_requests);
+  write_counter(out, "te_client_gone", "Clients that left while their request waited.", self->gone);
+  write_counter(out, "te_client_too_slow", "Clients cut off in the middle of request or reply, by --client-timeout.",
+                self->too_slow);
   write_gauge(out, "te_request_active", "Rerank requests accepted and not yet answered.", self->active);
   write_cache(out, cached);
 }

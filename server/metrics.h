@@ -36,6 +36,8 @@ typedef struct metrics {
   uint64_t successes[RR_OPERATIONS];
   uint64_t failures[METRICS_ERRORS]; /* by rr_api_error_kind */
   uint64_t active;                   /* /rerank requests between acceptance and reply */
+  uint64_t gone;                     /* clients that left while their request waited */
+  uint64_t too_slow;                 /* clients cut off in the middle of request or reply */
   histogram total;                   /* seconds, as the next four */
   histogram parse;
   histogram tokenization;

@@ -40,8 +40,9 @@ typedef struct options {
   size_t max_batch_tokens;
   size_t max_client_batch_size;
   size_t payload_limit; /* bytes */
-  unsigned client_timeout; /* seconds to send a request, to take an answer */
   size_t cache_bytes;   /* of the score cache; 0: none */
+  unsigned idle_timeout;   /* seconds, as the next */
+  unsigned client_timeout;
   bool auto_truncate;
   option_list api_keys;     /* none, without a file: none wanted */
   const char *api_key_file; /* NULL: none */

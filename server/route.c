@@ -142,8 +142,15 @@ static void on_respond(void *context, http_exchange *exchange) {
   }
 }
 
+/* What it asked for is computed all the same. */
+static void on_gone(void *context, http_exchange *exchange) {
+  router *self = context;
+  self->metrics->gone++;
+  log_text(LOG_LEVEL_DEBUG, "id=%s: the client left while its request waited", exchange->request_id);
+}
+
 static void on_finished(void *context, http_exchange *exchange, bool sent) {
-  (void)context;
+  router *self = context;
   target at = target_of(exchange);
   log_request_fields fields = {
       .request_id = exchange->request_id,
@@ -159,7 +166,10 @@ static void on_finished(void *context, http_exchange *exchange, bool sent) {
     rerank_describe(exchange->task, &fields);
   }
   if (!sent) {
-    fields.error = "the connection was lost";
+    fields.error = exchange->gone       ? "the client left while it waited"
+                   : exchange->too_slow ? "the client was too slow"
+                                        : "the connection was lost";
+    self->metrics->too_slow += exchange->too_slow;
   }
   log_request(wants_page(&at, exchange) ? at.page->level : LOG_LEVEL_INFO, &fields);
   rerank_task_destroy(exchange->task);
@@ -171,5 +181,6 @@ http_handlers route_handlers(router *self) {
                          .accept = on_accept,
                          .reject = on_reject,
                          .respond = on_respond,
+                         .gone = on_gone,
                          .finished = on_finished};
 }

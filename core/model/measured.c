@@ -4,46 +4,78 @@
 #include <string.h>
 #include <xxhash.h>
 
-static const char encoder[] = "encoder.layer.";
+#include "core/base/alloc.h"
 
-/* Identities, and what int8 changed. */
-static const char *const kept_by_int8[] = {
-    "5fcdbf82ad3253c970dde69076018d78", /* all-MiniLM-L6-v2: +0.0017 */
+enum { TENSOR_MAX = 1 << 24 }; /* elements */
+
+/* Models, and what int8 changed. */
+static const struct {
+  const char *identity;
+  size_t elements; /* of the encoder: other models need no hash */
+} kept_by_int8[] = {
+    {"5fcdbf82ad3253c970dde69076018d78", 10646784}, /* all-MiniLM-L6-v2: +0.0017 */
 };
 
-bool rr_measured_identity(const rr_safetensors *weights, char ret_text[RR_IDENTITY_TEXT]) {
-  XXH3_state_t *state = XXH3_createState();
-  if (state == NULL) {
-    return false;
-  }
-  (void)XXH3_128bits_reset(state);
+/* A tensor's name from where the encoder's begin, as there may be a prefix; NULL for any other. */
+static const char *encoder_name(const rr_tensor *tensor) { return strstr(tensor->name, "encoder.layer."); }
+
+static size_t count_elements(const rr_safetensors *weights, size_t *ret_largest) {
   size_t count;
-  size_t found = 0;
+  size_t elements = 0;
   const rr_tensor *tensors = rr_safetensors_tensors(weights, &count);
+  *ret_largest = 0;
   for (size_t i = 0; i < count; i++) {
-    const char *name = strstr(tensors[i].name, encoder); /* there may be a prefix */
-    if (name != NULL) {
-      (void)XXH3_128bits_update(state, name, strlen(name) + 1);
-      (void)XXH3_128bits_update(state, tensors[i].data, tensors[i].end - tensors[i].begin);
-      found++;
+    if (encoder_name(&tensors[i]) != NULL) {
+      elements += tensors[i].count;
+      *ret_largest = tensors[i].count > *ret_largest ? tensors[i].count : *ret_largest;
     }
   }
-  XXH128_canonical_t bytes;
-  XXH128_canonicalFromHash(&bytes, XXH3_128bits_digest(state));
-  (void)XXH3_freeState(state);
-  for (size_t i = 0; i < RR_IDENTITY_BYTES; i++) {
-    (void)snprintf(ret_text + 2 * i, 3, "%02x", bytes.digest[i]);
+  return elements;
+}
+
+static bool hash_encoder(const rr_safetensors *weights, float *values, XXH3_state_t *state) {
+  size_t count;
+  const rr_tensor *tensors = rr_safetensors_tensors(weights, &count);
+  bool good = true;
+  (void)XXH3_128bits_reset(state);
+  for (size_t i = 0; good && i < count; i++) {
+    const char *name = encoder_name(&tensors[i]);
+    if (name != NULL) {
+      good = rr_safetensors_read(weights, &tensors[i], values, NULL) == RR_OK;
+      (void)XXH3_128bits_update(state, name, strlen(name) + 1);
+      (void)XXH3_128bits_update(state, values, good ? tensors[i].count * sizeof *values : 0);
+    }
   }
-  return found > 0;
+  return good;
+}
+
+bool rr_measured_identity(const rr_safetensors *weights, char ret_text[RR_IDENTITY_TEXT]) {
+  size_t largest;
+  if (count_elements(weights, &largest) == 0 || largest > TENSOR_MAX) {
+    return false;
+  }
+  XXH3_state_t *state = XXH3_createState();
+  float *values = rr_malloc(largest * sizeof *values);
+  bool good = state != NULL && values != NULL && hash_encoder(weights, values, state);
+  if (good) {
+    XXH128_canonical_t bytes;
+    XXH128_canonicalFromHash(&bytes, XXH3_128bits_digest(state));
+    for (size_t i = 0; i < RR_IDENTITY_BYTES; i++) {
+      (void)snprintf(ret_text + 2 * i, 3, "%02x", bytes.digest[i]);
+    }
+  }
+  rr_free(values);
+  (void)XXH3_freeState(state);
+  return good;
 }
 
 bool rr_measured_int8_keeps(const rr_safetensors *weights) {
-  char identity[RR_IDENTITY_TEXT];
-  if (!rr_measured_identity(weights, identity)) {
-    return false;
-  }
+  size_t largest;
+  size_t elements = count_elements(weights, &largest);
   for (size_t i = 0; i < sizeof kept_by_int8 / sizeof kept_by_int8[0]; i++) {
-    if (strcmp(identity, kept_by_int8[i]) == 0) {
+    char identity[RR_IDENTITY_TEXT];
+    if (kept_by_int8[i].elements == elements && rr_measured_identity(weights, identity) &&
+        strcmp(identity, kept_by_int8[i].identity) == 0) {
       return true;
     }
   }

@@ -32,7 +32,8 @@ def help_and_version_are_printed():
     assert result.returncode == 0 and result.stderr == "", result
     for option in ("model-id", "served-model-name", "hostname", "port", "dtype", "pack-cache", "threads",
                    "tokenization-workers", "max-concurrent-requests", "max-batch-tokens",
-                   "max-client-batch-size", "payload-limit", "cache-bytes", "auto-truncate", "api-key",
+                   "max-client-batch-size", "payload-limit", "cache-bytes", "idle-timeout", "client-timeout",
+                   "auto-truncate", "api-key",
                    "api-key-file", "cors-allow-origin", "unix-socket", "json-output", "log-level", "help", "version"):
         assert "--" + option in result.stdout, option
     result = run_binary("--version")

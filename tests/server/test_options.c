@@ -81,6 +81,8 @@ static void defaults_are_as_documented(void **state) {
   assert_int_equal(o.max_client_batch_size, 1000);
   assert_int_equal(o.payload_limit, 10000000);
   assert_int_equal(o.cache_bytes, 0);
+  assert_int_equal(o.idle_timeout, 75);
+  assert_int_equal(o.client_timeout, 60);
   assert_true(o.auto_truncate);
   assert_false(o.json_output);
   assert_int_equal(o.api_keys.n, 0);
@@ -265,7 +267,8 @@ static void help_names_every_option_even_in_a_bad_environment(void **state) {
   static const char *const names[] = {
       "--model-id", "--served-model-name", "--hostname", "--port", "--dtype", "--isa", "--threads",
       "--tokenization-workers", "--max-concurrent-requests", "--max-batch-tokens",
-      "--max-client-batch-size", "--payload-limit", "--client-timeout", "--auto-truncate", "--api-key", "--json-output",
+      "--max-client-batch-size", "--payload-limit", "--cache-bytes", "--idle-timeout", "--client-timeout",
+      "--auto-truncate", "--api-key", "--json-output",
       "--log-level", "--revision", "--hf-token", "--hf-endpoint", "--hf-home", "--huggingface-hub-cache",
       "--hf-hub-offline", "--pack-cache", "--api-key-file", "--cors-allow-origin", "--unix-socket", "--user",
       "--seccomp", "--core-dumps", "--help",
