@@ -127,7 +127,7 @@ static bool decode(const rr_endpoint *endpoint, const rr_reader *reader, const r
     option++;
   }
   *ret_dialect = option->dialect;
-  return option->dialect->decode(reader, request);
+  return rr_read_schedule(reader, request) && option->dialect->decode(reader, request);
 }
 
 bool rr_dialect_decode(const rr_endpoint *endpoint, const char *body, size_t size,

@@ -38,14 +38,15 @@ static const char *allowed_methods(const target *at) {
   return at->page == NULL ? "POST" : at->endpoint == NULL ? "GET, HEAD" : "GET, HEAD, POST";
 }
 
-static bool authorized(const router *self, const http_exchange *exchange) {
+static bool authorized(const router *self, http_exchange *exchange) {
   static const char scheme[] = "Bearer ";
+  exchange->priority = API_KEY_NO_PRIORITY;
   if (api_keys_count(self->keys) == 0) {
     return true;
   }
   const char *given = http_header_of(exchange, "Authorization");
   return given != NULL && strncasecmp(given, scheme, sizeof scheme - 1) == 0 &&
-         api_keys_match(self->keys, given + sizeof scheme - 1);
+         api_keys_find(self->keys, given + sizeof scheme - 1, &exchange->priority);
 }
 
 /* application/json or application/...+json, with or without parameters. */

@@ -13,7 +13,11 @@ enum { ITEMS = 1024 };
 
 static batcher make(size_t max_jobs, size_t max_tokens, size_t min_tokens, unsigned workers) {
   batcher self;
-  const batcher_config config = {max_jobs, max_tokens, min_tokens, workers};
+  const batcher_config config = {.max_jobs = max_jobs,
+                                 .max_tokens = max_tokens,
+                                 .min_tokens = min_tokens,
+                                 .workers = workers,
+                                 .priority_step = 100};
   assert_true(batcher_init(&self, &config));
   return self;
 }
@@ -48,7 +52,7 @@ static void a_lone_request_is_cut_at_once_and_shared_by_the_workers(void **state
   assert_int_equal(tokens, 100);
   assert_int_equal(job.added_at, 5);
   assert_int_equal(job.started_at, 7);
-  assert_int_equal(self.waiting_tokens, 300);
+  assert_int_equal(self.waiting.tokens, 300);
   assert_int_equal(self.waiting_sequences, 30);
   batcher_finish(&self);
 }
@@ -77,7 +81,7 @@ static void every_sequence_is_handed_out_once_and_in_order(void **state) {
     assert_true(tokens <= 64);
   }
   assert_int_equal(next, 100);
-  assert_int_equal(self.waiting_tokens, 0);
+  assert_int_equal(self.waiting.tokens, 0);
   assert_int_equal(self.n_jobs, 0);
   batcher_finish(&self);
 }
@@ -196,7 +200,7 @@ static void a_removed_job_takes_its_waiting_sequences_along(void **state) {
   assert_int_equal(batcher_cut(&self, 0, items, ITEMS, &tokens), 1);
   assert_int_equal(batcher_remove(&self, &gone), 2);
   assert_int_equal(batcher_remove(&self, &gone), 0);
-  assert_int_equal(self.waiting_tokens, 30);
+  assert_int_equal(self.waiting.tokens, 30);
   assert_int_equal(self.waiting_sequences, 3);
   for (int i = 0; i < 3; i++) {
     assert_int_equal(batcher_cut(&self, 0, items, ITEMS, &tokens), 1);
@@ -238,7 +242,7 @@ static void random_traffic_keeps_the_books_balanced(void **state) {
       }
       waiting -= tokens;
     }
-    assert_int_equal(self.waiting_tokens, waiting);
+    assert_int_equal(self.waiting.tokens, waiting);
   }
   for (int i = 0; i < JOBS; i++) {
     assert_int_equal(handed[i], jobs[i].n);
