@@ -1,7 +1,7 @@
 #include "server/admission.h"
 
 static const double surely = 1.5; /* an estimate so far over the time left is no error of the estimate */
-enum { SECOND = 1000000000, RETRY_MOST = 3600 };
+enum { SECOND = 1000000000, RETRY_MOST = 3600, ASKED_AGAIN = 8 };
 
 /* Shared by all workers, but for the end: one worker has the last micro-batch to itself. */
 static uint64_t alone(const admission_queue *queue, workload own, const estimate *speed) {
@@ -62,6 +62,53 @@ admission admission_decide(const admission_limits *limits, const admission_queue
     return refuse(verdict, ADMISSION_WAIT, wait - limits->max_wait);
   }
   return decide_time(verdict, request, wait, speed);
+}
+
+static uint64_t less(uint64_t value, double by) { return (double)value > by ? value - (uint64_t)by : 0; }
+
+/* The queue after so many ns in which nobody came, with what goes first then. */
+static admission_queue later(const batcher *jobs, const admission_queue *queue, const admission_outlook *outlook,
+                             uint64_t ns) {
+  double all = (double)estimate_ns(jobs->config.speed, queue->waiting);
+  double done = (double)ns * queue->workers - (double)queue->running; /* ns of the waiting work */
+  double share = done <= 0 || all <= 0 ? 0 : done < all ? done / all : 1;
+  double tokens = share * (double)queue->waiting.tokens;
+  double squares = share * (double)queue->waiting.squares;
+  admission_queue self = *queue;
+  self.running = less(queue->running, (double)ns * queue->workers);
+  self.before = batcher_ahead(jobs, outlook->request.own.tokens + (uint64_t)tokens, outlook->priority);
+  self.before.tokens = less(self.before.tokens + outlook->ahead.tokens, tokens);
+  self.before.squares = less(self.before.squares + outlook->ahead.squares, squares);
+  self.waiting.tokens = less(queue->waiting.tokens, tokens);
+  self.waiting.squares = less(queue->waiting.squares, squares);
+  self.delay = less(queue->delay, (double)ns);
+  self.idle = self.waiting.tokens == 0 && self.running == 0 && self.before.tokens == 0;
+  return self;
+}
+
+admission admission_ask(const admission_limits *limits, const batcher *jobs, uint64_t running, bool working,
+                        const admission_outlook *outlook) {
+  const admission_request *request = &outlook->request;
+  const estimate *speed = jobs->config.speed;
+  admission_queue queue = {.before = batcher_ahead(jobs, request->own.tokens, outlook->priority),
+                           .waiting = jobs->waiting,
+                           .running = running,
+                           .delay = outlook->delay,
+                           .idle = jobs->n_jobs == 0 && !working && !outlook->busy,
+                           .workers = jobs->config.workers,
+                           .batch_tokens = jobs->config.max_tokens};
+  queue.before.tokens += outlook->ahead.tokens;
+  queue.before.squares += outlook->ahead.squares;
+  admission answer = admission_decide(limits, &queue, request, speed);
+  for (int i = 0; i < ASKED_AGAIN && answer.retry_after > 0; i++) {
+    admission_queue then = later(jobs, &queue, outlook, answer.retry_after);
+    admission again = admission_decide(limits, &then, request, speed);
+    if (again.retry_after == 0) {
+      break;
+    }
+    answer.retry_after += again.retry_after;
+  }
+  return answer;
 }
 
 unsigned admission_seconds(uint64_t ns) {

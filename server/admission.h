@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "server/batcher.h"
 #include "server/estimate.h"
 
 #define ADMISSION_NO_DEADLINE UINT64_MAX
@@ -57,6 +58,20 @@ typedef struct admission {
 
 admission admission_decide(const admission_limits *limits, const admission_queue *queue,
                            const admission_request *request, const estimate *speed);
+
+/* A request that comes now, and what is known beside the batcher. */
+typedef struct admission_outlook {
+  admission_request request;
+  int32_t priority;
+  workload ahead;   /* further work that goes before it */
+  uint64_t delay;   /* ns before it could be begun whatever the workers do */
+  bool busy;        /* requests are on their way to the batcher */
+} admission_outlook;
+
+/* The same from a batcher that has an estimate. running: as above; working: whether any worker is. What refuses is
+ * asked again for later, as the order will be then: what waits longer is passed by less. */
+admission admission_ask(const admission_limits *limits, const batcher *queue, uint64_t running, bool working,
+                        const admission_outlook *outlook);
 
 /* Whole seconds for Retry-After: at least 1. */
 unsigned admission_seconds(uint64_t ns);

@@ -201,32 +201,26 @@ void engine_destroy(engine *self) {
   rr_free(self);
 }
 
-static admission_queue view(const engine *self) {
+/* ns that the micro-batches under way are predicted to need yet, over all workers; whether there are any. */
+static uint64_t running(const engine *self, bool *ret_working) {
   uint64_t now = clock_now();
-  admission_queue queue = {.waiting = self->batcher.waiting,
-                           .idle = self->batcher.n_jobs == 0,
-                           .workers = self->n_workers,
-                           .batch_tokens = self->config.max_batch_tokens};
+  uint64_t sum = 0;
+  *ret_working = false;
   for (unsigned i = 0; i < self->n_workers; i++) {
     uint64_t until = self->workers[i].busy_until;
-    queue.idle = queue.idle && until == 0;
-    queue.running += until > now ? until - now : 0;
+    *ret_working = *ret_working || until != 0;
+    sum += until > now ? until - now : 0;
   }
-  return queue;
+  return sum;
 }
 
-static admission ask(const engine *self, const engine_outlook *outlook) {
-  const admission_request *request = &outlook->request;
-  admission_queue queue = view(self);
-  queue.before = batcher_ahead(&self->batcher, request->own.tokens, outlook->priority);
-  queue.before.tokens += outlook->ahead.tokens;
-  queue.before.squares += outlook->ahead.squares;
-  queue.delay = outlook->delay;
-  queue.idle = queue.idle && !outlook->busy;
-  return admission_decide(&self->config.limits, &queue, request, &self->speed);
+static admission ask(const engine *self, const admission_outlook *outlook) {
+  bool working;
+  uint64_t left = running(self, &working);
+  return admission_ask(&self->config.limits, &self->batcher, left, working, outlook);
 }
 
-admission engine_ask(engine *self, const engine_outlook *outlook) {
+admission engine_ask(engine *self, const admission_outlook *outlook) {
   (void)pthread_mutex_lock(&self->lock);
   admission answer = ask(self, outlook);
   (void)pthread_mutex_unlock(&self->lock);
@@ -236,7 +230,7 @@ admission engine_ask(engine *self, const engine_outlook *outlook) {
 admission engine_submit(engine *self, engine_job *job) {
   uint64_t now = clock_now();
   uint64_t deadline = job->queue.deadline;
-  engine_outlook outlook = {
+  admission_outlook outlook = {
       .request = {.time_left = deadline == 0 ? ADMISSION_NO_DEADLINE : deadline > now ? deadline - now : 0,
                   .all_or_nothing = job->all_or_nothing},
       .priority = job->queue.priority};
@@ -281,7 +275,8 @@ void engine_read_stats(engine *self, engine_stats *ret_stats) {
   ret_stats->queued_requests = self->batcher.n_jobs;
   ret_stats->queued_sequences = self->batcher.waiting_sequences;
   ret_stats->queued_tokens = self->batcher.waiting.tokens;
-  uint64_t all = view(self).running + estimate_ns(&self->speed, self->batcher.waiting);
+  bool working;
+  uint64_t all = running(self, &working) + estimate_ns(&self->speed, self->batcher.waiting);
   ret_stats->queued_ns = all / self->n_workers;
   ret_stats->tokens_per_second = estimate_tokens_per_second(&self->speed, self->n_workers);
   (void)pthread_mutex_unlock(&self->lock);

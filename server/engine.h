@@ -67,16 +67,8 @@ void engine_destroy(engine *self);
  * set, if it is granted; else the job is as it was. Any thread. */
 admission engine_submit(engine *self, engine_job *job);
 
-/* What would be said to a request that came now. `ahead`: further work that goes before it; `delay`: ns for which it
- * could not be submitted yet; `busy`: requests are on their way, so the engine only looks idle. Any thread. */
-typedef struct engine_outlook {
-  admission_request request;
-  int32_t priority;
-  workload ahead;
-  uint64_t delay;
-  bool busy;
-} engine_outlook;
-admission engine_ask(engine *self, const engine_outlook *outlook);
+/* What would be said to a request that came now. Any thread. */
+admission engine_ask(engine *self, const admission_outlook *outlook);
 
 /* Takes a submitted job back. Once; any thread but the workers. */
 engine_detached engine_detach(engine *self, engine_job *job);

@@ -2,7 +2,7 @@
 
 static const double memory = 0.98;  /* what is left of an observation's weight after the next one */
 static const double outlier = 4;
-static const double stiffness = 0.05; /* how much the fit prefers the model's shape to what it sees */
+static const double stiffness = 0.01; /* how much the fit prefers the model's shape to what it sees */
 static const uint64_t first_few = 4;  /* observations that are taken as they are */
 
 static const double margin_first = 1.1;

@@ -363,11 +363,11 @@ void rerank_service_close(rerank_service *self) {
 bool rerank_is_idle(const rerank_service *self) { return self->tasks == 0; }
 
 /* What the loop knows before anybody has looked into the body. */
-static engine_outlook look_ahead(const rerank_task *task, uint64_t now) {
+static admission_outlook look_ahead(const rerank_task *task, uint64_t now) {
   const rerank_service *self = task->service;
   const batcher_job *queue = &task->intake.queue;
   size_t bytes = task->intake.bytes;
-  engine_outlook outlook = {.priority = queue->priority, .busy = !intake_is_empty(&self->intake)};
+  admission_outlook outlook = {.priority = queue->priority, .busy = !intake_is_empty(&self->intake)};
   outlook.request.own = intake_expect(&self->intake, bytes);
   outlook.request.time_left = queue->deadline == 0    ? ADMISSION_NO_DEADLINE
                               : queue->deadline > now ? queue->deadline - now

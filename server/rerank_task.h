@@ -52,7 +52,7 @@ struct rerank_task {
   schedule headers;   /* what they wish */
   int32_t key_priority;
   size_t timeout_ms;  /* for messages; 0: none */
-  engine_outlook outlook; /* what was known before the body was read */
+  admission_outlook outlook; /* what was known before the body was read */
   atomic_bool cancelled;  /* nobody waits for it: prepare no further */
   bool cut_short;         /* not all of it was computed */
   rr_arena arena;

@@ -123,8 +123,8 @@ static size_t count_truncated(const rr_encoded *group) {
 
 /* Whether nobody waits for the task any more: the loop has answered or is about to. */
 static bool is_late(const rerank_task *task) {
-  uint64_t deadline = task->job.queue.deadline;
-  return atomic_load(&task->cancelled) || (deadline != 0 && deadline <= clock_now());
+  uint64_t until = task->job.queue.deadline;
+  return atomic_load(&task->cancelled) || (until != 0 && until <= clock_now());
 }
 
 /* One group of all texts, or one a text where each has a query of its own or none. *ret_member: what of the
@@ -223,7 +223,7 @@ static void take_schedule(rerank_task *task) {
     rerank_fail_late(task);
     return;
   }
-  engine_outlook outlook = task->outlook;
+  admission_outlook outlook = task->outlook;
   if (queue->deadline != 0) {
     outlook.request.time_left = queue->deadline - clock_now();
   }
