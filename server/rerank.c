@@ -115,11 +115,18 @@ static void reply_to_nobody(rerank_task *task) {
   http_reply_to(task->exchange, &(http_reply){.status = CLIENT_GONE});
 }
 
+/* Of a body that nobody has read, or a thread is reading. */
+static const rr_dialect *guess(const rerank_task *task) {
+  return task->body_coding != CODING_IDENTITY
+             ? NULL
+             : rr_dialect_guess(task->endpoint, task->body.data, task->body.size);
+}
+
 /* Of a task that another thread may still hold: nothing of its results is read. */
 static void reply_late(rerank_task *task) {
   rr_api_error error;
-  const rr_dialect *dialect = task->stage == RERANK_COMPUTING ? task->dialect : NULL;
-  rerank_late(task, &error);
+  const rr_dialect *dialect = task->stage == RERANK_COMPUTING ? task->dialect : guess(task);
+  rerank_late(task->told_ms, &error);
   leave(task);
   task->late = true;
   task->service->metrics->missed++;
@@ -310,6 +317,7 @@ static void on_prepared(uv_work_t *work, int status) {
     if (task->failed) {
       reply_to(task);
     } else {
+      task->told_ms = task->timeout_ms;
       watch_deadline(task, task->job.queue.deadline);
       submit(task);
     }
@@ -389,6 +397,7 @@ static void enqueue(rerank_task *task) {
     answer.verdict = ADMISSION_REQUESTS;
   }
   if (answer.verdict != ADMISSION_GRANTED) {
+    task->dialect = guess(task);
     rerank_refuse(task, &answer);
     reply_to(task);
     return;
@@ -419,6 +428,12 @@ static rerank_task *new_task(rerank_service *self, http_exchange *exchange, cons
   return task;
 }
 
+/* Whether the body will not say how long it has: else the server's default would come before it is read. */
+static bool says_no_time(const rerank_task *task) {
+  return task->service->config.default_timeout_ms > 0 && task->body_coding == CODING_IDENTITY &&
+         !rr_json_names(task->body.data, task->body.size, "timeout_ms");
+}
+
 /* What the headers say of the request's time. */
 static bool take_headers(rerank_task *task) {
   const rerank_config *config = &task->service->config;
@@ -427,8 +442,10 @@ static bool take_headers(rerank_task *task) {
     task->failed = true;
     return false;
   }
-  task->timeout_ms = task->headers.timeout_ms > 0 ? task->headers.timeout_ms : config->default_timeout_ms;
-  queue->deadline = schedule_cut(&task->headers, config->default_timeout_ms, task->received_at);
+  size_t fallback = says_no_time(task) ? config->default_timeout_ms : 0;
+  task->timeout_ms = task->headers.timeout_ms > 0 ? task->headers.timeout_ms : fallback;
+  task->told_ms = task->timeout_ms;
+  queue->deadline = schedule_cut(&task->headers, fallback, task->received_at);
   queue->priority = schedule_priority(&task->headers, task->key_priority);
   size_t bytes = task->body.size * (task->body_coding == CODING_IDENTITY ? 1 : PACKED_SHARE);
   task->intake.bytes = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;

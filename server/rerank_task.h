@@ -38,6 +38,7 @@ struct rerank_task {
   bool over;        /* the exchange is */
   bool gone;        /* the client is */
   bool late;        /* answered while a thread was at it, since its deadline had come */
+  size_t told_ms;   /* as timeout_ms below, as far as the loop knows */
   uint64_t stopped_at; /* ns when it was answered, or taken back to be */
 
   rerank_service *service;
@@ -84,7 +85,7 @@ void rerank_refuse(rerank_task *task, const admission *verdict);
 void rerank_fail_late(rerank_task *task);
 
 /* The same into an error of the caller's. */
-void rerank_late(const rerank_task *task, rr_api_error *ret_error);
+void rerank_late(size_t timeout_ms, rr_api_error *ret_error);
 
 /* Body to sequences: unpacks, decodes, tokenizes. On a thread of the pool. */
 void rerank_prepare(rerank_task *task);

@@ -16,13 +16,13 @@ void rerank_fail(rerank_task *task, rr_api_error_kind kind, const char *message)
   (void)rr_api_fail(&task->error, kind, "%s", message);
 }
 
-void rerank_late(const rerank_task *task, rr_api_error *ret_error) {
-  (void)rr_api_fail(ret_error, RR_API_TIMEOUT, "not done within the request's %zu ms", task->timeout_ms);
+void rerank_late(size_t timeout_ms, rr_api_error *ret_error) {
+  (void)rr_api_fail(ret_error, RR_API_TIMEOUT, "not done within the request's %zu ms", timeout_ms);
 }
 
 void rerank_fail_late(rerank_task *task) {
   task->failed = true;
-  rerank_late(task, &task->error);
+  rerank_late(task->timeout_ms, &task->error);
 }
 
 void rerank_refuse(rerank_task *task, const admission *verdict) {

@@ -98,7 +98,8 @@ def clean_environment(extra=None):
                "MAX_CLIENT_BATCH_SIZE", "PAYLOAD_LIMIT", "AUTO_TRUNCATE", "LOG_LEVEL", "REVISION",
                "HF_TOKEN", "HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE",
                "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN_PATH", "PACK_CACHE",
-               "API_KEY_FILE", "CORS_ALLOW_ORIGIN", "UNIX_SOCKET")
+               "API_KEY_FILE", "CORS_ALLOW_ORIGIN", "UNIX_SOCKET", "MAX_QUEUE_MS", "MAX_QUEUE_TOKENS",
+               "DEFAULT_TIMEOUT_MS")
     environment = {name: value for name, value in os.environ.items() if name not in options}
     environment.update(extra or {})
     return environment

@@ -3,6 +3,8 @@
 Bodies whose unknown members the document cannot describe: schemas bound the members that they name. The server refuses integers beyond 64 bits and names with a NUL wherever they stand, as malformed; the
 tests of malformed bodies hold it to that.
 
+Requests that give little time: whether they are done by then no schema can tell.
+
 Bodies whose query may not fit beside a text into the tokens there are: how many it has only a tokenizer
 knows; the end-to-end tests hold the server to an error that says so.
 """
@@ -10,6 +12,7 @@ knows; the end-to-end tests hold the server to an error that says so.
 import schemathesis
 
 SMALLEST, LARGEST = -2**63, 2**63 - 1
+PATIENCE_MS = 60000
 MODEL_TOKENS = 512  # of the model that the tests serve
 
 
@@ -19,6 +22,14 @@ def readable(value):
     if isinstance(value, list):
         return all(map(readable, value))
     return not isinstance(value, int) or SMALLEST <= value <= LARGEST
+
+
+def is_patient(timeout):
+    """What is no number at all is refused, whatever the server is at."""
+    try:
+        return int(timeout) >= PATIENCE_MS or int(timeout) < 1
+    except (TypeError, ValueError, OverflowError):
+        return True
 
 
 def query_fits(body):
@@ -32,4 +43,10 @@ def query_fits(body):
 
 @schemathesis.hook
 def filter_body(context, body):
-    return readable(body) and query_fits(body)
+    patient = not isinstance(body, dict) or is_patient(body.get("timeout_ms"))
+    return readable(body) and query_fits(body) and patient
+
+
+@schemathesis.hook
+def filter_headers(context, headers):
+    return headers is None or is_patient(headers.get("x-request-timeout-ms"))
