@@ -248,6 +248,9 @@ static void on_deadline(rerank_task *task) {
 }
 
 void rerank_abandon(rerank_task *task) {
+  if (task->stage == RERANK_ANSWERED) {
+    return;
+  }
   task->gone = true;
   if (take_back(task)) {
     reply_to_nobody(task);
