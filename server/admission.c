@@ -41,8 +41,11 @@ static admission decide_time(admission verdict, const admission_request *request
   if (!request->all_or_nothing) { /* half of its time should be its own */
     return wait <= usable / 2 ? verdict : refuse(verdict, ADMISSION_DEADLINE, wait - usable / 2);
   }
-  return (double)verdict.alone > surely * (double)left ? refuse(verdict, ADMISSION_NEVER, 0)
-                                                       : refuse(verdict, ADMISSION_DEADLINE, wait);
+  if ((double)verdict.alone > surely * (double)left) {
+    return refuse(verdict, ADMISSION_NEVER, 0);
+  }
+  /* So near that the estimate may be wrong: it may try once nothing goes before it. */
+  return wait == 0 ? verdict : refuse(verdict, ADMISSION_DEADLINE, wait);
 }
 
 admission admission_decide(const admission_limits *limits, const admission_queue *queue,

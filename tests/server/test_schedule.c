@@ -204,7 +204,8 @@ static void what_fits_into_no_queue_is_done_in_part_or_never(void **state) {
   assert_int_equal(answer.verdict, ADMISSION_DEADLINE);
   assert_near(answer.retry_after, 50 * ms, 0.001);
   assert_int_equal(decide(&wide, 90, 90, 1000, 100, true).verdict, ADMISSION_NEVER);
-  /* So near that the estimate may be wrong: once there is nothing else. */
+  /* So near that the estimate may be wrong: once nothing goes before it. */
+  assert_int_equal(decide(&wide, 0, 90, 1000, 450, true).verdict, ADMISSION_GRANTED);
   answer = decide(&wide, 90, 90, 1000, 450, true);
   assert_int_equal(answer.verdict, ADMISSION_DEADLINE);
   assert_near(answer.retry_after, 45 * ms, 0.001);
