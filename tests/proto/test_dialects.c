@@ -435,7 +435,8 @@ static void results_without_a_score_say_so(void **state) {
     size_t size = 0;
     const rr_rerank_answer answer = {.request = &request, .ranked = ranked, .n = 2, .unscored = unscored,
                                      .n_unscored = 1, .id = "x", .model = "m"};
-    json_t *json = read_back(rr_dialect_encode(cases[i].dialect, &answer, &size), size);
+    char *bytes = rr_dialect_encode(cases[i].dialect, &answer, &size);
+    json_t *json = read_back(bytes, size);
     const json_t *list = json_object_get(json, cases[i].list);
     assert_int_equal(json_integer_value(json_object_get(json, "unscored")), 1);
     assert_null(json_object_get(json_array_get(list, 0), "unscored"));
