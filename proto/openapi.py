@@ -125,7 +125,7 @@ REQUESTS = {
         **TRUNCATION}, {**EXAMPLE, "rank_fields": ["text"]}),
     "CohereV2Request": body(["query", "documents"], {
         **COMMON, "top_n": TOP_N, "max_tokens_per_doc": count("tokens of a document at most; 0: no bound"),
-        "priority": count("lower goes earlier; a step is a micro-batch of others' work"), **TRUNCATION}, EXAMPLE),
+        **TRUNCATION}, EXAMPLE),
     "VllmRequest": body(["query", "documents"], {
         **COMMON, "top_n": TOP_N, "return_documents": flag("false: results without their documents"),
         **SCORE_OPTIONS}, {**EXAMPLE, "use_activation": False}),
