@@ -43,6 +43,14 @@ typedef struct http_reply {
   http_header headers[HTTP_HEADERS_MAX];
 } http_reply;
 
+/* A request's body, counted among all bodies until http_free_body. */
+typedef struct http_body {
+  http_server *server;
+  char *data;
+  size_t size;
+  size_t capacity;
+} http_body;
+
 typedef enum http_problem { HTTP_BODY_TOO_LARGE, HTTP_BODIES_TOO_MANY, HTTP_OUT_OF_MEMORY } http_problem;
 
 struct http_exchange {
@@ -57,7 +65,8 @@ struct http_exchange {
   uint64_t received_at;            /* ns, when the headers were read */
   bool gone;                       /* the client has left, as `gone` told */
   bool too_slow;                   /* it was cut off, in the middle of request or reply */
-  void *task;                      /* the handlers' own */
+  void *task;                      /* the handlers' own, as the next */
+  int32_t priority;                /* of the API key that was shown */
 
   /* http.c's own. */
   http_server *server;
@@ -113,6 +122,10 @@ void http_reply_to(http_exchange *exchange, const http_reply *reply);
 
 /* Frees the request's body before the exchange is over. */
 void http_release_body(http_exchange *exchange);
+
+/* Hands the body over, which may then outlive the exchange; http_free_body must be called before http_close. */
+http_body http_take_body(http_exchange *exchange);
+void http_free_body(http_body *body); /* an empty one is allowed */
 
 /* Adds a header to a reply; ignored beyond HTTP_HEADERS_MAX. */
 void http_add_header(http_reply *reply, const char *name, const char *format, ...)

@@ -90,12 +90,28 @@ void http_reply_to(http_exchange *exchange, const http_reply *reply) {
   }
 }
 
-void http_release_body(http_exchange *exchange) {
-  exchange->server->buffered -= exchange->body_capacity;
-  rr_free(exchange->body);
+http_body http_take_body(http_exchange *exchange) {
+  http_body body = {.server = exchange->server,
+                    .data = exchange->body,
+                    .size = exchange->body_size,
+                    .capacity = exchange->body_capacity};
   exchange->body = NULL;
   exchange->body_size = 0;
   exchange->body_capacity = 0;
+  return body;
+}
+
+void http_free_body(http_body *body) {
+  if (body->server != NULL) {
+    body->server->buffered -= body->capacity;
+  }
+  rr_free(body->data);
+  *body = (http_body){.data = NULL};
+}
+
+void http_release_body(http_exchange *exchange) {
+  http_body body = http_take_body(exchange);
+  http_free_body(&body);
 }
 
 /* Makes room for `more` bytes, by doubling, within the limits. */

@@ -37,6 +37,9 @@ typedef struct options {
   unsigned threads;              /* workers that compute */
   unsigned tokenization_workers; /* threads that parse and tokenize */
   size_t max_concurrent_requests;
+  size_t max_queue_ms;
+  size_t max_queue_tokens;
+  size_t default_timeout_ms; /* 0: none */
   size_t max_batch_tokens;
   size_t max_client_batch_size;
   size_t payload_limit; /* bytes */

@@ -38,14 +38,15 @@ static const char *allowed_methods(const target *at) {
   return at->page == NULL ? "POST" : at->endpoint == NULL ? "GET, HEAD" : "GET, HEAD, POST";
 }
 
-static bool authorized(const router *self, const http_exchange *exchange) {
+static bool authorized(const router *self, http_exchange *exchange) {
   static const char scheme[] = "Bearer ";
+  exchange->priority = API_KEY_NO_PRIORITY;
   if (api_keys_count(self->keys) == 0) {
     return true;
   }
   const char *given = http_header_of(exchange, "Authorization");
   return given != NULL && strncasecmp(given, scheme, sizeof scheme - 1) == 0 &&
-         api_keys_match(self->keys, given + sizeof scheme - 1);
+         api_keys_find(self->keys, given + sizeof scheme - 1, &exchange->priority);
 }
 
 /* application/json or application/...+json, with or without parameters. */
@@ -142,11 +143,13 @@ static void on_respond(void *context, http_exchange *exchange) {
   }
 }
 
-/* What it asked for is computed all the same. */
 static void on_gone(void *context, http_exchange *exchange) {
   router *self = context;
   self->metrics->gone++;
   log_text(LOG_LEVEL_DEBUG, "id=%s: the client left while its request waited", exchange->request_id);
+  if (exchange->task != NULL) {
+    rerank_abandon(exchange->task);
+  }
 }
 
 static void on_finished(void *context, http_exchange *exchange, bool sent) {

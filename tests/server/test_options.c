@@ -78,6 +78,9 @@ static void defaults_are_as_documented(void **state) {
   assert_string_equal(o.hostname, "0.0.0.0");
   assert_int_equal(o.port, 3000);
   assert_int_equal(o.max_concurrent_requests, 512);
+  assert_int_equal(o.max_queue_ms, 30000);
+  assert_int_equal(o.max_queue_tokens, 4194304);
+  assert_int_equal(o.default_timeout_ms, 0);
   assert_int_equal(o.max_client_batch_size, 1000);
   assert_int_equal(o.payload_limit, 10000000);
   assert_int_equal(o.cache_bytes, 0);
@@ -110,8 +113,8 @@ static void every_option_reaches_its_field(void **state) {
   assert_string_equal(o.api_keys.items[0], "k");
   assert_int_equal(o.log_level, LOG_LEVEL_DEBUG);
   assert_int_equal(read_line("--model-id=m --tokenization-workers=2 --max-concurrent-requests 7 "
-                             "--max-batch-tokens 99 --max-client-batch-size 5 --payload-limit 10 "
-                             "--cache-bytes 65536",
+                             "--max-batch-tokens 99 --max-client-batch-size 5 --payload-limit 10 --max-queue-ms 11 "
+                             "--max-queue-tokens 12 --default-timeout-ms 13 --cache-bytes 65536",
                              &o),
                    OPTIONS_RUN);
   assert_int_equal(o.tokenization_workers, 2);
@@ -120,6 +123,9 @@ static void every_option_reaches_its_field(void **state) {
   assert_int_equal(o.max_client_batch_size, 5);
   assert_int_equal(o.payload_limit, 10);
   assert_int_equal(o.cache_bytes, 65536);
+  assert_int_equal(o.max_queue_ms, 11);
+  assert_int_equal(o.max_queue_tokens, 12);
+  assert_int_equal(o.default_timeout_ms, 13);
 }
 
 static void the_hub_has_options_and_its_own_variables(void **state) {
