@@ -109,7 +109,8 @@ static void every_option_reaches_its_field(void **state) {
   assert_string_equal(o.api_keys.items[0], "k");
   assert_int_equal(o.log_level, LOG_LEVEL_DEBUG);
   assert_int_equal(read_line("--model-id=m --tokenization-workers=2 --max-concurrent-requests 7 "
-                             "--max-batch-tokens 99 --max-client-batch-size 5 --payload-limit 10",
+                             "--max-batch-tokens 99 --max-client-batch-size 5 --payload-limit 10 "
+                             "--idle-timeout 7 --client-timeout 8",
                              &o),
                    OPTIONS_RUN);
   assert_int_equal(o.tokenization_workers, 2);
@@ -117,6 +118,8 @@ static void every_option_reaches_its_field(void **state) {
   assert_int_equal(o.max_batch_tokens, 99);
   assert_int_equal(o.max_client_batch_size, 5);
   assert_int_equal(o.payload_limit, 10);
+  assert_int_equal(o.idle_timeout, 7);
+  assert_int_equal(o.client_timeout, 8);
 }
 
 static void the_hub_has_options_and_its_own_variables(void **state) {
