@@ -126,7 +126,7 @@ def lines_lost_to_a_full_pipe_are_counted_once_it_is_read():
 
 @case
 def jumps_of_the_wall_clock_do_not_matter():
-    if os.path.exists("/proc/self/exe") and harness.SLOW:
+    if harness.SLOW:
         raise harness.Skip("a preloaded library does not go with sanitizers")
     with tempfile.TemporaryDirectory() as folder:
         shim = os.path.join(folder, "clock.so")
@@ -149,8 +149,8 @@ def jumps_of_the_wall_clock_do_not_matter():
                 assert 2 < time.monotonic() - began < 10
                 held.close()
                 idle.close()
-            years = {line[:10] for line in server.log().splitlines()}
-            assert len(years) > 1, f"the clock did not jump: {years}"
+            days = {line[:10] for line in server.log().splitlines()}
+            assert len(days) > 1, f"the clock did not jump: {days}"
 
 
 # --- signals --------------------------------------------------------------------------------------
