@@ -14,7 +14,7 @@ COLUMNS = ("factor", "capacity", "good_share", "refused", "rss_before_mb", "rss_
 
 def capacity_of(server, arguments):
     """Right answers a second with several requests always there."""
-    with serving.turn(arguments.lock):
+    with arguments.lock:
         report = server.load(arguments, "--connections", str(arguments.connections), "--duration", f"{arguments.seconds:g}",
                              "--warmup", f"{arguments.warmup:g}")
     rate = report["rates"]["right_rate"]
@@ -38,7 +38,7 @@ def measure(server, arguments, capacity, factor):
     seconds = max(arguments.seconds, arguments.least_requests / rate)
     deadline = math.ceil(arguments.deadline_ms)
     options = [option.replace("{deadline}", str(deadline)) for option in server.overload_options]
-    with serving.turn(arguments.lock):
+    with arguments.lock:
         before = server.resident_mb()
         report = server.load(arguments, "--rate", f"{rate:.6f}", "--duration", f"{seconds:.3f}", "--warmup",
                              f"{arguments.warmup:g}", "--deadline-ms", str(deadline), *options)

@@ -143,7 +143,7 @@ def values(name, *choices):
 KINDS = {
     "rerankd": Kind(rerankd_command, {"dtype": "auto", "deadline": "yes"}, [values("dtype", "auto", "float32", "int8")]),
     "fastapi": Kind(fastapi_command, {"dtype": "bfloat16", "batch": "32", "workers": "1", "limit": "0"},
-                    [values("dtype", "float32", "bfloat16"), values("batch", "8", "16", "32", "64"),
+                    [values("dtype", "float32", "bfloat16"), values("batch", "4", "8", "16", "32", "64"),
                      values("workers", "1", "2")]),
     "infinity": Kind(infinity_command, {"engine": "torch", "dtype": "bfloat16", "bettertransformer": "yes", "batch": "32",
                                         "queue": "32000"},
@@ -168,7 +168,9 @@ def add_arguments(parser):
     parser.add_argument("--cache", default=os.path.join(HERE, "..", ".cache"),
                         help="for models and Python environments, several GB (.cache)")
     parser.add_argument("--start-seconds", type=float, default=300, help="patience with a start (%(default)s)")
-    parser.add_argument("--lock", metavar="FILE", help="held by flock(2) during each run, for others that measure here")
+    parser.add_argument("--lock", metavar="FILE[:SECONDS]", type=serving.Lock, default=serving.Lock(),
+                        help="held by flock(2) during each run, and from run to run for at least so many seconds, where\n"
+                             "several measure on one machine")
 
 
 def context(arguments):

@@ -24,15 +24,30 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-@contextlib.contextmanager
-def turn(path):
-    """Holds the lock file, so that whoever else measures on this machine does so before or after. None: no lock."""
-    if path is None:
-        yield
-        return
-    with open(path, "w", encoding="ascii") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+class Lock:
+    """`with lock:` around each run, so that whoever else measures on this machine does so before or after. It is kept from
+    one run to the next until it was held for so many seconds."""
+
+    def __init__(self, text=""):
+        """FILE or FILE:SECONDS; '': no lock."""
+        head, found, tail = text.rpartition(":")
+        self.path, self.seconds = (head, float(tail)) if found else (text, 0.0)
+        self.file = None
+
+    def __enter__(self):
+        if self.path and not self.file:
+            self.file = open(self.path, "w", encoding="ascii")
+            fcntl.flock(self.file, fcntl.LOCK_EX)
+            self.begin = time.monotonic()
+
+    def __exit__(self, *_):
+        if self.file and time.monotonic() - self.begin >= self.seconds:
+            self.release()
+
+    def release(self):
+        if self.file:
+            self.file.close()
+            self.file = None
 
 
 # --- /proc ---------------------------------------------------------------------------------------

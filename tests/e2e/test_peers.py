@@ -150,7 +150,7 @@ def overload_offers_multiples_of_each_capacity_and_counts_what_is_in_time():
 def overload_alone_tells_a_server_its_deadline():
     with tempfile.TemporaryDirectory() as folder:
         log = os.path.join(folder, "log")
-        arguments = types.SimpleNamespace(load=script(folder, "load", MADE_UP, log=log), candidates="none", further=[], lock=None,
+        arguments = types.SimpleNamespace(load=script(folder, "load", MADE_UP, log=log), candidates="none", further=[], lock=serving.Lock(),
                                           seconds=1, warmup=0, least_requests=1, deadline_ms=250, connections=1)
         server = serving.Server("rerankd", "http://40/polite")
         server.overload_options = ["--header=x-request-timeout-ms: {deadline}"]
@@ -243,6 +243,10 @@ def tune_tries_a_group_after_the_other_and_keeps_the_best():
     best, tried = chosen({(3, 1): 1})  # what did not start, or answered nothing, is not chosen
     assert best == {"a": 3, "b": 1}, best
     assert chosen({})[0] is None
+    settings = {**rerankers.KINDS["infinity"].defaults, "engine": "torch", "dtype": "float32"}
+    axes = module.open_axes("infinity", settings, ["engine", "dtype"])
+    assert axes[0] == [{"engine": "torch", "dtype": "float32"}] and len(axes) == 2, axes
+    assert len(module.open_axes("infinity", settings, ["batch", "dtype"])[0]) == 2
 
 
 @case
@@ -250,11 +254,12 @@ def tune_measures_what_it_starts():
     with tempfile.TemporaryDirectory() as folder:
         stand_in, table = script(folder, "tei", STAND_IN), os.path.join(folder, "tried.csv")
         result = call("tune", "--load", program(), "--candidates", candidates(folder), "--model", harness.small_model(), "--tei",
-                      stand_in, "--seconds", "0.3", "--warmup", "0", "--connections", "2", "--csv", table, "tei", "--", "--sizes=2")
+                      stand_in, "--seconds", "0.3", "--warmup", "0", "--connections", "2", "--csv", table, "tei:concurrent=99", "--", "--sizes=2")
         rows, said = rows_of(table), lines_of_json(stand_in + ".said")
     axes = rerankers.KINDS["tei"].axes
     assert len(rows) == len(said) == len(axes[0]) + len(axes[1]) - 1, rows
     assert all(float(row["right_rate"]) > 0 and float(row["end_mb"]) > 0 and not row["failures"] for row in rows), rows
+    assert all("concurrent=99" in row["settings"] for row in rows), rows
     assert rerankers.parse(result.stdout.splitlines()[-1])[1] == "tei", result.stdout
 
 
@@ -294,22 +299,41 @@ def a_server_that_is_busy_with_nothing_is_noticed():
     assert set(cores) == {"busy", "idle"} and cores["busy"] > serving.IDLE_CORES > cores["idle"], cores
 
 
+def is_free(path):
+    with open(path, "w", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            return False
+
+
 @case
-def runs_wait_for_the_lock():
+def runs_wait_for_the_lock_and_keep_it_as_long_as_asked():
     with tempfile.TemporaryDirectory() as folder:
         path, order = os.path.join(folder, "lock"), []
         with open(path, "w", encoding="ascii") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
 
             def run():
-                with serving.turn(path):
+                with serving.Lock(path):
                     order.append("run")
+                    assert not is_free(path)
             thread = threading.Thread(target=run)
             thread.start()
             time.sleep(0.3)
             order.append("released")
         thread.join()
-    assert order == ["released", "run"], order
+        assert order == ["released", "run"] and is_free(path), order
+        kept = serving.Lock(path + ":1000")
+        for _ in range(2):
+            with kept:
+                pass
+            assert not is_free(path)
+        kept.release()
+        assert is_free(path)
+        with serving.Lock():
+            pass
 
 
 if __name__ == "__main__":
