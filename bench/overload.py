@@ -12,11 +12,14 @@ REFUSALS = ("status 429", "status 503")
 COLUMNS = ("factor", "capacity", "good_share", "refused", "rss_before_mb", "rss_after_mb")
 
 
-def capacity_of(server, arguments):
+def capacity_of(server, servers, arguments):
     """Right answers a second with several requests always there."""
+    def run():
+        return server.load(arguments, "--connections", str(arguments.connections), "--duration", f"{arguments.seconds:g}",
+                           "--warmup", f"{arguments.warmup:g}")
+
     with arguments.lock:
-        report = server.load(arguments, "--connections", str(arguments.connections), "--duration", f"{arguments.seconds:g}",
-                             "--warmup", f"{arguments.warmup:g}")
+        report, _ = serving.undisturbed(arguments, servers, run)
     rate = report["rates"]["right_rate"]
     if rate <= 0:
         raise serving.ServingError(f"{server.name}: no right answer in {arguments.seconds:g} s: {report['failures']}")
@@ -33,21 +36,26 @@ def drain(server, arguments):
     raise serving.ServingError(f"{server.name}: answers nothing after the overload")
 
 
-def measure(server, arguments, capacity, factor):
+def measure(server, servers, arguments, capacity, factor):
     rate = capacity * factor
     seconds = max(arguments.seconds, arguments.least_requests / rate)
     deadline = math.ceil(arguments.deadline_ms)
     options = [option.replace("{deadline}", str(deadline)) for option in server.overload_options]
-    with arguments.lock:
+
+    def run():
         before = server.resident_mb()
         report = server.load(arguments, "--rate", f"{rate:.6f}", "--duration", f"{seconds:.3f}", "--warmup",
                              f"{arguments.warmup:g}", "--deadline-ms", str(deadline), *options)
         after = server.resident_mb()
         drain(server, arguments)
+        return before, report, after
+
+    with arguments.lock:
+        (before, report, after), others = serving.undisturbed(arguments, servers, run)
     row = serving.row_of("overload", server.name, rate, [report])
     row.update(factor=factor, capacity=capacity, good_share=report["rates"]["good_share"],
                refused=sum(report["failures"].get(kind, 0) for kind in REFUSALS),
-               rss_before_mb=before, rss_after_mb=after)
+               rss_before_mb=before, rss_after_mb=after, other_cores=others)
     serving.say(f"overload {server.name}: {factor:g} x {capacity:.2f}/s, {row['goodput']:.2f}/s within {deadline} ms, "
                 f"{row['refused']} refused" + (f" ({row['failures']})" if row["failures"] else ""))
     return row
@@ -55,11 +63,11 @@ def measure(server, arguments, capacity, factor):
 
 def run(servers, arguments, rows):
     """Adds a row for each server and factor; servers take turns."""
-    capacities = {server.name: capacity_of(server, arguments) for server in servers}
+    capacities = {server.name: capacity_of(server, servers, arguments) for server in servers}
     for number, factor in enumerate(arguments.factors):
         first = number % len(servers)
         for server in servers[first:] + servers[:first]:
-            rows.append(measure(server, arguments, capacities[server.name], factor))
+            rows.append(measure(server, servers, arguments, capacities[server.name], factor))
 
 
 def report(rows, deadline_ms):

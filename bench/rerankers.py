@@ -142,10 +142,10 @@ def values(name, *choices):
 
 KINDS = {
     "rerankd": Kind(rerankd_command, {"dtype": "auto", "deadline": "yes"}, [values("dtype", "auto", "float32", "int8")]),
-    "fastapi": Kind(fastapi_command, {"dtype": "bfloat16", "batch": "32", "workers": "1", "limit": "0"},
+    "fastapi": Kind(fastapi_command, {"dtype": "bfloat16", "batch": "4", "workers": "1", "limit": "0"},
                     [values("dtype", "float32", "bfloat16"), values("batch", "4", "8", "16", "32", "64"),
                      values("workers", "1", "2")]),
-    "infinity": Kind(infinity_command, {"engine": "torch", "dtype": "bfloat16", "bettertransformer": "yes", "batch": "32",
+    "infinity": Kind(infinity_command, {"engine": "torch", "dtype": "bfloat16", "bettertransformer": "yes", "batch": "16",
                                         "queue": "32000"},
                      [[{"engine": "torch", "dtype": "float32"}, {"engine": "torch", "dtype": "bfloat16"},
                        {"engine": "torch", "dtype": "bfloat16", "bettertransformer": "no"},

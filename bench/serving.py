@@ -12,8 +12,11 @@ import sys
 import tempfile
 import time
 
+import machine
+
 STOP_SECONDS = 30
 IDLE_CORES = 0.05  # more than this with nothing to do disturbs the others
+OTHER_CORES = 0.15  # taken by anything but the servers and bench/load: the figures are not theirs alone
 
 
 class ServingError(Exception):
@@ -173,6 +176,37 @@ def check_idle(servers, seconds=2.0):
         if busy > IDLE_CORES:
             say(f"warning: {name} takes {busy:.2f} cores with nothing to do: the others are slower for it")
     return cores
+
+
+class Watch:
+    """Cores that are busy with anything but these servers and what this process runs; machine.Watch's idea, for trees."""
+
+    def __init__(self, servers):
+        self.pids = [server.process.pid for server in servers if server.process]
+        self.known = bool(servers) and len(self.pids) == len(servers)  # others are not told apart from the rest
+        self.cpus = os.sched_getaffinity(0)
+        self.begin, self.foreign = time.monotonic(), self._foreign()
+
+    def _foreign(self):
+        own = sum(os.times()[:4]) + sum(cpu_seconds(pid) for pid in self.pids)
+        return machine.busy_seconds(self.cpus) - own if self.known else 0
+
+    def cores(self):
+        """None where it cannot be known."""
+        seconds = time.monotonic() - self.begin
+        return max(0.0, (self._foreign() - self.foreign) / seconds) if self.known else None
+
+
+def undisturbed(arguments, servers, run):
+    """(what run() returns, other cores meanwhile): again, up to --again times, where something else kept the cores busy."""
+    for left in range(arguments.again, -1, -1):
+        watch = Watch(servers)
+        result = run()
+        others = watch.cores()
+        if others is None or others <= OTHER_CORES or not left:
+            break
+        say(f"other processes took {others:.2f} cores: again")
+    return result, others
 
 
 def row_of(phase, server, rate, reports):

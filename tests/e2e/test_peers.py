@@ -151,11 +151,11 @@ def overload_alone_tells_a_server_its_deadline():
     with tempfile.TemporaryDirectory() as folder:
         log = os.path.join(folder, "log")
         arguments = types.SimpleNamespace(load=script(folder, "load", MADE_UP, log=log), candidates="none", further=[], lock=serving.Lock(),
-                                          seconds=1, warmup=0, least_requests=1, deadline_ms=250, connections=1)
+                                          again=0, seconds=1, warmup=0, least_requests=1, deadline_ms=250, connections=1)
         server = serving.Server("rerankd", "http://40/polite")
         server.overload_options = ["--header=x-request-timeout-ms: {deadline}"]
-        overload.measure(server, arguments, 40, 2)
-        overload.capacity_of(server, arguments)
+        overload.measure(server, [server], arguments, 40, 2)
+        overload.capacity_of(server, [server], arguments)
         calls = lines_of_json(log)
     assert [("--header=x-request-timeout-ms: 250" in call) for call in calls] == [True, False, False], calls
 
@@ -297,6 +297,28 @@ def a_server_that_is_busy_with_nothing_is_noticed():
             server.process.kill()
             server.process.wait()
     assert set(cores) == {"busy", "idle"} and cores["busy"] > serving.IDLE_CORES > cores["idle"], cores
+
+
+@case
+def what_was_disturbed_is_measured_again():
+    ours, theirs = serving.Server("ours", ""), serving.Server("theirs", "")
+    busy = [sys.executable, "-c", "while True: pass"]
+    arguments = types.SimpleNamespace(again=2)
+    calls = []
+
+    def run():
+        calls.append(time.sleep(0.5))
+        return len(calls)
+
+    stranger = subprocess.Popen(busy)
+    try:
+        ours.process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+        assert serving.undisturbed(arguments, [ours], run)[0] == 3
+        assert serving.undisturbed(arguments, [ours, theirs], run) == (4, None)  # what is not ours may be a server
+    finally:
+        for process in (stranger, ours.process):
+            process.kill()
+            process.wait()
 
 
 def is_free(path):
