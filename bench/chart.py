@@ -15,7 +15,7 @@ COLOURS = {"rerankd": "#c1272d", "rerankd-int8": "#e07b39", "fastapi": "#8a5a00"
            "tokenizers": "#777777"}
 DASHES = {"fp32": "", "float32": "", "bf16": "7 3", "bfloat16": "7 3", "int8": "2 3",
           "int8+bf16": "8 3 2 3", "auto": "12 3 2 3", "p50": "2 3", "p99": ""}
-OTHERS = ("#2559a8", "#1b7f4b", "#8a5a00", "#7a3e9d", "#000000")  # families without a colour of their own
+OTHERS = ("#2559a8", "#1b7f4b", "#8a5a00", "#7a3e9d", "#000000", "#0e8a9a", "#b5379a")  # for other families
 WIDTH, HEIGHT = 560, 440
 LEFT, RIGHT, TOP, BOTTOM = 64, 140, 56, 52
 LABEL_STEP = 14
@@ -87,10 +87,13 @@ class Panel:
     def curves(self):
         names = list(self.lines)
         heights = spread([self.y(self.lines[name][-1][1]) for name in names])
-        strangers = sorted({name.partition(" ")[0] for name in names} - set(COLOURS))
+        families = {name.partition(" ")[0] for name in names}
+        strangers = sorted(families - set(COLOURS))
+        taken = {COLOURS[family] for family in families & set(COLOURS)}
+        others = [colour for colour in OTHERS if colour not in taken] or OTHERS
         for name, height in zip(names, heights):
             family, _, kind = name.partition(" ")
-            colour = COLOURS[family] if family in COLOURS else OTHERS[strangers.index(family) % len(OTHERS)]
+            colour = COLOURS[family] if family in COLOURS else others[strangers.index(family) % len(others)]
             dash = DASHES.get(kind, "")
             points = [(self.x(x), self.y(y)) for x, y in self.lines[name]]
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
