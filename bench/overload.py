@@ -120,7 +120,7 @@ class Panel(chart.Panel):
 def lines_of(rows, x, y):
     lines = {}
     for row in rows:
-        if row["phase"] == "overload":
+        if row["phase"] == "overload" and not serving.is_disturbed(row):
             lines.setdefault(row["server"], []).append((x(row), y(row)))
     return {name: sorted(points) for name, points in lines.items()}
 

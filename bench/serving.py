@@ -197,6 +197,10 @@ class Watch:
         return max(0.0, (self._foreign() - self.foreign) / seconds) if self.known else None
 
 
+def is_disturbed(row):
+    return (row.get("other_cores") or 0) > OTHER_CORES
+
+
 def undisturbed(arguments, servers, run):
     """(what run() returns, other cores meanwhile): again, up to --again times, where something else kept the cores busy."""
     for left in range(arguments.again, -1, -1):

@@ -321,6 +321,16 @@ def what_was_disturbed_is_measured_again():
             process.wait()
 
 
+@case
+def disturbed_runs_are_in_no_picture():
+    sweep = module_of("sweep")
+    rows = [{"phase": phase, "server": "a", "rate": rate, "p50_ms": 1.0, "p99_ms": 2.0, "factor": rate, "capacity": 1,
+             "goodput": 1, "other_cores": others}
+            for phase in ("search", "overload") for rate, others in ((1, 0.0), (2, None), (3, 1.5))]
+    for picture, curves in ((sweep.picture(rows, 500), 2), (overload.picture(rows, 500), 2)):
+        assert picture.count("<polyline") == curves and picture.count("<circle") == 2 * curves, picture
+
+
 def is_free(path):
     with open(path, "w", encoding="ascii") as file:
         try:
