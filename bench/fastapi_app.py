@@ -20,7 +20,8 @@ class Body(pydantic.BaseModel):
     raw_scores: bool = False
 
 
-def make(model, batch, workers):
+def make(model, batch, workers, limit):
+    pending = 0  # only the event loop's thread touches it
     app = fastapi.FastAPI()
     pool = concurrent.futures.ThreadPoolExecutor(workers)
 
@@ -33,7 +34,14 @@ def make(model, batch, workers):
 
     @app.post("/rerank")
     async def rerank(body: Body):
-        scores = await asyncio.get_running_loop().run_in_executor(pool, score, body)
+        nonlocal pending
+        if limit and pending >= limit:
+            raise fastapi.HTTPException(503, "overloaded")
+        pending += 1
+        try:
+            scores = await asyncio.get_running_loop().run_in_executor(pool, score, body)
+        finally:
+            pending -= 1
         order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
         return [{"index": i, "score": scores[i]} for i in order]
 
@@ -52,14 +60,14 @@ def main():
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--workers", type=int, default=1, help="requests that are scored at a time")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch, for each of them")
-    parser.add_argument("--limit", type=int, default=0, help="connections; those beyond get 503; 0: no limit")
+    parser.add_argument("--limit", type=int, default=0, help="requests waiting or being scored; those beyond get 503; 0: no limit")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model = CrossEncoder(arguments.model, device="cpu", num_labels=1,
                          model_kwargs={"torch_dtype": getattr(torch, arguments.dtype)},
                          processor_kwargs={"model_max_length": 512})
-    uvicorn.run(make(model, arguments.batch, arguments.workers), host="127.0.0.1", port=arguments.port,
-                limit_concurrency=arguments.limit or None, log_level="warning")
+    uvicorn.run(make(model, arguments.batch, arguments.workers, arguments.limit), host="127.0.0.1",
+                port=arguments.port, log_level="warning")
 
 
 if __name__ == "__main__":
