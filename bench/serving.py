@@ -231,7 +231,9 @@ def row_of(phase, server, rate, reports):
     for report in reports:
         for kind, count in report["failures"].items():
             failures[kind] = failures.get(kind, 0) + count
+    offered = [report["rates"].get("offered_rate") for report in reports]
     return {"phase": phase, "server": server, "rate": rate, "kept": False,
+            "offered": None if None in offered else statistics.median(offered),
             "p50_ms": median("latency_ms", "p50"), "p99_ms": median("latency_ms", "p99"),
             "max_ms": median("latency_ms", "max"),
             "right_rate": statistics.median(report["rates"]["right_rate"] for report in reports),
