@@ -1,6 +1,5 @@
 #include "server/rerank.h"
 
-#include <inttypes.h>
 #include <stddef.h>
 #include <time.h>
 
@@ -9,14 +8,10 @@
 #include "server/clock.h"
 #include "server/rerank_task.h"
 
-enum {
-  CLIENT_GONE = 499, /* a status for the log alone */
-  PACKED_SHARE = 4   /* a packed body is taken for so many times its size */
-};
+enum { PACKED_SHARE = 4 }; /* a packed body is taken for so many times its size */
 
 static const uint64_t ns_per_ms = 1000000;
 
-static void reply_to(rerank_task *task);
 static void pump(rerank_service *self);
 
 /* On a thread of the pool. */
@@ -42,50 +37,6 @@ static void on_computed(engine_job *job) {
   (void)pthread_mutex_unlock(&service->lock);
 }
 
-/* Both are 0 for what was never begun. */
-static uint64_t queue_time(const rerank_task *task) {
-  const batcher_job *queue = &task->job.queue;
-  uint64_t begun = queue->started_at > 0 ? queue->started_at : task->stopped_at;
-  return queue->added_at == 0 ? 0 : begun - queue->added_at;
-}
-
-static uint64_t inference_time(const rerank_task *task) {
-  return task->job.queue.started_at == 0 ? 0 : task->stopped_at - task->job.queue.started_at;
-}
-
-static double seconds(uint64_t ns) { return (double)ns / 1e9; }
-
-static void count_success(const rerank_task *task) {
-  metrics *counters = task->service->metrics;
-  counters->successes[rr_endpoint_operation(task->endpoint)]++;
-  histogram_add(&counters->parse, seconds(task->parse));
-  histogram_add(&counters->tokenization, seconds(task->tokenization));
-  if (task->n_sequences > 0) { /* else it never met the workers */
-    histogram_add(&counters->queue, seconds(queue_time(task)));
-    histogram_add(&counters->inference, seconds(inference_time(task)));
-  }
-  histogram_add(&counters->total, seconds(clock_now() - task->exchange->received_at));
-  for (size_t i = 0; i < task->n_sequences; i++) {
-    histogram_add(&counters->input_length, task->job.sequences[i]->length);
-  }
-}
-
-/* Whole milliseconds. */
-static void add_timing(http_reply *reply, const rerank_task *task) {
-  const uint64_t ms = 1000000;
-  uint64_t compute = task->parse + task->tokenization + inference_time(task);
-  uint64_t total = clock_now() - task->exchange->received_at;
-  http_add_header(reply, "x-compute-type", "cpu");
-  http_add_header(reply, "x-compute-time", "%" PRIu64, compute / ms);
-  http_add_header(reply, "x-compute-characters", "%" PRIu64, task->characters);
-  http_add_header(reply, "x-compute-tokens", "%" PRIu64, task->tokens);
-  http_add_header(reply, "x-truncated-count", "%zu", task->n_truncated);
-  http_add_header(reply, "x-total-time", "%" PRIu64, total / ms);
-  http_add_header(reply, "x-tokenization-time", "%" PRIu64, task->tokenization / ms);
-  http_add_header(reply, "x-queue-time", "%" PRIu64, queue_time(task) / ms);
-  http_add_header(reply, "x-inference-time", "%" PRIu64, inference_time(task) / ms);
-}
-
 static void free_task(rerank_task *task) {
   task->service->tasks--;
   http_free_body(&task->body);
@@ -102,74 +53,11 @@ static void let_go(rerank_task *task) {
   }
 }
 
-/* What every answer ends. */
-static void leave(rerank_task *task) {
-  rerank_service *self = task->service;
-  task->stage = RERANK_ANSWERED;
-  deadlines_remove(&self->cuts, &task->cut);
-  self->metrics->active--;
-}
-
-/* To a client that is gone. */
-static void reply_to_nobody(rerank_task *task) {
-  leave(task);
-  task->service->metrics->dropped++;
-  http_reply_to(task->exchange, &(http_reply){.status = CLIENT_GONE});
-}
-
-/* Of a body that nobody has read, or a thread is reading. */
-static const rr_dialect *guess(const rerank_task *task) {
-  return task->body_coding != CODING_IDENTITY
-             ? NULL
-             : rr_dialect_guess(task->endpoint, task->body.data, task->body.size);
-}
-
-/* Of a task that another thread may still hold: nothing of its results is read. */
-static void reply_late(rerank_task *task) {
-  rr_api_error error;
-  const rr_dialect *dialect = task->stage == RERANK_COMPUTING ? task->dialect : guess(task);
-  rerank_late(task->told_ms, &error);
-  leave(task);
-  task->late = true;
-  task->service->metrics->missed++;
-  answer_api_error(task->service->metrics, task->exchange, dialect, &error);
-}
-
-/* On the loop, which alone holds the task. Nothing but its log line is left to it after this. */
-static void reply_to(rerank_task *task) {
-  if (task->gone) {
-    reply_to_nobody(task);
-    return;
-  }
-  metrics *counters = task->service->metrics;
-  leave(task);
-  if (task->failed) {
-    counters->refusals[task->refused]++;
-    counters->missed += task->refused == ADMISSION_GRANTED && task->error.kind == RR_API_TIMEOUT;
-    answer_api_error(counters, task->exchange, task->dialect, &task->error);
-    return;
-  }
-  http_reply reply = {.status = 200, .content_type = "application/json", .body = task->reply,
-                      .size = task->reply_size};
-  task->reply = NULL;
-  add_timing(&reply, task);
-  if (task->n_unscored > 0) {
-    counters->degraded++;
-    http_add_header(&reply, "x-rerank-degraded", "%zu", task->n_unscored);
-  }
-  if (task->reply_coding != CODING_IDENTITY) {
-    http_add_header(&reply, "Content-Encoding", "%s", coding_name(task->reply_coding));
-    http_add_header(&reply, "Vary", "Accept-Encoding");
-  }
-  count_success(task);
-  http_reply_to(task->exchange, &reply);
-}
-
 /* A worker has let go of the task: with its results, unless it was taken back before. */
 static void on_released(rerank_task *task) {
   if (task->stage == RERANK_COMPUTING) {
     task->stopped_at = task->job.finished_at;
-    reply_to(task);
+    rerank_reply(task);
   }
   let_go(task);
 }
@@ -202,7 +90,7 @@ static void on_concluded(uv_work_t *work, int status) {
   if (status != 0) {
     rerank_fail(task, RR_API_UNHEALTHY, "the server is stopping");
   }
-  reply_to(task);
+  rerank_reply(task);
   let_go(task);
 }
 
@@ -245,7 +133,7 @@ static bool take_back(rerank_task *task) {
 
 static void on_deadline(rerank_task *task) {
   if (take_back(task) && (task->stage != RERANK_COMPUTING || !answer_partly(task))) {
-    reply_late(task);
+    rerank_reply_late(task);
   }
 }
 
@@ -255,7 +143,7 @@ void rerank_abandon(rerank_task *task) {
   }
   task->gone = true;
   if (take_back(task)) {
-    reply_to_nobody(task);
+    rerank_reply_to_nobody(task);
     set_timer(task->service);
   }
 }
@@ -296,7 +184,7 @@ static void submit(rerank_task *task) {
   admission answer = engine_submit(task->service->engine, &task->job);
   if (answer.verdict != ADMISSION_GRANTED) {
     rerank_refuse(task, &answer);
-    reply_to(task);
+    rerank_reply(task);
     return;
   }
   task->stage = RERANK_COMPUTING;
@@ -320,7 +208,7 @@ static void on_prepared(uv_work_t *work, int status) {
   if (task->stage == RERANK_PREPARING) {
     task->stopped_at = clock_now();
     if (task->failed || task->reply != NULL) { /* all may be known, and nothing left to compute */
-      reply_to(task);
+      rerank_reply(task);
     } else {
       task->told_ms = task->timeout_ms;
       watch_deadline(task, task->job.queue.deadline);
@@ -341,7 +229,7 @@ static void pump(rerank_service *self) {
     if (uv_queue_work(self->loop, &task->work, prepare, on_prepared) != 0) {
       intake_done(&self->intake, job, 0, NULL);
       rerank_fail(task, RR_API_UNHEALTHY, "the server cannot take work");
-      reply_to(task);
+      rerank_reply(task);
       let_go(task);
     }
   }
@@ -402,9 +290,9 @@ static void enqueue(rerank_task *task) {
     answer.verdict = ADMISSION_REQUESTS;
   }
   if (answer.verdict != ADMISSION_GRANTED) {
-    task->dialect = guess(task);
+    task->dialect = rerank_guess(task);
     rerank_refuse(task, &answer);
-    reply_to(task);
+    rerank_reply(task);
     return;
   }
   watch_deadline(task, task->intake.queue.deadline);
@@ -485,28 +373,8 @@ void rerank_start(rerank_service *self, http_exchange *exchange) {
   if (take_headers(task)) {
     enqueue(task);
   } else {
-    reply_to(task);
+    rerank_reply(task);
   }
-}
-
-void rerank_describe(const rerank_task *task, log_request_fields *fields) {
-  if (task->gone || task->late) { /* a thread may still write to the rest */
-    fields->error = task->gone ? "the client left" : "the deadline came first";
-    return;
-  }
-  fields->parse = task->parse;
-  fields->dialect = task->dialect == NULL ? NULL : rr_dialect_name(task->dialect);
-  if (task->failed) {
-    fields->error = task->error.message;
-    return;
-  }
-  fields->texts = task->request.n_texts;
-  fields->cached = task->n_cached;
-  fields->tokens = task->tokens;
-  fields->truncated = task->n_truncated;
-  fields->tokenization = task->tokenization;
-  fields->queue = queue_time(task);
-  fields->inference = inference_time(task);
 }
 
 void rerank_task_destroy(rerank_task *task) {

@@ -1,4 +1,4 @@
-/* A rerank request under way: shared by rerank.c (the loop's side) and rerank_work.c (the threads'). */
+/* A rerank request under way: shared by rerank.c and rerank_reply.c (the loop's side) and rerank_work.c (the threads'). */
 #ifndef RR_SERVER_RERANK_TASK_H
 #define RR_SERVER_RERANK_TASK_H
 
@@ -96,5 +96,18 @@ void rerank_prepare(rerank_task *task);
 /* Outputs to reply: scores, ranks, encodes, packs. On the worker that finished the last sequence; on a thread of the
  * pool for a task that was taken back from the engine. */
 void rerank_conclude(rerank_task *task);
+
+/* The reply, or the error where the task has failed. On the loop, which alone holds the task. Nothing but its log line
+ * is left to it after this, nor after the next two. */
+void rerank_reply(rerank_task *task);
+
+/* The answer to a task whose deadline came first, which another thread may still hold: nothing of its results is read. */
+void rerank_reply_late(rerank_task *task);
+
+/* To a client that is gone. */
+void rerank_reply_to_nobody(rerank_task *task);
+
+/* The dialect of a body that nobody has read, or a thread is reading; NULL where it does not tell. */
+const rr_dialect *rerank_guess(const rerank_task *task);
 
 #endif
