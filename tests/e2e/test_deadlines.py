@@ -104,6 +104,24 @@ def what_is_scored_by_the_deadline_is_answered_in_every_dialect():
 
 
 @case
+def scores_that_the_cache_knows_are_part_of_the_answer():
+    known = range(N - 5, N)
+    with Server("--threads", "1", "--cache-bytes", "1000000") as caching:
+        warm = post(caching, "/rerank", {**BIG, "texts": [BIG["texts"][i] for i in known]}).json()
+        for milliseconds in range(1, 10000):
+            response = post(caching, "/rerank", {**BIG, "timeout_ms": milliseconds})
+            if response.status == 200 and "x-rerank-degraded" in response.headers:
+                break
+            assert response.status in (429, 504), response
+        missing = int(response.headers["x-rerank-degraded"])
+        scored = {entry["index"]: entry["score"] for entry in response.json()[:N - missing]}
+        for entry in warm:
+            assert scored.get(known[entry["index"]]) == entry["score"], (missing, entry)
+        # What a cut request left in the cache is right.
+        assert post(caching, "/rerank", BIG).json() == post(shared(), "/rerank", BIG).json()
+
+
+@case
 def the_texts_that_come_first_are_scored_first():
     response = cut_short("/rerank", BIG, None)
     missing = int(response.headers["x-rerank-degraded"])
