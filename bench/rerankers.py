@@ -43,8 +43,10 @@ def make_artifacts(context, *artifacts):
 
 
 def link(source, target):
-    if not os.path.lexists(target):
-        os.symlink(os.path.abspath(source), target)
+    if not os.path.exists(target):
+        if os.path.lexists(target):
+            os.remove(target)  # what it named has moved
+        os.symlink(os.path.realpath(source), target)
 
 
 def with_onnx(context, artifact, file_name):
@@ -64,7 +66,8 @@ class Context:
     """What the commands are made from: programs, the model, the cache folder, threads."""
 
     def __init__(self, model, cache, candidates, threads, rerankd=None, tei=None):
-        self.model, self.cache, self.candidates, self.threads = model, os.path.abspath(cache), candidates, threads
+        self.model, self.candidates, self.threads = model, candidates, threads
+        self.cache = os.path.realpath(cache)  # environments and links name it, for other checkouts too
         self.rerankd, self.tei = rerankd, tei
         self.models = os.path.join(self.cache, "bench")
         self.own_model = is_cross_encoder(model)
