@@ -79,6 +79,8 @@ def cut_short(path, body, results):
 @case
 def what_is_scored_by_the_deadline_is_answered_in_every_dialect():
     for name, (path, body, results, score, _) in DIALECTS.items():
+        if harness.SLOW and name not in ("tei", "cohere v2", "score"):
+            continue
         response = cut_short(path, body, results)
         missing = int(response.headers["x-rerank-degraded"])
         answer = response.json()
@@ -100,7 +102,7 @@ def what_is_scored_by_the_deadline_is_answered_in_every_dialect():
             assert all(entry["unscored"] is True for entry in rest), name
             assert not any("unscored" in entry for entry in scored), name
         assert int(response.headers["x-compute-tokens"]) > 0, name
-    assert shared().metrics()["te_request_degraded"] >= len(DIALECTS)
+    assert shared().metrics()["te_request_degraded"] >= (3 if harness.SLOW else len(DIALECTS))
 
 
 @case
