@@ -51,6 +51,22 @@ def a_close_while_waiting_is_noticed():
 
 
 @case
+def the_work_of_a_client_that_left_is_dropped():
+    server = one_thread()
+
+    def computed():
+        return metric(server, "te_batch_next_tokens_sum")
+    before = computed()
+    assert server.request("POST", "/rerank", HEAVY).status == 200
+    whole = computed() - before
+    dropped, before = metric(server, "te_request_dropped"), computed()
+    assert gone_while_waiting(lambda connection: connection.close())
+    time.sleep(0.2)  # for what would still be at work
+    assert metric(server, "te_request_dropped") == dropped + 1
+    assert computed() - before < whole, (before, computed(), whole)
+
+
+@case
 def a_reset_while_waiting_is_noticed():
     assert gone_while_waiting(lambda connection: connection.reset())
 
