@@ -10,11 +10,12 @@ from xml.sax.saxutils import escape
 
 PANELS = (("candidates", "candidates", "passages in the request, as given"),
           ("lengths", "passage_tokens", "tokens of each of 100 passages"))
-COLOURS = {"rerankd": "#c1272d", "onnxruntime": "#1b7f4b", "openvino": "#2559a8", "torch": "#8a5a00",
+COLOURS = {"rerankd": "#c1272d", "rerankd-int8": "#e07b39", "fastapi": "#8a5a00", "infinity": "#2559a8",
+           "infinity-int8": "#7a3e9d", "tei": "#1b7f4b", "onnxruntime": "#1b7f4b", "openvino": "#2559a8", "torch": "#8a5a00",
            "tokenizers": "#777777"}
 DASHES = {"fp32": "", "float32": "", "bf16": "7 3", "bfloat16": "7 3", "int8": "2 3",
           "int8+bf16": "8 3 2 3", "auto": "12 3 2 3", "p50": "2 3", "p99": ""}
-OTHERS = ("#2559a8", "#1b7f4b", "#8a5a00", "#7a3e9d", "#000000")  # families without a colour of their own
+OTHERS = ("#2559a8", "#1b7f4b", "#8a5a00", "#7a3e9d", "#000000", "#0e8a9a", "#b5379a")  # for other families
 WIDTH, HEIGHT = 560, 440
 LEFT, RIGHT, TOP, BOTTOM = 64, 140, 56, 52
 LABEL_STEP = 14
@@ -29,7 +30,7 @@ def ticks(low, high):
 
 
 def number(value):
-    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
+    return f"{value:,.0f}" if value >= 1 and value == int(value) or value >= 100 else f"{value:g}"
 
 
 def spread(wanted):
@@ -66,9 +67,12 @@ class Panel:
         low, high = (math.log(v) for v in self.y_range)
         return HEIGHT - BOTTOM - (math.log(value) - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
+    def y_ticks(self):
+        return ticks(*self.y_range)
+
     def axes(self):
         x0, x1, y0 = self.left + LEFT, self.left + WIDTH - RIGHT, HEIGHT - BOTTOM
-        for value in ticks(*self.y_range):
+        for value in self.y_ticks():
             y = self.y(value)
             yield f'<line x1="{x0}" x2="{x1}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e2e2e2"/>'
             yield f'<text x="{x0 - 6}" y="{y + 4:.1f}" text-anchor="end">{number(value)}</text>'
@@ -83,15 +87,18 @@ class Panel:
     def curves(self):
         names = list(self.lines)
         heights = spread([self.y(self.lines[name][-1][1]) for name in names])
-        strangers = sorted({name.partition(" ")[0] for name in names} - set(COLOURS))
+        families = {name.partition(" ")[0] for name in names}
+        strangers = sorted(families - set(COLOURS))
+        taken = {COLOURS[family] for family in families & set(COLOURS)}
+        others = [colour for colour in OTHERS if colour not in taken] or OTHERS
         for name, height in zip(names, heights):
             family, _, kind = name.partition(" ")
-            colour = COLOURS[family] if family in COLOURS else OTHERS[strangers.index(family) % len(OTHERS)]
+            colour = COLOURS[family] if family in COLOURS else others[strangers.index(family) % len(others)]
             dash = DASHES.get(kind, "")
             points = [(self.x(x), self.y(y)) for x, y in self.lines[name]]
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
             style = f'fill="none" stroke="{colour}"'
-            width = 2.4 if family == "rerankd" else 1.4
+            width = 2.4 if family.startswith("rerankd") else 1.4
             dashes = f' stroke-dasharray="{dash}"' if dash else ""
             yield f'<polyline points="{path}" {style} stroke-width="{width}"{dashes}/>'
             for x, y in points:
@@ -103,6 +110,14 @@ class Panel:
 
     def draw(self):
         return [*self.axes(), *self.curves()]
+
+
+def page(width, title, body):
+    """The SVG's text around the panels' elements."""
+    head = (f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{HEIGHT}" '
+            f'viewBox="0 0 {width} {HEIGHT}" font-family="sans-serif" font-size="12" fill="#222222">')
+    return "\n".join([head, '<rect width="100%" height="100%" fill="#ffffff"/>',
+                      f'<text x="16" y="22" font-size="14">{escape(title)}</text>', *body, "</svg>", ""])
 
 
 def lines_of(rows, section, column):
@@ -125,11 +140,7 @@ def draw(rows, title):
             left += WIDTH
     if not body:
         return None
-    head = (f'<svg xmlns="http://www.w3.org/2000/svg" width="{left}" height="{HEIGHT}" '
-            f'viewBox="0 0 {left} {HEIGHT}" font-family="sans-serif" font-size="12" fill="#222222">')
-    return "\n".join([head, '<rect width="100%" height="100%" fill="#ffffff"/>',
-                      f'<text x="16" y="22" font-size="14">{escape(title)}</text>', *body,
-                      "</svg>", ""])
+    return page(left, title, body)
 
 
 def write(path, rows, title):

@@ -9,7 +9,6 @@
 #include "core/kernel/selfcheck.h"
 #include "core/model/config.h"
 #include "core/model/encoder.h"
-#include "core/model/measured.h"
 #include "core/model/shards.h"
 #include "core/scorer_late.h"
 #include "core/model/weights.h"
@@ -25,8 +24,6 @@ struct rr_scorer {
   rr_scoring scoring; /* in use */
   rr_late late;       /* where token vectors are wanted */
   uint64_t seed; /* of the search for identical texts */
-  rr_dtype dtype; /* in use */
-  const char *dtype_note;
   char kernels[KERNELS_TEXT_MAX];
   rr_packs_report packs;
 };
@@ -42,33 +39,21 @@ static uint32_t smaller(uint32_t a, size_t b) { return b < a ? (uint32_t)b : a; 
 static const char *const dtype_names[] = {
     [RR_DTYPE_FLOAT32] = "float32", [RR_DTYPE_BFLOAT16] = "bfloat16", [RR_DTYPE_INT8] = "int8"};
 
-/* Whether the directory's weights are a model known to lose nothing by int8, and it is worth while here. */
-static bool takes_int8(const char *folder) {
-  rr_safetensors *weights = NULL;
-  if (!rr_gemm_is_native(rr_gemm_best(RR_FORMAT_INT8)) || rr_weights_open(folder, &weights, NULL) != RR_OK) {
-    return false; /* what is wrong with the weights, loading them tells */
-  }
-  bool takes = rr_measured_int8_keeps(weights);
-  rr_safetensors_close(weights);
-  return takes;
-}
-
 /* See RR_DTYPE_AUTO. Without instructions of its own bfloat16 costs accuracy and saves no time. */
-static rr_dtype choose(rr_dtype asked, const char *folder, const char **ret_note) {
-  *ret_note = "as asked for";
+static rr_dtype resolved(rr_dtype asked) {
   if (asked != RR_DTYPE_AUTO) {
     return asked;
   }
-  if (takes_int8(folder)) {
-    *ret_note = "chosen: this model, measured in it, keeps nDCG@10 on DL 2019 within 0.002 of float32";
-    return RR_DTYPE_INT8;
+  return rr_gemm_is_native(rr_gemm_best(RR_FORMAT_BF16)) ? RR_DTYPE_BFLOAT16 : RR_DTYPE_FLOAT32;
+}
+
+static const char *dtype_note(const rr_load_options *options) {
+  if (options->dtype != RR_DTYPE_AUTO) {
+    return "as asked for";
   }
-  if (rr_gemm_is_native(rr_gemm_best(RR_FORMAT_BF16))) {
-    *ret_note = "chosen: this CPU multiplies it, and it keeps nDCG@10 on DL 2019 within 0.002 of float32";
-    return RR_DTYPE_BFLOAT16;
-  }
-  *ret_note = "chosen: this CPU has no instructions for bfloat16";
-  return RR_DTYPE_FLOAT32;
+  return resolved(RR_DTYPE_AUTO) == RR_DTYPE_BFLOAT16
+             ? "chosen: this CPU multiplies it, and it keeps nDCG@10 on DL 2019 within 0.002 of float32"
+             : "chosen: this CPU has no instructions for bfloat16";
 }
 
 /* What is in use for what was asked for. */
@@ -120,9 +105,9 @@ static void describe(rr_scorer *scorer, const rr_load_options *options) {
       .scoring = scorer->scoring,
       .scoring_name = scoring_names[scorer->scoring],
       .token_dim = bert->maxsim == NULL ? 0 : (uint32_t)bert->token_dim,
-      .dtype = scorer->dtype,
-      .dtype_name = dtype_names[scorer->dtype],
-      .dtype_note = scorer->dtype_note,
+      .dtype = resolved(options->dtype),
+      .dtype_name = dtype_names[resolved(options->dtype)],
+      .dtype_note = dtype_note(options),
       .kernels = scorer->kernels,
       .label = cross_encoder ? config->label : NULL,
       .max_input_length = smaller(config->max_input_length, rr_tokenizer_max_length(scorer->tokenizer)),
@@ -165,8 +150,7 @@ static rr_status load_parts(const char *directory, const rr_load_options *option
     return status;
   }
   config.token_vectors = scorer->scoring == RR_SCORING_MAXSIM || scorer->scoring == RR_SCORING_HYBRID;
-  scorer->dtype = choose(options->dtype, config.folder, &scorer->dtype_note);
-  rr_formats formats = formats_of(scorer->dtype);
+  rr_formats formats = formats_of(resolved(options->dtype));
   status = rr_bert_load(&config, &formats, rr_rowops_best(), options->pack_cache ? &scorer->packs : NULL,
                         &scorer->bert, err);
   return status == RR_OK && config.token_vectors ? rr_late_init(&scorer->late, scorer->bert, scorer->tokenizer, err)

@@ -58,9 +58,10 @@ typedef enum rr_dtype {
   RR_DTYPE_FLOAT32,
   RR_DTYPE_BFLOAT16,
   RR_DTYPE_INT8, /* what reads few rows and [CLS] rows are computed more exactly */
-  RR_DTYPE_AUTO, /* asks for the fastest on this CPU that keeps nDCG@10 on TREC DL 2019 within 0.002 of float32: int8
-                  * for a model that was measured in it (core/model/measured.h), where the CPU multiplies it; for any
-                  * other model, as nothing is known of it, bfloat16 where there are instructions for it, else float32 */
+  RR_DTYPE_AUTO, /* asks for the fastest on this CPU that keeps nDCG@10 on TREC DL 2019 within 0.002 of float32:
+                  * bfloat16 where there are instructions for it, else float32. Not int8, which moved it by 0.0017 to
+                  * 0.0031 on all-MiniLM-L6-v2 (upwards) and by -0.0035 to 0.0012 on a cross-encoder with a random
+                  * head, as its kernels round */
 } rr_dtype;
 
 typedef enum rr_truncation_side {

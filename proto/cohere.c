@@ -26,9 +26,8 @@ static void encode_v1(const rr_rerank_answer *answer, rr_json_writer *writer) {
 }
 
 static bool decode_v2(const rr_reader *reader, rr_rerank_request *request) {
-  size_t priority = 0; /* accepted: the order of work is by size here */
   return rr_read_count(reader, "max_tokens_per_doc", 0, &request->max_text_tokens) &&
-         rr_read_count(reader, "priority", 0, &priority) && read_common(reader, request);
+         read_common(reader, request);
 }
 
 static void encode_v2(const rr_rerank_answer *answer, rr_json_writer *writer) {

@@ -1,12 +1,13 @@
 #include "proto/dialect.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "core/base/json.h"
 #include "proto/dialects.h"
 #include "proto/error_body.h"
 
-enum { KEYS_MAX = 4, BYTES_PER_RESULT = 64 };
+enum { KEYS_MAX = 4, BYTES_PER_RESULT = 64, GUESS_HEAD = 4096, GUESS_TAIL = 512 };
 
 /* Speaks the dialect where any of the keys is there, even with null, and `without` is not, or null; an
  * entry without keys takes what is left. */
@@ -127,7 +128,7 @@ static bool decode(const rr_endpoint *endpoint, const rr_reader *reader, const r
     option++;
   }
   *ret_dialect = option->dialect;
-  return option->dialect->decode(reader, request);
+  return rr_read_schedule(reader, request) && option->dialect->decode(reader, request);
 }
 
 bool rr_dialect_decode(const rr_endpoint *endpoint, const char *body, size_t size,
@@ -147,6 +148,35 @@ bool rr_dialect_decode(const rr_endpoint *endpoint, const char *body, size_t siz
     *ret_request = request;
   }
   return ok;
+}
+
+bool rr_json_names(const char *bytes, size_t size, const char *name) {
+  char quoted[RR_FIELD_NAME_MAX];
+  int length = snprintf(quoted, sizeof quoted, "\"%s\"", name);
+  return size > 0 && memmem(bytes, size, quoted, (size_t)length) != NULL;
+}
+
+static bool seems_to_name(const char *body, size_t size, const char *name) {
+  size_t head = size < GUESS_HEAD ? size : GUESS_HEAD;
+  size_t tail = size < GUESS_TAIL ? size : GUESS_TAIL;
+  return rr_json_names(body, head, name) || rr_json_names(body + size - tail, tail, name);
+}
+
+const rr_dialect *rr_dialect_guess(const rr_endpoint *endpoint, const char *body, size_t size) {
+  if (size == 0) {
+    return NULL;
+  }
+  for (const choice *option = endpoint->choices; option->any[0] != NULL; option++) {
+    if (option->without != NULL && seems_to_name(body, size, option->without)) {
+      continue;
+    }
+    for (size_t i = 0; i < KEYS_MAX && option->any[i] != NULL; i++) {
+      if (seems_to_name(body, size, option->any[i])) {
+        return option->dialect;
+      }
+    }
+  }
+  return NULL;
 }
 
 char *rr_dialect_encode(const rr_dialect *dialect, const rr_rerank_answer *answer, size_t *ret_size) {

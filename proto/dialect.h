@@ -43,6 +43,13 @@ bool rr_dialect_decode(const rr_endpoint *endpoint, const char *body, size_t siz
                        const rr_rerank_limits *limits, rr_arena *arena, const rr_dialect **ret_dialect,
                        rr_rerank_request *ret_request, rr_api_error *ret_error);
 
+/* The dialect that a body probably speaks, by the names in its first and last bytes, for refusals before it is read;
+ * NULL: not known. Takes microseconds. */
+const rr_dialect *rr_dialect_guess(const rr_endpoint *endpoint, const char *body, size_t size);
+
+/* Whether bytes hold a member's name in quotes, as JSON has it. */
+bool rr_json_names(const char *bytes, size_t size, const char *name);
+
 /* Writes the answer. A score is the shortest decimal that reads back as the same float. Returns *ret_size
  * bytes, terminated, freed by the caller with rr_free; NULL when the heap is exhausted or a score is not
  * finite. */

@@ -18,6 +18,7 @@ int rr_api_error_status(rr_api_error_kind kind) {
   case RR_API_OVERLOADED: return 429;
   case RR_API_UNHEALTHY:
   case RR_API_MEMORY: return 503;
+  case RR_API_TIMEOUT: return 504;
   }
   return 500;
 }
@@ -30,6 +31,7 @@ bool rr_api_fail(rr_api_error *ret_error, rr_api_error_kind kind, const char *fo
   va_list arguments;
   va_start(arguments, format);
   ret_error->kind = kind;
+  ret_error->retry_after = 0;
   ret_error->field[0] = '\0';
   (void)vsnprintf(ret_error->message, sizeof ret_error->message, format, arguments);
   va_end(arguments);
@@ -41,6 +43,7 @@ bool rr_api_fail_field(rr_api_error *ret_error, rr_api_error_kind kind, const ch
   va_list arguments;
   va_start(arguments, format);
   ret_error->kind = kind;
+  ret_error->retry_after = 0;
   (void)snprintf(ret_error->field, sizeof ret_error->field, "%s", field);
   (void)vsnprintf(ret_error->message, sizeof ret_error->message, format, arguments);
   va_end(arguments);

@@ -20,6 +20,7 @@ typedef enum rr_api_error_kind {
   RR_API_UNAUTHORIZED, /* 401: no key, or a wrong one */
   RR_API_NOT_FOUND,    /* 404: no such path */
   RR_API_METHOD,       /* 405: the path does not take this method */
+  RR_API_TIMEOUT,      /* 504: the deadline came first */
 } rr_api_error_kind;
 
 enum { RR_FIELD_NAME_MAX = 64 };
@@ -27,6 +28,7 @@ enum { RR_FIELD_NAME_MAX = 64 };
 typedef struct rr_api_error {
   rr_api_error_kind kind;
   char field[RR_FIELD_NAME_MAX];       /* the request's field at fault, "" if there is none */
+  unsigned retry_after;                /* seconds, if better than the kind's; 0: the kind's */
   char message[RR_ERROR_MESSAGE_MAX]; /* one line, always terminated; may end in a cut character */
 } rr_api_error;
 
@@ -36,7 +38,7 @@ int rr_api_error_status(rr_api_error_kind kind);
 /* How long a caller should wait before it tries again, in seconds; 0 where trying again cannot help. */
 unsigned rr_api_error_retry_after(rr_api_error_kind kind);
 
-/* Fills *ret_error, without a field, and returns false, so that a failing function can end with
+/* Fills *ret_error, without a field and with the kind's waiting time, and returns false, so that a failing function can end with
  * `return rr_api_fail(...)`. */
 bool rr_api_fail(rr_api_error *ret_error, rr_api_error_kind kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

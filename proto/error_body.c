@@ -14,6 +14,7 @@ static const char *type_of(rr_api_error_kind kind) {
   case RR_API_BACKEND:
   case RR_API_MEMORY: return "server_error";
   case RR_API_UNHEALTHY: return "unavailable_error";
+  case RR_API_TIMEOUT: return "timeout_error";
   case RR_API_EMPTY:
   case RR_API_MALFORMED:
   case RR_API_VALIDATION:

@@ -49,10 +49,20 @@ def listing(items, description="", most=MAX_TEXTS):
     return {"type": "array", "items": items, "minItems": 1, "maxItems": most, "description": description}
 
 
+LONGEST = 86400000  # ms: a day
+SCHEDULE = {
+    "timeout_ms": nullable("integer", "milliseconds from the headers to the answer; null: as the header or the server says",
+                           minimum=1, maximum=LONGEST),
+    "on_timeout": choice("where the time ends first: the scores that are there, then the other texts as they came; or "
+                         "504", "partial", "error"),
+    "priority": nullable("integer", "lower goes earlier; a step is a micro-batch of others' work", minimum=-LARGEST,
+                         maximum=LARGEST)}
+
+
 def body(required, properties, example):
     """A request. Unknown members are passed over."""
-    return {"type": "object", "required": required, "properties": properties,
-            "example": example}
+    return {"type": "object", "required": required, "properties": {**properties, **{
+        name: schema for name, schema in SCHEDULE.items() if name not in properties}}, "example": example}
 
 
 def answer(properties, optional=()):
@@ -82,9 +92,7 @@ SIDE = {"anyOf": [TEXT, listing(TEXT)]}
 SCORE_OPTIONS = {"model": MODEL, **TRUNCATION, "use_activation": flag("false: logits"),
                  "truncate_prompt_tokens": nullable("integer", "tokens of a pair at most; -1: the model's",
                                                     minimum=-1, maximum=LARGEST, **{"not": {"const": 0}}),
-                 "max_tokens_per_doc": count("tokens of a document at most; 0: no bound"),
-                 "priority": nullable("integer", "accepted; work is ordered by size", minimum=-LARGEST,
-                                      maximum=LARGEST)}
+                 "max_tokens_per_doc": count("tokens of a document at most; 0: no bound")}
 
 REQUESTS = {
     "TextsRequest": body(["query", "texts"], {
@@ -117,7 +125,7 @@ REQUESTS = {
         **TRUNCATION}, {**EXAMPLE, "rank_fields": ["text"]}),
     "CohereV2Request": body(["query", "documents"], {
         **COMMON, "top_n": TOP_N, "max_tokens_per_doc": count("tokens of a document at most; 0: no bound"),
-        "priority": count("accepted; work is ordered by size"), **TRUNCATION}, EXAMPLE),
+        **TRUNCATION}, EXAMPLE),
     "VllmRequest": body(["query", "documents"], {
         **COMMON, "top_n": TOP_N, "return_documents": flag("false: results without their documents"),
         **SCORE_OPTIONS}, {**EXAMPLE, "use_activation": False}),
@@ -140,7 +148,9 @@ REQUESTS = {
 
 INDEX = described(COUNT, "into the candidates of the request")
 RESULT_TAIL = {"tokens": described(COUNT, "that the document has"),
-               "truncated": {"const": True, "description": "where some were cut off"}}
+               "truncated": {"const": True, "description": "where some were cut off"},
+               "unscored": {"const": True, "description": "where the time ended first: the score is 0 or the lowest"}}
+UNSCORED = described(COUNT, "results without a score, where the time ended first")
 USAGE = answer({"prompt_tokens": COUNT, "total_tokens": COUNT})
 UNIT = {"type": "number", "minimum": 0, "maximum": 1}
 META = answer({"api_version": answer({"version": TEXT}), "billed_units": answer({"search_units": COUNT}),
@@ -151,7 +161,11 @@ OBJECT_DOCUMENT = {"type": "object", "description": "the object that was sent, o
 def result(score, document=None):
     shown = {} if document is None else {"document": document}
     return answer({"index": INDEX, "relevance_score": score, **shown, **RESULT_TAIL},
-                  ("document", "truncated"))
+                  ("document", "truncated", "unscored"))
+
+
+def scores(properties):
+    return answer({**properties, "unscored": UNSCORED}, ("unscored",))
 
 
 def results(score, document=None):
@@ -164,21 +178,21 @@ PREDICTION = {"type": "array", "items": answer({"score": NUMBER, "label": TEXT})
 ANSWERS = {
     "RankedTexts": RANKED_TEXTS,
     "Predictions": {"anyOf": [PREDICTION, {"type": "array", "items": PREDICTION}]},
-    "JinaAnswer": answer({"id": TEXT, "model": TEXT, "results": results(UNIT, OBJECT_DOCUMENT),
+    "JinaAnswer": scores({"id": TEXT, "model": TEXT, "results": results(UNIT, OBJECT_DOCUMENT),
                           "usage": USAGE, "meta": META}),
-    "CohereAnswer": answer({"id": TEXT, "results": results(UNIT, OBJECT_DOCUMENT), "meta": META}),
-    "VllmAnswer": answer({"id": TEXT, "model": TEXT, "results": results(NUMBER, OBJECT_DOCUMENT),
+    "CohereAnswer": scores({"id": TEXT, "results": results(UNIT, OBJECT_DOCUMENT), "meta": META}),
+    "VllmAnswer": scores({"id": TEXT, "model": TEXT, "results": results(NUMBER, OBJECT_DOCUMENT),
                           "usage": USAGE}),
-    "InfinityAnswer": answer({"id": TEXT, "object": {"const": "rerank"}, "created": COUNT, "model": TEXT,
+    "InfinityAnswer": scores({"id": TEXT, "object": {"const": "rerank"}, "created": COUNT, "model": TEXT,
                               "results": results(NUMBER, TEXT), "usage": USAGE}),
-    "VoyageAnswer": answer({"object": {"const": "list"}, "model": TEXT, "data": results(UNIT, TEXT),
+    "VoyageAnswer": scores({"object": {"const": "list"}, "model": TEXT, "data": results(UNIT, TEXT),
                             "usage": answer({"total_tokens": COUNT})}),
-    "LlamacppAnswer": answer({"object": {"const": "list"}, "model": TEXT, "results": results(NUMBER),
+    "LlamacppAnswer": scores({"object": {"const": "list"}, "model": TEXT, "results": results(NUMBER),
                               "usage": USAGE}),
-    "ScoreAnswer": answer({"id": TEXT, "object": {"const": "list"}, "created": COUNT, "model": TEXT,
+    "ScoreAnswer": scores({"id": TEXT, "object": {"const": "list"}, "created": COUNT, "model": TEXT,
                            "data": {"type": "array", "items": answer(
                                {"index": INDEX, "object": {"const": "score"}, "score": NUMBER, **RESULT_TAIL},
-                               ("truncated",))},
+                               ("truncated", "unscored"))},
                            "usage": USAGE}),
     "TerseError": answer({"error": TEXT, "error_type": {"enum": [
         "Empty", "Validation", "Tokenizer", "Backend", "Overloaded", "Unhealthy"]}}),
@@ -205,13 +219,21 @@ ANSWERS = {
 
 WHY = {400: "not JSON, or no candidates", 401: "no API key, or a wrong one", 413: "the body is too large",
        415: "not declared as JSON, or an unknown content coding", 422: "a field is missing or wrong",
-       424: "the model gave no number", 429: "too many requests at once; see Retry-After",
-       503: "loading, stopping or out of memory; see Retry-After"}
+       424: "the model gave no number", 429: "too much waits, or it would be too late; see Retry-After",
+       503: "loading, stopping or out of memory; see Retry-After", 504: "not done in its time"}
 HEADERS = {name: {"description": text, "schema": {"type": "integer"}, "required": True} for name, text in (
     ("x-truncated-count", "texts that lost tokens"), ("x-compute-tokens", "tokens the model has read"),
     ("x-compute-characters", "characters of the request"), ("x-total-time", "ms"),
     ("x-tokenization-time", "ms"), ("x-queue-time", "ms"), ("x-inference-time", "ms"),
     ("x-compute-time", "ms"))}
+HEADERS["x-rerank-degraded"] = {"description": "texts without a score, where the time ended first",
+                                "schema": {"type": "integer"}, "required": False}
+PARAMETERS = [{"name": name, "in": "header", "required": False, "schema": schema} for name, schema in (
+    ("x-request-timeout-ms", {"type": "integer", "minimum": 1, "maximum": LONGEST,
+                              "description": "as `timeout_ms`; the shorter of the two counts"}),
+    ("x-request-on-timeout", {"enum": ["partial", "error"], "description": "as `on_timeout`, which wins"}),
+    ("x-request-priority", {"type": "integer", "minimum": -LARGEST, "maximum": LARGEST,
+                            "description": "as `priority`, which wins"}))]
 
 
 def schemas(names):
@@ -230,7 +252,7 @@ def failures(errors, statuses):
 def scoring(path, summary, requests, answers, errors=("FullError",)):
     return {path: {"post": {
         "operationId": "post_" + (path.strip("/").replace("/", "_") or "root"),
-        "summary": summary, "tags": ["scores"], "security": [{}, {"key": []}],
+        "summary": summary, "tags": ["scores"], "security": [{}, {"key": []}], "parameters": PARAMETERS,
         "requestBody": {"required": True, "content": content(schemas(requests))},
         "responses": {"200": {"description": "scores", "content": content(schemas(answers)),
                               "headers": HEADERS},

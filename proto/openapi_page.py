@@ -79,6 +79,9 @@ def body_of(made, title, content):
 def operation(made, path, method, spec):
     parts = [f"<details><summary><b>{method.upper()}</b> <code>{text_of(path)}</code> "
              f"{text_of(spec['summary'])}</summary><section>"]
+    if "parameters" in spec:
+        headers = {one["name"]: one["schema"] for one in spec["parameters"]}
+        parts.append("<h4>Headers</h4>" + members(made, {"properties": headers}))
     if "requestBody" in spec:
         parts.append(body_of(made, "Request", spec["requestBody"]["content"]))
     parts.append(body_of(made, "Answer", spec["responses"]["200"].get("content", {})))

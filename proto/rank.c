@@ -1,6 +1,16 @@
 #include <math.h>
+#include <string.h>
 
 #include "proto/rerank.h"
+
+bool rr_on_timeout_parse(const char *name, rr_on_timeout *ret_wish) {
+  bool partial = strcmp(name, "partial") == 0;
+  if (!partial && strcmp(name, "error") != 0) {
+    return false;
+  }
+  *ret_wish = partial ? RR_ON_TIMEOUT_PARTIAL : RR_ON_TIMEOUT_ERROR;
+  return true;
+}
 
 /* A total order (score, then index), so that any sort gives the stable result. */
 static bool comes_before(rr_ranked a, rr_ranked b) {

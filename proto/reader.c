@@ -222,3 +222,35 @@ bool rr_read_truncation(const rr_reader *reader, rr_rerank_request *request) {
   }
   return true;
 }
+
+static bool read_on_timeout(const rr_reader *reader, rr_on_timeout *ret_wish) {
+  const char *field = "on_timeout";
+  const json_t *value = optional_field(reader, field);
+  const char *name = json_string_value(value); /* NULL if it is no string */
+  if (value == NULL) {
+    return true;
+  }
+  if (name == NULL || !rr_on_timeout_parse(name, ret_wish)) {
+    return rr_api_fail_field(reader->error, RR_API_VALIDATION, field,
+                             "`%s` must be \"partial\" or \"error\"", field);
+  }
+  return true;
+}
+
+bool rr_read_schedule(const rr_reader *reader, rr_rerank_request *request) {
+  const json_t *priority = optional_field(reader, "priority");
+  json_int_t number = 0;
+  if (!rr_read_count(reader, "timeout_ms", 1, &request->timeout_ms)) {
+    return false;
+  }
+  if (request->timeout_ms > RR_TIMEOUT_MAX) {
+    return rr_api_fail_field(reader->error, RR_API_VALIDATION, "timeout_ms",
+                             "`timeout_ms` must be at most %d", (int)RR_TIMEOUT_MAX);
+  }
+  if (priority != NULL && !rr_json_whole(priority, &number)) {
+    return rr_api_fail_field(reader->error, RR_API_VALIDATION, "priority",
+                             "`priority` must be a whole number, and below 2^53");
+  }
+  request->priority = number;
+  return read_on_timeout(reader, &request->on_timeout);
+}

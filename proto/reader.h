@@ -68,4 +68,7 @@ bool rr_read_documents(const rr_reader *reader, const char *name, rr_rerank_requ
  * ("longest_first", "only_second"), which says it outright. */
 bool rr_read_truncation(const rr_reader *reader, rr_rerank_request *request);
 
+/* `timeout_ms`, `on_timeout` ("partial", "error") and `priority`. */
+bool rr_read_schedule(const rr_reader *reader, rr_rerank_request *request);
+
 #endif

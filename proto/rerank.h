@@ -8,7 +8,14 @@
 
 #include "core/base/text.h"
 
-enum { RR_TRUNCATE_DEFAULT = -1 };
+enum { RR_TRUNCATE_DEFAULT = -1, RR_TIMEOUT_MAX = 86400000 /* ms: a day */ };
+
+/* What a request gets whose deadline comes before all of its scores are there. */
+typedef enum rr_on_timeout {
+  RR_ON_TIMEOUT_DEFAULT, /* not said: as RR_ON_TIMEOUT_PARTIAL */
+  RR_ON_TIMEOUT_PARTIAL, /* those that are there, if any, then the other texts in the caller's order */
+  RR_ON_TIMEOUT_ERROR,
+} rr_on_timeout;
 
 /* What of a pair that is too long loses tokens. */
 typedef enum rr_request_cut {
@@ -35,6 +42,10 @@ typedef struct rr_rerank_request {
   bool return_text;
   bool in_order; /* answer in the order of the texts, not by score */
   bool classify; /* wants a model with a label */
+  bool no_part;  /* the dialect cannot tell a part of the scores: all or an error */
+  size_t timeout_ms; /* from the headers on; 0: not said */
+  rr_on_timeout on_timeout;
+  int64_t priority;  /* lower goes earlier; 0: not said */
   bool batch;    /* the caller sent a list, and gets one */
   const char *query_name; /* the members that held them, for errors; static storage */
   const char *texts_name;
@@ -57,6 +68,8 @@ typedef struct rr_rerank_answer {
   const rr_ranked *ranked; /* n results in the order in which they are told */
   size_t n;
   const rr_text_tokens *text_tokens; /* one a text of the request; NULL: not known */
+  const bool *unscored;              /* one a text: its score is only a place-holder; NULL: none is */
+  size_t n_unscored;
   uint64_t tokens;                   /* that the model has read */
   int64_t created;                   /* seconds since 1970 */
   const char *id;
@@ -69,6 +82,9 @@ typedef struct rr_rerank_limits {
   size_t max_texts;
   size_t max_json_values; /* values in the whole body, counted before anything is allocated */
 } rr_rerank_limits;
+
+/* "partial" or "error"; false where it is neither. */
+bool rr_on_timeout_parse(const char *name, rr_on_timeout *ret_wish);
 
 /* Orders n scores, best first; equal scores keep the order of the texts and NaN comes last.
  * ret_ranked takes n entries; n fits uint32_t. O(n log n) in the worst case, no further memory. */

@@ -50,6 +50,9 @@ static void put_result(const rr_rerank_answer *answer, const rr_ranked *ranked, 
     put_count(writer, "tokens", answer->text_tokens[ranked->index].count);
     rr_json_put_raw(writer, answer->text_tokens[ranked->index].truncated ? ",\"truncated\":true" : "");
   }
+  if (answer->unscored != NULL && answer->unscored[ranked->index]) {
+    rr_json_put_raw(writer, ",\"unscored\":true");
+  }
   rr_json_put_raw(writer, "}");
 }
 
@@ -109,5 +112,9 @@ void rr_results_put(const rr_rerank_answer *answer, const rr_results_form *form,
   }
   rr_json_put_raw(writer, "]");
   put_usage(answer, form, writer);
+  if (answer->n_unscored > 0) {
+    rr_json_put_raw(writer, ",");
+    put_count(writer, "unscored", answer->n_unscored);
+  }
   rr_json_put_raw(writer, "}");
 }

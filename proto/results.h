@@ -28,7 +28,8 @@ typedef struct rr_results_form {
   bool unit_scores;        /* scores are promised to be 0 to 1: a cosine below 0 is told as 0 */
 } rr_results_form;
 
-/* Appends the object. A result also tells how many tokens its text has, and `truncated` where it was. */
+/* Appends the object. A result also tells how many tokens its text has, and `truncated` where it was;
+ * where texts have no score, `unscored` is true in their results and tells their number in the object. */
 void rr_results_put(const rr_rerank_answer *answer, const rr_results_form *form, rr_json_writer *writer);
 
 #endif

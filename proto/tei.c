@@ -48,6 +48,7 @@ static const char *error_type(rr_api_error_kind kind) {
   case RR_API_TOKENIZER: return "Tokenizer";
   case RR_API_BACKEND: return "Backend";
   case RR_API_OVERLOADED:
+  case RR_API_TIMEOUT:
   case RR_API_MEMORY: return "Overloaded";
   case RR_API_UNHEALTHY: return "Unhealthy";
   case RR_API_MALFORMED:
@@ -140,6 +141,7 @@ static bool read_inputs(const rr_reader *reader, rr_rerank_request *request) {
 static bool decode_predict(const rr_reader *reader, rr_rerank_request *request) {
   request->in_order = true;
   request->classify = true;
+  request->no_part = true; /* the answer has no room to tell which scores are missing */
   request->query_name = "inputs";
   request->texts_name = "inputs";
   return read_options(reader, request) && read_inputs(reader, request);

@@ -19,21 +19,10 @@ static bool read_prompt_tokens(const rr_reader *reader, rr_rerank_request *reque
   return true;
 }
 
-/* `priority` is checked only: the order of work is by size here. */
-static bool read_priority(const rr_reader *reader) {
-  const json_t *value = json_object_get(reader->body, "priority");
-  json_int_t number;
-  if (value == NULL || json_is_null(value) || rr_json_whole(value, &number)) {
-    return true;
-  }
-  return rr_api_fail_field(reader->error, RR_API_VALIDATION, "priority",
-                           "`priority` must be a whole number, and below 2^53");
-}
-
 static bool read_options(const rr_reader *reader, rr_rerank_request *request) {
   bool activation = true;
-  if (!rr_check_string(reader, "model") || !read_priority(reader) ||
-      !rr_read_bool(reader, "use_activation", &activation) || !read_prompt_tokens(reader, request) ||
+  if (!rr_check_string(reader, "model") || !rr_read_bool(reader, "use_activation", &activation) ||
+      !read_prompt_tokens(reader, request) ||
       !rr_read_count(reader, "max_tokens_per_doc", 0, &request->max_text_tokens)) {
     return false;
   }

@@ -6,7 +6,8 @@
 void answer_fill_error(http_reply *reply, const http_exchange *exchange, const rr_dialect *dialect,
                        const rr_api_error *error) {
   rr_error_shape shape = rr_error_shape_of(exchange->path, dialect);
-  unsigned retry_after = rr_api_error_retry_after(error->kind);
+  unsigned retry_after =
+      error->retry_after > 0 ? error->retry_after : rr_api_error_retry_after(error->kind);
   *reply = (http_reply){.status = rr_api_error_status(error->kind), .content_type = "application/json"};
   reply->body = rr_error_encode(shape, error, &reply->size);
   if (reply->body == NULL) {

@@ -24,7 +24,6 @@ enum {
   DRAIN_SECONDS = 120,
   BODY_SECONDS = 5, /* what a client that is still sending gets when the server stops */
   DRAIN_POLL_MS = 20,
-  IDLE_SECONDS = 75,
   DRAIN_BODIES = 16,         /* a refused body is read up to so many payload limits */
   BUFFERED_BODIES = 32,      /* payload limits that all bodies together may take */
   ARENA_BASE = 64 << 20,     /* bytes of a request's arena, plus */
@@ -112,7 +111,7 @@ static void close_handles(app *self) {
 
 static void on_drain(uv_timer_t *timer) {
   app *self = timer->data;
-  if (http_active(self->http) == 0 && !self->loading && !self->renewing) {
+  if (http_active(self->http) == 0 && rerank_is_idle(&self->rerank) && !self->loading && !self->renewing) {
     close_handles(self);
     return;
   }
@@ -199,6 +198,8 @@ static bool start_rerank(app *self) {
       .arena_limit = (size_t)ARENA_BASE + o->payload_limit * (size_t)ARENA_PER_PAYLOAD_BYTE,
       .payload_limit = o->payload_limit,
       .auto_truncate = o->auto_truncate,
+      .pool_threads = o->tokenization_workers,
+      .default_timeout_ms = o->default_timeout_ms,
       .model_name = o->served_model_name == NULL ? o->model_id : o->served_model_name,
   };
   return rerank_service_init(&self->rerank, &self->loop, &config, &self->metrics) == 0;
@@ -212,7 +213,7 @@ static rr_status start_http(app *self, rr_error *err) {
       .unix_socket = o->unix_socket,
       .drain_limit = o->payload_limit * (size_t)DRAIN_BODIES,
       .max_buffered_bytes = o->payload_limit * (size_t)BUFFERED_BODIES,
-      .idle_seconds = IDLE_SECONDS,
+      .idle_seconds = o->idle_timeout,
       .client_seconds = o->client_timeout,
   };
   self->router = (router){.options = o,
@@ -225,10 +226,11 @@ static rr_status start_http(app *self, rr_error *err) {
   return http_start(&self->loop, &config, &handlers, &self->http, err);
 }
 
-/* The pool's threads parse and tokenize; libuv reads their number once, from the environment. */
+/* The pool's threads parse and tokenize, and one is there for what must not wait for those: answers cut short by their
+ * deadline, keys. libuv reads the number once, from the environment. */
 static void size_pool(unsigned threads) {
   char text[16];
-  (void)snprintf(text, sizeof text, "%u", threads);
+  (void)snprintf(text, sizeof text, "%u", threads + 1);
   (void)setenv("UV_THREADPOOL_SIZE", text, 1);
 }
 

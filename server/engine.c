@@ -11,11 +11,16 @@ enum {
   MIN_BATCH_TOKENS = 128 /* smaller GEMMs waste more than an uneven end costs */
 };
 
+/* Attention takes 2 * hidden * L multiplications a token, the rest of a layer 12 * hidden^2: a sixth of L / hidden.
+ * It runs at about half the speed. */
+#define SQUARES_PER_HIDDEN (1.0 / 3)
+
 typedef struct worker {
   struct engine *engine;
   rr_workspace *workspace;
   pthread_t thread;
   bool started;
+  uint64_t busy_until; /* ns, predicted; 0: idle */
   batcher_item items[SEQUENCES_MAX];
   rr_sequence *sequences[SEQUENCES_MAX];
 } worker;
@@ -25,6 +30,7 @@ struct engine {
   pthread_cond_t work;
   bool stopping;
   batcher batcher;
+  estimate speed;
   engine_stats stats;
   engine_config config;
   unsigned n_workers;
@@ -37,8 +43,16 @@ static void count_batch(engine *self, size_t sequences, size_t tokens) {
   histogram_add(&self->stats.batch_fill, (double)tokens / (double)self->config.max_batch_tokens);
 }
 
+static workload work_of(const worker *me, size_t n) {
+  workload sum = {0};
+  for (size_t i = 0; i < n; i++) {
+    workload_add(&sum, me->items[i].job->lengths[me->items[i].position]);
+  }
+  return sum;
+}
+
 /* Blocks until there is work; returns the number of sequences, 0 to stop. */
-static size_t take_work(engine *self, worker *me) {
+static size_t take_work(engine *self, worker *me, uint64_t *ret_begin) {
   size_t tokens = 0;
   size_t n = 0;
   (void)pthread_mutex_lock(&self->lock);
@@ -48,27 +62,47 @@ static size_t take_work(engine *self, worker *me) {
   }
   if (n > 0) {
     count_batch(self, n, tokens);
+    *ret_begin = clock_now();
+    me->busy_until = *ret_begin + estimate_ns(&self->speed, work_of(me, n)) + 1;
   }
   (void)pthread_mutex_unlock(&self->lock);
   return n;
 }
 
+/* Books one sequence; whether its job is complete with it. */
+static bool book_sequence(engine *self, const batcher_item *item, const rr_error *error, uint64_t now) {
+  engine_job *job = (engine_job *)item->job;
+  if (error->status != RR_OK && job->error.status == RR_OK) {
+    job->error = *error;
+    job->open_sequences -= batcher_remove(&self->batcher, &job->queue);
+  } else if (job->computed != NULL && !job->detached && error->status == RR_OK) {
+    job->computed[item->position] = 1;
+  }
+  job->open_sequences--;
+  if (job->open_sequences > job->queue.dropped) {
+    return false;
+  }
+  job->finished_at = now;
+  if (!job->detached && job->queue.dropped == 0 && job->error.status == RR_OK) {
+    estimate_check(&self->speed, job->predicted, now - job->queue.added_at);
+  }
+  return true;
+}
+
 /* Books a micro-batch; puts jobs that are complete into the front of me->items and returns their
  * number. A failed micro-batch fails its jobs, whose waiting sequences are dropped. */
-static size_t book_work(engine *self, worker *me, size_t n, const rr_error *error) {
-  uint64_t now = clock_now();
+static size_t book_work(engine *self, worker *me, size_t n, uint64_t begin, const rr_error *error) {
   size_t complete = 0;
   (void)pthread_mutex_lock(&self->lock);
+  uint64_t now = clock_now();
+  me->busy_until = 0;
+  if (error->status == RR_OK) {
+    estimate_observe(&self->speed, work_of(me, n), now - begin);
+  }
   for (size_t i = 0; i < n; i++) {
-    engine_job *job = (engine_job *)me->items[i].job;
-    if (error->status != RR_OK && job->error.status == RR_OK) {
-      job->error = *error;
-      job->open_sequences -= batcher_remove(&self->batcher, &job->queue);
-    }
-    job->open_sequences--;
-    if (job->open_sequences == 0) {
-      job->finished_at = now;
-      me->items[complete++].job = &job->queue;
+    batcher_item item = me->items[i];
+    if (book_sequence(self, &item, error, now)) {
+      me->items[complete++] = item;
     }
   }
   (void)pthread_mutex_unlock(&self->lock);
@@ -79,13 +113,14 @@ static void *work(void *argument) {
   worker *me = argument;
   engine *self = me->engine;
   size_t n;
-  while ((n = take_work(self, me)) > 0) {
+  uint64_t begin = 0;
+  while ((n = take_work(self, me, &begin)) > 0) {
     for (size_t i = 0; i < n; i++) {
       me->sequences[i] = ((engine_job *)me->items[i].job)->sequences[me->items[i].position];
     }
     rr_error error = {.status = RR_OK, .message = ""};
     (void)rr_scorer_forward(me->workspace, me->sequences, n, &error);
-    size_t complete = book_work(self, me, n, &error);
+    size_t complete = book_work(self, me, n, begin, &error);
     for (size_t i = 0; i < complete; i++) {
       engine_job *job = (engine_job *)me->items[i].job;
       job->done(job);
@@ -126,7 +161,10 @@ rr_status engine_create(const rr_scorer *scorer, const engine_config *config, en
   batcher_config policy = {.max_jobs = config->max_jobs,
                            .max_tokens = config->max_batch_tokens,
                            .min_tokens = MIN_BATCH_TOKENS,
-                           .workers = config->threads};
+                           .workers = config->threads,
+                           .priority_step = config->max_batch_tokens,
+                           .speed = &self->speed};
+  estimate_init(&self->speed, SQUARES_PER_HIDDEN / rr_scorer_info(scorer)->hidden_size);
   self->workers = rr_calloc(config->threads, sizeof *self->workers);
   rr_status status;
   if (self->workers == NULL || !batcher_init(&self->batcher, &policy)) {
@@ -163,15 +201,72 @@ void engine_destroy(engine *self) {
   rr_free(self);
 }
 
-bool engine_submit(engine *self, engine_job *job) {
-  job->error = (rr_error){.status = RR_OK, .message = ""};
-  job->open_sequences = job->queue.n;
+/* ns that the micro-batches under way are predicted to need yet, over all workers; whether there are any. */
+static uint64_t running(const engine *self, bool *ret_working) {
+  uint64_t now = clock_now();
+  uint64_t sum = 0;
+  *ret_working = false;
+  for (unsigned i = 0; i < self->n_workers; i++) {
+    uint64_t until = self->workers[i].busy_until;
+    *ret_working = *ret_working || until != 0;
+    sum += until > now ? until - now : 0;
+  }
+  return sum;
+}
+
+static admission ask(const engine *self, const admission_outlook *outlook) {
+  bool working;
+  uint64_t left = running(self, &working);
+  return admission_ask(&self->config.limits, &self->batcher, left, working, outlook);
+}
+
+admission engine_ask(engine *self, const admission_outlook *outlook) {
   (void)pthread_mutex_lock(&self->lock);
-  bool added = batcher_add(&self->batcher, &job->queue, clock_now());
-  /* Every idle worker may find a share: a request is cut among them. */
-  (void)pthread_cond_broadcast(&self->work);
+  admission answer = ask(self, outlook);
   (void)pthread_mutex_unlock(&self->lock);
-  return added;
+  return answer;
+}
+
+admission engine_submit(engine *self, engine_job *job) {
+  uint64_t now = clock_now();
+  uint64_t deadline = job->queue.deadline;
+  admission_outlook outlook = {
+      .request = {.time_left = deadline == 0 ? ADMISSION_NO_DEADLINE : deadline > now ? deadline - now : 0,
+                  .all_or_nothing = job->all_or_nothing},
+      .priority = job->queue.priority};
+  for (uint32_t i = 0; i < job->queue.n; i++) {
+    workload_add(&outlook.request.own, job->queue.lengths[i]);
+  }
+  (void)pthread_mutex_lock(&self->lock);
+  admission answer = ask(self, &outlook);
+  if (answer.verdict == ADMISSION_GRANTED) {
+    job->error = (rr_error){.status = RR_OK, .message = ""};
+    job->open_sequences = job->queue.n;
+    job->predicted = answer.predicted;
+    job->finished_at = 0;
+    job->detached = false;
+    if (!batcher_add(&self->batcher, &job->queue, now)) {
+      answer.verdict = ADMISSION_REQUESTS;
+    }
+    /* Every idle worker may find a share: a request is cut among them. */
+    (void)pthread_cond_broadcast(&self->work);
+  }
+  (void)pthread_mutex_unlock(&self->lock);
+  return answer;
+}
+
+engine_detached engine_detach(engine *self, engine_job *job) {
+  (void)pthread_mutex_lock(&self->lock);
+  engine_detached result = ENGINE_FINISHED;
+  if (job->finished_at == 0) {
+    uint32_t never = job->queue.dropped + batcher_remove(&self->batcher, &job->queue);
+    job->queue.dropped = 0;
+    job->open_sequences -= never;
+    job->detached = true;
+    result = job->open_sequences > 0 ? ENGINE_HELD : ENGINE_FREE;
+  }
+  (void)pthread_mutex_unlock(&self->lock);
+  return result;
 }
 
 void engine_read_stats(engine *self, engine_stats *ret_stats) {
@@ -179,6 +274,10 @@ void engine_read_stats(engine *self, engine_stats *ret_stats) {
   *ret_stats = self->stats;
   ret_stats->queued_requests = self->batcher.n_jobs;
   ret_stats->queued_sequences = self->batcher.waiting_sequences;
-  ret_stats->queued_tokens = self->batcher.waiting_tokens;
+  ret_stats->queued_tokens = self->batcher.waiting.tokens;
+  bool working;
+  uint64_t all = running(self, &working) + estimate_ns(&self->speed, self->batcher.waiting);
+  ret_stats->queued_ns = all / self->n_workers;
+  ret_stats->tokens_per_second = estimate_tokens_per_second(&self->speed, self->n_workers);
   (void)pthread_mutex_unlock(&self->lock);
 }

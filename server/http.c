@@ -3,19 +3,18 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "core/base/alloc.h"
 #include "server/http_internal.h"
 #include "server/http_listen.h"
-#include "server/http_patience.h"
 #include "server/log.h"
 
 enum {
   CONNECTION_MEMORY = 32 * 1024, /* bytes libmicrohttpd may use a connection: bounds the headers */
   CONNECTIONS_MAX = 8192,
-  SWEEP_MS = 1000,
   RESERVED_DESCRIPTORS = 64
 };
 
@@ -69,12 +68,15 @@ static unsigned connection_limit(void) {
 }
 
 static rr_status start_daemon(http_server *self, int listener, rr_error *err) {
+  /* The stricter bound of each phase is http_connection.c's. */
+  unsigned silence = self->config.idle_seconds > self->config.client_seconds ? self->config.idle_seconds
+                                                                             : self->config.client_seconds;
   self->daemon = MHD_start_daemon(
       MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL,
       http_on_access, self, MHD_OPTION_EXTERNAL_LOGGER, on_daemon_log, NULL, MHD_OPTION_LISTEN_SOCKET,
       listener, MHD_OPTION_CONNECTION_LIMIT, connection_limit(), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-      (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, self->config.idle_seconds,
-      MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, self, MHD_OPTION_NOTIFY_CONNECTION, http_on_connection,
+      (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, silence,
+      MHD_OPTION_NOTIFY_CONNECTION, http_on_connection, self, MHD_OPTION_NOTIFY_COMPLETED, http_on_completed,
       self, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
       MHD_OPTION_END);
   if (self->daemon == NULL) {
@@ -82,11 +84,6 @@ static rr_status start_daemon(http_server *self, int listener, rr_error *err) {
     return rr_fail(err, RR_ERR_IO, "cannot start the HTTP server");
   }
   return RR_OK;
-}
-
-static void on_sweep(uv_timer_t *timer) {
-  http_server *self = timer->data;
-  http_patience_sweep(self->connections, (uint64_t)self->config.client_seconds * 1000000000u);
 }
 
 static rr_status watch(http_server *self, uv_loop_t *loop, rr_error *err) {
@@ -99,11 +96,7 @@ static rr_status watch(http_server *self, uv_loop_t *loop, rr_error *err) {
   (void)uv_timer_init(loop, &self->timer);
   self->timer.data = self;
   self->open_handles++;
-  (void)uv_timer_init(loop, &self->sweep);
-  self->sweep.data = self;
-  self->open_handles++;
-  (void)uv_timer_start(&self->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
-  if (uv_poll_start(&self->poll, UV_READABLE, on_poll) != 0) {
+  if (!http_connections_start(self, loop) || uv_poll_start(&self->poll, UV_READABLE, on_poll) != 0) {
     return rr_fail(err, RR_ERR_IO, "cannot watch the HTTP server's descriptor");
   }
   http_wake(self); /* nothing is read from a client before the loop runs */
@@ -116,6 +109,7 @@ rr_status http_start(uv_loop_t *loop, const http_config *config, const http_hand
   if (self == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory for the HTTP server");
   }
+  self->watched = epoll_create1(EPOLL_CLOEXEC);
   self->config = *config;
   self->handlers = *handlers;
   int listener;
@@ -140,10 +134,8 @@ rr_status http_start(uv_loop_t *loop, const http_config *config, const http_hand
 unsigned http_port(const http_server *server) { return server->port; }
 
 void http_drop_receiving(http_server *server) {
-  for (http_exchange *exchange = server->exchanges; exchange != NULL; exchange = exchange->next) {
-    if (exchange->receiving) {
-      http_cut_off(exchange);
-    }
+  while (server->connections[HTTP_BODY].first != NULL) {
+    http_connection_cut_off(server->connections[HTTP_BODY].first);
   }
 }
 
@@ -181,13 +173,21 @@ void http_close(http_server *server) {
     MHD_stop_daemon(server->daemon);
     server->daemon = NULL;
   }
+  if (server->open_handles > 3) {
+    uv_close((uv_handle_t *)&server->tick, on_closed);
+  }
+  if (server->open_handles > 2) {
+    uv_close((uv_handle_t *)&server->watch, on_closed);
+  }
+  if (server->watched >= 0) {
+    (void)close(server->watched);
+  }
   if (server->open_handles == 0) {
     rr_free(server);
     return;
   }
   if (server->open_handles > 1) {
     uv_close((uv_handle_t *)&server->timer, on_closed);
-    uv_close((uv_handle_t *)&server->sweep, on_closed);
   }
   uv_close((uv_handle_t *)&server->poll, on_closed);
 }

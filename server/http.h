@@ -7,6 +7,9 @@
  *    `respond` was called it lives at least until http_reply_to, whatever the client does.
  * 4. A request that is refused early is still read to its end (up to a bound) before it is answered,
  *    so that a client in the middle of sending sees the answer and not a broken pipe.
+ * 5. While an exchange waits for its reply, its client is watched: `gone` tells that it left. Who leaves in
+ *    the middle of a request ends the exchange.
+ * 6. What a client does has a bound in time as a whole, however steadily it sends or reads a byte now and then.
  */
 #ifndef RR_SERVER_HTTP_H
 #define RR_SERVER_HTTP_H
@@ -40,6 +43,14 @@ typedef struct http_reply {
   http_header headers[HTTP_HEADERS_MAX];
 } http_reply;
 
+/* A request's body, counted among all bodies until http_free_body. */
+typedef struct http_body {
+  http_server *server;
+  char *data;
+  size_t size;
+  size_t capacity;
+} http_body;
+
 typedef enum http_problem { HTTP_BODY_TOO_LARGE, HTTP_BODIES_TOO_MANY, HTTP_OUT_OF_MEMORY } http_problem;
 
 struct http_exchange {
@@ -52,7 +63,10 @@ struct http_exchange {
   size_t body_size;
   uint64_t received_bytes;         /* of the body, kept or not */
   uint64_t received_at;            /* ns, when the headers were read */
-  void *task;                      /* the handlers' own */
+  bool gone;                       /* the client has left, as `gone` told */
+  bool too_slow;                   /* it was cut off, in the middle of request or reply */
+  void *task;                      /* the handlers' own, as the next */
+  int32_t priority;                /* of the API key that was shown */
 
   /* http.c's own. */
   http_server *server;
@@ -63,9 +77,8 @@ struct http_exchange {
   http_header headers[HTTP_OWN_HEADERS_MAX];
   bool replied;
   bool suspended;
-  bool receiving;         /* the request is not all there yet */
-  http_exchange *next;    /* in the server's list of all exchanges */
-  http_exchange *previous;
+  bool interim_allowed;   /* HTTP/1.1 */
+  struct http_connection *client;
   http_reply reply;
 };
 
@@ -77,6 +90,9 @@ typedef struct http_handlers {
   void (*reject)(void *context, http_exchange *exchange, http_problem problem);
   /* All of the request is there; calls http_reply_to now or later. Not called after a refusal. */
   void (*respond)(void *context, http_exchange *exchange);
+  /* The client has left while its request waits for http_reply_to, which is still due, now or later. At
+   * most once. */
+  void (*gone)(void *context, http_exchange *exchange);
   /* The exchange is over; sent tells whether the reply went out whole. */
   void (*finished)(void *context, http_exchange *exchange, bool sent);
 } http_handlers;
@@ -87,8 +103,8 @@ typedef struct http_config {
   const char *unix_socket;   /* a path to listen on instead; NULL: host and port */
   size_t drain_limit;        /* bytes of a refused body that are read for the answer's sake */
   size_t max_buffered_bytes; /* of all bodies together */
-  unsigned idle_seconds;     /* a connection silent for so long is closed */
-  unsigned client_seconds;   /* a request must be there, and an answer be taken, in so long */
+  unsigned idle_seconds;     /* from a connection's opening, or the last reply, to the next request's headers */
+  unsigned client_seconds;   /* for the body from then on, and again for taking the reply */
 } http_config;
 
 /* Listens and serves. Errors: RR_ERR_INPUT (host, path), RR_ERR_IO (address in use, ...), RR_ERR_MEMORY. */
@@ -106,6 +122,10 @@ void http_reply_to(http_exchange *exchange, const http_reply *reply);
 
 /* Frees the request's body before the exchange is over. */
 void http_release_body(http_exchange *exchange);
+
+/* Hands the body over, which may then outlive the exchange; http_free_body must be called before http_close. */
+http_body http_take_body(http_exchange *exchange);
+void http_free_body(http_body *body); /* an empty one is allowed */
 
 /* Adds a header to a reply; ignored beyond HTTP_HEADERS_MAX. */
 void http_add_header(http_reply *reply, const char *name, const char *format, ...)

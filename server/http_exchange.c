@@ -2,12 +2,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "core/base/alloc.h"
 #include "server/clock.h"
 #include "server/http_internal.h"
-#include "server/http_patience.h"
 #include "server/trace.h"
 
 enum { BODY_FIRST = 16 * 1024 };
@@ -69,6 +67,7 @@ static struct MHD_Response *make_response(http_exchange *exchange) {
 }
 
 static enum MHD_Result send_reply(http_exchange *exchange) {
+  http_connection_enter(exchange->client, HTTP_REPLYING);
   struct MHD_Response *response = make_response(exchange);
   if (response == NULL) {
     return MHD_NO; /* out of memory: all that is left is to close the connection */
@@ -76,7 +75,6 @@ static enum MHD_Result send_reply(http_exchange *exchange) {
   enum MHD_Result queued =
       MHD_queue_response(exchange->connection, (unsigned)exchange->reply.status, response);
   MHD_destroy_response(response);
-  http_patience_set(exchange->connection, false);
   return queued;
 }
 
@@ -86,17 +84,34 @@ void http_reply_to(http_exchange *exchange, const http_reply *reply) {
   exchange->replied = true;
   if (exchange->suspended) {
     exchange->suspended = false;
+    http_connection_enter(exchange->client, HTTP_REPLYING);
     MHD_resume_connection(exchange->connection);
     http_wake(self);
   }
 }
 
-void http_release_body(http_exchange *exchange) {
-  exchange->server->buffered -= exchange->body_capacity;
-  rr_free(exchange->body);
+http_body http_take_body(http_exchange *exchange) {
+  http_body body = {.server = exchange->server,
+                    .data = exchange->body,
+                    .size = exchange->body_size,
+                    .capacity = exchange->body_capacity};
   exchange->body = NULL;
   exchange->body_size = 0;
   exchange->body_capacity = 0;
+  return body;
+}
+
+void http_free_body(http_body *body) {
+  if (body->server != NULL) {
+    body->server->buffered -= body->capacity;
+  }
+  rr_free(body->data);
+  *body = (http_body){.data = NULL};
+}
+
+void http_release_body(http_exchange *exchange) {
+  http_body body = http_take_body(exchange);
+  http_free_body(&body);
 }
 
 /* Makes room for `more` bytes, by doubling, within the limits. */
@@ -130,32 +145,10 @@ static bool grow_body(http_exchange *exchange, size_t more, http_problem *ret_pr
   return true;
 }
 
-void http_cut_off(const http_exchange *exchange) {
-  const union MHD_ConnectionInfo *info =
-      MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-  if (info != NULL) {
-    (void)shutdown(info->connect_fd, SHUT_RDWR);
-  }
-}
-
 /* The body's announced size; 0 where there is none (or it comes in chunks). */
 static uint64_t announced_size(const http_exchange *exchange) {
   const char *text = http_header_of(exchange, MHD_HTTP_HEADER_CONTENT_LENGTH);
   return text == NULL ? 0 : strtoull(text, NULL, 10);
-}
-
-/* libmicrohttpd 0.9.75 does not see a client close that comes together with its last data, and would
- * hold the exchange until the idle timeout. Shutting the socket down on this side makes it look again. */
-static void notice_lost_client(const http_exchange *exchange) {
-  char byte;
-  if (exchange->received_bytes >= announced_size(exchange)) {
-    return; /* the request is whole; a client may have closed its sending side */
-  }
-  const union MHD_ConnectionInfo *info =
-      MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-  if (info != NULL && recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
-    http_cut_off(exchange);
-  }
 }
 
 static enum MHD_Result receive(http_exchange *exchange, const char *data, size_t *size) {
@@ -175,7 +168,6 @@ static enum MHD_Result receive(http_exchange *exchange, const char *data, size_t
     exchange->body_size += *size;
   }
   *size = 0;
-  notice_lost_client(exchange);
   return MHD_YES;
 }
 
@@ -191,11 +183,17 @@ static void copy_path(const char *path, char ret_path[HTTP_NAME_BYTES]) {
 }
 
 static http_exchange *begin(http_server *self, struct MHD_Connection *connection, const char *path,
-                            const char *method) {
-  http_exchange *exchange = rr_calloc(1, sizeof *exchange);
+                            const char *method, const char *version) {
+  const union MHD_ConnectionInfo *info =
+      MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+  http_connection *client = info->socket_context;
+  http_exchange *exchange = client == NULL ? NULL : rr_calloc(1, sizeof *exchange);
   if (exchange == NULL) {
     return NULL;
   }
+  exchange->client = client;
+  client->exchange = exchange;
+  http_connection_enter(client, HTTP_BODY);
   exchange->server = self;
   exchange->connection = connection;
   exchange->received_at = clock_now();
@@ -203,27 +201,9 @@ static http_exchange *begin(http_server *self, struct MHD_Connection *connection
   copy_path(path, exchange->path);
   trace_request_id(http_header_of(exchange, "x-request-id"), exchange->request_id);
   trace_context(http_header_of(exchange, "traceparent"), exchange->trace, exchange->parent);
-  exchange->receiving = true;
-  exchange->next = self->exchanges;
-  if (exchange->next != NULL) {
-    exchange->next->previous = exchange;
-  }
-  self->exchanges = exchange;
+  exchange->interim_allowed = strcmp(version, MHD_HTTP_VERSION_1_0) != 0;
   self->active++;
   return exchange;
-}
-
-static void unlink_exchange(http_exchange *exchange) {
-  http_server *self = exchange->server;
-  if (exchange->previous != NULL) {
-    exchange->previous->next = exchange->next;
-  } else {
-    self->exchanges = exchange->next;
-  }
-  if (exchange->next != NULL) {
-    exchange->next->previous = exchange->previous;
-  }
-  self->active--;
 }
 
 /* After the headers: who is refused here gets the answer at once if nobody has sent the body yet, or
@@ -231,7 +211,6 @@ static void unlink_exchange(http_exchange *exchange) {
 static enum MHD_Result open_exchange(http_exchange *exchange) {
   http_server *self = exchange->server;
   uint64_t announced = announced_size(exchange);
-  notice_lost_client(exchange);
   exchange->body_limit = self->handlers.accept(self->handlers.context, exchange);
   if (!exchange->replied && announced > exchange->body_limit) {
     self->handlers.reject(self->handlers.context, exchange, HTTP_BODY_TOO_LARGE);
@@ -246,11 +225,10 @@ static enum MHD_Result open_exchange(http_exchange *exchange) {
 enum MHD_Result http_on_access(void *context, struct MHD_Connection *connection, const char *path,
                                const char *method, const char *version, const char *data, size_t *size,
                                void **state) {
-  (void)version;
   http_server *self = context;
   http_exchange *exchange = *state;
   if (exchange == NULL) {
-    exchange = begin(self, connection, path, method);
+    exchange = begin(self, connection, path, method, version);
     if (exchange == NULL) {
       return MHD_NO;
     }
@@ -260,13 +238,12 @@ enum MHD_Result http_on_access(void *context, struct MHD_Connection *connection,
   if (*size > 0) {
     return receive(exchange, data, size);
   }
-  exchange->receiving = false;
-  http_patience_set(connection, true);
   if (!exchange->replied) {
     self->handlers.respond(self->handlers.context, exchange);
   }
   if (!exchange->replied) {
     exchange->suspended = true;
+    http_connection_enter(exchange->client, HTTP_WAITING);
     MHD_suspend_connection(connection);
     return MHD_YES;
   }
@@ -277,7 +254,7 @@ void http_on_completed(void *context, struct MHD_Connection *connection, void **
                        enum MHD_RequestTerminationCode code) {
   http_server *self = context;
   http_exchange *exchange = *state;
-  http_patience_set(connection, false);
+  (void)connection;
   if (exchange == NULL) {
     return;
   }
@@ -287,7 +264,11 @@ void http_on_completed(void *context, struct MHD_Connection *connection, void **
   if (!exchange->reply.borrowed) {
     rr_free(exchange->reply.body);
   }
-  unlink_exchange(exchange);
+  exchange->client->exchange = NULL;
+  if (exchange->client->phase != HTTP_ENDING) {
+    http_connection_enter(exchange->client, HTTP_HEADERS);
+  }
+  self->active--;
   rr_free(exchange);
   *state = NULL;
 }

@@ -2,12 +2,16 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/base/alloc.h"
 
+enum { PRIORITY_MOST = 1000 };
+
 typedef struct api_key {
   size_t size;
+  int32_t priority;
   unsigned char bytes[API_KEY_BYTES]; /* zeros behind the key */
 } api_key;
 
@@ -17,7 +21,7 @@ struct api_keys {
   api_key *keys;
 };
 
-static rr_status add(api_keys *self, const char *key, size_t size, rr_error *err) {
+static rr_status add(api_keys *self, const char *key, size_t size, int32_t priority, rr_error *err) {
   if (size >= API_KEY_BYTES) {
     return rr_fail(err, RR_ERR_INPUT, "an API key is longer than %d bytes", (int)API_KEY_BYTES - 1);
   }
@@ -36,13 +40,47 @@ static rr_status add(api_keys *self, const char *key, size_t size, rr_error *err
   api_key *new_key = &self->keys[self->n++];
   memset(new_key, 0, sizeof *new_key);
   new_key->size = size;
+  new_key->priority = priority;
   memcpy(new_key->bytes, key, size);
+  return RR_OK;
+}
+
+static const char blanks[] = " \t\r\n";
+
+/* Takes `priority=N` and the blanks before it off the end of a piece, if they are there. */
+static rr_status take_priority(const char *piece, size_t *size, int32_t *ret_priority, rr_error *err) {
+  static const char name[] = "priority=";
+  const size_t name_size = sizeof name - 1;
+  size_t at = *size;
+  while (at > 0 && strchr(blanks, piece[at - 1]) == NULL) {
+    at--;
+  }
+  if (at == 0 || *size - at < name_size || memcmp(piece + at, name, name_size) != 0) {
+    return RR_OK;
+  }
+  char number[16] = "";
+  char *end = number;
+  long value = 0;
+  size_t digits = *size - at - name_size;
+  if (digits < sizeof number) {
+    memcpy(number, piece + at + name_size, digits);
+    value = strtol(number, &end, 10);
+  }
+  if (digits == 0 || *end != '\0' || end == number || value < -PRIORITY_MOST || value > PRIORITY_MOST) {
+    return rr_fail(err, RR_ERR_INPUT, "an API key's priority must be a whole number from %d to %d",
+                   -(int)PRIORITY_MOST, (int)PRIORITY_MOST);
+  }
+  *ret_priority = (int32_t)value;
+  while (at > 0 && strchr(blanks, piece[at - 1]) != NULL) {
+    at--;
+  }
+  *size = at;
   return RR_OK;
 }
 
 /* One piece without the blanks around it; an empty one is no key. */
 static rr_status add_trimmed(api_keys *self, const char *piece, size_t size, rr_error *err) {
-  static const char blanks[] = " \t\r\n";
+  int32_t priority = API_KEY_NO_PRIORITY;
   while (size > 0 && strchr(blanks, piece[0]) != NULL) {
     piece++;
     size--;
@@ -50,7 +88,8 @@ static rr_status add_trimmed(api_keys *self, const char *piece, size_t size, rr_
   while (size > 0 && strchr(blanks, piece[size - 1]) != NULL) {
     size--;
   }
-  return size == 0 ? RR_OK : add(self, piece, size, err);
+  rr_status status = take_priority(piece, &size, &priority, err);
+  return status != RR_OK || size == 0 ? status : add(self, piece, size, priority, err);
 }
 
 static rr_status add_list(api_keys *self, const char *list, rr_error *err) {
@@ -64,7 +103,7 @@ static rr_status add_list(api_keys *self, const char *list, rr_error *err) {
 }
 
 static rr_status add_lines(api_keys *self, FILE *in, const char *path, rr_error *err) {
-  char line[API_KEY_BYTES + 8];
+  char line[API_KEY_BYTES + 32]; /* and its priority */
   rr_status status = RR_OK;
   while (status == RR_OK && fgets(line, sizeof line, in) != NULL) {
     size_t size = strlen(line);
@@ -128,6 +167,12 @@ void api_keys_destroy(api_keys *self) {
 size_t api_keys_count(const api_keys *self) { return self->n; }
 
 bool api_keys_match(const api_keys *self, const char *given) {
+  int32_t ignored;
+  return api_keys_find(self, given, &ignored);
+}
+
+bool api_keys_find(const api_keys *self, const char *given, int32_t *ret_priority) {
+  uint32_t priority = 0;
   unsigned char padded[API_KEY_BYTES] = {0};
   size_t size = strnlen(given, API_KEY_BYTES);
   memcpy(padded, given, size);
@@ -138,7 +183,10 @@ bool api_keys_match(const api_keys *self, const char *given) {
     for (size_t i = 0; i < API_KEY_BYTES; i++) {
       difference |= (size_t)(padded[i] ^ key->bytes[i]);
     }
-    found |= difference == 0;
+    unsigned same = difference == 0;
+    priority |= (uint32_t)key->priority & (0u - (same & ~found));
+    found |= same;
   }
+  *ret_priority = found != 0 ? (int32_t)priority : API_KEY_NO_PRIORITY;
   return found != 0;
 }

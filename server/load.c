@@ -10,6 +10,8 @@
 #include "server/log.h"
 #include "server/warmup.h"
 
+enum { NS_PER_MS = 1000000 };
+
 void load_init(model_load *load, const options *chosen) {
   *load = (model_load){.options = chosen};
   hub_progress_init(&load->progress, !chosen->json_output && isatty(STDERR_FILENO) == 1);
@@ -73,7 +75,9 @@ void load_run(model_load *load) {
   if (status == RR_OK) {
     const engine_config config = {.threads = o->threads,
                                   .max_batch_tokens = o->max_batch_tokens,
-                                  .max_jobs = o->max_concurrent_requests};
+                                  .max_jobs = o->max_concurrent_requests,
+                                  .limits = {.max_wait = (uint64_t)o->max_queue_ms * NS_PER_MS,
+                                             .max_tokens = o->max_queue_tokens}};
     status = engine_create(load->scorer, &config, &load->engine, err);
   }
   if (status == RR_OK && o->cache_bytes > 0) {

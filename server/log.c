@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,7 +12,7 @@
 
 #include "core/base/alloc.h"
 
-enum { QUEUE_LINES = 4096, LINE_MAX_BYTES = 2048, TIME_BYTES = 48, FIELD_BYTES = 160 };
+enum { QUEUE_LINES = 4096, LINE_MAX_BYTES = 2048, TIME_BYTES = 48, FIELD_BYTES = 160, LAST_WORDS_SECONDS = 2 };
 
 static struct {
   pthread_mutex_t lock;
@@ -41,18 +42,22 @@ bool log_level_parse(const char *text, log_level *ret_level) {
   return false;
 }
 
-static void write_whole(const char *line) {
+/* Returns false where the line is lost: the disk is full, the reader gone. */
+static bool write_whole(const char *line) {
   size_t left = strlen(line);
   while (left > 0) {
     ssize_t written = write(STDERR_FILENO, line, left);
-    if (written < 0 && errno != EINTR) {
-      return; /* nowhere to complain to */
-    }
     if (written > 0) {
       line += written;
       left -= (size_t)written;
+    } else if (written < 0 && errno == EAGAIN) { /* somebody who shares the pipe made it so */
+      struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
+      (void)poll(&room, 1, -1);
+    } else if (written < 0 && errno != EINTR) {
+      return false;
     }
   }
+  return true;
 }
 
 static void timestamp(char *ret_time) {
@@ -71,7 +76,7 @@ static void enqueue(const char *line) {
   (void)pthread_mutex_lock(&logger.lock);
   if (!logger.running) {
     (void)pthread_mutex_unlock(&logger.lock);
-    write_whole(line);
+    (void)write_whole(line);
     return;
   }
   char *copy = logger.count == QUEUE_LINES ? NULL : rr_strdup(line);
@@ -85,11 +90,12 @@ static void enqueue(const char *line) {
   (void)pthread_mutex_unlock(&logger.lock);
 }
 
-/* Takes the next line, or a report on dropped ones; NULL to stop. Owned by the caller. */
+/* Takes the next line, owned by the caller; NULL to stop. *ret_dropped: lines that never came into the queue,
+ * told once the queue is empty. */
 static char *next_line(unsigned long *ret_dropped) {
   char *line = NULL;
   (void)pthread_mutex_lock(&logger.lock);
-  while (logger.count == 0 && logger.dropped == 0 && !logger.stopping) {
+  while (logger.count == 0 && !logger.stopping) {
     (void)pthread_cond_wait(&logger.filled, &logger.lock);
   }
   if (logger.count > 0) {
@@ -107,26 +113,30 @@ static char *next_line(unsigned long *ret_dropped) {
 
 static void format_text(log_level level, const char *message, char *ret_line, size_t size);
 
+static bool report_lost(unsigned long lost) {
+  char message[64];
+  char report[LINE_MAX_BYTES];
+  (void)snprintf(message, sizeof message, "%lu log lines were dropped", lost);
+  format_text(LOG_LEVEL_WARN, message, report, sizeof report);
+  return write_whole(report);
+}
+
 static void *write_lines(void *unused) {
   (void)unused;
-  for (;;) {
+  unsigned long lost = 0; /* not yet told */
+  char *line;
+  do {
     unsigned long dropped;
-    char *line = next_line(&dropped);
-    if (line != NULL) {
-      write_whole(line);
-      rr_free(line);
+    line = next_line(&dropped);
+    lost += dropped;
+    bool written = line == NULL || write_whole(line);
+    lost += !written;
+    if (lost > 0 && written && report_lost(lost)) {
+      lost = 0;
     }
-    if (dropped > 0) {
-      char message[64];
-      char report[LINE_MAX_BYTES];
-      (void)snprintf(message, sizeof message, "%lu log lines were dropped", dropped);
-      format_text(LOG_LEVEL_WARN, message, report, sizeof report);
-      write_whole(report);
-    }
-    if (line == NULL && dropped == 0) {
-      return NULL;
-    }
-  }
+    rr_free(line);
+  } while (line != NULL);
+  return NULL;
 }
 
 void log_configure(log_level level, bool json) {
@@ -149,7 +159,11 @@ void log_stop(void) {
   (void)pthread_cond_signal(&logger.filled);
   (void)pthread_mutex_unlock(&logger.lock);
   if (was_running) {
-    (void)pthread_join(logger.writer, NULL);
+    struct timespec end;
+    (void)clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec += LAST_WORDS_SECONDS;
+    /* Who does not read what is written to the pipe shall not keep the process from ending. */
+    (void)pthread_clockjoin_np(logger.writer, NULL, CLOCK_MONOTONIC, &end);
   }
 }
 

@@ -1,7 +1,8 @@
 /* Log lines to standard error, readable or as JSON, written by a thread of their own so that a slow
  * reader never blocks the event loop.
  *
- * 1. The queue is bounded; lines that do not fit are dropped, counted, and the count is logged.
+ * 1. The queue is bounded; lines that do not fit, or cannot be written, are dropped, counted, and the count is
+ *    logged once a line can be written again.
  * 2. Any thread may log between log_start and log_stop; outside of that, lines are written at once.
  */
 #ifndef RR_SERVER_LOG_H
@@ -22,7 +23,7 @@ void log_configure(log_level level, bool json);
 /* Starts the writer. Returns false when its thread cannot be started. */
 bool log_start(log_level level, bool json);
 
-/* Writes what is queued and stops the writer. */
+/* Writes what is queued, within two seconds, and stops the writer. */
 void log_stop(void);
 
 /* One line of text. */

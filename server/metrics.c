@@ -14,7 +14,13 @@ static const char *const error_names[] = {
     [RR_API_UNHEALTHY] = "unhealthy",   [RR_API_MEMORY] = "memory",
     [RR_API_TOO_LARGE] = "too_large",   [RR_API_MEDIA_TYPE] = "media_type",
     [RR_API_UNAUTHORIZED] = "unauthorized", [RR_API_NOT_FOUND] = "not_found",
-    [RR_API_METHOD] = "method",
+    [RR_API_METHOD] = "method",         [RR_API_TIMEOUT] = "timeout",
+};
+
+/* The value of the `reason` label, by admission_verdict. */
+static const char *const refusal_names[ADMISSION_VERDICTS] = {
+    [ADMISSION_REQUESTS] = "requests", [ADMISSION_TOKENS] = "tokens", [ADMISSION_WAIT] = "wait",
+    [ADMISSION_DEADLINE] = "deadline", [ADMISSION_NEVER] = "never",
 };
 
 _Static_assert(sizeof error_names / sizeof error_names[0] == METRICS_ERRORS,
@@ -79,6 +85,11 @@ static void write_gauge(FILE *out, const char *name, const char *help, uint64_t 
   (void)fprintf(out, "%s %" PRIu64 "\n", name, value);
 }
 
+static void write_counter(FILE *out, const char *name, const char *help, uint64_t value) {
+  head(out, name, "counter", help);
+  (void)fprintf(out, "%s %" PRIu64 "\n", name, value);
+}
+
 static void write_methods(FILE *out, const char *name, const char *help,
                           const uint64_t counts[RR_OPERATIONS]) {
   head(out, name, "counter", help);
@@ -98,11 +109,6 @@ static void write_requests(FILE *out, const metrics *self) {
   }
 }
 
-static void write_counter(FILE *out, const char *name, const char *help, uint64_t value) {
-  head(out, name, "counter", help);
-  (void)fprintf(out, "%s %" PRIu64 "\n", name, value);
-}
-
 static void write_cache(FILE *out, const cache_stats *cached) {
   uint64_t asked = cached->hits + cached->misses;
   write_counter(out, "te_cache_hits", "Different texts of a request whose score was known.", cached->hits);
@@ -118,6 +124,25 @@ static void write_cache(FILE *out, const cache_stats *cached) {
   write_gauge(out, "te_cache_entries", "Scores in the cache.", cached->entries);
   write_gauge(out, "te_cache_capacity", "Scores it can hold.", cached->capacity);
   write_gauge(out, "te_cache_bytes", "Memory it may take, index and sketch included.", cached->bytes);
+}
+
+static void write_overload(FILE *out, const metrics *self, const engine_stats *stats) {
+  const char *name = "te_request_refused";
+  head(out, name, "counter", "Requests refused before they were computed, by what was exceeded.");
+  for (int reason = 0; reason < ADMISSION_VERDICTS; reason++) {
+    if (refusal_names[reason] != NULL) {
+      (void)fprintf(out, "%s{reason=\"%s\"} %" PRIu64 "\n", name, refusal_names[reason],
+                    self->refusals[reason]);
+    }
+  }
+  write_counter(out, "te_request_deadline_missed", "Requests whose deadline came before any answer.",
+                self->missed);
+  write_counter(out, "te_request_degraded", "Requests answered with a part of the scores.", self->degraded);
+  write_counter(out, "te_request_dropped", "Requests whose client left before the answer.", self->dropped);
+  head(out, "te_queue_predicted_duration", "gauge", "Seconds that the waiting work is predicted to take.");
+  (void)fprintf(out, "te_queue_predicted_duration %.9g\n", (double)stats->queued_ns / 1e9);
+  head(out, "te_estimated_tokens_per_second", "gauge", "Estimated speed of all workers.");
+  (void)fprintf(out, "te_estimated_tokens_per_second %.9g\n", stats->tokens_per_second);
 }
 
 static void write_all(FILE *out, const metrics *self, const engine_stats *stats, const cache_stats *cached) {
@@ -137,8 +162,12 @@ static void write_all(FILE *out, const metrics *self, const engine_stats *stats,
   write_gauge(out, "te_queue_tokens", "Tokens waiting for a worker.", stats->queued_tokens);
   write_gauge(out, "te_queue_requests", "Requests with sequences waiting for a worker.",
               stats->queued_requests);
+  write_counter(out, "te_client_gone", "Clients that left while their request waited.", self->gone);
+  write_counter(out, "te_client_too_slow", "Clients cut off in the middle of request or reply, by --client-timeout.",
+                self->too_slow);
   write_gauge(out, "te_request_active", "Rerank requests accepted and not yet answered.", self->active);
   write_cache(out, cached);
+  write_overload(out, self, stats);
 }
 
 char *metrics_text(const metrics *self, const engine_stats *stats, const cache_stats *cached,

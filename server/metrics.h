@@ -10,9 +10,10 @@
 #include <stdint.h>
 
 #include "proto/dialect.h"
+#include "server/admission.h"
 #include "server/cache.h"
 
-enum { HISTOGRAM_BUCKETS_MAX = 20, METRICS_ERRORS = 13 };
+enum { HISTOGRAM_BUCKETS_MAX = 20, METRICS_ERRORS = 14 };
 
 typedef struct histogram {
   const double *bounds; /* upper bounds, ascending; the last bucket, +Inf, is not among them */
@@ -29,6 +30,8 @@ typedef struct engine_stats {
   uint64_t queued_requests;
   uint64_t queued_sequences;
   uint64_t queued_tokens;
+  uint64_t queued_ns;       /* predicted, on all workers */
+  double tokens_per_second; /* estimated, of all workers */
 } engine_stats;
 
 typedef struct metrics {
@@ -36,6 +39,12 @@ typedef struct metrics {
   uint64_t successes[RR_OPERATIONS];
   uint64_t failures[METRICS_ERRORS]; /* by rr_api_error_kind */
   uint64_t active;                   /* /rerank requests between acceptance and reply */
+  uint64_t gone;                     /* clients that left while their request waited */
+  uint64_t too_slow;                 /* clients cut off in the middle of request or reply */
+  uint64_t refusals[ADMISSION_VERDICTS]; /* by admission_verdict */
+  uint64_t missed;                   /* deadlines that came before anything could be answered */
+  uint64_t degraded;                 /* answers with a part of the scores */
+  uint64_t dropped;                  /* requests whose client left first */
   histogram total;                   /* seconds, as the next four */
   histogram parse;
   histogram tokenization;

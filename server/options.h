@@ -38,11 +38,15 @@ typedef struct options {
   unsigned threads;              /* workers that compute */
   unsigned tokenization_workers; /* threads that parse and tokenize */
   size_t max_concurrent_requests;
+  size_t max_queue_ms;
+  size_t max_queue_tokens;
+  size_t default_timeout_ms; /* 0: none */
   size_t max_batch_tokens;
   size_t max_client_batch_size;
   size_t payload_limit; /* bytes */
-  unsigned client_timeout; /* seconds to send a request, to take an answer */
   size_t cache_bytes;   /* of the score cache; 0: none */
+  unsigned idle_timeout;   /* seconds, as the next */
+  unsigned client_timeout;
   bool auto_truncate;
   option_list api_keys;     /* none, without a file: none wanted */
   const char *api_key_file; /* NULL: none */

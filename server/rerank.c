@@ -1,6 +1,6 @@
 #include "server/rerank.h"
 
-#include <inttypes.h>
+#include <stddef.h>
 #include <time.h>
 
 #include "core/base/alloc.h"
@@ -8,17 +8,26 @@
 #include "server/clock.h"
 #include "server/rerank_task.h"
 
+enum { PACKED_SHARE = 4 }; /* a packed body is taken for so many times its size */
+
+static const uint64_t ns_per_ms = 1000000;
+
+static void pump(rerank_service *self);
+
 /* On a thread of the pool. */
 static void prepare(uv_work_t *work) { rerank_prepare(work->data); }
 
-/* On the worker that finished the task's last sequence. */
+/* On the worker that let go of the task's last sequence. */
 static void on_computed(engine_job *job) {
   rerank_task *task = (rerank_task *)job;
   rerank_service *service = task->service;
-  if (job->error.status != RR_OK) {
-    rerank_fail(task, RR_API_BACKEND, job->error.message);
-  } else {
-    rerank_conclude(task);
+  if (!job->detached) { /* else the loop has answered, or will */
+    task->cut_short = job->queue.dropped > 0;
+    if (job->error.status != RR_OK) {
+      rerank_fail(task, RR_API_BACKEND, job->error.message);
+    } else {
+      rerank_conclude(task);
+    }
   }
   (void)pthread_mutex_lock(&service->lock);
   task->next = service->finished;
@@ -28,64 +37,29 @@ static void on_computed(engine_job *job) {
   (void)pthread_mutex_unlock(&service->lock);
 }
 
-static uint64_t queue_time(const rerank_task *task) {
-  return task->job.queue.started_at - task->job.queue.added_at;
+static void free_task(rerank_task *task) {
+  task->service->tasks--;
+  http_free_body(&task->body);
+  rr_arena_finish(&task->arena);
+  rr_free(task->reply);
+  rr_free(task);
 }
 
-static uint64_t inference_time(const rerank_task *task) {
-  return task->job.finished_at - task->job.queue.started_at;
-}
-
-static double seconds(uint64_t ns) { return (double)ns / 1e9; }
-
-static void count_success(const rerank_task *task) {
-  metrics *counters = task->service->metrics;
-  counters->successes[rr_endpoint_operation(task->endpoint)]++;
-  histogram_add(&counters->parse, seconds(task->parse));
-  histogram_add(&counters->tokenization, seconds(task->tokenization));
-  if (task->n_sequences > 0) { /* else it never met the workers */
-    histogram_add(&counters->queue, seconds(queue_time(task)));
-    histogram_add(&counters->inference, seconds(inference_time(task)));
-  }
-  histogram_add(&counters->total, seconds(clock_now() - task->exchange->received_at));
-  for (size_t i = 0; i < task->n_sequences; i++) {
-    histogram_add(&counters->input_length, task->job.sequences[i]->length);
+/* A thread no longer holds the task. */
+static void let_go(rerank_task *task) {
+  task->holders--;
+  if (task->over && task->holders == 0) {
+    free_task(task);
   }
 }
 
-/* Whole milliseconds. */
-static void add_timing(http_reply *reply, const rerank_task *task) {
-  const uint64_t ms = 1000000;
-  uint64_t compute = task->parse + task->tokenization + inference_time(task);
-  uint64_t total = clock_now() - task->exchange->received_at;
-  http_add_header(reply, "x-compute-type", "cpu");
-  http_add_header(reply, "x-compute-time", "%" PRIu64, compute / ms);
-  http_add_header(reply, "x-compute-characters", "%" PRIu64, task->characters);
-  http_add_header(reply, "x-compute-tokens", "%" PRIu64, task->tokens);
-  http_add_header(reply, "x-truncated-count", "%zu", task->n_truncated);
-  http_add_header(reply, "x-total-time", "%" PRIu64, total / ms);
-  http_add_header(reply, "x-tokenization-time", "%" PRIu64, task->tokenization / ms);
-  http_add_header(reply, "x-queue-time", "%" PRIu64, queue_time(task) / ms);
-  http_add_header(reply, "x-inference-time", "%" PRIu64, inference_time(task) / ms);
-}
-
-/* On the loop. Nothing but its log line is left to a task after this. */
-static void reply_to(rerank_task *task) {
-  task->service->metrics->active--;
-  if (task->failed) {
-    answer_api_error(task->service->metrics, task->exchange, task->dialect, &task->error);
-    return;
+/* A worker has let go of the task: with its results, unless it was taken back before. */
+static void on_released(rerank_task *task) {
+  if (task->stage == RERANK_COMPUTING) {
+    task->stopped_at = task->job.finished_at;
+    rerank_reply(task);
   }
-  http_reply reply = {.status = 200, .content_type = "application/json", .body = task->reply,
-                      .size = task->reply_size};
-  task->reply = NULL;
-  add_timing(&reply, task);
-  if (task->reply_coding != CODING_IDENTITY) {
-    http_add_header(&reply, "Content-Encoding", "%s", coding_name(task->reply_coding));
-    http_add_header(&reply, "Vary", "Accept-Encoding");
-  }
-  count_success(task);
-  http_reply_to(task->exchange, &reply);
+  let_go(task);
 }
 
 static void on_wake(uv_async_t *wake) {
@@ -103,33 +77,177 @@ static void on_wake(uv_async_t *wake) {
   }
   while (oldest != NULL) {
     rerank_task *next = oldest->next; /* the reply may end the task */
-    reply_to(oldest);
+    on_released(oldest);
     oldest = next;
   }
 }
 
-/* Back on the loop, with sequences; or with the reply, where there was nothing to compute. */
+static void set_timer(rerank_service *self);
+
+/* Back on the loop, with an answer made of a part of the scores. */
+static void on_concluded(uv_work_t *work, int status) {
+  rerank_task *task = work->data;
+  if (status != 0) {
+    rerank_fail(task, RR_API_UNHEALTHY, "the server is stopping");
+  }
+  rerank_reply(task);
+  let_go(task);
+}
+
+static void conclude(uv_work_t *work) { rerank_conclude(work->data); }
+
+/* Makes the answer from what there is; whether it can be. */
+static bool answer_partly(rerank_task *task) {
+  if (task->job.all_or_nothing || (task->job.queue.started_at == 0 && task->n_cached == 0)) {
+    return false;
+  }
+  task->cut_short = true;
+  task->stage = RERANK_CONCLUDING;
+  task->holders++;
+  if (uv_queue_work(task->service->loop, &task->work, conclude, on_concluded) == 0) {
+    return true;
+  }
+  task->holders--;
+  task->stage = RERANK_COMPUTING;
+  return false;
+}
+
+/* Takes a task back from wherever it is. False where its answer is on its way anyway. */
+static bool take_back(rerank_task *task) {
+  task->stopped_at = clock_now();
+  switch (task->stage) {
+  case RERANK_WAITING: intake_remove(&task->service->intake, &task->intake); return true;
+  case RERANK_PREPARING: atomic_store(&task->cancelled, true); return true;
+  case RERANK_COMPUTING:
+    switch (engine_detach(task->service->engine, &task->job)) {
+    case ENGINE_FREE: task->holders--; return true;
+    case ENGINE_HELD: return true;
+    case ENGINE_FINISHED: return false;
+    }
+    return false;
+  case RERANK_CONCLUDING:
+  case RERANK_ANSWERED: break;
+  }
+  return false;
+}
+
+static void on_deadline(rerank_task *task) {
+  if (take_back(task) && (task->stage != RERANK_COMPUTING || !answer_partly(task))) {
+    rerank_reply_late(task);
+  }
+}
+
+void rerank_abandon(rerank_task *task) {
+  if (task->stage == RERANK_ANSWERED) {
+    return;
+  }
+  task->gone = true;
+  if (take_back(task)) {
+    rerank_reply_to_nobody(task);
+    set_timer(task->service);
+  }
+}
+
+static void on_timer(uv_timer_t *timer) {
+  rerank_service *self = timer->data;
+  deadline *first;
+  while ((first = deadlines_first(&self->cuts)) != NULL && first->at <= clock_now()) {
+    deadlines_remove(&self->cuts, first);
+    on_deadline((rerank_task *)((char *)first - offsetof(rerank_task, cut)));
+  }
+  set_timer(self);
+}
+
+/* For the first deadline. */
+static void set_timer(rerank_service *self) {
+  const deadline *first = deadlines_first(&self->cuts);
+  if (first == NULL) {
+    (void)uv_timer_stop(&self->timer);
+    return;
+  }
+  uint64_t now = clock_now();
+  uint64_t ms = first->at <= now ? 0 : (first->at - now + ns_per_ms - 1) / ns_per_ms;
+  uv_update_time(self->loop);
+  (void)uv_timer_start(&self->timer, on_timer, ms, 0);
+}
+
+static void watch_deadline(rerank_task *task, uint64_t at) {
+  rerank_service *self = task->service;
+  deadlines_remove(&self->cuts, &task->cut);
+  if (at != 0) {
+    (void)deadlines_add(&self->cuts, &task->cut, at); /* there is room for all that are at work */
+  }
+  set_timer(self);
+}
+
+static void submit(rerank_task *task) {
+  admission answer = engine_submit(task->service->engine, &task->job);
+  if (answer.verdict != ADMISSION_GRANTED) {
+    rerank_refuse(task, &answer);
+    rerank_reply(task);
+    return;
+  }
+  task->stage = RERANK_COMPUTING;
+  task->holders++;
+  /* The task is the workers' from here on: not even its `failed` may be read. */
+}
+
+/* Back on the loop, with sequences. */
 static void on_prepared(uv_work_t *work, int status) {
   rerank_task *task = work->data;
-  http_release_body(task->exchange);
+  rerank_service *self = task->service;
+  workload found = {0};
+  for (size_t i = 0; !task->failed && i < task->n_sequences; i++) {
+    workload_add(&found, task->job.queue.lengths[i]);
+  }
+  intake_done(&self->intake, &task->intake, task->parse + task->tokenization, task->failed ? NULL : &found);
+  http_free_body(&task->body);
   if (status != 0 && !task->failed) {
     rerank_fail(task, RR_API_UNHEALTHY, "the server is stopping");
   }
-  if (!task->failed && task->reply == NULL) {
-    if (engine_submit(task->service->engine, &task->job)) {
-      return; /* the task is the workers' from here on: not even its `failed` may be read */
+  if (task->stage == RERANK_PREPARING) {
+    task->stopped_at = clock_now();
+    if (task->failed || task->reply != NULL) { /* all may be known, and nothing left to compute */
+      rerank_reply(task);
+    } else {
+      task->told_ms = task->timeout_ms;
+      watch_deadline(task, task->job.queue.deadline);
+      submit(task);
     }
-    rerank_fail(task, RR_API_OVERLOADED, "Model is overloaded");
   }
-  reply_to(task);
+  let_go(task);
+  pump(self);
+}
+
+/* Gives the pool what it has threads for. */
+static void pump(rerank_service *self) {
+  intake_job *job;
+  while ((job = intake_next(&self->intake, clock_now())) != NULL) {
+    rerank_task *task = (rerank_task *)((char *)job - offsetof(rerank_task, intake));
+    task->stage = RERANK_PREPARING;
+    task->holders++;
+    if (uv_queue_work(self->loop, &task->work, prepare, on_prepared) != 0) {
+      intake_done(&self->intake, job, 0, NULL);
+      rerank_fail(task, RR_API_UNHEALTHY, "the server cannot take work");
+      rerank_reply(task);
+      let_go(task);
+    }
+  }
 }
 
 int rerank_service_init(rerank_service *self, uv_loop_t *loop, const rerank_config *config,
                         metrics *counters) {
   *self = (rerank_service){.config = *config, .loop = loop, .metrics = counters};
   (void)pthread_mutex_init(&self->lock, NULL);
+  if (!deadlines_init(&self->cuts, config->max_concurrent_requests) ||
+      !intake_init(&self->intake, config->pool_threads, config->max_concurrent_requests)) {
+    deadlines_finish(&self->cuts);
+    return UV_ENOMEM;
+  }
   int status = uv_async_init(loop, &self->wake, on_wake);
   self->wake.data = self;
+  (void)uv_timer_init(loop, &self->timer);
+  self->timer.data = self;
   return status;
 }
 
@@ -138,20 +256,53 @@ void rerank_service_close(rerank_service *self) {
   (void)pthread_mutex_lock(&self->lock);
   (void)pthread_mutex_unlock(&self->lock);
   uv_close((uv_handle_t *)&self->wake, NULL);
+  uv_close((uv_handle_t *)&self->timer, NULL);
+  deadlines_finish(&self->cuts);
+  intake_finish(&self->intake);
 }
 
-void rerank_start(rerank_service *self, http_exchange *exchange) {
-  metrics *counters = self->metrics;
-  const rr_endpoint *endpoint = rr_endpoint_at(exchange->path);
-  counters->requests[rr_endpoint_operation(endpoint)]++;
-  if (counters->active >= self->config.max_concurrent_requests) {
-    answer_error(counters, exchange, RR_API_OVERLOADED, "Model is overloaded");
+bool rerank_is_idle(const rerank_service *self) { return self->tasks == 0; }
+
+/* What the loop knows before anybody has looked into the body. */
+static admission_outlook look_ahead(const rerank_task *task, uint64_t now) {
+  const rerank_service *self = task->service;
+  const batcher_job *queue = &task->intake.queue;
+  size_t bytes = task->intake.bytes;
+  admission_outlook outlook = {.priority = queue->priority, .busy = !intake_is_empty(&self->intake)};
+  outlook.request.own = intake_expect(&self->intake, bytes);
+  outlook.request.time_left = queue->deadline == 0    ? ADMISSION_NO_DEADLINE
+                              : queue->deadline > now ? queue->deadline - now
+                                                      : 0;
+  outlook.request.all_or_nothing = task->headers.on_timeout == RR_ON_TIMEOUT_ERROR;
+  outlook.ahead = intake_ahead(&self->intake, outlook.request.own.tokens);
+  outlook.delay = intake_delay(&self->intake, bytes, queue->priority);
+  return outlook;
+}
+
+/* Refuses at once what is hopeless already; else queues it for the pool. */
+static void enqueue(rerank_task *task) {
+  rerank_service *self = task->service;
+  uint64_t now = clock_now();
+  task->outlook = look_ahead(task, now);
+  admission answer = engine_ask(self->engine, &task->outlook);
+  if (answer.verdict == ADMISSION_GRANTED &&
+      !intake_add(&self->intake, &task->intake, task->intake.bytes, now)) {
+    answer.verdict = ADMISSION_REQUESTS;
+  }
+  if (answer.verdict != ADMISSION_GRANTED) {
+    task->dialect = rerank_guess(task);
+    rerank_refuse(task, &answer);
+    rerank_reply(task);
     return;
   }
+  watch_deadline(task, task->intake.queue.deadline);
+  pump(self);
+}
+
+static rerank_task *new_task(rerank_service *self, http_exchange *exchange, const rr_endpoint *endpoint) {
   rerank_task *task = rr_calloc(1, sizeof *task);
   if (task == NULL) {
-    answer_error(counters, exchange, RR_API_MEMORY, "out of memory");
-    return;
+    return NULL;
   }
   rr_arena_init(&task->arena, self->config.arena_limit);
   task->service = self;
@@ -160,38 +311,78 @@ void rerank_start(rerank_service *self, http_exchange *exchange) {
   task->body_coding = coding_of_content(http_header_of(exchange, "Content-Encoding"));
   task->reply_coding = coding_accepted(http_header_of(exchange, "Accept-Encoding"));
   task->created = (int64_t)time(NULL);
+  task->received_at = exchange->received_at;
+  task->key_priority = exchange->priority;
+  task->body = http_take_body(exchange);
   task->job.done = on_computed;
   task->work.data = task;
   exchange->task = task;
-  counters->active++;
-  int status = uv_queue_work(self->loop, &task->work, prepare, on_prepared);
-  if (status != 0) {
-    rerank_fail(task, RR_API_UNHEALTHY, "the server cannot take work");
-    reply_to(task);
-  }
+  self->tasks++;
+  return task;
 }
 
-void rerank_describe(const rerank_task *task, log_request_fields *fields) {
-  fields->parse = task->parse;
-  fields->dialect = task->dialect == NULL ? NULL : rr_dialect_name(task->dialect);
-  if (task->failed) {
-    fields->error = task->error.message;
+/* Whether the body will not say how long it has: else the server's default would come before it is read. */
+static bool says_no_time(const rerank_task *task) {
+  return task->service->config.default_timeout_ms > 0 && task->body_coding == CODING_IDENTITY &&
+         !rr_json_names(task->body.data, task->body.size, "timeout_ms");
+}
+
+/* What the headers say of the request's time. */
+static bool take_headers(rerank_task *task) {
+  const rerank_config *config = &task->service->config;
+  batcher_job *queue = &task->intake.queue;
+  if (!schedule_read(task->exchange, &task->headers, &task->error)) {
+    task->failed = true;
+    return false;
+  }
+  size_t fallback = says_no_time(task) ? config->default_timeout_ms : 0;
+  task->timeout_ms = task->headers.timeout_ms > 0 ? task->headers.timeout_ms : fallback;
+  task->told_ms = task->timeout_ms;
+  queue->deadline = schedule_cut(&task->headers, fallback, task->received_at);
+  queue->priority = schedule_priority(&task->headers, task->key_priority);
+  size_t bytes = task->body.size * (task->body_coding == CODING_IDENTITY ? 1 : PACKED_SHARE);
+  task->intake.bytes = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
+  return true;
+}
+
+/* All places are taken; one is free again when the average request is done. */
+static void refuse_place(rerank_service *self, http_exchange *exchange) {
+  rr_api_error error;
+  engine_stats stats;
+  engine_read_stats(self->engine, &stats);
+  (void)rr_api_fail(&error, RR_API_OVERLOADED, "Model is overloaded");
+  error.retry_after = admission_seconds(stats.queued_ns / self->metrics->active);
+  self->metrics->refusals[ADMISSION_REQUESTS]++;
+  answer_api_error(self->metrics, exchange, NULL, &error);
+}
+
+void rerank_start(rerank_service *self, http_exchange *exchange) {
+  metrics *counters = self->metrics;
+  const rr_endpoint *endpoint = rr_endpoint_at(exchange->path);
+  counters->requests[rr_endpoint_operation(endpoint)]++;
+  if (counters->active >= self->config.max_concurrent_requests) {
+    refuse_place(self, exchange);
     return;
   }
-  fields->texts = task->request.n_texts;
-  fields->cached = task->n_cached;
-  fields->tokens = task->tokens;
-  fields->truncated = task->n_truncated;
-  fields->tokenization = task->tokenization;
-  fields->queue = queue_time(task);
-  fields->inference = inference_time(task);
+  rerank_task *task = new_task(self, exchange, endpoint);
+  if (task == NULL) {
+    answer_error(counters, exchange, RR_API_MEMORY, "out of memory");
+    return;
+  }
+  counters->active++;
+  if (take_headers(task)) {
+    enqueue(task);
+  } else {
+    rerank_reply(task);
+  }
 }
 
 void rerank_task_destroy(rerank_task *task) {
   if (task == NULL) {
     return;
   }
-  rr_arena_finish(&task->arena);
-  rr_free(task->reply);
-  rr_free(task);
+  task->over = true;
+  if (task->holders == 0) {
+    free_task(task);
+  }
 }

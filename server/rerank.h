@@ -7,6 +7,8 @@
  *    detaches the whole list under the lock and replies outside of it.
  * 3. A task whose scores are all known is concluded where it was prepared and never meets the workers.
  * 4. The number of tasks between start and reply is at most max_concurrent_requests.
+ * 5. A deadline is answered by the loop's timer wherever the task is. A thread that is still at it then (one parse, one
+ *    micro-batch) holds the task, which outlives its exchange until that thread has let go.
  */
 #ifndef RR_SERVER_RERANK_H
 #define RR_SERVER_RERANK_H
@@ -17,8 +19,10 @@
 #include <uv.h>
 
 #include "core/scorer.h"
+#include "server/deadline.h"
 #include "server/engine.h"
 #include "server/http.h"
+#include "server/intake.h"
 #include "server/log.h"
 #include "server/metrics.h"
 
@@ -30,6 +34,8 @@ typedef struct rerank_config {
   size_t arena_limit; /* bytes a request may take beside its body */
   size_t payload_limit; /* bytes of a body, unpacked */
   bool auto_truncate;
+  unsigned pool_threads;     /* that parse and tokenize; the pool has one more */
+  size_t default_timeout_ms; /* 0: none */
   const char *model_name; /* the name it is served under; borrowed */
 } rerank_config;
 
@@ -43,6 +49,10 @@ typedef struct rerank_service {
 
   /* rerank.c's own. */
   uv_async_t wake;
+  uv_timer_t timer;
+  deadlines cuts;
+  intake intake;
+  size_t tasks; /* not yet freed */
   pthread_mutex_t lock;
   rerank_task *finished; /* newest first; guarded by lock */
 } rerank_service;
@@ -59,9 +69,16 @@ void rerank_service_close(rerank_service *self);
  * later. exchange->task is set if there is work to account for. */
 void rerank_start(rerank_service *self, http_exchange *exchange);
 
+/* The client of a task is gone: what of it was not begun never will be; it is answered soon, for nobody. */
+void rerank_abandon(rerank_task *task);
+
+/* Whether no task is left, answered or not. */
+bool rerank_is_idle(const rerank_service *self);
+
 /* Adds what is known of a task to its log line. */
 void rerank_describe(const rerank_task *task, log_request_fields *fields);
 
-void rerank_task_destroy(rerank_task *task); /* NULL is allowed */
+/* The task's exchange is over; its memory goes once no thread holds it. NULL is allowed. */
+void rerank_task_destroy(rerank_task *task);
 
 #endif

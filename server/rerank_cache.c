@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "server/partial.h"
 #include "server/score_cache.h"
 
 size_t rerank_group_size(const rerank_task *task) {
@@ -159,7 +160,7 @@ static cache_value value_of(const rr_encoded *group, size_t candidate, float raw
   return value;
 }
 
-/* Gives every computed text its value, and the cache each different one. */
+/* Gives every text that was not known its value, and the cache each different one that was computed. */
 static void keep_computed(rerank_task *task, size_t g, const float *raw) {
   rerank_lookup *lookups = task->lookups + g;
   size_t at = 0;
@@ -168,10 +169,10 @@ static void keep_computed(rerank_task *task, size_t g, const float *raw) {
       continue;
     }
     lookups[i].value = value_of(&task->groups[g], at, raw[at]);
-    at++;
-    if (lookups[i].first == i) {
+    if (lookups[i].first == i && !isnan(raw[at])) {
       cache_insert(task->service->cache->entries, lookups[i].key, &lookups[i].value);
     }
+    at++;
   }
 }
 
@@ -186,29 +187,35 @@ static rr_status fail_as_whole(const rerank_task *task, size_t g, const float *r
   return err->status;
 }
 
-rr_status rerank_group_scores(rerank_task *task, size_t g, float *scores, rr_text_tokens *tokens,
+static rr_status computed_scores(const rerank_task *task, size_t g, const uint8_t *done, bool as_raw, float *scores,
+                                 rr_error *err) {
+  const rr_encoded *group = &task->groups[g];
+  return done == NULL ? rr_scorer_scores(task->service->scorer, group, as_raw, scores, err)
+                      : partial_group(task, group, done, as_raw, scores, err);
+}
+
+rr_status rerank_group_scores(rerank_task *task, size_t g, const uint8_t *done, float *scores, rr_text_tokens *tokens,
                               rr_error *err) {
-  const rr_scorer *scorer = task->service->scorer;
   const rr_encoded *group = &task->groups[g];
   bool as_raw = task->request.raw_scores;
   if (task->lookups == NULL) {
     for (size_t i = 0; i < group->n_candidates; i++) {
       tokens[i] = tokens_of(group, i);
     }
-    return rr_scorer_scores(scorer, group, as_raw, scores, err);
+    return computed_scores(task, g, done, as_raw, scores, err);
   }
   float *raw = rr_arena_calloc(&task->arena, group->n_candidates, sizeof *raw);
   if (raw == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory");
   }
-  rr_status status = rr_scorer_scores(scorer, group, true, raw, err);
+  rr_status status = computed_scores(task, g, done, true, raw, err);
   if (status != RR_OK) {
-    return status == RR_ERR_NUMERIC ? fail_as_whole(task, g, raw, err) : status;
+    return status == RR_ERR_NUMERIC && done == NULL ? fail_as_whole(task, g, raw, err) : status;
   }
   keep_computed(task, g, raw);
   for (size_t i = 0; i < rerank_group_size(task); i++) {
     const cache_value *value = &task->lookups[g + i].value;
-    scores[i] = as_raw ? value->raw : rr_scorer_score(scorer, value->raw);
+    scores[i] = as_raw || isnan(value->raw) ? value->raw : rr_scorer_score(task->service->scorer, value->raw);
     tokens[i] = (rr_text_tokens){.count = value->text_tokens, .truncated = value->truncated != 0};
   }
   return RR_OK;

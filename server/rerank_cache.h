@@ -3,8 +3,7 @@
  *
  * 1. rerank_encode_group looks every different text of a group up and encodes the others; the task's group then
  *    holds these others only.
- * 2. rerank_group_scores puts both together and adds to the cache what was computed. A sequence that was not
- *    computed must not come this far.
+ * 2. rerank_group_scores puts both together and adds to the cache what was computed.
  * 3. Without a cache both do what the scorer does, and no more.
  */
 #ifndef RR_SERVER_RERANK_CACHE_H
@@ -33,9 +32,10 @@ size_t rerank_group_size(const rerank_task *task);
  * texts. Status and errors as rr_scorer_encode. On a thread of the pool. */
 rr_status rerank_encode_group(rerank_task *task, size_t g, const rr_encode_options *options, rr_error *err);
 
-/* The scores of group g as the request wants them, and what tokenizing did, one entry a text of the group; all
- * of its sequences are computed. Errors as rr_scorer_scores. */
-rr_status rerank_group_scores(rerank_task *task, size_t g, float *scores, rr_text_tokens *tokens,
+/* The scores of group g as the request wants them, and what tokenizing did, one entry a text of the group. done: NULL
+ * where all of its sequences are computed, else a flag each; texts that lack theirs get NaN. Errors as
+ * rr_scorer_scores. */
+rr_status rerank_group_scores(rerank_task *task, size_t g, const uint8_t *done, float *scores, rr_text_tokens *tokens,
                               rr_error *err);
 
 #endif

@@ -1,7 +1,8 @@
-/* A rerank request under way: shared by rerank.c (the loop's side) and rerank_work.c (the threads'). */
+/* A rerank request under way: shared by rerank.c and rerank_reply.c (the loop's side) and rerank_work.c (the threads'). */
 #ifndef RR_SERVER_RERANK_TASK_H
 #define RR_SERVER_RERANK_TASK_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -10,12 +11,36 @@
 #include "core/scorer.h"
 #include "proto/dialect.h"
 #include "server/coding.h"
+#include "server/deadline.h"
 #include "server/engine.h"
+#include "server/intake.h"
 #include "server/rerank.h"
+#include "server/schedule.h"
+
+/* Where a task is, as the loop knows it. */
+typedef enum rerank_stage {
+  RERANK_WAITING,    /* for a thread of the pool, in the intake */
+  RERANK_PREPARING,  /* on such a thread */
+  RERANK_COMPUTING,  /* in the engine, or with the worker that ends it */
+  RERANK_CONCLUDING, /* on a thread of the pool, cut short */
+  RERANK_ANSWERED,
+} rerank_stage;
 
 struct rerank_task {
   engine_job job; /* first: the engine hands this back */
   uv_work_t work;
+
+  /* The loop's own. */
+  intake_job intake;
+  deadline cut;
+  rerank_stage stage;
+  unsigned holders; /* threads that may still touch the task; it may be answered before that ends */
+  bool over;        /* the exchange is */
+  bool gone;        /* the client is */
+  bool late;        /* answered while a thread was at it, since its deadline had come */
+  size_t told_ms;   /* as timeout_ms below, as far as the loop knows */
+  uint64_t stopped_at; /* ns when it was answered, or taken back to be */
+
   rerank_service *service;
   http_exchange *exchange;
   rerank_task *next; /* in the finished list */
@@ -23,6 +48,14 @@ struct rerank_task {
   const rr_dialect *dialect; /* NULL until the body is read */
   coding body_coding;
   coding reply_coding; /* wanted; once there is a reply, what it is in */
+  http_body body;
+  uint64_t received_at; /* ns */
+  schedule headers;   /* what they wish */
+  int32_t key_priority;
+  size_t timeout_ms;  /* for messages; 0: none */
+  admission_outlook outlook; /* what was known before the body was read */
+  atomic_bool cancelled;  /* nobody waits for it: prepare no further */
+  bool cut_short;         /* not all of it was computed */
   rr_arena arena;
   rr_rerank_request request;
   rr_encoded *groups; /* one for a query with all texts, else one a text */
@@ -32,7 +65,9 @@ struct rerank_task {
   size_t n_sequences; /* of all groups, as the next */
   uint64_t tokens;
   size_t n_truncated; /* texts that lost tokens, and queries that are sequences of their own */
+  size_t n_unscored;  /* texts */
   bool failed;
+  admission_verdict refused; /* or ADMISSION_GRANTED */
   rr_api_error error;
   char *reply; /* JSON, coded or not; NULL once it was handed on */
   size_t reply_size;
@@ -45,11 +80,34 @@ struct rerank_task {
 /* Marks the task as failed. */
 void rerank_fail(rerank_task *task, rr_api_error_kind kind, const char *message);
 
+/* Marks the task as failed since it is not let in. */
+void rerank_refuse(rerank_task *task, const admission *verdict);
+
+/* Marks the task as failed since its deadline came first. */
+void rerank_fail_late(rerank_task *task);
+
+/* The same into an error of the caller's. */
+void rerank_late(size_t timeout_ms, rr_api_error *ret_error);
+
 /* Body to sequences: unpacks, decodes, tokenizes what the cache does not know; where that is nothing, on to the
  * reply. On a thread of the pool. */
 void rerank_prepare(rerank_task *task);
 
-/* Outputs to reply: scores, ranks, encodes, packs. On the worker that finished the last sequence. */
+/* Outputs to reply: scores, ranks, encodes, packs. On the worker that finished the last sequence; on a thread of the
+ * pool for a task that was taken back from the engine. */
 void rerank_conclude(rerank_task *task);
+
+/* The reply, or the error where the task has failed. On the loop, which alone holds the task. Nothing but its log line
+ * is left to it after this, nor after the next two. */
+void rerank_reply(rerank_task *task);
+
+/* The answer to a task whose deadline came first, which another thread may still hold: nothing of its results is read. */
+void rerank_reply_late(rerank_task *task);
+
+/* To a client that is gone. */
+void rerank_reply_to_nobody(rerank_task *task);
+
+/* The dialect of a body that nobody has read, or a thread is reading; NULL where it does not tell. */
+const rr_dialect *rerank_guess(const rerank_task *task);
 
 #endif

@@ -1,7 +1,9 @@
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "core/base/alloc.h"
 #include "server/clock.h"
+#include "server/partial.h"
 #include "server/rerank_cache.h"
 #include "server/rerank_task.h"
 
@@ -13,6 +15,32 @@ enum {
 void rerank_fail(rerank_task *task, rr_api_error_kind kind, const char *message) {
   task->failed = true;
   (void)rr_api_fail(&task->error, kind, "%s", message);
+}
+
+void rerank_late(size_t timeout_ms, rr_api_error *ret_error) {
+  (void)rr_api_fail(ret_error, RR_API_TIMEOUT, "not done within the request's %zu ms", timeout_ms);
+}
+
+void rerank_fail_late(rerank_task *task) {
+  task->failed = true;
+  rerank_late(task->timeout_ms, &task->error);
+}
+
+void rerank_refuse(rerank_task *task, const admission *verdict) {
+  const uint64_t ms = 1000000;
+  task->failed = true;
+  task->refused = verdict->verdict;
+  if (verdict->verdict == ADMISSION_NEVER) {
+    (void)rr_api_fail(&task->error, RR_API_TIMEOUT,
+                      "the request would take about %" PRIu64 " ms, and is given %zu", verdict->alone / ms,
+                      task->timeout_ms);
+    return;
+  }
+  static const char *const words[ADMISSION_VERDICTS] = {
+      [ADMISSION_REQUESTS] = "too many requests", [ADMISSION_TOKENS] = "too many tokens wait",
+      [ADMISSION_WAIT] = "the queue is too long", [ADMISSION_DEADLINE] = "it would be too late"};
+  (void)rr_api_fail(&task->error, RR_API_OVERLOADED, "Model is overloaded: %s", words[verdict->verdict]);
+  task->error.retry_after = admission_seconds(verdict->retry_after);
 }
 
 /* Code points: every byte that does not continue one. */
@@ -39,7 +67,8 @@ static int longest_first(const void *a, const void *b) {
   return left < right ? 1 : left > right ? -1 : 0;
 }
 
-/* The order of computing: long sequences first, so that the last micro-batches are fine-grained. */
+/* The order of computing: long sequences first, so that the last micro-batches are fine-grained. Where a deadline may
+ * cut it short, the caller's order: the texts that it put first are the likeliest. */
 static bool order_sequences(rerank_task *task) {
   size_t n = task->n_sequences;
   rr_sequence **sequences = rr_arena_calloc(&task->arena, n, sizeof(rr_sequence *));
@@ -53,7 +82,11 @@ static bool order_sequences(rerank_task *task) {
       sequences[at++] = &task->groups[g].sequences[i];
     }
   }
-  qsort(sequences, n, sizeof *sequences, longest_first);
+  if (task->job.queue.deadline == 0) {
+    qsort(sequences, n, sizeof *sequences, longest_first);
+  } else if ((task->job.computed = rr_arena_calloc(&task->arena, n, 1)) == NULL) {
+    return false;
+  }
   for (size_t i = 0; i < n; i++) {
     lengths[i] = sequences[i]->length;
   }
@@ -80,6 +113,12 @@ static rr_encode_options encode_options(const rerank_task *task) {
   };
 }
 
+/* Whether nobody waits for the task any more: the loop has answered or is about to. */
+static bool is_late(const rerank_task *task) {
+  uint64_t until = task->job.queue.deadline;
+  return atomic_load(&task->cancelled) || (until != 0 && until <= clock_now());
+}
+
 /* One group of all texts, or one a text where each has a query of its own or none. *ret_member: what of the
  * request is at fault. */
 static rr_status encode_groups(rerank_task *task, const char **ret_member, rr_error *problem) {
@@ -96,6 +135,9 @@ static rr_status encode_groups(rerank_task *task, const char **ret_member, rr_er
   task->groups = groups;
   for (; task->n_groups < n; task->n_groups++) {
     size_t g = task->n_groups;
+    if (is_late(task)) {
+      return rr_fail(problem, RR_ERR_INPUT, "too late");
+    }
     options.alone = !alike && request->queries[g].data == NULL;
     rr_status status = rerank_encode_group(task, g, &options, problem);
     if (status != RR_OK) {
@@ -114,6 +156,10 @@ static void tokenize(rerank_task *task) {
   }
   const char *member = "";
   rr_status status = encode_groups(task, &member, &problem);
+  if (status != RR_OK && is_late(task)) {
+    rerank_fail_late(task);
+    return;
+  }
   if (status == RR_ERR_INPUT) {
     task->failed = true;
     (void)rr_api_fail_field(&task->error, RR_API_VALIDATION, member, "%s", problem.message);
@@ -128,16 +174,15 @@ static void tokenize(rerank_task *task) {
 
 /* The body as JSON; *ret_unpacked is to be freed, NULL where the body is not coded. */
 static bool unpack(rerank_task *task, const char **ret_body, size_t *ret_size, char **ret_unpacked) {
-  const http_exchange *exchange = task->exchange;
+  const http_body *body = &task->body;
   size_t limit = task->service->config.payload_limit;
-  *ret_body = exchange->body;
-  *ret_size = exchange->body_size;
+  *ret_body = body->data;
+  *ret_size = body->size;
   *ret_unpacked = NULL;
   if (task->body_coding == CODING_IDENTITY) {
     return true;
   }
-  switch (coding_decode(task->body_coding, exchange->body, exchange->body_size, limit, ret_unpacked,
-                        ret_size)) {
+  switch (coding_decode(task->body_coding, body->data, body->size, limit, ret_unpacked, ret_size)) {
   case CODING_OK: *ret_body = *ret_unpacked; return true;
   case CODING_NO_MEMORY: rerank_fail(task, RR_API_MEMORY, "out of memory"); return false;
   case CODING_BROKEN:
@@ -151,6 +196,31 @@ static bool unpack(rerank_task *task, const char **ret_body, size_t *ret_size, c
                      limit);
 }
 
+/* What the body says of its time; and whether there still is enough of it, before the expensive part. */
+static void take_schedule(rerank_task *task) {
+  const rerank_config *config = &task->service->config;
+  schedule wishes = schedule_merge(&task->headers, &task->request);
+  batcher_job *queue = &task->job.queue;
+  task->timeout_ms = wishes.timeout_ms > 0 ? wishes.timeout_ms : config->default_timeout_ms;
+  queue->deadline = schedule_cut(&wishes, config->default_timeout_ms, task->received_at);
+  queue->priority = schedule_priority(&wishes, task->key_priority);
+  task->job.all_or_nothing = wishes.on_timeout == RR_ON_TIMEOUT_ERROR;
+  if (is_late(task)) {
+    rerank_fail_late(task);
+    return;
+  }
+  admission_outlook outlook = task->outlook;
+  if (queue->deadline != 0) {
+    outlook.request.time_left = queue->deadline - clock_now();
+  }
+  outlook.request.all_or_nothing = task->job.all_or_nothing;
+  outlook.priority = queue->priority;
+  admission answer = engine_ask(task->service->engine, &outlook);
+  if (answer.verdict != ADMISSION_GRANTED) {
+    rerank_refuse(task, &answer);
+  }
+}
+
 void rerank_prepare(rerank_task *task) {
   const rr_rerank_limits limits = {.max_texts = task->service->config.max_texts,
                                    .max_json_values = JSON_VALUES_MAX};
@@ -158,13 +228,18 @@ void rerank_prepare(rerank_task *task) {
   const char *body;
   size_t size;
   char *unpacked;
-  if (unpack(task, &body, &size, &unpacked)) {
+  if (is_late(task)) {
+    rerank_fail_late(task);
+  } else if (unpack(task, &body, &size, &unpacked)) {
     task->failed = !rr_dialect_decode(task->endpoint, body, size, &limits, &task->arena, &task->dialect,
                                       &task->request, &task->error);
     rr_free(unpacked);
   }
   uint64_t parsed = clock_now();
   task->parse = parsed - begin;
+  if (!task->failed) {
+    take_schedule(task);
+  }
   if (!task->failed) {
     tokenize(task);
     task->tokenization = clock_now() - parsed;
@@ -177,6 +252,7 @@ void rerank_prepare(rerank_task *task) {
 /* What rerank_conclude needs, one entry a text. */
 typedef struct outcome {
   float *scores;
+  bool *unscored;
   rr_ranked *ranked;
   rr_text_tokens *tokens;
 } outcome;
@@ -184,15 +260,20 @@ typedef struct outcome {
 static bool make_outcome(rerank_task *task, outcome *ret_out) {
   size_t n = task->request.n_texts;
   ret_out->scores = rr_arena_calloc(&task->arena, n, sizeof *ret_out->scores);
+  ret_out->unscored = rr_arena_calloc(&task->arena, n, sizeof *ret_out->unscored);
   ret_out->ranked = rr_arena_calloc(&task->arena, n, sizeof *ret_out->ranked);
   ret_out->tokens = rr_arena_calloc(&task->arena, n, sizeof *ret_out->tokens);
-  return ret_out->scores != NULL && ret_out->ranked != NULL && ret_out->tokens != NULL;
+  return ret_out->scores != NULL && ret_out->unscored != NULL && ret_out->ranked != NULL && ret_out->tokens != NULL;
 }
 
 static bool read_scores(rerank_task *task, outcome *out) {
   rr_error problem;
+  if (task->cut_short) {
+    return partial_scores(task, out->scores, out->unscored, out->tokens, &task->n_unscored);
+  }
   for (size_t g = 0; g < task->n_groups; g++) { /* group g begins with text g */
-    rr_status status = rerank_group_scores(task, g, out->scores + g, out->tokens + g, &problem);
+    rr_status status =
+        rerank_group_scores(task, g, NULL, out->scores + g, out->tokens + g, &problem);
     if (status != RR_OK) {
       rerank_fail(task, status == RR_ERR_MEMORY ? RR_API_MEMORY : RR_API_BACKEND, problem.message);
       return false;
@@ -238,12 +319,15 @@ void rerank_conclude(rerank_task *task) {
     return;
   }
   order(request, &out);
+  partial_fill(out.ranked, request->n_texts);
   size_t n = request->top_n == 0 || request->top_n > request->n_texts ? request->n_texts : request->top_n;
   const rr_rerank_answer answer = {
       .request = request,
       .ranked = out.ranked,
       .n = n,
       .text_tokens = out.tokens,
+      .unscored = task->n_unscored > 0 ? out.unscored : NULL,
+      .n_unscored = task->n_unscored,
       .tokens = task->tokens,
       .created = task->created,
       .id = task->exchange->request_id,

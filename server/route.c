@@ -38,14 +38,15 @@ static const char *allowed_methods(const target *at) {
   return at->page == NULL ? "POST" : at->endpoint == NULL ? "GET, HEAD" : "GET, HEAD, POST";
 }
 
-static bool authorized(const router *self, const http_exchange *exchange) {
+static bool authorized(const router *self, http_exchange *exchange) {
   static const char scheme[] = "Bearer ";
+  exchange->priority = API_KEY_NO_PRIORITY;
   if (api_keys_count(self->keys) == 0) {
     return true;
   }
   const char *given = http_header_of(exchange, "Authorization");
   return given != NULL && strncasecmp(given, scheme, sizeof scheme - 1) == 0 &&
-         api_keys_match(self->keys, given + sizeof scheme - 1);
+         api_keys_find(self->keys, given + sizeof scheme - 1, &exchange->priority);
 }
 
 /* application/json or application/...+json, with or without parameters. */
@@ -142,8 +143,17 @@ static void on_respond(void *context, http_exchange *exchange) {
   }
 }
 
+static void on_gone(void *context, http_exchange *exchange) {
+  router *self = context;
+  self->metrics->gone++;
+  log_text(LOG_LEVEL_DEBUG, "id=%s: the client left while its request waited", exchange->request_id);
+  if (exchange->task != NULL) {
+    rerank_abandon(exchange->task);
+  }
+}
+
 static void on_finished(void *context, http_exchange *exchange, bool sent) {
-  (void)context;
+  router *self = context;
   target at = target_of(exchange);
   log_request_fields fields = {
       .request_id = exchange->request_id,
@@ -159,7 +169,10 @@ static void on_finished(void *context, http_exchange *exchange, bool sent) {
     rerank_describe(exchange->task, &fields);
   }
   if (!sent) {
-    fields.error = "the connection was lost";
+    fields.error = exchange->gone       ? "the client left while it waited"
+                   : exchange->too_slow ? "the client was too slow"
+                                        : "the connection was lost";
+    self->metrics->too_slow += exchange->too_slow;
   }
   log_request(wants_page(&at, exchange) ? at.page->level : LOG_LEVEL_INFO, &fields);
   rerank_task_destroy(exchange->task);
@@ -171,5 +184,6 @@ http_handlers route_handlers(router *self) {
                          .accept = on_accept,
                          .reject = on_reject,
                          .respond = on_respond,
+                         .gone = on_gone,
                          .finished = on_finished};
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -108,7 +109,7 @@ static int rules_controls(scmp_filter_ctx filter) {
                       IS(1, F_GETFL), IS(1, F_SETFL));
   if (status == 0) {
     status = EITHER(filter, SCMP_ACT_ALLOW, "ioctl", IS(1, TCGETS), IS(1, TIOCGWINSZ), IS(1, FIONBIO),
-                    IS(1, FIONREAD), IS(1, FIOCLEX));
+                    IS(1, FIONREAD), IS(1, FIOCLEX), IS(1, SIOCOUTQ));
   }
   if (status == 0) {
     status = EITHER(filter, SCMP_ACT_ALLOW, "prctl", IS(0, PR_SET_NAME), IS(0, PR_GET_NAME), IS(0, SET_VMA),

@@ -26,7 +26,7 @@ static rr_status compute(engine *workers, rr_encoded *encoded, rr_arena *arena, 
                          .done = on_done}};
   (void)sem_init(&self.finished, 0, 0);
   rr_status status = RR_OK;
-  if (!engine_submit(workers, &self.job)) {
+  if (engine_submit(workers, &self.job).verdict != ADMISSION_GRANTED) {
     status = rr_fail(err, RR_ERR_INPUT, "the workers take no job");
   } else {
     while (sem_wait(&self.finished) != 0) { /* interrupted by a signal */

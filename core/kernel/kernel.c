@@ -195,13 +195,10 @@ const rr_gemm *rr_gemm_entry(size_t index, uint32_t *ret_missing) {
 }
 
 bool rr_gemm_is_native(const rr_gemm *gemm) {
-  const uint32_t own[RR_FORMATS] = {
-      [RR_FORMAT_BF16] = RR_FEATURE_AVX512BF16 | RR_FEATURE_AMXBF16 | RR_FEATURE_BF16,
-      [RR_FORMAT_INT8] = RR_FEATURE_AVXVNNI | RR_FEATURE_AVX512VNNI | RR_FEATURE_AMXINT8 | RR_FEATURE_DOTPROD |
-                         RR_FEATURE_I8MM};
+  const uint32_t bf16 = RR_FEATURE_AVX512BF16 | RR_FEATURE_AMXBF16 | RR_FEATURE_BF16;
   for (size_t i = 0; i < GEMMS; i++) {
     if (gemms[i].gemm == gemm) {
-      return gemm->format == RR_FORMAT_FP32 || (gemms[i].needs & own[gemm->format]) != 0;
+      return gemm->format != RR_FORMAT_BF16 || (gemms[i].needs & bf16) != 0;
     }
   }
   return false;

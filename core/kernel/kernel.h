@@ -246,7 +246,7 @@ const rr_gemm *rr_gemm_entry(size_t index, uint32_t *ret_missing);
 /* The same of late interaction: NULL from `index` on that is too large. */
 const rr_maxsim *rr_maxsim_entry(size_t index, uint32_t *ret_missing);
 
-/* Whether the CPU has instructions for the format; without, bfloat16 and int8 are hardly faster than float32. */
+/* False of bfloat16 that is computed as float32, at float32's speed. */
 bool rr_gemm_is_native(const rr_gemm *gemm);
 
 /* Takes one out of what the above choose, for the rest of the process or until it is restored. */

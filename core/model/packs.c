@@ -14,7 +14,7 @@
 #include "core/base/alloc.h"
 #include "core/model/config.h"
 
-enum { FORMAT_VERSION = 1, TAIL_MAX = 64, GEMM_MAX = 32, TENSOR_MAX = 96, HASH_BYTES = 16 };
+enum { FORMAT_VERSION = 1, TAIL_MAX = 64, GEMM_MAX = 32, TENSOR_MAX = 96, HASH_BYTES = 16, HASH_PIECE = 1 << 18 };
 
 /* Of another byte order it is another number. */
 static const uint64_t magic = 0x6b63617064726572u;
@@ -136,7 +136,23 @@ static void hash_choice(const rr_safetensors *weights, XXH3_state_t *state) {
   }
 }
 
-/* The weights' identity into the header. False: no memory. */
+/* One file, into the hash. False: no memory, or it cannot be read. */
+static bool hash_file(const rr_safetensors *weights, size_t index, XXH3_state_t *state) {
+  size_t size = rr_safetensors_size(weights, index);
+  char *piece = rr_malloc(HASH_PIECE);
+  bool good = piece != NULL;
+  for (size_t at = 0; good && at < size; at += HASH_PIECE) {
+    size_t n = size - at < HASH_PIECE ? size - at : HASH_PIECE;
+    good = rr_safetensors_bytes(weights, index, at, piece, n, NULL) == RR_OK;
+    if (good) {
+      (void)XXH3_128bits_update(state, piece, n);
+    }
+  }
+  rr_free(piece);
+  return good;
+}
+
+/* The weights' identity into the header. False: no memory, or they cannot be read. */
 static bool identify(const rr_safetensors *weights, header *to) {
   XXH3_state_t *state = XXH3_createState();
   if (state == NULL) {
@@ -144,16 +160,13 @@ static bool identify(const rr_safetensors *weights, header *to) {
   }
   size_t files = rr_safetensors_n_files(weights);
   (void)XXH3_128bits_reset(state);
-  for (size_t i = 0; i < files; i++) {
-    size_t size;
-    const void *data = rr_safetensors_bytes(weights, i, &size);
-    to->model_size += size;
-    (void)XXH3_128bits_update(state, data, size);
+  bool good = true;
+  for (size_t i = 0; good && i < files; i++) {
+    to->model_size += rr_safetensors_size(weights, i);
+    good = hash_file(weights, i, state);
   }
   for (size_t i = 0; files > 1 && i < files; i++) { /* where one ends and the next begins */
-    size_t size;
-    (void)rr_safetensors_bytes(weights, i, &size);
-    const uint64_t length = size;
+    const uint64_t length = rr_safetensors_size(weights, i);
     (void)XXH3_128bits_update(state, &length, sizeof length);
   }
   if (files > 1) {
@@ -163,7 +176,7 @@ static bool identify(const rr_safetensors *weights, header *to) {
   XXH128_canonicalFromHash(&bytes, XXH3_128bits_digest(state));
   memcpy(to->model_hash, bytes.digest, HASH_BYTES);
   (void)XXH3_freeState(state);
-  return true;
+  return good;
 }
 
 /* What everybody may do who may do it with every file of the weights. */

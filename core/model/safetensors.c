@@ -7,7 +7,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,16 +18,19 @@ enum {
   HEADER_BYTES_MAX = 100000000,
   HEADER_VALUES_MAX = 4000000, /* about ten a tensor */
   TENSORS_MAX = 200000,
+  PIECE = 16384, /* elements read at once for conversion */
 };
 
 struct rr_safetensors {
   char *path;
-  unsigned char *map; /* the whole file */
-  size_t map_size;
+  int descriptor; /* -1: none */
+  size_t size;
+  struct timespec changed;
+  size_t data_at; /* where the data region begins */
   json_t *header; /* owns the names and dtypes that tensors point to */
   rr_tensor *tensors;
   size_t n_tensors;
-  rr_safetensors **shards; /* of joined files, which have neither map nor header themselves */
+  rr_safetensors **shards; /* of joined files, which have neither descriptor nor header themselves */
   size_t n_shards;
 };
 
@@ -50,29 +52,45 @@ static size_t dtype_size(const char *name) {
   return 0;
 }
 
-static rr_status map_file(rr_safetensors *file, rr_error *err) {
-  int fd = open(file->path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) {
+static rr_status open_file(rr_safetensors *file, rr_error *err) {
+  struct stat about;
+  file->descriptor = open(file->path, O_RDONLY | O_CLOEXEC);
+  if (file->descriptor < 0) {
     return rr_fail(err, RR_ERR_IO, "%s: %s", file->path, strerror(errno));
   }
-  rr_status status = RR_OK;
-  struct stat about;
-  if (fstat(fd, &about) != 0 || !S_ISREG(about.st_mode)) {
-    status = rr_fail(err, RR_ERR_IO, "%s: not a regular file", file->path);
-  } else if (about.st_size < LENGTH_BYTES || (uintmax_t)about.st_size > SIZE_MAX) {
-    status = rr_fail(err, RR_ERR_FORMAT, "%s: %lld bytes cannot be a safetensors file", file->path,
-                     (long long)about.st_size);
-  } else {
-    void *map = mmap(NULL, (size_t)about.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (map == MAP_FAILED) {
-      status = rr_fail(err, RR_ERR_IO, "%s: cannot map: %s", file->path, strerror(errno));
-    } else {
-      file->map = map;
-      file->map_size = (size_t)about.st_size;
-    }
+  if (fstat(file->descriptor, &about) != 0 || !S_ISREG(about.st_mode)) {
+    return rr_fail(err, RR_ERR_IO, "%s: not a regular file", file->path);
   }
-  (void)close(fd);
-  return status;
+  if (about.st_size < LENGTH_BYTES || (uintmax_t)about.st_size > SIZE_MAX) {
+    return rr_fail(err, RR_ERR_FORMAT, "%s: %lld bytes cannot be a safetensors file", file->path,
+                   (long long)about.st_size);
+  }
+  file->size = (size_t)about.st_size;
+  file->changed = about.st_mtim;
+  return RR_OK;
+}
+
+/* Bytes that lay in the file when it was opened. */
+static rr_status read_at(const rr_safetensors *file, size_t offset, void *to, size_t size, rr_error *err) {
+  for (size_t done = 0; done < size;) {
+    ssize_t got = pread(file->descriptor, (char *)to + done, size - done, (off_t)(offset + done));
+    if (got <= 0 && (got == 0 || errno != EINTR)) {
+      return rr_fail(err, RR_ERR_IO, "%s: %s", file->path,
+                     got == 0 ? "was cut while it was read" : strerror(errno));
+    }
+    done += got < 0 ? 0 : (size_t)got;
+  }
+  return RR_OK;
+}
+
+/* What was read is of one state of the file, as far as its times tell. */
+static rr_status check_unchanged(const rr_safetensors *file, rr_error *err) {
+  struct stat about;
+  if (fstat(file->descriptor, &about) != 0 || (size_t)about.st_size != file->size ||
+      about.st_mtim.tv_sec != file->changed.tv_sec || about.st_mtim.tv_nsec != file->changed.tv_nsec) {
+    return rr_fail(err, RR_ERR_IO, "%s: was changed while it was read", file->path);
+  }
+  return RR_OK;
 }
 
 /* A JSON integer of 0 or more, as a size. */
@@ -133,7 +151,6 @@ static rr_status tensor_entry(const rr_safetensors *file, size_t data_size, cons
     return rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.100s: %zu bytes do not fit its shape and dtype",
                    file->path, name, tensor.end - tensor.begin);
   }
-  tensor.data = file->map + (file->map_size - data_size) + tensor.begin;
   *ret_tensor = tensor;
   return RR_OK;
 }
@@ -169,22 +186,41 @@ static int by_name(const void *a, const void *b) {
   return strcmp(((const rr_tensor *)a)->name, ((const rr_tensor *)b)->name);
 }
 
-static rr_status read_header(rr_safetensors *file, rr_error *err) {
+static rr_status parse_header(rr_safetensors *file, rr_error *err) {
   uint64_t length;
-  memcpy(&length, file->map, sizeof length);
+  rr_status status = read_at(file, 0, &length, sizeof length, err);
+  if (status != RR_OK) {
+    return status;
+  }
   length = le64toh(length);
-  if (length > HEADER_BYTES_MAX || length > file->map_size - LENGTH_BYTES) {
+  if (length > HEADER_BYTES_MAX || length > file->size - LENGTH_BYTES) {
     return rr_fail(err, RR_ERR_FORMAT, "%s: a header of %llu bytes is too long", file->path,
                    (unsigned long long)length);
   }
-  size_t data_size = file->map_size - LENGTH_BYTES - (size_t)length;
-  rr_error inner = {.status = RR_OK, .message = ""};
-  rr_status status = rr_json_parse_unique((const char *)file->map + LENGTH_BYTES, (size_t)length,
-                                          HEADER_VALUES_MAX, &file->header, &inner);
-  if (status != RR_OK) {
-    status = status == RR_ERR_MEMORY ? status : RR_ERR_FORMAT;
-    return rr_fail(err, status, "%s: header: %.150s", file->path, inner.message);
+  file->data_at = LENGTH_BYTES + (size_t)length;
+  char *header = rr_malloc((size_t)length);
+  if (header == NULL) {
+    return rr_fail(err, RR_ERR_MEMORY, "%s: out of memory", file->path);
   }
+  status = read_at(file, LENGTH_BYTES, header, (size_t)length, err);
+  if (status == RR_OK) {
+    rr_error inner = {.status = RR_OK, .message = ""};
+    status = rr_json_parse_unique(header, (size_t)length, HEADER_VALUES_MAX, &file->header, &inner);
+    if (status != RR_OK) {
+      status = status == RR_ERR_MEMORY ? status : RR_ERR_FORMAT;
+      (void)rr_fail(err, status, "%s: header: %.150s", file->path, inner.message);
+    }
+  }
+  rr_free(header);
+  return status;
+}
+
+static rr_status read_header(rr_safetensors *file, rr_error *err) {
+  rr_status status = parse_header(file, err);
+  if (status != RR_OK) {
+    return status;
+  }
+  size_t data_size = file->size - file->data_at;
   if (!json_is_object(file->header) || json_object_size(file->header) > TENSORS_MAX) {
     return rr_fail(err, RR_ERR_FORMAT, "%s: header must be an object of at most %d tensors", file->path,
                    TENSORS_MAX);
@@ -218,12 +254,13 @@ rr_status rr_safetensors_open(const char *path, rr_safetensors **ret_file, rr_er
     return rr_fail(err, RR_ERR_MEMORY, "%s: out of memory", path);
   }
   rr_status status = RR_OK;
+  file->descriptor = -1;
   file->path = rr_strdup(path);
   if (file->path == NULL) {
     status = rr_fail(err, RR_ERR_MEMORY, "%s: out of memory", path);
   }
   if (status == RR_OK) {
-    status = map_file(file, err);
+    status = open_file(file, err);
   }
   if (status == RR_OK) {
     status = read_header(file, err);
@@ -247,6 +284,7 @@ rr_status rr_safetensors_join(const char *path, rr_safetensors **shards, size_t 
     return rr_fail(err, RR_ERR_MEMORY, "%s: out of memory", path);
   }
   *file = (rr_safetensors){.path = copy,
+                           .descriptor = -1,
                            .tensors = tensors,
                            .n_tensors = n_tensors,
                            .shards = shards,
@@ -266,8 +304,8 @@ void rr_safetensors_close(rr_safetensors *file) {
   rr_free(file->shards);
   rr_free(file->tensors);
   json_decref(file->header);
-  if (file->map != NULL) {
-    (void)munmap(file->map, file->map_size);
+  if (file->descriptor >= 0) {
+    (void)close(file->descriptor);
   }
   rr_free(file->path);
   rr_free(file);
@@ -284,9 +322,11 @@ size_t rr_safetensors_n_files(const rr_safetensors *file) {
   return file->n_shards > 0 ? file->n_shards : 1;
 }
 
-const void *rr_safetensors_bytes(const rr_safetensors *file, size_t index, size_t *ret_size) {
-  *ret_size = on_disk(file, index)->map_size;
-  return on_disk(file, index)->map;
+size_t rr_safetensors_size(const rr_safetensors *file, size_t index) { return on_disk(file, index)->size; }
+
+rr_status rr_safetensors_bytes(const rr_safetensors *file, size_t index, size_t offset, void *to, size_t size,
+                               rr_error *err) {
+  return read_at(on_disk(file, index), offset, to, size, err);
 }
 
 const char *rr_safetensors_file_path(const rr_safetensors *file, size_t index) {
@@ -324,25 +364,46 @@ static float float_of_half(uint16_t half) {
   return float_of_bits(sign | (exponent + 127 - 15) << 23 | mantissa << 13);
 }
 
+/* count elements of 4 bytes, in place. */
+static void floats_of_le32(float *values, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    uint32_t bits;
+    memcpy(&bits, &values[i], sizeof bits);
+    values[i] = float_of_bits(le32toh(bits));
+  }
+}
+
+static rr_status read_halves(const rr_safetensors *file, size_t offset, float *to, size_t count, bool bf16,
+                             rr_error *err) {
+  uint16_t piece[PIECE];
+  rr_status status = RR_OK;
+  for (size_t at = 0; status == RR_OK && at < count; at += PIECE) {
+    size_t n = count - at < PIECE ? count - at : PIECE;
+    status = read_at(file, offset + at * sizeof piece[0], piece, n * sizeof piece[0], err);
+    for (size_t i = 0; status == RR_OK && i < n; i++) {
+      uint16_t bits = le16toh(piece[i]);
+      to[at + i] = bf16 ? float_of_bits((uint32_t)bits << 16) : float_of_half(bits);
+    }
+  }
+  return status;
+}
+
 rr_status rr_safetensors_read(const rr_safetensors *file, const rr_tensor *tensor, float *to,
                               rr_error *err) {
+  const rr_safetensors *from = on_disk(file, tensor->shard);
+  size_t offset = from->data_at + tensor->begin;
   bool bf16 = strcmp(tensor->dtype, "BF16") == 0;
+  rr_status status;
   if (strcmp(tensor->dtype, "F32") == 0) {
-    for (size_t i = 0; i < tensor->count; i++) {
-      uint32_t bits;
-      memcpy(&bits, tensor->data + i * sizeof bits, sizeof bits);
-      to[i] = float_of_bits(le32toh(bits));
+    status = read_at(from, offset, to, tensor->count * sizeof *to, err);
+    if (status == RR_OK) {
+      floats_of_le32(to, tensor->count);
     }
   } else if (bf16 || strcmp(tensor->dtype, "F16") == 0) {
-    for (size_t i = 0; i < tensor->count; i++) {
-      uint16_t bits;
-      memcpy(&bits, tensor->data + i * sizeof bits, sizeof bits);
-      bits = le16toh(bits);
-      to[i] = bf16 ? float_of_bits((uint32_t)bits << 16) : float_of_half(bits);
-    }
+    status = read_halves(from, offset, to, tensor->count, bf16, err);
   } else {
     return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: tensor %.100s: dtype %s is no float that is read",
                    file->path, tensor->name, tensor->dtype);
   }
-  return RR_OK;
+  return status == RR_OK ? check_unchanged(from, err) : status;
 }

@@ -3,8 +3,8 @@
  *
  * 1. The header lies in the file and is at most 100 MB; its tensors cover the data region without
  *    holes or overlaps, and each one's size is its shape times its type's size.
- * 2. The file stays mapped while an rr_safetensors lives. A file that somebody truncates meanwhile
- *    would kill the process at the next read, so copy what is needed and close.
+ * 2. The file stays open while an rr_safetensors lives, and is read, not mapped: a mapping that somebody
+ *    truncates would kill the process. A file that is cut or written to meanwhile is an error.
  * 3. An open rr_safetensors is immutable; any number of threads may read it.
  */
 #ifndef RR_CORE_MODEL_SAFETENSORS_H
@@ -27,7 +27,6 @@ typedef struct rr_tensor {
   size_t begin;              /* offset in the data region, of any alignment */
   size_t end;
   size_t shard;              /* which of a joined file's shards holds it; else 0 */
-  const unsigned char *data; /* end - begin bytes of the mapping */
 } rr_tensor;
 
 /* Opens and checks a file. Errors: RR_ERR_IO, RR_ERR_FORMAT, RR_ERR_UNSUPPORTED (an unknown dtype),
@@ -46,10 +45,13 @@ rr_status rr_safetensors_join(const char *path, rr_safetensors **shards, size_t 
 /* The path it was opened by. */
 const char *rr_safetensors_path(const rr_safetensors *file);
 
-/* The files on disk behind it: one, or a joined file's shards in their order. bytes gives the mapping of
- * the whole of one, *ret_size bytes, and file_path the path that one was opened by. */
+/* The files on disk behind it: one, or a joined file's shards in their order. size is one's size in
+ * bytes, file_path the path that it was opened by; bytes reads `size` of its bytes from `offset` on, which must
+ * lie in it (RR_ERR_IO). */
 size_t rr_safetensors_n_files(const rr_safetensors *file);
-const void *rr_safetensors_bytes(const rr_safetensors *file, size_t index, size_t *ret_size);
+size_t rr_safetensors_size(const rr_safetensors *file, size_t index);
+rr_status rr_safetensors_bytes(const rr_safetensors *file, size_t index, size_t offset, void *to, size_t size,
+                               rr_error *err);
 const char *rr_safetensors_file_path(const rr_safetensors *file, size_t index);
 
 /* All tensors, sorted by name; owned by the file. */
@@ -59,7 +61,7 @@ const rr_tensor *rr_safetensors_tensors(const rr_safetensors *file, size_t *ret_
 const rr_tensor *rr_safetensors_find(const rr_safetensors *file, const char *name);
 
 /* Converts all elements of an F32, F16 or BF16 tensor into to[tensor->count]. RR_ERR_UNSUPPORTED for
- * other dtypes. */
+ * other dtypes, RR_ERR_IO where the file has changed since it was opened. */
 rr_status rr_safetensors_read(const rr_safetensors *file, const rr_tensor *tensor, float *to,
                               rr_error *err);
 

@@ -2,7 +2,6 @@
 """HTTP as it comes: chunked, slow, pipelined, cut off, many at once."""
 
 import json
-import select
 import socket
 import sys
 import time
@@ -201,7 +200,7 @@ def a_client_that_half_closes_still_gets_its_answer_or_a_clean_end():
     with shared().connect() as connection:
         connection.send_request("POST", "/rerank", GOOD)
         connection.socket.shutdown(socket.SHUT_WR)
-        answer = connection.stream.read()
+        answer = connection.stream.read().removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
         assert answer == b"" or answer.startswith(b"HTTP/1.1 200"), answer
     shared().check_alive()
 
@@ -213,29 +212,6 @@ def hundreds_of_idle_connections_leave_room_for_work():
     for connection in idle:
         connection.close()
     shared().check_alive()
-
-
-def dribble(connection, data, pause=0.2):
-    """Sends a byte at a time, never silent for long, until it is cut off; how many got through."""
-    for position in range(len(data)):
-        try:
-            connection.send(data[position:position + 1])
-            if select.select([connection.socket], [], [], pause)[0]:
-                assert connection.at_end(), "it was answered"
-                return position
-        except OSError:
-            return position
-    raise AssertionError("it was not cut off")
-
-
-@case
-def a_client_that_sends_a_byte_now_and_then_is_cut_off():
-    with Server("--client-timeout", "2") as server:
-        for start in (HEAD + b"X-Slow: ", HEAD + b"Content-Length: 100000\r\n\r\n"):
-            with server.connect() as connection:
-                connection.send(start)
-                assert dribble(connection, b"x" * 2000) > 0, "cut off at once"
-        server.check_alive()
 
 
 @case

@@ -12,7 +12,7 @@ import tempfile
 import time
 
 import harness
-from harness import (SLOW, Server, Skip, case, default_model, eventually, expect_error, golden_model, heavy_body,
+from harness import (SLOW, Server, case, eventually, expect_error, golden_model, heavy_body,
                      in_parallel, run_binary, shared, small_model)
 
 GOOD = {"query": "what", "texts": ["this", "that"]}
@@ -32,7 +32,8 @@ def help_and_version_are_printed():
     assert result.returncode == 0 and result.stderr == "", result
     for option in ("model-id", "served-model-name", "hostname", "port", "dtype", "pack-cache", "threads",
                    "tokenization-workers", "max-concurrent-requests", "max-batch-tokens",
-                   "max-client-batch-size", "payload-limit", "cache-bytes", "auto-truncate", "api-key",
+                   "max-client-batch-size", "payload-limit", "cache-bytes", "idle-timeout", "client-timeout",
+                   "auto-truncate", "api-key",
                    "api-key-file", "cors-allow-origin", "unix-socket", "json-output", "log-level", "help", "version"):
         assert "--" + option in result.stdout, option
     result = run_binary("--version")
@@ -167,34 +168,21 @@ def every_dtype_and_instruction_set_ranks_alike():
                     assert error <= max(share * spread, 1e-4), (dtype, isa, error, spread)
 
 
-def auto_chooses(*arguments, model=None):
-    with Server("--dtype", "auto", *arguments, model=model) as server:
-        info = server.request("GET", "/info").json()
-        (line,) = server.wait_for_log(lambda text: "ready:" in text)
-        assert f"{info['model_dtype']} ({info['model_dtype_note']})" in line, (info, line)
-        assert info["model_dtype_note"].startswith("chosen: "), info
-        return info["model_dtype"]
-
-
-def cpu_flags():
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        return set(file.read().split())
-
-
 @case
 def auto_takes_what_this_cpu_multiplies_and_says_so():
-    assert auto_chooses("--isa", "portable") == "float32"
-    assert auto_chooses("--isa", "avx512") == "float32"
-    native = {"avx512_bf16", "amx_bf16", "bf16"} & cpu_flags()
-    assert auto_chooses() == ("bfloat16" if native else "float32"), native
+    def chosen(*arguments):
+        with Server("--dtype", "auto", *arguments) as server:
+            info = server.request("GET", "/info").json()
+            (line,) = server.wait_for_log(lambda text: "ready:" in text)
+            assert f"{info['model_dtype']} ({info['model_dtype_note']})" in line, (info, line)
+            assert info["model_dtype_note"].startswith("chosen: "), info
+            return info["model_dtype"]
 
-
-@case
-def auto_takes_int8_for_a_model_measured_in_it():
-    assert auto_chooses("--isa", "portable", model=default_model()) == "float32"
-    if not {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"} & cpu_flags():
-        raise Skip("this CPU does not multiply int8")
-    assert auto_chooses(model=default_model()) == "int8"
+    assert chosen("--isa", "portable") == "float32"
+    assert chosen("--isa", "avx512") == "float32"
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        native = {"avx512_bf16", "amx_bf16", "bf16"} & set(file.read().split())
+    assert chosen() == ("bfloat16" if native else "float32"), native
 
 
 @case

@@ -59,11 +59,13 @@ static void answer(const rr_dialect *dialect, const rr_rerank_request *request, 
   float *scores = rr_arena_calloc(arena, n, sizeof *scores);
   rr_ranked *ranked = rr_arena_calloc(arena, n, sizeof *ranked);
   rr_text_tokens *tokens = rr_arena_calloc(arena, n, sizeof *tokens);
-  if (scores == NULL || ranked == NULL || tokens == NULL) {
+  bool *unscored = rr_arena_calloc(arena, n, sizeof *unscored);
+  if (scores == NULL || ranked == NULL || tokens == NULL || unscored == NULL) {
     return;
   }
   for (size_t i = 0; i < n; i++) {
     scores[i] = (float)(i * 7 % 5) / 3.0f - 0.5f;
+    unscored[i] = i % 3 == 2;
     tokens[i] = (rr_text_tokens){.count = (uint32_t)i, .truncated = i % 2 == 1};
   }
   rr_rank(scores, n, ranked);
@@ -72,6 +74,8 @@ static void answer(const rr_dialect *dialect, const rr_rerank_request *request, 
       .ranked = ranked,
       .n = request->top_n == 0 || request->top_n > n ? n : request->top_n,
       .text_tokens = tokens,
+      .unscored = unscored,
+      .n_unscored = n / 3,
       .tokens = 9,
       .created = 1700000000,
       .id = "id",

@@ -17,10 +17,8 @@ void fuzz_read_tensors(const rr_safetensors *file) {
       elements *= tensor->shape[d];
     }
     fuzz_require(elements == tensor->count, "a wrong count");
-    size_t file_size;
-    const unsigned char *bytes = rr_safetensors_bytes(file, tensor->shard, &file_size);
-    fuzz_require(tensor->data >= bytes && tensor->end - tensor->begin <= file_size &&
-                     tensor->data + (tensor->end - tensor->begin) <= bytes + file_size,
+    fuzz_require(tensor->begin <= tensor->end &&
+                     tensor->end <= rr_safetensors_size(file, tensor->shard),
                  "a tensor outside of its file");
     float *values = malloc(tensor->count * sizeof *values + 1); /* bounded by the file's size */
     rr_error err = {.message = ""};

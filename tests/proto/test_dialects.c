@@ -11,7 +11,7 @@
 
 #include "core/base/alloc.h"
 #include "core/base/json.h"
-#include "proto/dialect.h"
+#include "proto/dialects.h"
 
 enum { ARENA_LIMIT = 1 << 20, MAX_TEXTS = 4 };
 
@@ -108,14 +108,14 @@ typedef struct speaker {
 
 static const speaker speakers[] = {
     {"/rerank", "{\"query\":\"q\",", "texts", "",
-     "truncate,truncation_direction,truncation_strategy,raw_scores,return_text"},
+     "truncate,truncation_direction,truncation_strategy,raw_scores,return_text,timeout_ms,on_timeout,priority"},
     {"/predict", "{", "inputs", "", "truncate,raw_scores,truncation_direction,truncation_strategy"},
     {"/v1/rerank", "{\"query\":\"q\",", "documents", ",\"max_chunks_per_doc\":1",
      "model,top_n,return_documents,rank_fields,truncation_direction,truncation_strategy"},
     {"/v2/rerank", "{\"query\":\"q\",", "documents", "",
      "model,top_n,max_tokens_per_doc,priority,truncation_direction,truncation_strategy"},
     {"/v1/rerank", "{\"query\":\"q\",", "documents", "",
-     "model,top_n,return_documents,truncation_direction,truncation_strategy"},
+     "model,top_n,return_documents,truncation_direction,truncation_strategy,timeout_ms,on_timeout"},
     {"/v2/rerank", "{\"query\":\"q\",", "documents", ",\"use_activation\":true",
      "model,top_n,return_documents,truncate_prompt_tokens,max_tokens_per_doc,priority,truncation_direction"},
     {"/score", "{\"text_1\":\"q\",", "text_2", "",
@@ -262,6 +262,51 @@ static void counts_have_bounds(void **state) {
   }
 }
 
+static void every_dialect_reads_the_time_it_has(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof speakers / sizeof speakers[0]; i++) {
+    const speaker *who = &speakers[i];
+    decoded out;
+    assert_true(say(who, good_candidates(who), ",\"timeout_ms\":250,\"on_timeout\":\"error\",\"priority\":7", &out));
+    assert_int_equal(out.request.timeout_ms, 250);
+    assert_int_equal(out.request.on_timeout, RR_ON_TIMEOUT_ERROR);
+    assert_int_equal(out.request.priority, 7);
+    rr_arena_finish(&out.arena);
+    static const char *const bad[][2] = {
+        {",\"timeout_ms\":0", "timeout_ms"},         {",\"timeout_ms\":86400001", "timeout_ms"},
+        {",\"timeout_ms\":\"1\"", "timeout_ms"},     {",\"on_timeout\":\"Partial\"", "on_timeout"},
+        {",\"on_timeout\":[]", "on_timeout"},        {",\"priority\":0.5", "priority"},
+        {",\"priority\":9007199254740993", "priority"}};
+    for (size_t k = 0; k < sizeof bad / sizeof bad[0]; k++) {
+      assert_false(say(who, good_candidates(who), bad[k][0], &out));
+      assert_int_equal(out.error.kind, RR_API_VALIDATION);
+      assert_string_equal(out.error.field, bad[k][1]);
+      rr_arena_finish(&out.arena);
+    }
+  }
+}
+
+/* What is guessed is what reading finds, wherever the names stand; strings that hold them do not count. */
+static void a_dialect_is_guessed_by_the_names_at_both_ends(void **state) {
+  (void)state;
+  static const struct {
+    const char *path, *body, *name;
+  } cases[] = {
+      {"/rerank", "{\"query\":\"q\",\"texts\":[\"a\"]}", "tei"},
+      {"/rerank", "{\"query\":\"q\",\"documents\":[\"a\"]}", "infinity"},
+      {"/rerank", "{\"documents\":[\"a\"],\"query\":\"q\",\"top_k\":1}", "voyage"},
+      {"/rerank", "{\"query\":\"\\\"documents\\\"\",\"texts\":[\"a\"]}", "tei"},
+      {"/v1/rerank", "{\"query\":\"q\",\"documents\":[\"a\"],\"use_activation\":true}", "vllm"},
+      {"/v1/rerank", "{\"query\":\"q\"}", NULL},
+      {"/rerank", "", NULL},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    const rr_dialect *found = rr_dialect_guess(rr_endpoint_at(cases[i].path), cases[i].body, strlen(cases[i].body));
+    assert_true((found == NULL) == (cases[i].name == NULL));
+    assert_true(found == NULL || strcmp(rr_dialect_name(found), cases[i].name) == 0);
+  }
+}
+
 static void documents_may_be_objects_and_fields_are_joined(void **state) {
   (void)state;
   decoded out;
@@ -376,6 +421,30 @@ static void a_cosine_below_zero_is_zero_where_scores_are_promised_to_be(void **s
   }
 }
 
+static void results_without_a_score_say_so(void **state) {
+  (void)state;
+  static const rr_ranked ranked[] = {{.index = 1, .score = 0.5f}, {.index = 0, .score = 0}};
+  static const bool unscored[] = {true, false};
+  static const struct {
+    const rr_dialect *dialect;
+    const char *list;
+  } cases[] = {{&rr_dialect_jina, "results"}, {&rr_dialect_cohere_v2, "results"}, {&rr_dialect_voyage, "data"},
+               {&rr_dialect_vllm_score, "data"}, {&rr_dialect_llamacpp, "results"}};
+  const rr_rerank_request request = {.n_texts = 2};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    size_t size = 0;
+    const rr_rerank_answer answer = {.request = &request, .ranked = ranked, .n = 2, .unscored = unscored,
+                                     .n_unscored = 1, .id = "x", .model = "m"};
+    char *bytes = rr_dialect_encode(cases[i].dialect, &answer, &size);
+    json_t *json = read_back(bytes, size);
+    const json_t *list = json_object_get(json, cases[i].list);
+    assert_int_equal(json_integer_value(json_object_get(json, "unscored")), 1);
+    assert_null(json_object_get(json_array_get(list, 0), "unscored"));
+    assert_true(json_is_true(json_object_get(json_array_get(list, 1), "unscored")));
+    json_decref(json);
+  }
+}
+
 static void errors_have_the_shape_that_the_caller_reads(void **state) {
   (void)state;
   static const struct {
@@ -456,10 +525,13 @@ int main(void) {
       cmocka_unit_test(every_member_of_a_wrong_type_is_named),
       cmocka_unit_test(lists_of_wrong_sizes_and_contents_are_refused),
       cmocka_unit_test(counts_have_bounds),
+      cmocka_unit_test(every_dialect_reads_the_time_it_has),
+      cmocka_unit_test(a_dialect_is_guessed_by_the_names_at_both_ends),
       cmocka_unit_test(documents_may_be_objects_and_fields_are_joined),
       cmocka_unit_test(pairs_have_their_own_queries),
       cmocka_unit_test(each_failed_allocation_is_lack_of_memory),
       cmocka_unit_test(a_cosine_below_zero_is_zero_where_scores_are_promised_to_be),
+      cmocka_unit_test(results_without_a_score_say_so),
       cmocka_unit_test(errors_have_the_shape_that_the_caller_reads),
       cmocka_unit_test(a_listed_detail_names_the_field),
   };

@@ -13,7 +13,11 @@ enum { ITEMS = 1024 };
 
 static batcher make(size_t max_jobs, size_t max_tokens, size_t min_tokens, unsigned workers) {
   batcher self;
-  const batcher_config config = {max_jobs, max_tokens, min_tokens, workers};
+  const batcher_config config = {.max_jobs = max_jobs,
+                                 .max_tokens = max_tokens,
+                                 .min_tokens = min_tokens,
+                                 .workers = workers,
+                                 .priority_step = 100};
   assert_true(batcher_init(&self, &config));
   return self;
 }
@@ -48,7 +52,7 @@ static void a_lone_request_is_cut_at_once_and_shared_by_the_workers(void **state
   assert_int_equal(tokens, 100);
   assert_int_equal(job.added_at, 5);
   assert_int_equal(job.started_at, 7);
-  assert_int_equal(self.waiting_tokens, 300);
+  assert_int_equal(self.waiting.tokens, 300);
   assert_int_equal(self.waiting_sequences, 30);
   batcher_finish(&self);
 }
@@ -77,7 +81,7 @@ static void every_sequence_is_handed_out_once_and_in_order(void **state) {
     assert_true(tokens <= 64);
   }
   assert_int_equal(next, 100);
-  assert_int_equal(self.waiting_tokens, 0);
+  assert_int_equal(self.waiting.tokens, 0);
   assert_int_equal(self.n_jobs, 0);
   batcher_finish(&self);
 }
@@ -196,13 +200,105 @@ static void a_removed_job_takes_its_waiting_sequences_along(void **state) {
   assert_int_equal(batcher_cut(&self, 0, items, ITEMS, &tokens), 1);
   assert_int_equal(batcher_remove(&self, &gone), 2);
   assert_int_equal(batcher_remove(&self, &gone), 0);
-  assert_int_equal(self.waiting_tokens, 30);
+  assert_int_equal(self.waiting.tokens, 30);
   assert_int_equal(self.waiting_sequences, 3);
   for (int i = 0; i < 3; i++) {
     assert_int_equal(batcher_cut(&self, 0, items, ITEMS, &tokens), 1);
     assert_ptr_equal(items[0].job, &kept);
   }
   assert_int_equal(batcher_remove(&self, &kept), 0);
+  batcher_finish(&self);
+}
+
+static void a_step_of_priority_is_so_many_tokens_of_others_work(void **state) {
+  (void)state;
+  batcher self = make(8, 100, 100, 1); /* a step is 100 tokens */
+  const uint32_t lengths[] = {100};
+  batcher_job jobs[5];
+  const int32_t priorities[] = {2, 0, -1, 1, INT32_MIN};
+  const int order[] = {4, 2, 1, 3, 0};
+  batcher_item items[ITEMS];
+  size_t tokens;
+  for (int i = 0; i < 5; i++) {
+    jobs[i] = job_of(lengths, 1);
+    jobs[i].priority = priorities[i];
+    assert_true(batcher_add(&self, &jobs[i], 0));
+  }
+  for (int i = 0; i < 5; i++) {
+    assert_int_equal(batcher_cut(&self, 0, items, ITEMS, &tokens), 1);
+    assert_ptr_equal(items[0].job, &jobs[order[i]]);
+  }
+  batcher_finish(&self);
+}
+
+static void a_low_priority_goes_on_amid_higher_ones(void **state) {
+  (void)state;
+  enum { STREAM = 200 };
+  batcher self = make(STREAM + 1, 100, 100, 1);
+  const uint32_t one[] = {100};
+  batcher_job low = job_of(one, 1);
+  static batcher_job high[STREAM];
+  batcher_item items[ITEMS];
+  size_t tokens;
+  low.priority = 20;
+  assert_true(batcher_add(&self, &low, 0));
+  int cuts = 0;
+  while (low.next == 0) {
+    high[cuts] = job_of(one, 1);
+    high[cuts].priority = -20;
+    assert_true(cuts < STREAM && batcher_add(&self, &high[cuts], 0));
+    assert_int_equal(batcher_cut(&self, 0, items, ITEMS, &tokens), 1);
+    cuts++;
+  }
+  assert_in_range(cuts, 40, 42); /* 40 steps between them */
+  batcher_finish(&self);
+}
+
+static void what_is_ahead_is_what_goes_first(void **state) {
+  (void)state;
+  batcher self = make(4, 100, 100, 1);
+  const uint32_t lengths[] = {10, 20, 70};
+  batcher_job small = job_of(lengths, 2);
+  batcher_job large = job_of(lengths, 3);
+  assert_true(batcher_add(&self, &small, 0) && batcher_add(&self, &large, 0));
+  assert_int_equal(batcher_ahead(&self, 29, 0).tokens, 0);
+  assert_int_equal(batcher_ahead(&self, 30, 0).tokens, 30);
+  assert_int_equal(batcher_ahead(&self, 30, 0).squares, 500);
+  assert_int_equal(batcher_ahead(&self, 100, 0).tokens, 130);
+  assert_int_equal(batcher_ahead(&self, 30, 1).tokens, 130);
+  assert_int_equal(batcher_ahead(&self, 100, -1).tokens, 0);
+  batcher_finish(&self);
+}
+
+/* A token takes a nanosecond. */
+static void nothing_is_handed_out_that_ends_after_its_deadline(void **state) {
+  (void)state;
+  estimate speed;
+  estimate_init(&speed, 0);
+  estimate_observe(&speed, (workload){.tokens = 1000}, 1000);
+  batcher self = make(4, 1000, 1000, 1);
+  self.config.speed = &speed;
+  const uint32_t lengths[] = {50, 50, 50};
+  batcher_job tight = job_of(lengths, 3);
+  batcher_job open = job_of(lengths, 3);
+  batcher_item items[ITEMS];
+  size_t tokens;
+  tight.deadline = 1120;
+  assert_true(batcher_add(&self, &tight, 0) && batcher_add(&self, &open, 0));
+  /* Two of it end in time; a third would not, nor would they with any of the other's. */
+  assert_int_equal(batcher_cut(&self, 1000, items, ITEMS, &tokens), 2);
+  assert_ptr_equal(items[1].job, &tight);
+  assert_int_equal(batcher_cut(&self, 1100, items, ITEMS, &tokens), 3);
+  assert_ptr_equal(items[0].job, &open);
+  assert_int_equal(tight.dropped, 1);
+  assert_int_equal(self.n_jobs + self.waiting.tokens + self.waiting_sequences, 0);
+  /* Alone it may try, however late it is predicted to be, until its time is over. */
+  tight = job_of(lengths, 3);
+  tight.deadline = 1210;
+  assert_true(batcher_add(&self, &tight, 1200));
+  assert_int_equal(batcher_cut(&self, 1200, items, ITEMS, &tokens), 1);
+  assert_int_equal(batcher_cut(&self, 1210, items, ITEMS, &tokens), 0);
+  assert_int_equal(tight.dropped, 2);
   batcher_finish(&self);
 }
 
@@ -238,7 +334,7 @@ static void random_traffic_keeps_the_books_balanced(void **state) {
       }
       waiting -= tokens;
     }
-    assert_int_equal(self.waiting_tokens, waiting);
+    assert_int_equal(self.waiting.tokens, waiting);
   }
   for (int i = 0; i < JOBS; i++) {
     assert_int_equal(handed[i], jobs[i].n);
@@ -257,6 +353,10 @@ int main(void) {
       cmocka_unit_test(a_large_request_is_not_starved_by_a_stream_of_small_ones),
       cmocka_unit_test(more_jobs_than_allowed_are_refused),
       cmocka_unit_test(a_removed_job_takes_its_waiting_sequences_along),
+      cmocka_unit_test(a_step_of_priority_is_so_many_tokens_of_others_work),
+      cmocka_unit_test(a_low_priority_goes_on_amid_higher_ones),
+      cmocka_unit_test(what_is_ahead_is_what_goes_first),
+      cmocka_unit_test(nothing_is_handed_out_that_ends_after_its_deadline),
       cmocka_unit_test(random_traffic_keeps_the_books_balanced),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

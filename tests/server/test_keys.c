@@ -62,6 +62,34 @@ static void the_longest_key_fits_and_a_longer_one_is_refused(void **state) {
   assert_null(keys);
 }
 
+static void a_key_may_carry_a_priority(void **state) {
+  (void)state;
+  const char *lists[] = {"one priority=5,two", "three \t priority=-1000"};
+  api_keys *keys = NULL;
+  rr_error err = {.message = ""};
+  int32_t priority = 7;
+  write_keys("a key of words priority=1000\r\nfour priority=0\npriority=5\nnot priority=\tx\n");
+  assert_int_equal(api_keys_load(lists, 2, path, &keys, &err), RR_OK);
+  static const struct {
+    const char *key;
+    int32_t priority;
+  } right[] = {{"one", 5}, {"two", API_KEY_NO_PRIORITY}, {"three", -1000}, {"a key of words", 1000}, {"four", 0},
+               {"priority=5", API_KEY_NO_PRIORITY}, {"not priority=\tx", API_KEY_NO_PRIORITY}};
+  for (size_t i = 0; i < sizeof right / sizeof right[0]; i++) {
+    assert_true(api_keys_find(keys, right[i].key, &priority));
+    assert_int_equal(priority, right[i].priority);
+  }
+  assert_false(api_keys_find(keys, "one priority=5", &priority));
+  assert_int_equal(priority, API_KEY_NO_PRIORITY);
+  api_keys_destroy(keys);
+  static const char *const wrong[] = {"k priority=", "k priority=1001", "k priority=-1001", "k priority=1x",
+                                      "k priority=99999999999999999999", "k priority= "};
+  for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+    assert_int_equal(api_keys_load(&wrong[i], 1, NULL, &keys, &err), RR_ERR_INPUT);
+    assert_non_null(strstr(err.message, "priority"));
+  }
+}
+
 static void nothing_is_not_a_key(void **state) {
   (void)state;
   const char *list = " , ,";
@@ -138,6 +166,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(keys_come_from_lists_and_from_a_file),
       cmocka_unit_test(the_longest_key_fits_and_a_longer_one_is_refused),
+      cmocka_unit_test(a_key_may_carry_a_priority),
       cmocka_unit_test(nothing_is_not_a_key),
       cmocka_unit_test(each_failed_allocation_is_lack_of_memory),
       cmocka_unit_test(a_trace_context_is_taken_whole_or_not_at_all),

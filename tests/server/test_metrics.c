@@ -51,12 +51,27 @@ static void failures_are_told_by_kind(void **state) {
   counters.requests[RR_OPERATION_RERANK] = 9;
   counters.successes[RR_OPERATION_RERANK] = 2;
   stats.queued_tokens = 1234;
+  stats.queued_ns = 1500000000;
+  stats.tokens_per_second = 20000;
+  counters.failures[RR_API_TIMEOUT] = 3;
+  counters.refusals[ADMISSION_DEADLINE] = 4;
+  counters.missed = 5;
+  counters.degraded = 6;
+  counters.dropped = 8;
   char *text = text_of(&counters, &stats);
   assert_non_null(strstr(text, "te_request_failure{err=\"overloaded\"} 7\n"));
   assert_non_null(strstr(text, "te_request_failure{err=\"empty\"} 0\n"));
   assert_non_null(strstr(text, "te_request_count{method=\"rerank\"} 9\n"));
   assert_non_null(strstr(text, "te_request_success{method=\"rerank\"} 2\n"));
   assert_non_null(strstr(text, "te_queue_tokens 1234\n"));
+  assert_non_null(strstr(text, "te_request_failure{err=\"timeout\"} 3\n"));
+  assert_non_null(strstr(text, "te_request_refused{reason=\"deadline\"} 4\n"));
+  assert_non_null(strstr(text, "te_request_refused{reason=\"wait\"} 0\n"));
+  assert_non_null(strstr(text, "te_request_deadline_missed 5\n"));
+  assert_non_null(strstr(text, "te_request_degraded 6\n"));
+  assert_non_null(strstr(text, "te_request_dropped 8\n"));
+  assert_non_null(strstr(text, "te_queue_predicted_duration 1.5\n"));
+  assert_non_null(strstr(text, "te_estimated_tokens_per_second 20000\n"));
   rr_free(text);
 }
 

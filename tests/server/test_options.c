@@ -78,9 +78,14 @@ static void defaults_are_as_documented(void **state) {
   assert_string_equal(o.hostname, "0.0.0.0");
   assert_int_equal(o.port, 3000);
   assert_int_equal(o.max_concurrent_requests, 512);
+  assert_int_equal(o.max_queue_ms, 30000);
+  assert_int_equal(o.max_queue_tokens, 4194304);
+  assert_int_equal(o.default_timeout_ms, 0);
   assert_int_equal(o.max_client_batch_size, 1000);
   assert_int_equal(o.payload_limit, 10000000);
   assert_int_equal(o.cache_bytes, 0);
+  assert_int_equal(o.idle_timeout, 75);
+  assert_int_equal(o.client_timeout, 60);
   assert_true(o.auto_truncate);
   assert_false(o.json_output);
   assert_int_equal(o.api_keys.n, 0);
@@ -109,8 +114,9 @@ static void every_option_reaches_its_field(void **state) {
   assert_string_equal(o.api_keys.items[0], "k");
   assert_int_equal(o.log_level, LOG_LEVEL_DEBUG);
   assert_int_equal(read_line("--model-id=m --tokenization-workers=2 --max-concurrent-requests 7 "
-                             "--max-batch-tokens 99 --max-client-batch-size 5 --payload-limit 10 "
-                             "--cache-bytes 65536",
+                             "--max-batch-tokens 99 --max-client-batch-size 5 --payload-limit 10 --max-queue-ms 11 "
+                             "--max-queue-tokens 12 --default-timeout-ms 13 --cache-bytes 65536 --idle-timeout 7 "
+                             "--client-timeout 8",
                              &o),
                    OPTIONS_RUN);
   assert_int_equal(o.tokenization_workers, 2);
@@ -119,6 +125,11 @@ static void every_option_reaches_its_field(void **state) {
   assert_int_equal(o.max_client_batch_size, 5);
   assert_int_equal(o.payload_limit, 10);
   assert_int_equal(o.cache_bytes, 65536);
+  assert_int_equal(o.max_queue_ms, 11);
+  assert_int_equal(o.max_queue_tokens, 12);
+  assert_int_equal(o.default_timeout_ms, 13);
+  assert_int_equal(o.idle_timeout, 7);
+  assert_int_equal(o.client_timeout, 8);
 }
 
 static void the_hub_has_options_and_its_own_variables(void **state) {
@@ -284,7 +295,8 @@ static void help_names_every_option_even_in_a_bad_environment(void **state) {
   static const char *const names[] = {
       "--model-id", "--served-model-name", "--hostname", "--port", "--dtype", "--isa", "--threads",
       "--tokenization-workers", "--max-concurrent-requests", "--max-batch-tokens",
-      "--max-client-batch-size", "--payload-limit", "--client-timeout", "--auto-truncate", "--api-key", "--json-output",
+      "--max-client-batch-size", "--payload-limit", "--cache-bytes", "--idle-timeout", "--client-timeout",
+      "--auto-truncate", "--api-key", "--json-output",
       "--log-level", "--revision", "--hf-token", "--hf-endpoint", "--hf-home", "--huggingface-hub-cache",
       "--hf-hub-offline", "--pack-cache", "--api-key-file", "--cors-allow-origin", "--unix-socket", "--user",
       "--seccomp", "--core-dumps", "--help",

@@ -1,16 +1,12 @@
 /* Times loading a model: load_bench MODEL_DIR DTYPE ROUNDS [cache]
  *
  * DTYPE as the server's --dtype. With `cache` packed weights are kept beside the model, as with
- * --pack-cache; the first round may then have to write them. Prints each round.
- *
- * load_bench MODEL_DIR identity: prints the weights' identity (core/model/measured.h). */
+ * --pack-cache; the first round may then have to write them. Prints each round. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "core/model/measured.h"
-#include "core/model/shards.h"
 #include "core/scorer.h"
 
 static double now(void) {
@@ -19,24 +15,7 @@ static double now(void) {
   return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-static int print_identity(const char *directory) {
-  rr_safetensors *weights;
-  rr_error err = {.message = ""};
-  char text[RR_IDENTITY_TEXT];
-  if (rr_weights_open(directory, &weights, &err) != RR_OK) {
-    (void)fprintf(stderr, "%s\n", err.message);
-    return 1;
-  }
-  bool known = rr_measured_identity(weights, text);
-  rr_safetensors_close(weights);
-  (void)printf("%s\n", known ? text : "no encoder");
-  return known ? 0 : 1;
-}
-
 int main(int argc, char **argv) {
-  if (argc == 3 && strcmp(argv[2], "identity") == 0) {
-    return print_identity(argv[1]);
-  }
   static const char *const dtypes[] = {"float32", "bfloat16", "int8"};
   size_t dtype = 0;
   while (argc >= 4 && dtype < 3 && strcmp(argv[2], dtypes[dtype]) != 0) {

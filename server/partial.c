@@ -1,0 +1,75 @@
+#include "server/partial.h"
+
+#include <math.h>
+
+#include "server/rerank_cache.h"
+
+/* Whether all that candidate i's score is made of was computed: `done` begins with the group's first sequence. A
+ * bi-encoder's query is that one. */
+static bool is_computed(const rerank_task *task, const rr_encoded *group, const uint8_t *done, size_t i) {
+  bool query = rr_scorer_info(task->service->scorer)->kind == RR_CROSS_ENCODER || done[0] != 0;
+  return query && done[group->sequence_of[i]] != 0;
+}
+
+rr_status partial_group(const rerank_task *task, const rr_encoded *group, const uint8_t *done, bool raw,
+                        float *ret_scores, rr_error *err) {
+  for (size_t i = 0; i < group->n_candidates; i++) {
+    if (!is_computed(task, group, done, i)) {
+      ret_scores[i] = NAN;
+      continue;
+    }
+    rr_encoded one = *group;
+    one.sequence_of += i;
+    one.n_candidates = 1;
+    rr_status status = rr_scorer_scores(task->service->scorer, &one, raw, &ret_scores[i], err);
+    if (status != RR_OK) {
+      return status;
+    }
+  }
+  return RR_OK;
+}
+
+static uint64_t tokens_not_computed(const rerank_task *task) {
+  uint64_t sum = 0;
+  for (uint32_t i = 0; i < task->job.queue.n; i++) {
+    sum += task->job.computed[i] == 0 ? task->job.queue.lengths[i] : 0;
+  }
+  return sum;
+}
+
+bool partial_scores(rerank_task *task, float *ret_scores, bool *ret_unscored, rr_text_tokens *ret_tokens,
+                    size_t *ret_n_unscored) {
+  rr_error problem;
+  const uint8_t *done = task->job.computed; /* with a deadline, in the order of the groups */
+  for (size_t g = 0; g < task->n_groups; g++) { /* group g begins with text g */
+    rr_status status = rerank_group_scores(task, g, done, ret_scores + g, ret_tokens + g, &problem);
+    if (status != RR_OK) {
+      rerank_fail(task, status == RR_ERR_MEMORY ? RR_API_MEMORY : RR_API_BACKEND, problem.message);
+      return false;
+    }
+    done += task->groups[g].n_sequences;
+  }
+  size_t n = task->request.n_texts;
+  size_t gaps = 0;
+  for (size_t i = 0; i < n; i++) {
+    ret_unscored[i] = isnan(ret_scores[i]);
+    gaps += ret_unscored[i];
+  }
+  if (gaps == n || (gaps > 0 && task->job.all_or_nothing)) {
+    rerank_fail_late(task);
+    return false;
+  }
+  task->tokens -= tokens_not_computed(task);
+  *ret_n_unscored = gaps;
+  return true;
+}
+
+void partial_fill(rr_ranked *ranked, size_t n) {
+  float least = 0;
+  for (size_t i = 0; i < n; i++) {
+    least = ranked[i].score < least ? ranked[i].score : least; /* false for NaN */
+  }
+  for (size_t i = 0; i < n; i++) {
+    ranked[i].score = isnan(ranked[i].score) ? least : ranked[i].score;
+  }
+}

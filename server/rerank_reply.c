@@ -1,0 +1,131 @@
+/* How a task is answered and told of: on the loop. */
+#include <inttypes.h>
+
+#include "server/answer.h"
+#include "server/clock.h"
+#include "server/rerank_task.h"
+
+enum { CLIENT_GONE = 499 }; /* a status for the log alone */
+
+/* Both are 0 for what was never begun. */
+static uint64_t queue_time(const rerank_task *task) {
+  const batcher_job *queue = &task->job.queue;
+  uint64_t begun = queue->started_at > 0 ? queue->started_at : task->stopped_at;
+  return queue->added_at == 0 ? 0 : begun - queue->added_at;
+}
+
+static uint64_t inference_time(const rerank_task *task) {
+  return task->job.queue.started_at == 0 ? 0 : task->stopped_at - task->job.queue.started_at;
+}
+
+static double seconds(uint64_t ns) { return (double)ns / 1e9; }
+
+static void count_success(const rerank_task *task) {
+  metrics *counters = task->service->metrics;
+  counters->successes[rr_endpoint_operation(task->endpoint)]++;
+  histogram_add(&counters->parse, seconds(task->parse));
+  histogram_add(&counters->tokenization, seconds(task->tokenization));
+  if (task->n_sequences > 0) { /* else it never met the workers */
+    histogram_add(&counters->queue, seconds(queue_time(task)));
+    histogram_add(&counters->inference, seconds(inference_time(task)));
+  }
+  histogram_add(&counters->total, seconds(clock_now() - task->exchange->received_at));
+  for (size_t i = 0; i < task->n_sequences; i++) {
+    histogram_add(&counters->input_length, task->job.sequences[i]->length);
+  }
+}
+
+/* Whole milliseconds. */
+static void add_timing(http_reply *reply, const rerank_task *task) {
+  const uint64_t ms = 1000000;
+  uint64_t compute = task->parse + task->tokenization + inference_time(task);
+  uint64_t total = clock_now() - task->exchange->received_at;
+  http_add_header(reply, "x-compute-type", "cpu");
+  http_add_header(reply, "x-compute-time", "%" PRIu64, compute / ms);
+  http_add_header(reply, "x-compute-characters", "%" PRIu64, task->characters);
+  http_add_header(reply, "x-compute-tokens", "%" PRIu64, task->tokens);
+  http_add_header(reply, "x-truncated-count", "%zu", task->n_truncated);
+  http_add_header(reply, "x-total-time", "%" PRIu64, total / ms);
+  http_add_header(reply, "x-tokenization-time", "%" PRIu64, task->tokenization / ms);
+  http_add_header(reply, "x-queue-time", "%" PRIu64, queue_time(task) / ms);
+  http_add_header(reply, "x-inference-time", "%" PRIu64, inference_time(task) / ms);
+}
+
+/* What every answer ends. */
+static void leave(rerank_task *task) {
+  rerank_service *self = task->service;
+  task->stage = RERANK_ANSWERED;
+  deadlines_remove(&self->cuts, &task->cut);
+  self->metrics->active--;
+}
+
+void rerank_reply_to_nobody(rerank_task *task) {
+  leave(task);
+  task->service->metrics->dropped++;
+  http_reply_to(task->exchange, &(http_reply){.status = CLIENT_GONE});
+}
+
+const rr_dialect *rerank_guess(const rerank_task *task) {
+  return task->body_coding != CODING_IDENTITY
+             ? NULL
+             : rr_dialect_guess(task->endpoint, task->body.data, task->body.size);
+}
+
+void rerank_reply_late(rerank_task *task) {
+  rr_api_error error;
+  const rr_dialect *dialect = task->stage == RERANK_COMPUTING ? task->dialect : rerank_guess(task);
+  rerank_late(task->told_ms, &error);
+  leave(task);
+  task->late = true;
+  task->service->metrics->missed++;
+  answer_api_error(task->service->metrics, task->exchange, dialect, &error);
+}
+
+void rerank_reply(rerank_task *task) {
+  if (task->gone) {
+    rerank_reply_to_nobody(task);
+    return;
+  }
+  metrics *counters = task->service->metrics;
+  leave(task);
+  if (task->failed) {
+    counters->refusals[task->refused]++;
+    counters->missed += task->refused == ADMISSION_GRANTED && task->error.kind == RR_API_TIMEOUT;
+    answer_api_error(counters, task->exchange, task->dialect, &task->error);
+    return;
+  }
+  http_reply reply = {.status = 200, .content_type = "application/json", .body = task->reply,
+                      .size = task->reply_size};
+  task->reply = NULL;
+  add_timing(&reply, task);
+  if (task->n_unscored > 0) {
+    counters->degraded++;
+    http_add_header(&reply, "x-rerank-degraded", "%zu", task->n_unscored);
+  }
+  if (task->reply_coding != CODING_IDENTITY) {
+    http_add_header(&reply, "Content-Encoding", "%s", coding_name(task->reply_coding));
+    http_add_header(&reply, "Vary", "Accept-Encoding");
+  }
+  count_success(task);
+  http_reply_to(task->exchange, &reply);
+}
+
+void rerank_describe(const rerank_task *task, log_request_fields *fields) {
+  if (task->gone || task->late) { /* a thread may still write to the rest */
+    fields->error = task->gone ? "the client left" : "the deadline came first";
+    return;
+  }
+  fields->parse = task->parse;
+  fields->dialect = task->dialect == NULL ? NULL : rr_dialect_name(task->dialect);
+  if (task->failed) {
+    fields->error = task->error.message;
+    return;
+  }
+  fields->texts = task->request.n_texts;
+  fields->cached = task->n_cached;
+  fields->tokens = task->tokens;
+  fields->truncated = task->n_truncated;
+  fields->tokenization = task->tokenization;
+  fields->queue = queue_time(task);
+  fields->inference = inference_time(task);
+}
