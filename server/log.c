@@ -17,6 +17,9 @@ enum { QUEUE_LINES = 4096, LINE_MAX_BYTES = 2048, TIME_BYTES = 48, FIELD_BYTES =
 static struct {
   pthread_mutex_t lock;
   pthread_cond_t filled;
+  pthread_cond_t over; /* by the monotonic clock; made once */
+  bool over_made;
+  bool ended;
   pthread_t writer;
   bool running;
   bool stopping;
@@ -136,6 +139,10 @@ static void *write_lines(void *unused) {
     }
     rr_free(line);
   } while (line != NULL);
+  (void)pthread_mutex_lock(&logger.lock);
+  logger.ended = true;
+  (void)pthread_cond_signal(&logger.over);
+  (void)pthread_mutex_unlock(&logger.lock);
   return NULL;
 }
 
@@ -144,11 +151,34 @@ void log_configure(log_level level, bool json) {
   logger.json = json;
 }
 
+static void make_over(void) {
+  pthread_condattr_t monotonic;
+  (void)pthread_condattr_init(&monotonic);
+  (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+  (void)pthread_cond_init(&logger.over, &monotonic);
+  (void)pthread_condattr_destroy(&monotonic);
+  logger.over_made = true;
+}
+
 bool log_start(log_level level, bool json) {
   log_configure(level, json);
+  if (!logger.over_made) {
+    make_over();
+  }
   logger.stopping = false;
+  logger.ended = false;
   logger.running = pthread_create(&logger.writer, NULL, write_lines, NULL) == 0;
   return logger.running;
+}
+
+/* Whether the writer ends in time; the lock is held. */
+static bool wait_for_the_end(void) {
+  struct timespec end;
+  (void)clock_gettime(CLOCK_MONOTONIC, &end);
+  end.tv_sec += LAST_WORDS_SECONDS;
+  while (!logger.ended && pthread_cond_timedwait(&logger.over, &logger.lock, &end) == 0) {
+  }
+  return logger.ended;
 }
 
 void log_stop(void) {
@@ -157,13 +187,12 @@ void log_stop(void) {
   logger.running = false;
   logger.stopping = true;
   (void)pthread_cond_signal(&logger.filled);
+  bool ended = was_running && wait_for_the_end();
   (void)pthread_mutex_unlock(&logger.lock);
-  if (was_running) {
-    struct timespec end;
-    (void)clock_gettime(CLOCK_MONOTONIC, &end);
-    end.tv_sec += LAST_WORDS_SECONDS;
-    /* Who does not read what is written to the pipe shall not keep the process from ending. */
-    (void)pthread_clockjoin_np(logger.writer, NULL, CLOCK_MONOTONIC, &end);
+  if (ended) {
+    (void)pthread_join(logger.writer, NULL);
+  } else if (was_running) { /* who does not read what is written to the pipe shall not keep the process from ending */
+    (void)pthread_detach(logger.writer);
   }
 }
 

@@ -1,11 +1,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <uv.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "core/base/json.h"
 #include "server/app.h"
 #include "server/log.h"
 #include "server/options.h"
+
+/* What large requests took goes back to the system. Left to itself glibc keeps a heap a thread, and raises the size from
+ * which blocks are given back with the largest that it has seen, up to 32 MB. */
+static void bound_heaps(void) {
+#ifdef __GLIBC__
+  enum { LARGE = 256 * 1024, SPARE = 1024 * 1024, HEAPS = 2 };
+  (void)mallopt(M_ARENA_MAX, HEAPS);
+  (void)mallopt(M_MMAP_THRESHOLD, LARGE);
+  (void)mallopt(M_TRIM_THRESHOLD, SPARE);
+#endif
+}
 
 int main(int argc, char **argv) {
   options chosen;
@@ -15,6 +29,7 @@ int main(int argc, char **argv) {
   case OPTIONS_INVALID: (void)fprintf(stderr, "rerankd: %s\n", problem); return APP_EXIT_USAGE;
   case OPTIONS_RUN: break;
   }
+  bound_heaps();
   rr_json_init();
   log_configure(chosen.log_level, chosen.json_output); /* its thread starts once the process is confined */
   int status = app_run(&chosen);
