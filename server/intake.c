@@ -1,5 +1,7 @@
 #include "server/intake.h"
 
+enum { BYTES_OF_ANY = 2048 }; /* what the fixed part of reading a body takes is worth so many of its bytes */
+
 static const double memory = 0.95; /* what is left of a body's weight after the next one */
 
 bool intake_init(intake *self, unsigned threads, size_t max_jobs) {
@@ -14,6 +16,7 @@ void intake_finish(intake *self) { batcher_finish(&self->queue); }
 static uint32_t bounded(size_t bytes) { return bytes < 1 ? 1 : bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes; }
 
 static workload bytes_as_work(uint64_t bytes) { return (workload){.tokens = bytes}; }
+static workload body_as_work(uint64_t bytes) { return bytes_as_work(bytes + BYTES_OF_ANY); }
 
 workload intake_expect(const intake *self, size_t bytes) {
   if (self->bytes <= 0) {
@@ -23,14 +26,20 @@ workload intake_expect(const intake *self, size_t bytes) {
   return (workload){.tokens = (uint64_t)(share * self->tokens), .squares = (uint64_t)(share * self->squares)};
 }
 
+static void add_smaller(workload *sum, const intake_job *job, uint64_t tokens) {
+  if (job->expected.tokens <= tokens) {
+    sum->tokens += job->expected.tokens;
+    sum->squares += job->expected.squares;
+  }
+}
+
 workload intake_ahead(const intake *self, uint64_t tokens) {
-  workload sum = self->running_expected;
+  workload sum = {0};
+  for (const intake_job *job = self->running_jobs; job != NULL; job = job->next_running) {
+    add_smaller(&sum, job, tokens);
+  }
   for (size_t i = 0; i < self->queue.n_jobs; i++) {
-    const intake_job *job = (const intake_job *)self->queue.heap[i];
-    if (job->expected.tokens <= tokens) {
-      sum.tokens += job->expected.tokens;
-      sum.squares += job->expected.squares;
-    }
+    add_smaller(&sum, (const intake_job *)self->queue.heap[i], tokens);
   }
   return sum;
 }
@@ -39,7 +48,7 @@ uint64_t intake_delay(const intake *self, size_t bytes, int32_t priority) {
   /* Of those under way, half is done on the average. */
   uint64_t before = batcher_ahead(&self->queue, bytes, priority).tokens + self->running_bytes / 2;
   return estimate_ns(&self->speed, bytes_as_work(before)) / self->threads +
-         estimate_ns(&self->speed, bytes_as_work(bytes));
+         estimate_ns(&self->speed, body_as_work(bytes));
 }
 
 bool intake_add(intake *self, intake_job *job, size_t bytes, uint64_t now) {
@@ -59,20 +68,24 @@ intake_job *intake_next(intake *self, uint64_t now) {
   self->running++;
   intake_job *job = (intake_job *)item.job;
   self->running_bytes += job->bytes;
-  self->running_expected.tokens += job->expected.tokens;
-  self->running_expected.squares += job->expected.squares;
+  job->next_running = self->running_jobs;
+  self->running_jobs = job;
   return job;
 }
 
 void intake_done(intake *self, intake_job *job, uint64_t took, const workload *found) {
   self->running--;
   self->running_bytes -= job->bytes;
-  self->running_expected.tokens -= job->expected.tokens;
-  self->running_expected.squares -= job->expected.squares;
+  for (intake_job **place = &self->running_jobs; *place != NULL; place = &(*place)->next_running) {
+    if (*place == job) {
+      *place = job->next_running;
+      break;
+    }
+  }
   if (found == NULL) {
     return;
   }
-  estimate_observe(&self->speed, bytes_as_work(job->bytes), took);
+  estimate_observe(&self->speed, body_as_work(job->bytes), took);
   self->bytes = memory * self->bytes + job->bytes;
   self->tokens = memory * self->tokens + (double)found->tokens;
   self->squares = memory * self->squares + (double)found->squares;

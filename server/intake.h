@@ -4,7 +4,8 @@
  * 1. Bodies go in the batcher's order, by their bytes: a small one passes a large one, by priority.
  * 2. No more are given out than there are threads, so what waits can be taken back without a trace.
  * 3. Tokens a byte, and ns a byte, are running averages of what came of late; nothing is known at first, and then
- *    everything is expected to cost nothing.
+ *    everything is expected to cost nothing. What a body costs however small it is counts as so many bytes more: else
+ *    small ones would make large ones look far slower than they are.
  */
 #ifndef RR_SERVER_INTAKE_H
 #define RR_SERVER_INTAKE_H
@@ -21,6 +22,7 @@ typedef struct intake_job {
   batcher_job queue; /* first; its priority and deadline are the caller's to set */
   uint32_t bytes;
   workload expected; /* by intake_expect */
+  struct intake_job *next_running;
 } intake_job;
 
 typedef struct intake {
@@ -29,7 +31,7 @@ typedef struct intake {
   unsigned threads;
   unsigned running;
   uint64_t running_bytes;
-  workload running_expected;
+  intake_job *running_jobs; /* in no order */
   double bytes, tokens, squares; /* decayed sums of what was seen */
 } intake;
 
@@ -40,7 +42,8 @@ void intake_finish(intake *self);
 /* The computing that a body of so many bytes will ask for. */
 workload intake_expect(const intake *self, size_t bytes);
 
-/* Of that, what is here now and would go before so many tokens that came now. O(bodies waiting). */
+/* Of that, what is here now and would go before so many tokens that came now. A larger body would not, though it is
+ * being read: its tokens come behind. O(bodies here). */
 workload intake_ahead(const intake *self, uint64_t tokens);
 
 /* ns until a body of so many bytes would be tokenized. */

@@ -269,10 +269,10 @@ static void bodies_wait_for_threads_and_small_ones_pass(void **state) {
   assert_false(intake_is_empty(&self));
   intake_done(&self, &jobs[4], ms, NULL);
   assert_true(intake_is_empty(&self));
-  /* A quarter of a token a byte, a hundred squares a token, a microsecond a byte. */
+  /* A quarter of a token a byte, a hundred squares a token; a millisecond for 1,000 bytes and what any body costs. */
   assert_int_equal(intake_expect(&self, 4000).tokens, 1000);
   assert_int_equal(intake_expect(&self, 4000).squares, 100000);
-  assert_near(intake_delay(&self, 4000, 0), 4 * ms, 0.001);
+  assert_near(intake_delay(&self, 4000, 0), ms * 6048 / 3048, 0.001);
   intake_finish(&self);
 }
 
@@ -291,7 +291,24 @@ static void bodies_ahead_are_those_that_ask_for_less(void **state) {
   assert_int_equal(intake_ahead(&self, 50).tokens, 0);
   assert_int_equal(intake_ahead(&self, 200).tokens, 300);
   assert_ptr_equal(intake_next(&self, 0), &jobs[0]);
-  assert_int_equal(intake_ahead(&self, 50).tokens, 100); /* on a thread: it goes first whatever it is */
+  assert_int_equal(intake_ahead(&self, 50).tokens, 0); /* on a thread: its tokens come behind all the same */
+  assert_int_equal(intake_ahead(&self, 200).tokens, 300);
+  intake_done(&self, &jobs[0], ms, NULL);
+  assert_int_equal(intake_ahead(&self, 200).tokens, 200);
+  intake_finish(&self);
+}
+
+static void small_bodies_do_not_make_large_ones_look_slow(void **state) {
+  (void)state;
+  intake self;
+  static intake_job job;
+  assert_true(intake_init(&self, 1, 1));
+  for (int i = 0; i < 100; i++) { /* all of it what any body costs */
+    assert_true(intake_add(&self, &job, 100, 0));
+    assert_ptr_equal(intake_next(&self, 0), &job);
+    intake_done(&self, &job, ms / 50, &(workload){.tokens = 20});
+  }
+  assert_true(intake_delay(&self, 1000000, 0) < 20 * ms);
   intake_finish(&self);
 }
 
@@ -384,6 +401,7 @@ int main(void) {
       cmocka_unit_test(bodies_wait_for_threads_and_small_ones_pass),
       cmocka_unit_test(bodies_ahead_are_those_that_ask_for_less),
       cmocka_unit_test(bodies_too_late_are_not_given_out),
+      cmocka_unit_test(small_bodies_do_not_make_large_ones_look_slow),
       cmocka_unit_test(body_and_headers_are_merged),
       cmocka_unit_test(the_cut_keeps_time_for_the_way_back),
       cmocka_unit_test(a_keys_priority_is_the_best_there_is),
