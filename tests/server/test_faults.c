@@ -43,6 +43,7 @@ static options chosen;
 static pthread_t server;
 static char model[4096];
 static char expected[REPLY_BYTES]; /* the body of a reply without faults */
+static char received[REPLY_BYTES];
 static char reply[REPLY_BYTES];
 static char under_fault[REPLY_BYTES];
 static size_t reply_size;
@@ -107,20 +108,20 @@ static int exchange(const char *sent, size_t sent_size) {
   size_t size = 0;
   if (send(fd, sent, sent_size, MSG_NOSIGNAL) == (ssize_t)sent_size) {
     ssize_t got;
-    while (size < sizeof reply - 1 && (got = recv(fd, reply + size, sizeof reply - 1 - size, 0)) > 0) {
+    while (size < sizeof received - 1 && (got = recv(fd, received + size, sizeof received - 1 - size, 0)) > 0) {
       size += (size_t)got;
     }
   }
   (void)close(fd);
-  reply[size] = '\0';
+  received[size] = '\0';
   int status = 0;
-  if (size == 0 || sscanf(reply, "HTTP/1.1 %d", &status) != 1) {
+  if (size == 0 || sscanf(received, "HTTP/1.1 %d", &status) != 1) {
     return 0;
   }
-  const char *body = strstr(reply, "\r\n\r\n");
+  const char *body = strstr(received, "\r\n\r\n");
   assert_non_null(body);
-  reply_size = (size_t)(reply + size - (body + 4));
-  memmove(reply, body + 4, reply_size + 1);
+  reply_size = (size_t)(received + size - (body + 4));
+  memcpy(reply, body + 4, reply_size + 1);
   mask_created(reply, reply_size);
   return status;
 }
