@@ -70,6 +70,7 @@ static bool find_cached(const hub_session *session, hub_model *ret_model) {
 typedef struct buffer {
   char *data;
   size_t size;
+  size_t capacity;
   const char *what;
 } buffer;
 
@@ -87,12 +88,16 @@ static rr_status on_take(void *context, const void *data, size_t size, rr_error 
     return rr_fail(err, RR_ERR_FORMAT, "%.100s: the hub's answer is over %d bytes", self->what,
                    HUB_LISTING_BYTES_MAX);
   }
-  char *data_now = rr_realloc(self->data, self->size + size);
-  if (data_now == NULL) {
-    return rr_fail(err, RR_ERR_MEMORY, "%.100s: out of memory", self->what);
+  if (size > self->capacity - self->size) {
+    size_t capacity = 2 * (self->size + size);
+    char *data_now = rr_realloc(self->data, capacity);
+    if (data_now == NULL) {
+      return rr_fail(err, RR_ERR_MEMORY, "%.100s: out of memory", self->what);
+    }
+    self->data = data_now;
+    self->capacity = capacity;
   }
-  memcpy(data_now + self->size, data, size);
-  self->data = data_now;
+  memcpy(self->data + self->size, data, size);
   self->size += size;
   return RR_OK;
 }

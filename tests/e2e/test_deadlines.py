@@ -10,7 +10,7 @@ import threading
 import harness
 from harness import Server, case, eventually, heavy_body
 
-BIG = heavy_body(texts=60 if harness.SLOW else 300)
+BIG = heavy_body(texts=30 if harness.SLOW else 300)
 DOCUMENTS = {"query": BIG["query"], "documents": BIG["texts"]}
 N = len(BIG["texts"])
 server = None
@@ -225,7 +225,7 @@ class Busy:
             connection.close()
 
 
-LONG = heavy_body(texts=150 if harness.SLOW else 1000, words=500)
+LONG = heavy_body(texts=40 if harness.SLOW else 1000, words=500)
 
 
 @case
@@ -269,7 +269,7 @@ def who_would_be_too_late_is_told_at_once():
 
 @case
 def a_lower_priority_number_goes_first():
-    middle = heavy_body(texts=20 if harness.SLOW else 60)
+    middle = heavy_body(texts=8 if harness.SLOW else 60)
     with tempfile.NamedTemporaryFile("w", suffix=".keys") as keys:
         keys.write("usual\nbatch priority=900\n")
         keys.flush()
