@@ -5,7 +5,7 @@
   tap.py files FILE... [options]    these programs
   tap.py summary TALLY              the last line: N passed, N failed, N skipped; status 1 on failures
 
-Options: --label TEXT, --tally FILE (counts are appended), --jobs N, --wrapper COMMAND (put before
+Options: --label TEXT, --tally FILE (counts and failures are appended), --jobs N, --wrapper COMMAND (put before
 compiled programs), --timeout-factor N.
 
 Programs print TAP. What counts:
@@ -141,6 +141,7 @@ def report(outcome, label):
 
 def run_all(programs, label, jobs, tally):
     passed = failed = skipped = 0
+    failures = []
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         pending = [pool.submit(run_program, *program) for program in programs]
         for future in concurrent.futures.as_completed(pending):
@@ -148,13 +149,14 @@ def run_all(programs, label, jobs, tally):
             report(outcome, label)
             passed += outcome.passed
             failed += len(outcome.failures)
+            failures += [f"#[{label}] {outcome.name}: {failure}" for failure in outcome.failures]
             skipped += len(outcome.skipped)
     if passed + failed + skipped == 0:
         print(f"[{label}] FAILED: there was nothing to run")
         failed = 1
     if tally:
         with open(tally, "a", encoding="utf-8") as out:
-            out.write(f"{passed} {failed} {skipped}\n")
+            out.write("".join(line + "\n" for line in [*failures, f"{passed} {failed} {skipped}"]))
     return 1 if failed else 0
 
 
@@ -162,6 +164,9 @@ def summary(tally):
     totals = [0, 0, 0]
     with open(tally, encoding="utf-8") as lines:
         for line in lines:
+            if line.startswith("#"):
+                print("FAILED:", line[1:].rstrip())  # once more, where all can be seen at once
+                continue
             totals = [total + int(count) for total, count in zip(totals, line.split())]
     print("{} passed, {} failed, {} skipped".format(*totals))
     return 1 if totals[1] or not totals[0] else 0
