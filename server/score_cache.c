@@ -82,9 +82,9 @@ void score_cache_destroy(score_cache *self) {
   rr_free(self);
 }
 
-/* Members: truncate, side, strategy, max_length, max_text_tokens, alone, ret_culprit, all but the last in the
- * key. Whoever adds one decides whether it belongs there. */
-_Static_assert(sizeof(void *) != 8 || sizeof(rr_encode_options) == 32, "the key holds every option");
+/* Members: truncate, side, strategy, max_length, max_text_tokens, alone, halves_only, halves, ret_culprit, all but the
+ * last three in the key. Whoever adds one decides whether it belongs there. */
+_Static_assert(sizeof(void *) != 8 || sizeof(rr_encode_options) == 40, "the key holds every option");
 
 void score_query_init(score_query *ret_query, const score_cache *scores, rr_text query,
                       const rr_encode_options *options) {
