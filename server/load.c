@@ -84,6 +84,9 @@ void load_run(model_load *load) {
     status = score_cache_create(o->cache_bytes, o->model_id, load->commit, rr_scorer_info(load->scorer),
                                 &load->cache, err);
   }
+  if (status == RR_OK && o->document_cache_bytes > 0 && rr_scorer_info(load->scorer)->kind == RR_BI_ENCODER) {
+    status = document_cache_create(o->document_cache_bytes, load->scorer, &load->documents, err);
+  }
   if (status == RR_OK) {
     status = warmup_run(load->scorer, load->engine, err);
   }
