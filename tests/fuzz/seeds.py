@@ -11,7 +11,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 GOLDEN = os.path.join(ROOT, "tests", "golden")
 SEPARATOR = b"\xffPART\xff"
 PATHS = ("/", "/rerank", "/predict", "/v1/rerank", "/v2/rerank", "/score", "/v1/score", "/reranking",
-         "/v1/reranking")
+         "/v1/reranking", "/documents")
 
 # What libzstd 1.5 makes of a request body, in base 85.
 ZSTD = ('D77#BU<Uzp0|3&76&HZ34qyb?Hoa+xAzB;=0hzc22c*jAXwTz9Cw*T>JYlL;qd<|uWw6ApDI=?<lS}uM|M31$3OMP5'
@@ -52,6 +52,10 @@ def request():
                     yield b"%d0" % PATHS.index(pair["path"]) + text
     yield b'11{"query": "a", "texts": ["b", "\\ud83d\\ude00"], "truncate": null}'
     yield b'32{"query": {"text": "a"}, "documents": [{"t": 1, "u": "b"}], "rank_fields": ["t", "u"]}'
+    yield b'90{"documents": [{"id": "a", "text": "b"}, "c", {"id": null, "text": "d"}], "max_tokens_per_doc": 3}'
+    yield b'90{"documents": [{"id": "a", "text": "b"}, {"id": "a", "text": "c"}]}'
+    yield b'10{"query": "a", "texts": [{"id": "b"}, null, "c"], "return_text": true}'
+    yield b'30{"query": "a", "documents": [{"id": "b"}, {"text": "c"}], "rank_fields": ["d"], "return_documents": true}'
     yield b'10{"\\u00\n0"}'  # whose error quotes the line feed
     yield b'50{"text_1": ["a", null], "text_2": "b", "truncate_prompt_tokens": -1}'
 
