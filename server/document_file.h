@@ -42,7 +42,8 @@ typedef struct document_file_stats {
   uint64_t entries;
   uint64_t bytes;    /* of these entries */
   uint64_t capacity; /* bytes of documents that the file can hold */
-  uint64_t discarded; /* at open: entries that were damaged, or of a file of another size */
+  uint64_t discarded; /* at open: entries that were damaged */
+  bool emptied;       /* at open: it was made for another max_bytes, by which all of it lies elsewhere */
   uint64_t hits;
   uint64_t misses;   /* damaged ones are counted here too */
   uint64_t damaged;  /* found, but its bytes were not those that were put, or could not be read */
@@ -55,7 +56,7 @@ typedef struct document_file_stats {
  * all others whose halves differ. One that was made for another max_bytes is emptied. Takes 52 bytes of memory
  * for each DOCUMENT_FILE_BYTES_EACH of the file once that many documents were put, and reads 64 of the file.
  *
- * Errors, whose message names the path, and after which the file is as it was:
+ * Errors, whose message names the path, and after which the file is as it was, or empty where there was none:
  * RR_ERR_INPUT (max_bytes too small; the file is another model's), RR_ERR_FORMAT (no file of this kind, or its
  * head is damaged), RR_ERR_UNSUPPORTED (of a newer version or another byte order), RR_ERR_IO (in use by another
  * process, no regular file, a symbolic link, others may write it, no room on the disk, beyond RLIMIT_FSIZE, …),
