@@ -29,7 +29,7 @@
 
 enum {
   DOCUMENT_KEY_BYTES = 16,
-  DOCUMENT_FINGERPRINT_BYTES = 32,
+  DOCUMENT_FINGERPRINT_BYTES = 16,
   DOCUMENT_SECRET_BYTES = 32,
   DOCUMENT_BYTES_MAX = 16 << 20, /* of one document; also at most a quarter of the file */
   DOCUMENT_FILE_BYTES_MIN = 1 << 20,

@@ -230,7 +230,7 @@ rr_status document_format_open(const char *path, const uint8_t fingerprint[DOCUM
     return rr_fail(err, RR_ERR_INPUT, "%.150s: %" PRIu64 " bytes, where %d to %" PRIu64 " may be", path, max_bytes,
                    (int)DOCUMENT_FILE_BYTES_MIN, MAX_BYTES_MOST);
   }
-  int descriptor;
+  int descriptor = -1;
   struct stat about;
   rr_status status = check_limit(path, max_bytes, err);
   status = status != RR_OK ? status : open_locked(path, &descriptor, &about, err);

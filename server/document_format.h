@@ -36,7 +36,7 @@ typedef struct document_head {
   uint64_t seed;      /* of every check but the head's: a new one empties the file */
   uint8_t fingerprint[DOCUMENT_FINGERPRINT_BYTES];
   uint8_t secret[DOCUMENT_SECRET_BYTES];
-  uint8_t unused[16]; /* 0 */
+  uint8_t unused[32]; /* 0 */
   uint8_t check[DOCUMENT_CHECK_BYTES]; /* of all before it */
 } document_head;
 

@@ -248,7 +248,7 @@ static void fill_disk(const char *folder) {
   static uint8_t bytes[MEGABYTE];
   rr_error error = {.message = ""};
   document_file *file = NULL;
-  if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+  if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
       mount("tmpfs", folder, "tmpfs", 0, "size=4m,mode=700") != 0) {
     _exit(NOT_POSSIBLE);
   }
