@@ -253,17 +253,30 @@ void document_file_close(document_file *self) {
   rr_free(self);
 }
 
-/* --- find and put ----------------------------------------------------------------------------------------- */
+/* --- read and put ----------------------------------------------------------------------------------------- */
 
 const uint8_t *document_file_secret(const document_file *self) { return self->head.secret; }
 
 size_t document_file_largest(const document_file *self) { return self->layout.largest; }
 
-bool document_file_has(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTES]) {
+/* A copy of what is known of the document; of size 0 where nothing is. */
+static slot look(document_file *self, const uint8_t *key) {
+  slot seen = {.size = 0};
   (void)pthread_mutex_lock(&self->lock);
-  bool there = look_up(self, key) != NULL;
+  const slot *at = look_up(self, key);
+  if (at != NULL) {
+    seen = *at;
+  }
   (void)pthread_mutex_unlock(&self->lock);
-  return there;
+  return seen;
+}
+
+bool document_file_has(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTES], size_t *ret_size) {
+  slot seen = look(self, key);
+  if (seen.size > 0 && ret_size != NULL) {
+    *ret_size = seen.size;
+  }
+  return seen.size > 0;
 }
 
 /* A document that is gone by now was not damaged: a put may have written over what was being read. */
@@ -277,48 +290,31 @@ static void count_damaged(document_file *self, const slot *seen) {
   (void)pthread_mutex_unlock(&self->lock);
 }
 
-static void count_find(document_file *self, bool found) {
+static void count_read(document_file *self, bool found) {
   (void)pthread_mutex_lock(&self->lock);
   self->stats.hits += found ? 1 : 0;
   self->stats.misses += found ? 0 : 1;
   (void)pthread_mutex_unlock(&self->lock);
 }
 
-/* The bytes of a document that was there a moment ago, or NULL. */
-static void *read_document(document_file *self, const slot *seen) {
+/* Whether the bytes of a document that was there a moment ago are what was put. */
+static bool read_document(document_file *self, const slot *seen, void *to) {
   uint8_t check[DOCUMENT_CHECK_BYTES];
-  void *bytes = rr_alloc_aligned(seen->size);
-  if (bytes == NULL) {
-    return NULL;
-  }
-  if (read_ring(self, bytes, seen->size, seen->position)) {
-    document_content_check(bytes, seen->size, self->head.seed, check);
+  if (read_ring(self, to, seen->size, seen->position)) {
+    document_content_check(to, seen->size, self->head.seed, check);
     if (memcmp(check, seen->content, sizeof check) == 0) {
-      return bytes;
+      return true;
     }
   }
   count_damaged(self, seen);
-  rr_free(bytes);
-  return NULL;
+  return false;
 }
 
-bool document_file_find(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTES], void **ret_bytes,
-                        size_t *ret_size) {
-  (void)pthread_mutex_lock(&self->lock);
-  const slot *at = look_up(self, key);
-  slot seen = {.size = 0};
-  if (at != NULL) {
-    seen = *at;
-  }
-  (void)pthread_mutex_unlock(&self->lock);
-  void *bytes = seen.size > 0 ? read_document(self, &seen) : NULL;
-  count_find(self, bytes != NULL);
-  if (bytes == NULL) {
-    return false;
-  }
-  *ret_bytes = bytes;
-  *ret_size = seen.size;
-  return true;
+bool document_file_read(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTES], void *to, size_t size) {
+  slot seen = look(self, key);
+  bool found = seen.size > 0 && seen.size == size && read_document(self, &seen, to);
+  count_read(self, found);
+  return found;
 }
 
 /* Its bytes, then its entry. */
@@ -331,6 +327,11 @@ static bool write_document(document_file *self, const document_entry *entry, con
 static void add(document_file *self, const document_entry *entry) {
   uint32_t at = (uint32_t)(entry->sequence % self->layout.slots);
   slot *to = &self->slots[at];
+  slot *old = look_up(self, entry->key);
+  if (old != NULL) {
+    forget(self, old);
+    self->stats.replaced++;
+  }
   memcpy(to->key, entry->key, sizeof to->key);
   memcpy(to->content, entry->content, sizeof to->content);
   to->position = entry->position;
@@ -341,17 +342,23 @@ static void add(document_file *self, const document_entry *entry) {
   self->stats.puts++;
 }
 
+/* Whether there is no need to write: one is there that is to stay, or is the same. */
+static bool is_kept(const slot *at, const document_entry *entry, bool replace) {
+  return at != NULL &&
+         (!replace || (at->size == entry->size && memcmp(at->content, entry->content, sizeof at->content) == 0));
+}
+
 /* Under `write`, so that no other put is between room that was made and an entry that uses it. */
-static rr_status put_new(document_file *self, document_entry *entry, const void *bytes, rr_error *err) {
+static rr_status put_new(document_file *self, document_entry *entry, const void *bytes, bool replace, rr_error *err) {
   (void)pthread_mutex_lock(&self->lock);
-  bool known = look_up(self, entry->key) != NULL;
-  if (!known) {
+  bool kept = is_kept(look_up(self, entry->key), entry, replace);
+  if (!kept) {
     make_room(self, entry->size);
     entry->sequence = self->next;
     entry->position = self->end;
   }
   (void)pthread_mutex_unlock(&self->lock);
-  if (known) {
+  if (kept) {
     return RR_OK;
   }
   entry->check = document_entry_check(entry, self->head.seed);
@@ -368,19 +375,19 @@ static rr_status put_new(document_file *self, document_entry *entry, const void 
 }
 
 rr_status document_file_put(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTES], const void *bytes, size_t size,
-                            rr_error *err) {
+                            bool replace, rr_error *err) {
   if (size == 0 || size > self->layout.largest) {
     return rr_fail(err, RR_ERR_INPUT, "%.150s: a document of %zu bytes, where 1 to %zu may be", self->path, size,
                    self->layout.largest);
   }
-  if (document_file_has(self, key)) {
+  if (!replace && document_file_has(self, key, NULL)) {
     return RR_OK;
   }
   document_entry entry = {.size = (uint32_t)size};
   memcpy(entry.key, key, sizeof entry.key);
   document_content_check(bytes, size, self->head.seed, entry.content);
   (void)pthread_mutex_lock(&self->write);
-  rr_status status = put_new(self, &entry, bytes, err);
+  rr_status status = put_new(self, &entry, bytes, replace, err);
   (void)pthread_mutex_unlock(&self->write);
   return status;
 }

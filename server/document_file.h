@@ -2,7 +2,7 @@
  * computed again, and what is damaged is never given out.
  *
  * 1. Any thread may call anything but document_file_close. A lock guards the index and is held for no input or
- *    output; writers wait for each other. Not on the event loop: find reads the disk where the page cache does not
+ *    output; writers wait for each other. Not on the event loop: a read waits for the disk where the page cache does not
  *    have it, and put waits where the kernel holds back who dirties too many pages.
  * 2. The file takes max_bytes at most, all of it reserved by open where the file system can. The oldest documents
  *    make room for new ones, first in, first out.
@@ -49,6 +49,7 @@ typedef struct document_file_stats {
   uint64_t damaged;  /* found, but its bytes were not those that were put, or could not be read */
   uint64_t puts;     /* documents written since open */
   uint64_t failed;   /* puts that the disk refused */
+  uint64_t replaced; /* by others of their key, since open */
   uint64_t evicted;  /* made room for others since open */
 } document_file_stats;
 
@@ -71,23 +72,24 @@ void document_file_close(document_file *self);
  * the same after a restart. Valid until close. */
 const uint8_t *document_file_secret(const document_file *self);
 
-/* Whether the document is there, without reading it; find may still miss. */
-bool document_file_has(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTES]);
+/* Whether the document is there, without reading it: a read may still miss. ret_size: NULL is allowed. */
+bool document_file_has(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTES], size_t *ret_size);
 
-/* A verified copy of the bytes that were put, 64-byte aligned, the caller's own (rr_free). false, with outputs
- * untouched: not there, damaged (then forgotten, and can be put again), or out of memory. */
-bool document_file_find(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTES], void **ret_bytes, size_t *ret_size);
+/* Copies the document, which has so many bytes, to the caller's memory, and verifies the copy. false: it is not there,
+ * has another size, or is damaged, then forgotten, and can be put again; what is in the memory then is undefined. */
+bool document_file_read(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTES], void *to, size_t size);
 
-/* Keeps a copy; where the key is there already nothing is done. Errors: RR_ERR_INPUT (no byte, or more than
- * document_file_largest), RR_ERR_IO (a full disk, …: the document is not kept, all else goes on; the next put tries
- * again). */
+/* Keeps a copy. Where the key is there already nothing is done, unless it is to be replaced by what differs; of the old
+ * one nothing is read any more, but where the new one is lost (4) it may come back. Errors: RR_ERR_INPUT (no byte, or
+ * more than document_file_largest), RR_ERR_IO (a full disk, …: the document is not kept, all else goes on; the next
+ * put tries again). */
 rr_status document_file_put(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTES], const void *bytes, size_t size,
-                            rr_error *err);
+                            bool replace, rr_error *err);
 
 /* The most bytes a document of this file may have. */
 size_t document_file_largest(const document_file *self);
 
-/* Calls visit for every document, newest first, as long as it returns true. It may call find, and sees documents
+/* Calls visit for every document, newest first, as long as it returns true. It may read and put, and sees documents
  * that come or go meanwhile or does not. */
 void document_file_visit(document_file *self,
                          bool (*visit)(void *context, const uint8_t key[DOCUMENT_KEY_BYTES], size_t size),

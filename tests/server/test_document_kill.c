@@ -59,7 +59,7 @@ static void put_for_ever(const char *path, uint64_t first, int told) {
     }
     document_name name = name_of(number);
     fill_document(number, bytes, size_of(number));
-    or_exit(document_file_put(file, name.key, bytes, size_of(number), NULL) == RR_OK);
+    or_exit(document_file_put(file, name.key, bytes, size_of(number), false, NULL) == RR_OK);
     or_exit(write(told, &number, sizeof number) == (ssize_t)sizeof number);
   }
 }
@@ -221,7 +221,7 @@ static void a_put_that_fails_harms_no_other(void **state) {
     if (fails) { /* its bytes, its entry, or the bytes' second half */
       limit_files(number % 9 == 0 ? DOCUMENT_HEAD_BYTES : layout.data + layout.capacity / 64 * (number % 64));
     }
-    rr_status status = document_file_put(file, name.key, bytes, sizeof bytes, &error);
+    rr_status status = document_file_put(file, name.key, bytes, sizeof bytes, false, &error);
     limit_files(before);
     bool there = find_sized(file, number, sizeof bytes);
     assert_int_equal(there, status == RR_OK);
@@ -261,7 +261,7 @@ static void fill_disk(const char *folder) {
   or_exit(document_file_open(path, model_a, 2 * MEGABYTE, &file, NULL) == RR_OK);
   document_name name = name_of(1);
   fill_document(1, bytes, LONG_DOCUMENT);
-  or_exit(document_file_put(file, name.key, bytes, LONG_DOCUMENT, NULL) == RR_OK);
+  or_exit(document_file_put(file, name.key, bytes, LONG_DOCUMENT, false, NULL) == RR_OK);
   document_file_close(file);
   or_exit(document_file_open(path, model_a, 8 * MEGABYTE, &file, NULL) == RR_ERR_IO); /* stays as it was */
   or_exit(stat(path, &about) == 0 && about.st_size == 2 * MEGABYTE);
@@ -276,14 +276,14 @@ static void fill_disk(const char *folder) {
   for (uint64_t number = 2; number < 60; number++) {
     name = name_of(number);
     fill_document(number, bytes, LONG_DOCUMENT);
-    rr_status status = document_file_put(file, name.key, bytes, LONG_DOCUMENT, &error);
+    rr_status status = document_file_put(file, name.key, bytes, LONG_DOCUMENT, false, &error);
     or_exit(status == RR_OK || strstr(error.message, "documents: No space left") != NULL);
     failed += status == RR_OK ? 0 : 1;
   }
   or_exit(failed > 0 && failed < 58 && stats_of(file).failed == failed);
   or_exit(find_sized(file, 1, LONG_DOCUMENT) && find_sized(file, 2, LONG_DOCUMENT));
   or_exit(unlink(other) == 0 && close(filler) == 0);
-  or_exit(document_file_put(file, name.key, bytes, LONG_DOCUMENT, NULL) == RR_OK);
+  or_exit(document_file_put(file, name.key, bytes, LONG_DOCUMENT, false, NULL) == RR_OK);
   or_exit(find_sized(file, 59, LONG_DOCUMENT));
   document_file_close(file);
   _exit(0);
