@@ -24,6 +24,7 @@ _Static_assert(sizeof(struct document) % ALIGNMENT == 0, "what follows is aligne
 
 struct document_cache {
   lfu_cache *entries;
+  document_file *file; /* or NULL */
   const rr_scorer *scorer;
   keyed_hash keyed; /* copied for each use */
   uint8_t fingerprint[RR_FINGERPRINT_BYTES];
@@ -50,7 +51,20 @@ static void release(void *object) { document_release(object); }
 
 static const cache_objects how = {.hold = hold, .release = release};
 
-static rr_status fill(document_cache *self, size_t bytes, rr_error *err) {
+/* Keys must be the same after a restart: their secret is the file's. */
+static rr_status open_file(document_cache *self, const document_cache_config *config, rr_error *err) {
+  rr_status status = rr_scorer_fingerprint(self->scorer, self->fingerprint, err);
+  if (status == RR_OK) {
+    status = document_file_open(config->file, self->fingerprint, config->file_bytes, &self->file, err);
+  }
+  if (status == RR_OK) {
+    keyed_hash_init(&self->keyed, document_file_secret(self->file));
+  }
+  return status;
+}
+
+static rr_status fill(document_cache *self, const document_cache_config *config, rr_error *err) {
+  size_t bytes = config->bytes;
   uint32_t shards = 1;
   size_t entries = bytes / BYTES_EACH;
   entries = entries < UINT32_MAX / 2 ? entries : UINT32_MAX / 2;
@@ -60,15 +74,16 @@ static rr_status fill(document_cache *self, size_t bytes, rr_error *err) {
   while (shards < SHARDS_MAX && weight / (2 * shards) >= SHARD_BYTES) {
     shards *= 2;
   }
-  rr_status status = keyed_hash_init_random(&self->keyed, err);
+  rr_status status = config->file == NULL ? keyed_hash_init_random(&self->keyed, err) : open_file(self, config, err);
   return status == RR_OK
              ? cache_create_for_objects(weight, (uint32_t)entries, shards, &how, &self->entries, err)
              : status;
 }
 
-rr_status document_cache_create(size_t bytes, const rr_scorer *scorer, document_cache **ret_cache, rr_error *err) {
-  if (bytes < DOCUMENT_CACHE_BYTES_MIN) {
-    return rr_fail(err, RR_ERR_INPUT, "a document cache of %zu bytes is too small: %d at least", bytes,
+rr_status document_cache_create(const document_cache_config *config, const rr_scorer *scorer,
+                                document_cache **ret_cache, rr_error *err) {
+  if (config->bytes < DOCUMENT_CACHE_BYTES_MIN) {
+    return rr_fail(err, RR_ERR_INPUT, "a document cache of %zu bytes is too small: %d at least", config->bytes,
                    (int)DOCUMENT_CACHE_BYTES_MIN);
   }
   document_cache *self = rr_calloc(1, sizeof *self);
@@ -77,7 +92,7 @@ rr_status document_cache_create(size_t bytes, const rr_scorer *scorer, document_
   }
   self->scorer = scorer;
   self->max_length = rr_scorer_info(scorer)->max_input_length;
-  rr_status status = fill(self, bytes, err);
+  rr_status status = fill(self, config, err);
   if (status != RR_OK) {
     document_cache_destroy(self);
     return status;
@@ -91,6 +106,7 @@ void document_cache_destroy(document_cache *self) {
     return;
   }
   cache_destroy(self->entries);
+  document_file_close(self->file);
   rr_free(self);
 }
 
@@ -139,15 +155,43 @@ cache_key document_key_of_name(const document_cache *cache, rr_text name) {
   return end(&hash);
 }
 
+static const uint8_t *bytes_of(const cache_key *key) { return (const uint8_t *)key; }
+
+_Static_assert(sizeof(cache_key) == DOCUMENT_KEY_BYTES, "a key is what the file calls one");
+
+/* From the file into memory. */
+static document *fetch(document_cache *self, cache_key key, bool half) {
+  size_t size;
+  if (self->file == NULL || !document_file_has(self->file, bytes_of(&key), &size)) {
+    return NULL;
+  }
+  document *made = document_cache_reserve(self, size);
+  if (made == NULL) {
+    return NULL;
+  }
+  if (!document_file_read(self->file, bytes_of(&key), document_data(made), size) ||
+      (half && !rr_scorer_half_fits(self->scorer, (rr_half){.data = document_data(made), .size = size}))) {
+    document_release(made);
+    return NULL;
+  }
+  (void)cache_insert_object(self->entries, key, made, (uint32_t)weight_of(size), false);
+  return made;
+}
+
 document *document_cache_find_half(document_cache *self, cache_key key) {
-  return cache_find_object(self->entries, key);
+  document *found = cache_find_object(self->entries, key);
+  return found != NULL ? found : fetch(self, key, true);
 }
 
 document *document_cache_find_text(document_cache *self, cache_key key) {
-  return cache_find_object(self->entries, key);
+  document *found = cache_find_object(self->entries, key);
+  return found != NULL ? found : fetch(self, key, false);
 }
 
-bool document_cache_has(document_cache *self, cache_key key) { return cache_has(self->entries, key); }
+bool document_cache_has(document_cache *self, cache_key key) {
+  return cache_has(self->entries, key) ||
+         (self->file != NULL && document_file_has(self->file, bytes_of(&key), NULL));
+}
 
 document *document_cache_reserve(document_cache *self, size_t size) {
   size_t weight = weight_of(size);
@@ -167,7 +211,13 @@ document *document_cache_reserve(document_cache *self, size_t size) {
 }
 
 bool document_cache_insert(document_cache *self, cache_key key, document *kept, bool firmly) {
-  return cache_insert_object(self->entries, key, kept, (uint32_t)weight_of(kept->size), firmly);
+  bool there = cache_insert_object(self->entries, key, kept, (uint32_t)weight_of(kept->size), firmly);
+  if (self->file == NULL) {
+    return there;
+  }
+  rr_error ignored; /* it is counted */
+  bool written = document_file_put(self->file, bytes_of(&key), document_data(kept), kept->size, firmly, &ignored) == RR_OK;
+  return firmly ? written : there || written;
 }
 
 void *document_data(document *self) { return self + 1; }
@@ -176,6 +226,10 @@ size_t document_size(const document *self) { return self->size; }
 
 void document_cache_read_stats(document_cache *self, document_stats *ret_stats) {
   cache_read_stats(self->entries, &ret_stats->halves);
+  ret_stats->file = (document_file_stats){0};
+  if (self->file != NULL) {
+    document_file_read_stats(self->file, &ret_stats->file);
+  }
   ret_stats->bytes = atomic_load_explicit(&self->taken, memory_order_relaxed);
   ret_stats->most = self->most + self->index;
 }

@@ -142,6 +142,17 @@ static void write_documents(FILE *out, const document_stats *documents) {
   write_gauge(out, "te_document_cache_capacity_bytes", "Memory they may take, index included.", documents->most);
 }
 
+static void write_document_file(FILE *out, const document_file_stats *file) {
+  write_gauge(out, "te_document_file_entries", "Documents and names in the file.", file->entries);
+  write_gauge(out, "te_document_file_bytes", "Bytes of these.", file->bytes);
+  write_gauge(out, "te_document_file_capacity_bytes", "Bytes it can hold.", file->capacity);
+  write_counter(out, "te_document_file_hits", "Documents and names read from the file.", file->hits);
+  write_counter(out, "te_document_file_damaged", "Those that were found damaged, and forgotten.", file->damaged);
+  write_counter(out, "te_document_file_puts", "Documents and names written.", file->puts);
+  write_counter(out, "te_document_file_failed", "Those that the disk refused.", file->failed);
+  write_counter(out, "te_document_file_evictions", "Those that made room for newer ones.", file->evicted);
+}
+
 static void write_overload(FILE *out, const metrics *self, const engine_stats *stats) {
   const char *name = "te_request_refused";
   head(out, name, "counter", "Requests refused before they were computed, by what was exceeded.");
@@ -185,6 +196,7 @@ static void write_all(FILE *out, const metrics *self, const engine_stats *stats,
   write_gauge(out, "te_request_active", "Rerank requests accepted and not yet answered.", self->active);
   write_cache(out, cached);
   write_documents(out, documents);
+  write_document_file(out, &documents->file);
   write_overload(out, self, stats);
 }
 

@@ -30,8 +30,8 @@ static bool take_text(rerank_task *task, size_t i) {
                              "`%s[%zu].id`: no document '%.*s' is kept; send its text, or POST it to /documents",
                              request->texts_name, i, told, name.data);
   }
-  size_t size = document_size(kept);
-  char *copy = rr_arena_strndup(&task->arena, document_data(kept), size);
+  size_t size = document_size(kept) - 1; /* a byte before it, so that an empty text is a document too */
+  char *copy = rr_arena_strndup(&task->arena, (const char *)document_data(kept) + 1, size);
   document_release(kept);
   if (copy == NULL) {
     rerank_fail(task, RR_API_MEMORY, "out of memory");
@@ -88,22 +88,22 @@ rr_status rerank_documents_find(rerank_task *task, size_t g, const rr_text *text
   return RR_OK;
 }
 
-/* Keeps text i's half, unless there is no room. */
-static void keep_half(rerank_task *task, const rerank_halves *halves, size_t i, const rr_sequence *sequence) {
+/* Keeps text i's half, unless there is no room; whether it is kept. */
+static bool keep_half(rerank_task *task, const rerank_halves *halves, size_t i, const rr_sequence *sequence) {
   const rr_scorer *scorer = task->service->scorer;
   bool firmly = task->request.keep;
   document *made = halves->found[i];
   if (made == NULL) {
     made = document_cache_reserve(cache_of(task), rr_scorer_half_bytes(scorer, sequence));
     if (made == NULL) {
-      return;
+      return false;
     }
     rr_scorer_half_write(scorer, sequence, document_data(made));
-    (void)document_cache_insert(cache_of(task), halves->keys[i], made, firmly);
+    bool kept = document_cache_insert(cache_of(task), halves->keys[i], made, firmly);
     document_release(made);
-  } else if (firmly) {
-    (void)document_cache_insert(cache_of(task), halves->keys[i], made, firmly);
+    return kept;
   }
+  return !firmly || document_cache_insert(cache_of(task), halves->keys[i], made, firmly);
 }
 
 void rerank_documents_keep(rerank_task *task, size_t g, const uint8_t *done) {
@@ -118,7 +118,7 @@ void rerank_documents_keep(rerank_task *task, size_t g, const uint8_t *done) {
     if (at == next) { /* else the text came before */
       next++;
       if (done == NULL || done[at] != 0) {
-        keep_half(task, halves, i, &group->sequences[at]);
+        (void)keep_half(task, halves, i, &group->sequences[at]);
       }
     }
   }
@@ -144,15 +144,19 @@ static bool name_by_hash(rerank_task *task, size_t i) {
   return true;
 }
 
-static void keep_name(rerank_task *task, size_t i) {
+static bool keep_name(rerank_task *task, size_t i) {
   rr_text text = task->request.texts[i];
   cache_key key = document_key_of_name(cache_of(task), task->request.ids[i]);
-  document *made = document_cache_reserve(cache_of(task), text.size);
-  if (made != NULL) {
-    memcpy(document_data(made), text.data, text.size);
-    (void)document_cache_insert(cache_of(task), key, made, true);
-    document_release(made);
+  document *made = document_cache_reserve(cache_of(task), text.size + 1);
+  if (made == NULL) {
+    return false;
   }
+  char *to = document_data(made);
+  to[0] = '\0';
+  memcpy(to + 1, text.data, text.size);
+  bool kept = document_cache_insert(cache_of(task), key, made, true);
+  document_release(made);
+  return kept;
 }
 
 bool rerank_documents_keep_all(rerank_task *task, bool *ret_kept, size_t *ret_computed) {
@@ -168,12 +172,12 @@ bool rerank_documents_keep_all(rerank_task *task, bool *ret_kept, size_t *ret_co
       rerank_fail(task, RR_API_MEMORY, "out of memory");
       return false;
     }
-    keep_name(task, i);
+    ret_kept[i] = keep_name(task, i);
     *ret_computed += task->halves[0].found[i] == NULL;
   }
   for (size_t i = 0; i < request->n_texts; i++) { /* what came later may have driven out what came before */
     cache_key name = document_key_of_name(cache_of(task), request->ids[i]);
-    ret_kept[i] = document_cache_has(cache_of(task), name) &&
+    ret_kept[i] = ret_kept[i] && document_cache_has(cache_of(task), name) &&
                   document_cache_has(cache_of(task), task->halves[0].keys[i]);
   }
   return true;

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 
 import harness
 from harness import SLOW, Server, case, in_parallel, run_binary
@@ -289,6 +290,58 @@ def popular_documents_stay_whatever_passes_by():
 def too_small_a_cache_is_refused():
     result = run_binary("--model-id", MEAN, "--document-cache-bytes", "1000")
     assert result.returncode == 2 and "--document-cache-bytes" in result.stderr and "1048576" in result.stderr, result
+
+
+def on_file(folder, *more, model=MEAN):
+    return Server("--documents", os.path.join(folder, "documents"), "--documents-bytes", str(16 << 20), *more, model=model)
+
+
+@case
+def a_file_keeps_documents_and_names_across_restarts():
+    texts = [f"bread and water {i}" for i in range(60)]
+    body = {"query": QUERY, "texts": texts}
+    with tempfile.TemporaryDirectory() as folder, Server(*OFF, "--scoring", "hybrid", model=MEAN) as plain:
+        wanted = ask(plain, "/rerank", body)
+        with on_file(folder, "--scoring", "hybrid") as server:
+            assert ask(server, "/rerank", body) == wanted
+            post(server, "/documents", {"documents": [{"id": "a", "text": "stone"}, {"id": "none", "text": ""}]})
+            post(server, "/documents", {"documents": [{"id": "a", "text": KNOWN}]})
+            assert server.metrics()["te_document_file_puts"] == 60 + 3 + 3, server.metrics()
+        with on_file(folder, "--scoring", "hybrid") as server:
+            assert "documents has 65 documents" in server.log(), server.log()
+            assert ask(server, "/rerank", body) == wanted
+            named = {"query": QUERY, "texts": [{"id": "a"}, {"id": "none"}]}
+            assert ask(server, "/rerank", named) == ask(plain, "/rerank", {"query": QUERY, "texts": [KNOWN, ""]})
+            assert computed(server) == 2 + warmed(server), server.metrics()  # the queries
+            metrics = server.metrics()
+            assert metrics["te_document_file_hits"] == 60 + 4 and metrics["te_document_file_puts"] == 0, metrics
+        with on_file(folder, "--scoring", "hybrid", "--document-cache-bytes", "1048576") as server:
+            assert ask(server, "/rerank", body) == wanted
+        for arguments, model in ((("--scoring", "cosine"), MEAN), ((), COLBERT)):
+            result = run_binary("--model-id", model, "--documents", os.path.join(folder, "documents"),
+                                "--documents-bytes", str(16 << 20), "--port", str(harness.free_port()), *arguments)
+            assert result.returncode != 0 and "another model" in result.stderr, result
+
+
+def warmed(server):
+    """Sequences that the first forward pass computed, before anybody asked."""
+    with Server(*OFF, "--scoring", "hybrid", model=MEAN) as other:
+        return computed(other)
+
+
+@case
+def a_file_is_for_bi_encoders_and_a_cache():
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "documents")
+        result = run_binary("--model-id", harness.small_model(), "--documents", path, "--port", str(harness.free_port()))
+        assert result.returncode != 0 and "cross-encoder" in result.stderr and not os.path.exists(path), result
+        result = run_binary("--model-id", MEAN, "--documents", path, *OFF)
+        assert result.returncode == 2 and "--documents" in result.stderr, result
+        result = run_binary("--model-id", MEAN, "--documents", path, "--documents-bytes", "1000")
+        assert result.returncode == 2 and "--documents-bytes" in result.stderr, result
+        result = run_binary("--model-id", MEAN, "--documents", os.path.join(folder, "not", "there"), "--port",
+                            str(harness.free_port()))
+        assert result.returncode != 0 and "not/there" in result.stderr, result
 
 
 @case

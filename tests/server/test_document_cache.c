@@ -38,7 +38,7 @@ static int free_model(void **state) {
 
 static document_cache *make(size_t bytes) {
   document_cache *self = NULL;
-  assert_int_equal(document_cache_create(bytes, scorer, &self, NULL), RR_OK);
+  assert_int_equal(document_cache_create(&(document_cache_config){.bytes = bytes}, scorer, &self, NULL), RR_OK);
   return self;
 }
 
@@ -313,6 +313,104 @@ static void a_key_holds_what_a_half_depends_on(void **state) {
   document_cache_destroy(self);
 }
 
+/* --- with a file behind it --- */
+
+static document_cache *make_with_file(const char *path) {
+  document_cache *self = NULL;
+  rr_error error = {.message = ""};
+  const document_cache_config config = {.bytes = SMALL, .file = path, .file_bytes = 8 << 20};
+  if (document_cache_create(&config, scorer, &self, &error) != RR_OK) {
+    fail_msg("%s", error.message);
+  }
+  return self;
+}
+
+/* A half of this scorer, whose bytes tell the text. */
+static document *make_half(document_cache *self, rr_text text) {
+  rr_arena arena;
+  rr_encoded encoded;
+  rr_workspace *workspace = NULL;
+  rr_arena_init(&arena, 1 << 20);
+  const rr_encode_options options = {.truncate = true, .halves_only = true};
+  assert_int_equal(rr_workspace_create(scorer, 512, &workspace, NULL), RR_OK);
+  assert_int_equal(rr_scorer_encode(scorer, text, &text, 1, &options, &arena, &encoded, NULL), RR_OK);
+  rr_sequence *sequence = &encoded.sequences[0];
+  assert_int_equal(rr_scorer_forward(workspace, &sequence, 1, NULL), RR_OK);
+  document *made = document_cache_reserve(self, rr_scorer_half_bytes(scorer, sequence));
+  assert_non_null(made);
+  rr_scorer_half_write(scorer, sequence, document_data(made));
+  rr_workspace_destroy(workspace);
+  rr_arena_finish(&arena);
+  return made;
+}
+
+static void a_restart_finds_in_the_file_what_was_kept(void **state) {
+  (void)state;
+  char folder[] = "/tmp/rerankd-documents-XXXXXX";
+  char path[64];
+  assert_non_null(mkdtemp(folder));
+  (void)snprintf(path, sizeof path, "%s/documents", folder);
+  const rr_encode_options options = {.truncate = true};
+  document_cache *self = make_with_file(path);
+  cache_key key = key_with(self, &options, "bread");
+  document *half = make_half(self, (rr_text){"bread", 5});
+  assert_true(document_cache_insert(self, key, half, false));
+  for (uint64_t i = 0; i < 600; i++) { /* drives it out of memory, not out of the file */
+    assert_true(put(self, i, true));
+  }
+  document_release(half);
+  document_cache_destroy(self);
+
+  self = make_with_file(path);
+  assert_true(same(key, key_with(self, &options, "bread"))); /* the secret is the file's */
+  assert_int_equal(stats_of(self).halves.entries, 0);
+  assert_true(document_cache_has(self, key));
+  document *found = document_cache_find_half(self, key);
+  half = make_half(self, (rr_text){"bread", 5});
+  assert_non_null(found);
+  assert_int_equal(document_size(found), document_size(half));
+  assert_memory_equal(document_data(found), document_data(half), document_size(half));
+  document_release(found);
+  document_release(half);
+  assert_int_equal(stats_of(self).halves.entries, 1); /* in memory now */
+  assert_int_equal(stats_of(self).file.hits, 1);
+  found = document_cache_find_half(self, key);
+  assert_non_null(found);
+  document_release(found);
+  assert_int_equal(stats_of(self).file.hits, 1);
+  found = document_cache_find_text(self, key_of(599)); /* any bytes: a text */
+  assert_true(is_of(found, 599));
+  document_release(found);
+  document *none = document_cache_find_half(self, key_of(598)); /* no half of this model */
+  assert_null(none);
+  document_cache_destroy(self);
+  assert_int_equal(remove(path), 0);
+  assert_int_equal(remove(folder), 0);
+}
+
+static void a_name_is_given_anew_in_the_file_too(void **state) {
+  (void)state;
+  char folder[] = "/tmp/rerankd-documents-XXXXXX";
+  char path[64];
+  assert_non_null(mkdtemp(folder));
+  (void)snprintf(path, sizeof path, "%s/documents", folder);
+  for (int round = 0; round < 3; round++) {
+    document_cache *self = make_with_file(path);
+    cache_key key = document_key_of_name(self, (rr_text){"name", 4});
+    document *found = document_cache_find_text(self, key);
+    assert_int_equal(found != NULL, round > 0);
+    assert_true(found == NULL || is_of(found, (uint64_t)round - 1));
+    document_release(found);
+    document *made = document_cache_reserve(self, size_of((uint64_t)round));
+    fill(made, (uint64_t)round);
+    assert_true(document_cache_insert(self, key, made, true));
+    document_release(made);
+    document_cache_destroy(self);
+  }
+  assert_int_equal(remove(path), 0);
+  assert_int_equal(remove(folder), 0);
+}
+
 typedef struct worker {
   document_cache *cache;
   uint64_t seed;
@@ -357,10 +455,12 @@ static void faults_are_told(void **state) {
   (void)state;
   document_cache *self = NULL;
   rr_error error;
-  assert_int_equal(document_cache_create(DOCUMENT_CACHE_BYTES_MIN - 1, scorer, &self, &error), RR_ERR_INPUT);
+  const document_cache_config small = {.bytes = DOCUMENT_CACHE_BYTES_MIN - 1};
+  const document_cache_config right = {.bytes = SMALL};
+  assert_int_equal(document_cache_create(&small, scorer, &self, &error), RR_ERR_INPUT);
   for (unsigned long n = 1; self == NULL; n++) {
     rr_alloc_fail_at(n, 0);
-    rr_status status = document_cache_create(SMALL, scorer, &self, &error);
+    rr_status status = document_cache_create(&right, scorer, &self, &error);
     rr_alloc_fail_at(0, 0);
     assert_int_equal(status, self == NULL ? RR_ERR_MEMORY : RR_OK);
     assert_true(n < 100);
@@ -385,6 +485,8 @@ int main(void) {
       cmocka_unit_test(what_a_client_wants_kept_is_there_whatever_was_popular),
       cmocka_unit_test(a_name_is_given_anew_and_a_half_stays),
       cmocka_unit_test(a_key_holds_what_a_half_depends_on),
+      cmocka_unit_test(a_restart_finds_in_the_file_what_was_kept),
+      cmocka_unit_test(a_name_is_given_anew_in_the_file_too),
       cmocka_unit_test(threads_get_what_was_put),
       cmocka_unit_test(faults_are_told),
   };
