@@ -6,7 +6,8 @@
  *
  * All numbers are in the machine's byte order, which the head tells. An entry is written after its bytes, so that
  * whoever ends between the two leaves no entry. Entries of documents that made room stay until their slot is
- * used again: that they are gone is seen by their position.
+ * used again: that they are gone is seen by their position. Positions end at 2^62 and rounds through the slots at 2^32,
+ * which takes centuries: entries beyond are taken for damaged.
  */
 #ifndef RR_SERVER_DOCUMENT_FORMAT_H
 #define RR_SERVER_DOCUMENT_FORMAT_H

@@ -70,6 +70,31 @@ def coding():
     yield b"\x06" + gzip.compress(bytes(1 << 16), mtime=0)
 
 
+def documents():
+    def head(max_bytes=1 << 20, version=1):
+        return struct.pack("=8sIIQQ16s32s32s16s", b"\x89RRDOC\r\n", 0x01020304, version, max_bytes, 7,
+                           b"the fuzzed model", bytes(range(32)), b"", b"")
+
+    def entry(sequence, position, key, size):
+        return struct.pack("=QQ16s16sIIQ", sequence, position, key, b"", size, 0, 0)
+
+    slots, data = 126, bytes(range(1, 251))
+    capacity = (1 << 20) - 4096 - 8192
+    one = entry(0, 0, b"", 0) + entry(1, 0, b"\1", 100) + entry(2, 100, b"\2", 150)
+    wrapped = entry(slots, capacity * 3 - 50, b"\3", 100) + entry(slots + 1, capacity * 3 + 50, b"", 150)
+    twice = entry(0, 0, b"", 0) + entry(1, 0, b"\1", 100) + entry(2, 100, b"\1", 150)
+    extreme = (entry(1 << 62, (1 << 62) - 1, b"", 1) + entry((1 << 64) - 1, 1 << 62, b"", (1 << 32) - 1)
+               + entry(slots * ((1 << 32) - 2) + 2, 1 << 62, b"\2", capacity // 4))
+    for directory in (one, wrapped, twice, extreme):
+        for right in (15, 7, 3, 1):
+            yield bytes([right]) + SEPARATOR.join((head(), directory, data))
+    yield b"\x0e" + SEPARATOR.join((head(max_bytes=2 << 20), one, data))
+    yield b"\x0e" + SEPARATOR.join((head(version=2), one, data))
+    yield b"\x10" + head()
+    yield b"\x10" + head()[:20]
+    yield b"\x10"
+
+
 def headers():
     yield b"gzip, deflate, br, zstd;q=0.9\n*;q=0.5, identity;q=0\nx-gzip\n"
     yield b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\nrequest-1.a_b\n"
@@ -207,5 +232,5 @@ def model():
                 (weights, dump({**settings, "architectures": [architecture]})))
 
 
-TARGETS = {maker.__name__: maker for maker in (coding, config, headers, hub, model, request, safetensors, shards,
-                                               text, tokenizer, vocabulary)}
+TARGETS = {maker.__name__: maker for maker in (coding, config, documents, headers, hub, model, request, safetensors,
+                                               shards, text, tokenizer, vocabulary)}
