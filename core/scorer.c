@@ -414,7 +414,9 @@ bool rr_scorer_half_fits(const rr_scorer *scorer, rr_half half) {
 
 rr_status rr_scorer_fingerprint(const rr_scorer *scorer, uint8_t ret_fingerprint[RR_FINGERPRINT_BYTES],
                                 rr_error *err) {
-  const char *const choices[] = {scorer->info.scoring_name, scorer->info.dtype_name, scorer->kernels};
+  const rr_gemm *projection = scorer->bert->projection.gemm;
+  const char *const choices[] = {scorer->info.scoring_name, scorer->info.dtype_name, scorer->kernels,
+                                 projection == NULL ? "" : projection->name};
   const uint32_t numbers[] = {scorer->info.kind, scorer->info.pooling, scorer->info.max_input_length};
   return rr_identify_model(scorer->bert->config.folder, choices, sizeof choices / sizeof choices[0], numbers,
                            sizeof numbers / sizeof numbers[0], ret_fingerprint, err);
