@@ -56,9 +56,11 @@ def select_names(text):
 
 
 def environment():
-    """Nothing from the caller that would pick other kernels, another number of threads, or a score cache."""
+    """Nothing from the caller that would pick other kernels, another number of threads, or a score cache; and no
+    document cache unless an option asks for it: what repeats requests would measure that."""
     dropped = re.compile(r"OPENBLAS_|OMP_|MKL_|KMP_|ONEDNN_|DNNL_|OV_|ORT_|RAYON_|CACHE_BYTES$")
-    return {name: value for name, value in os.environ.items() if not dropped.match(name)}
+    kept = {name: value for name, value in os.environ.items() if not dropped.match(name)}
+    return {**kept, "DOCUMENT_CACHE_BYTES": "0"}
 
 
 def peer_environment(threads):

@@ -10,6 +10,8 @@
 #include "core/model/config.h"
 #include "core/model/encoder.h"
 #include "core/model/shards.h"
+#include "core/scorer_half.h"
+#include "core/scorer_identity.h"
 #include "core/scorer_late.h"
 #include "core/model/weights.h"
 #include "core/token/tokenizer.h"
@@ -23,6 +25,7 @@ struct rr_scorer {
   rr_bert *bert;
   rr_scoring scoring; /* in use */
   rr_late late;       /* where token vectors are wanted */
+  rr_half_form half;  /* of a bi-encoder */
   uint64_t seed; /* of the search for identical texts */
   char kernels[KERNELS_TEXT_MAX];
   rr_packs_report packs;
@@ -164,6 +167,13 @@ rr_status rr_scorer_choose_kernels(const char *isa, char ret_note[RR_KERNEL_NOTE
   return status == RR_OK ? rr_selfcheck(ret_note, err) : status;
 }
 
+/* Floats; 0 where MaxSim alone scores. */
+static size_t output_size(const rr_scorer *scorer) {
+  return scorer->scoring == RR_SCORING_LOGIT    ? 1
+         : scorer->scoring == RR_SCORING_MAXSIM ? 0
+                                                : scorer->info.hidden_size;
+}
+
 rr_status rr_scorer_load(const char *directory, const rr_load_options *options, rr_scorer **ret_scorer,
                          rr_error *err) {
   rr_scorer *scorer = rr_calloc(1, sizeof *scorer);
@@ -179,6 +189,9 @@ rr_status rr_scorer_load(const char *directory, const rr_load_options *options, 
     scorer->seed = (uintptr_t)scorer; /* early at boot: still not the same everywhere */
   }
   describe(scorer, options);
+  scorer->half = (rr_half_form){.outputs = (uint32_t)output_size(scorer),
+                                .row_size = scorer->bert->maxsim == NULL ? 0 : (uint32_t)rr_late_row_size(&scorer->late),
+                                .max_length = scorer->info.max_input_length};
   *ret_scorer = scorer;
   return RR_OK;
 }
@@ -232,6 +245,16 @@ typedef struct pass {
   rr_tokens query;
   rr_arena *arena;
 } pass;
+
+/* A text whose half is given. */
+static rr_status take_half(const pass *in, size_t text, rr_sequence *sequence, rr_encoded *encoded, rr_error *err) {
+  if (!rr_half_read(&in->scorer->half, in->options->halves[text], sequence)) {
+    return rr_fail(err, RR_ERR_INPUT, "the half of text %zu does not fit the model", text);
+  }
+  encoded->tokens += sequence->length;
+  encoded->n_truncated += sequence->dropped_tokens > 0;
+  return RR_OK;
+}
 
 /* A bi-encoder's query is a sequence of its own: the first. */
 static rr_status encode_query(const pass *in, rr_encoded *encoded, rr_error *err) {
@@ -287,15 +310,21 @@ static rr_status encode_text(const pass *in, rr_text text, rr_sequence *sequence
   return status;
 }
 
+static bool has_query_sequence(const rr_scorer *scorer, const rr_encode_options *options) {
+  return scorer->info.kind == RR_BI_ENCODER && !options->halves_only;
+}
+
 /* sequence_of: the texts' numbers as rr_unique_texts gives them; raised to sequence indices here. */
 static rr_status encode_all(pass *in, rr_text query, const rr_text *texts, uint32_t *sequence_of,
                             rr_encoded *encoded, rr_error *err) {
   const rr_tokenizer *tokenizer = in->scorer->tokenizer;
-  uint32_t next = 0;
-  rr_status status = rr_tokenizer_tokens(tokenizer, query, in->arena, &in->query, err);
-  if (status == RR_OK && in->scorer->info.kind == RR_BI_ENCODER) {
+  const rr_half *halves = in->options->halves;
+  uint32_t next = has_query_sequence(in->scorer, in->options);
+  rr_status status = in->options->halves_only
+                         ? RR_OK
+                         : rr_tokenizer_tokens(tokenizer, query, in->arena, &in->query, err);
+  if (status == RR_OK && next > 0) {
     status = encode_query(in, encoded, err);
-    next = 1;
   }
   bool room = in->query.size + rr_tokenizer_pair_specials(tokenizer) < in->truncation.max_length;
   in->truncation.only_second = in->options->strategy == RR_CUT_TEXT ||
@@ -306,7 +335,9 @@ static rr_status encode_all(pass *in, rr_text query, const rr_text *texts, uint3
     sequence_of[i] += first;
     if (sequence_of[i] == next) { /* not met before */
       culprit = in->truncation.only_second && !room ? RR_CULPRIT_QUERY : i;
-      status = encode_text(in, texts[i], &encoded->sequences[next++], encoded, err);
+      rr_sequence *sequence = &encoded->sequences[next++];
+      bool at_hand = halves != NULL && halves[i].data != NULL;
+      status = at_hand ? take_half(in, i, sequence, encoded, err) : encode_text(in, texts[i], sequence, encoded, err);
     }
   }
   if (status == RR_ERR_INPUT && in->options->ret_culprit != NULL) {
@@ -315,19 +346,14 @@ static rr_status encode_all(pass *in, rr_text query, const rr_text *texts, uint3
   return status;
 }
 
-/* Floats; 0 where MaxSim alone scores. */
-static size_t output_size(const rr_scorer *scorer) {
-  return scorer->scoring == RR_SCORING_LOGIT    ? 1
-         : scorer->scoring == RR_SCORING_MAXSIM ? 0
-                                                : scorer->info.hidden_size;
-}
-
 /* Where the outputs go, now that all lengths are known. */
 static bool reserve_outputs(const rr_scorer *scorer, rr_arena *arena, rr_encoded *encoded) {
   size_t size = output_size(scorer);
   float *outputs = size == 0 ? NULL : rr_arena_calloc(arena, encoded->n_sequences, size * sizeof *outputs);
   for (size_t i = 0; outputs != NULL && i < encoded->n_sequences; i++) {
-    encoded->sequences[i].output = outputs + i * size;
+    if (!encoded->sequences[i].at_hand) {
+      encoded->sequences[i].output = outputs + i * size;
+    }
   }
   return (outputs != NULL || size == 0) &&
          (scorer->bert->maxsim == NULL || rr_late_reserve(&scorer->late, arena, encoded));
@@ -339,6 +365,9 @@ rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text
   if (options->alone && scorer->info.kind == RR_BI_ENCODER) {
     return rr_fail(err, RR_ERR_INPUT, "a bi-encoder scores pairs only");
   }
+  if ((options->halves_only || options->halves != NULL) && scorer->info.kind == RR_CROSS_ENCODER) {
+    return rr_fail(err, RR_ERR_INPUT, "a cross-encoder's texts have no halves");
+  }
   if (n_texts == 0 || n_texts > INT32_MAX) {
     return rr_fail(err, RR_ERR_INPUT, "at least one text is needed, and at most %d", INT32_MAX);
   }
@@ -348,7 +377,7 @@ rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text
     return rr_fail(err, RR_ERR_MEMORY, "out of memory for %zu texts", n_texts);
   }
   rr_encoded encoded = {.n_candidates = n_texts, .sequence_of = sequence_of};
-  encoded.n_sequences = unique + (scorer->info.kind == RR_BI_ENCODER ? 1 : 0);
+  encoded.n_sequences = unique + (has_query_sequence(scorer, options) ? 1 : 0);
   encoded.sequences = rr_arena_calloc(arena, encoded.n_sequences, sizeof *encoded.sequences);
   if (encoded.sequences == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory for %zu sequences", encoded.n_sequences);
@@ -368,6 +397,29 @@ rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text
   }
   *ret_encoded = encoded;
   return RR_OK;
+}
+
+size_t rr_scorer_half_bytes(const rr_scorer *scorer, const rr_sequence *sequence) {
+  return scorer->info.kind == RR_CROSS_ENCODER ? 0 : rr_half_bytes(&scorer->half, sequence);
+}
+
+void rr_scorer_half_write(const rr_scorer *scorer, const rr_sequence *sequence, void *ret_bytes) {
+  rr_half_write(&scorer->half, sequence, ret_bytes);
+}
+
+bool rr_scorer_half_fits(const rr_scorer *scorer, rr_half half) {
+  rr_sequence unused;
+  return scorer->info.kind == RR_BI_ENCODER && rr_half_read(&scorer->half, half, &unused);
+}
+
+rr_status rr_scorer_fingerprint(const rr_scorer *scorer, uint8_t ret_fingerprint[RR_FINGERPRINT_BYTES],
+                                rr_error *err) {
+  const rr_gemm *projection = scorer->bert->projection.gemm;
+  const char *const choices[] = {scorer->info.scoring_name, scorer->info.dtype_name, scorer->kernels,
+                                 projection == NULL ? "" : projection->name};
+  const uint32_t numbers[] = {scorer->info.kind, scorer->info.pooling, scorer->info.max_input_length};
+  return rr_identify_model(scorer->bert->config.folder, choices, sizeof choices / sizeof choices[0], numbers,
+                           sizeof numbers / sizeof numbers[0], ret_fingerprint, err);
 }
 
 rr_status rr_workspace_create(const rr_scorer *scorer, size_t max_tokens, rr_workspace **ret_workspace,
@@ -413,8 +465,12 @@ rr_status rr_scorer_forward(rr_workspace *workspace, rr_sequence *const *sequenc
     return rr_fail(err, RR_ERR_INPUT, "the micro-batch has more than %zu tokens",
                    rr_encoder_max_tokens(workspace->encoder));
   }
+  size_t inputs = 0;
   for (size_t i = 0; i < n; i++) {
-    workspace->inputs[i] = (rr_encoder_input){
+    if (sequences[i]->at_hand) {
+      continue;
+    }
+    workspace->inputs[inputs++] = (rr_encoder_input){
         .ids = sequences[i]->ids,
         .type_ids = sequences[i]->type_ids,
         .length = sequences[i]->length,
@@ -424,7 +480,7 @@ rr_status rr_scorer_forward(rr_workspace *workspace, rr_sequence *const *sequenc
         .left_out = sequences[i]->left_out,
     };
   }
-  return rr_encoder_forward(workspace->encoder, workspace->inputs, n, err);
+  return inputs == 0 ? RR_OK : rr_encoder_forward(workspace->encoder, workspace->inputs, inputs, err);
 }
 
 float rr_scorer_score(const rr_scorer *scorer, float raw_score) {
@@ -476,9 +532,13 @@ static rr_status forward_all(rr_workspace *workspace, const rr_encoded *encoded,
   for (size_t i = 0; status == RR_OK && i < encoded->n_sequences;) {
     size_t n = 0;
     size_t tokens = 0;
-    while (i < encoded->n_sequences && encoded->sequences[i].length <= max_tokens - tokens) {
-      tokens += encoded->sequences[i].length;
-      batch[n++] = &encoded->sequences[i++];
+    while (i < encoded->n_sequences &&
+           (encoded->sequences[i].at_hand || encoded->sequences[i].length <= max_tokens - tokens)) {
+      if (!encoded->sequences[i].at_hand) {
+        tokens += encoded->sequences[i].length;
+        batch[n++] = &encoded->sequences[i];
+      }
+      i++;
     }
     status = rr_scorer_forward(workspace, batch, n, err);
   }

@@ -5,11 +5,14 @@
  *   rr_scorer_encode   texts -> token sequences                  (any thread, per request)
  *   rr_scorer_forward  any mix of sequences -> their outputs     (one thread per workspace)
  *   rr_scorer_scores   a request's outputs -> one score a text   (any thread, after all its sequences)
+ * What a bi-encoder's text leaves for the scores, its half, can be kept as bytes: a text whose half is given to
+ * rr_scorer_encode is neither tokenized nor computed, and its scores are the same to the bit.
  *
  * Threads and ownership:
  * 1. An rr_scorer is immutable once loaded; any number of threads may use it at once.
  * 2. An rr_workspace belongs to one thread at a time. rr_scorer_forward allocates nothing.
- * 3. What rr_scorer_encode returns lives in the caller's arena; it borrows nothing from the texts.
+ * 3. What rr_scorer_encode returns lives in the caller's arena; it borrows nothing from the texts, but the halves
+ *    that it was given.
  * 4. Distinct sequences may be computed by distinct threads at the same time, each written once; the
  *    caller orders those writes before rr_scorer_scores (a mutex or a join).
  */
@@ -119,6 +122,7 @@ typedef struct rr_sequence {
   uint32_t n_vectors;       /* of MaxSim: tokens that have a vector, 1 or more; those with a 1 in left_out have none */
   const uint8_t *left_out;
   void *vectors;            /* written by rr_scorer_forward, in the model's number format */
+  bool at_hand;             /* its half was given: no ids, nothing to compute; output and vectors are the half's */
 } rr_sequence;
 
 /* A request's sequences: one for each different text, and before those, for a bi-encoder, the query's.
@@ -128,7 +132,7 @@ typedef struct rr_encoded {
   size_t n_sequences;
   const uint32_t *sequence_of; /* n_candidates indices */
   size_t n_candidates;
-  uint64_t tokens;      /* sum of the lengths */
+  uint64_t tokens;      /* sum of the lengths, also of what is at hand */
   size_t n_truncated;   /* sequences that lost tokens */
   void *packed;         /* what rr_scorer_scores works in, for MaxSim */
   float *best;
@@ -142,6 +146,13 @@ typedef enum rr_cut {
   RR_CUT_TEXT_IF_POSSIBLE, /* the text alone, but as RR_CUT_LONGEST where the query leaves no room */
 } rr_cut;
 
+/* A text's half: plain bytes, to be kept and copied as they are. They mean something to scorers of the same
+ * fingerprint alone. */
+typedef struct rr_half {
+  const void *data; /* aligned to 16 bytes; NULL: not at hand */
+  size_t size;
+} rr_half;
+
 /* Zeros stand for no truncation. */
 typedef struct rr_encode_options {
   bool truncate;            /* false: a sequence that is too long is RR_ERR_INPUT */
@@ -150,6 +161,10 @@ typedef struct rr_encode_options {
   uint32_t max_length;      /* tokens of a sequence, if fewer than max_input_length; 0: no bound */
   uint32_t max_text_tokens; /* of a text before it is paired: more are cut off; 0: no bound */
   bool alone;               /* a cross-encoder's texts are scored without the query, as single sequences */
+  bool halves_only;         /* a bi-encoder's texts without a query, for their halves: not for rr_scorer_scores */
+  /* NULL, or one a text, of a bi-encoder: borrowed until the scores are made. Made with the same options but for
+   * strategy, and of the same text: that is not checked. Of equal texts the first one's counts. */
+  const rr_half *halves;
   size_t *ret_culprit;      /* NULL, or told on RR_ERR_INPUT: the text at fault, RR_CULPRIT_QUERY if none is */
 } rr_encode_options;
 
@@ -184,12 +199,29 @@ rr_status rr_scorer_index_files(const char *path, rr_arena *arena, const char *c
 const rr_model_info *rr_scorer_info(const rr_scorer *scorer);
 
 /* Tokenizes a query and n_texts candidates (1 or more). Texts must be valid UTF-8; RR_ERR_INPUT
- * otherwise, or when a sequence is too long and options->truncate is false (the message says
+ * otherwise, or when a half does not fit, or a sequence is too long and options->truncate is false (the message says
  * "`inputs` must have less than M tokens. Given: N"). RR_ERR_MEMORY when the arena is exhausted: MaxSim
- * keeps a vector a token there until the scores are made (of token_dim values of 4 bytes, in bfloat16 2, in int8 1). */
+ * keeps a vector a token there, of what is computed, until the scores are made (of token_dim values of 4 bytes, in bfloat16 2, in int8 1). */
 rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text *texts, size_t n_texts,
                            const rr_encode_options *options, rr_arena *arena, rr_encoded *ret_encoded,
                            rr_error *err);
+
+/* Bytes of a text's half, once computed; 0 of a cross-encoder's, which has none. */
+size_t rr_scorer_half_bytes(const rr_scorer *scorer, const rr_sequence *sequence);
+
+/* Writes so many bytes: the half of a text, a sequence of a bi-encoder that is computed or at hand. Any thread. */
+void rr_scorer_half_write(const rr_scorer *scorer, const rr_sequence *sequence, void *ret_bytes);
+
+/* Whether bytes have the form of this scorer's halves, so that rr_scorer_encode takes them. Neither the model nor the
+ * numbers are checked: that is for keys and checksums. */
+bool rr_scorer_half_fits(const rr_scorer *scorer, rr_half half);
+
+enum { RR_FINGERPRINT_BYTES = 16 };
+
+/* A hash of all that a half's bytes depend on: weights, configuration and tokenizer as they lie in the directory, which
+ * must not have changed since it was loaded; scoring, dtype and kernels. Halves of equal fingerprints can be exchanged.
+ * Reads the weights once more: not on the event loop. Errors: RR_ERR_IO, RR_ERR_FORMAT, RR_ERR_MEMORY. */
+rr_status rr_scorer_fingerprint(const rr_scorer *scorer, uint8_t ret_fingerprint[RR_FINGERPRINT_BYTES], rr_error *err);
 
 /* Buffers for micro-batches of up to max_tokens tokens; raised to max_input_length if smaller.
  * *ret_workspace is freed by rr_workspace_destroy and must not outlive the scorer. */
@@ -198,7 +230,7 @@ rr_status rr_workspace_create(const rr_scorer *scorer, size_t max_tokens, rr_wor
 void rr_workspace_destroy(rr_workspace *workspace); /* NULL is allowed */
 
 /* Runs the transformer over n sequences, of one request or many, packed without padding, and writes
- * each sequence's output. Their lengths must sum to at most the workspace's max_tokens (RR_ERR_INPUT
+ * each sequence's output; those at hand are passed over. The lengths of the others must sum to at most the workspace's max_tokens (RR_ERR_INPUT
  * otherwise). A sequence's output does not depend on its neighbours beyond rounding. */
 rr_status rr_scorer_forward(rr_workspace *workspace, rr_sequence *const *sequences, size_t n,
                             rr_error *err);

@@ -125,13 +125,15 @@ bool rr_late_shape(const rr_late *late, bool query, rr_arena *arena, rr_encoding
   return true;
 }
 
+size_t rr_late_row_size(const rr_late *late) { return late->maxsim->row_size(late->dim); }
+
 bool rr_late_reserve(const rr_late *late, rr_arena *arena, rr_encoded *encoded) {
   size_t row_size = late->maxsim->row_size(late->dim);
-  size_t queries = encoded->sequences[0].n_vectors;
+  size_t queries = encoded->sequences[0].n_vectors; /* or, without a query, of a text: as good */
   size_t vectors = 0; /* lengths are below 2^16 and sequences below 2^31 */
   size_t bytes;
   for (size_t i = 0; i < encoded->n_sequences; i++) {
-    vectors += encoded->sequences[i].n_vectors;
+    vectors += encoded->sequences[i].at_hand ? 0 : encoded->sequences[i].n_vectors;
   }
   if (__builtin_mul_overflow(vectors, row_size, &bytes)) {
     return false;
@@ -144,8 +146,10 @@ bool rr_late_reserve(const rr_late *late, rr_arena *arena, rr_encoded *encoded) 
   }
   encoded->packed = packed + (ALIGNMENT - (uintptr_t)packed % ALIGNMENT) % ALIGNMENT;
   for (size_t i = 0; i < encoded->n_sequences; i++) {
-    encoded->sequences[i].vectors = rows;
-    rows += encoded->sequences[i].n_vectors * row_size;
+    if (!encoded->sequences[i].at_hand) {
+      encoded->sequences[i].vectors = rows;
+      rows += encoded->sequences[i].n_vectors * row_size;
+    }
   }
   return true;
 }

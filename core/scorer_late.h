@@ -40,7 +40,10 @@ size_t rr_late_room(const rr_late *late, bool query, size_t max_length);
  * exhausted. */
 bool rr_late_shape(const rr_late *late, bool query, rr_arena *arena, rr_encoding *encoding, rr_sequence *sequence);
 
-/* Memory for the vectors of all sequences, and for rr_late_begin, in the arena; false when it is exhausted. */
+/* Bytes of a token's stored vector. */
+size_t rr_late_row_size(const rr_late *late);
+
+/* Memory for the vectors of all sequences that are not at hand, and for rr_late_begin, in the arena; false when it is exhausted. */
 bool rr_late_reserve(const rr_late *late, rr_arena *arena, rr_encoded *encoded);
 
 /* Packs the query's vectors, once all sequences are computed; then the MaxSim of any of the others. */

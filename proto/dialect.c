@@ -58,6 +58,8 @@ static const choice at_v2_rerank[] = {
 
 static const choice at_score[] = {{&rr_dialect_vllm_score, {NULL}, NULL}};
 
+static const choice at_documents[] = {{&rr_dialect_keep, {NULL}, NULL}};
+
 static const choice at_reranking[] = {
     {&rr_dialect_llamacpp_texts, TEXTS_ALONE},
     {&rr_dialect_llamacpp, {NULL}, NULL},
@@ -71,6 +73,7 @@ static const rr_endpoint endpoints[] = {
     {"/v2/rerank", RR_OPERATION_RERANK, at_v2_rerank},
     {"/score", RR_OPERATION_SCORE, at_score},
     {"/v1/score", RR_OPERATION_SCORE, at_score},
+    {"/documents", RR_OPERATION_DOCUMENTS, at_documents},
     {"/reranking", RR_OPERATION_RERANK, at_reranking},
     {"/v1/reranking", RR_OPERATION_RERANK, at_reranking},
 };
@@ -88,7 +91,8 @@ rr_operation rr_endpoint_operation(const rr_endpoint *endpoint) { return endpoin
 
 const char *rr_operation_name(rr_operation operation) {
   static const char *const names[RR_OPERATIONS] = {
-      [RR_OPERATION_RERANK] = "rerank", [RR_OPERATION_PREDICT] = "predict", [RR_OPERATION_SCORE] = "score"};
+      [RR_OPERATION_RERANK] = "rerank", [RR_OPERATION_PREDICT] = "predict", [RR_OPERATION_SCORE] = "score",
+      [RR_OPERATION_DOCUMENTS] = "documents"};
   return names[operation];
 }
 

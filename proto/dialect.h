@@ -18,8 +18,8 @@ typedef struct rr_dialect rr_dialect;
 typedef struct rr_endpoint rr_endpoint;
 
 /* What an endpoint does, for counting. */
-typedef enum rr_operation { RR_OPERATION_RERANK, RR_OPERATION_PREDICT, RR_OPERATION_SCORE } rr_operation;
-enum { RR_OPERATIONS = 3 };
+typedef enum rr_operation { RR_OPERATION_RERANK, RR_OPERATION_PREDICT, RR_OPERATION_SCORE, RR_OPERATION_DOCUMENTS } rr_operation;
+enum { RR_OPERATIONS = 4 };
 
 /* Who reads an error: clients that want exactly {"error", "error_type"}, or any of the others, which
  * find `message`, `detail` and `error` {} together. Some want `detail` as a list where the request itself

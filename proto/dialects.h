@@ -26,6 +26,7 @@ extern const rr_dialect rr_dialect_llamacpp;
 extern const rr_dialect rr_dialect_llamacpp_texts;
 extern const rr_dialect rr_dialect_infinity;
 extern const rr_dialect rr_dialect_voyage;
+extern const rr_dialect rr_dialect_keep;
 
 /* [{"index":..., "score":...}], with "text" where the request asks for it. */
 void rr_put_ranked_texts(const rr_rerank_answer *answer, rr_json_writer *writer);

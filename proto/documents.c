@@ -63,7 +63,7 @@ static bool whole_text(const rr_reader *reader, const char *name, size_t i, cons
   const json_t *text = json_object_get(object, "text");
   if (!json_is_string(text)) {
     return rr_api_fail_field(reader->error, RR_API_VALIDATION, name,
-                             "`%s[%zu]` must be a string or an object with a string `text`", name, i);
+                             "`%s[%zu]` must be a string or an object with a string `text` or `id`", name, i);
   }
   return rr_copy_text(reader, text, ret_text);
 }
@@ -112,6 +112,16 @@ static bool read_object(const rr_reader *reader, const char *name, size_t i, con
                         : whole_text(reader, name, i, object, ret_text);
 }
 
+/* Whether an object has no text but a name. */
+static bool is_named(const json_t *object, const json_t *fields) {
+  bool has_text = json_object_get(object, "text") != NULL;
+  for (size_t f = 0; !has_text && f < json_array_size(fields); f++) {
+    const json_t *value = json_object_get(object, json_string_value(json_array_get(fields, f)));
+    has_text = value != NULL && !json_is_null(value);
+  }
+  return !has_text && json_object_get(object, "id") != NULL;
+}
+
 static bool read_one(const rr_reader *reader, const char *name, size_t i, const json_t *element,
                      const json_t *fields, rr_rerank_request *request) {
   if (json_is_string(element)) {
@@ -121,6 +131,9 @@ static bool read_one(const rr_reader *reader, const char *name, size_t i, const 
     return rr_api_fail_field(reader->error, RR_API_VALIDATION, name,
                              "`%s[%zu]` must be a string or an object, not %s", name, i,
                              rr_json_type_name(element));
+  }
+  if (is_named(element, fields)) { /* returned, it is its text, which is not known yet */
+    return rr_read_named(reader, name, i, element, request);
   }
   return read_object(reader, name, i, element, fields, &request->texts[i]) &&
          (request->echoes == NULL || dump(reader, element, &request->echoes[i]));

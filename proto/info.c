@@ -52,6 +52,11 @@ char *rr_info_encode(const rr_server_info *info, size_t *ret_size) {
   rr_json_put_raw(&writer, info->auto_truncate ? "true" : "false");
   put_count(&writer, ",\"tokenization_workers\":", info->tokenization_workers);
   put_count(&writer, ",\"cache_bytes\":", info->cache_bytes);
+  if (info->document_cache) {
+    put_count(&writer, ",\"document_cache_bytes\":", info->document_cache_bytes);
+  } else {
+    rr_json_put_raw(&writer, ",\"document_cache_bytes\":null");
+  }
   rr_json_put_raw(&writer, ",\"version\":");
   rr_json_put_string(&writer, info->version);
   rr_json_put_raw(&writer, ",\"sha\":null,\"docker_label\":null}");

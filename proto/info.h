@@ -23,6 +23,8 @@ typedef struct rr_server_info {
   size_t tokenization_workers;
   bool auto_truncate;
   size_t cache_bytes; /* of the score cache; 0: none */
+  bool document_cache;         /* false: the model's documents have nothing to cache */
+  size_t document_cache_bytes; /* 0: none */
   const char *version;
 } rr_server_info;
 

@@ -85,6 +85,9 @@ DOCUMENTS = listing(ref("Document"), "the candidates")
 TRUNCATE = flag("shorten what is too long; null: as the server is set. true also asks for the longer one of "
                 "query and text to be cut first")
 RAW_SCORES = flag("logits instead of their sigmoid")
+CANDIDATES = listing({"anyOf": [{"type": ["string", "null"]}, ref("KeptDocument")]},
+                     "the candidates; null stands for an empty one")
+ID = {"type": "string", "minLength": 1, "maxLength": 256, "description": "at most 256 bytes, no NUL"}
 COMMON = {"model": MODEL, "query": QUERY, "documents": DOCUMENTS}
 EXAMPLE_TEXTS = ["Bees fan nectar with their wings until it thickens.", "A hive is a box."]
 EXAMPLE = {"query": "how do bees make honey", "documents": EXAMPLE_TEXTS}
@@ -97,13 +100,13 @@ SCORE_OPTIONS = {"model": MODEL, **TRUNCATION, "use_activation": flag("false: lo
 REQUESTS = {
     "TextsRequest": body(["query", "texts"], {
         "query": QUERY,
-        "texts": listing({"type": ["string", "null"]}, "the candidates; null stands for an empty one"),
+        "texts": CANDIDATES,
         "truncate": TRUNCATE, "raw_scores": RAW_SCORES,
         "return_text": flag("tell each result's text"), **TRUNCATION,
     }, {"query": "how do bees make honey", "texts": EXAMPLE_TEXTS}),
     "RawTextsRequest": body(["query", "texts"], {
         "model": MODEL, "query": QUERY, "top_n": TOP_N,
-        "texts": listing({"type": ["string", "null"]}, "the candidates; null stands for an empty one"),
+        "texts": CANDIDATES,
         "return_text": flag("tell each result's text"), **TRUNCATION,
     }, {"query": "how do bees make honey", "texts": EXAMPLE_TEXTS}),
     "PredictRequest": body(["inputs"], {
@@ -141,7 +144,18 @@ REQUESTS = {
             **SCORE_OPTIONS,
         }, {"queries": "how do bees make honey", "documents": EXAMPLE_TEXTS})]},
     "Document": {"anyOf": [TEXT, {
-        "type": "object", "required": ["text"], "properties": {"text": TEXT}}]},
+        "type": "object", "required": ["text"], "properties": {"text": TEXT}}, ref("KeptDocument")]},
+    "KeptDocument": {"type": "object", "required": ["id"], "properties": {"id": ID}, "not": {"required": ["text"]},
+                     "description": "a document that POST /documents has kept, by its name; only where the server keeps "
+                                    "documents, and it is still there"},
+    "KeepRequest": body(["documents"], {
+        "model": MODEL,
+        "documents": listing({"anyOf": [TEXT, {"type": "object", "required": ["text"], "properties": {
+            "id": {"anyOf": [ID, {"type": "null"}], "description": "its name, another for each; without one its hash"},
+            "text": TEXT}}]}, "to be computed ahead and kept"),
+        "truncate": flag("shorten what is too long; null: as the server is set"),
+        "max_tokens_per_doc": count("tokens of a document at most; 0: no bound"), **TRUNCATION,
+    }, {"documents": [{"id": "nectar", "text": EXAMPLE_TEXTS[0]}, EXAMPLE_TEXTS[1]]}),
 }
 
 # --- answers ---
@@ -194,6 +208,13 @@ ANSWERS = {
                                {"index": INDEX, "object": {"const": "score"}, "score": NUMBER, **RESULT_TAIL},
                                ("truncated", "unscored"))},
                            "usage": USAGE}),
+    "KeepAnswer": answer({"object": {"const": "list"}, "model": TEXT, "documents": {"type": "array", "items": answer(
+        {"id": TEXT, "tokens": described(COUNT, "that the document has"),
+         "truncated": {"const": True, "description": "where some were cut off"},
+         "cached": {"type": "boolean", "description": "whether it is kept now; false where there was no room"}},
+        ("truncated",))},
+        "computed": described(COUNT, "documents that were not known before"),
+        "usage": answer({"total_tokens": COUNT})}),
     "TerseError": answer({"error": TEXT, "error_type": {"enum": [
         "Empty", "Validation", "Tokenizer", "Backend", "Overloaded", "Unhealthy"]}}),
     "FullError": answer({"message": TEXT, "detail": TEXT, "error": answer({
@@ -208,7 +229,10 @@ ANSWERS = {
         "scoring": {"enum": ["logit", "cosine", "maxsim", "hybrid"]}, "model_type": {"type": "object"},
         "max_concurrent_requests": COUNT, "max_input_length": COUNT,
         "max_batch_tokens": COUNT, "max_batch_requests": {"type": "null"}, "max_client_batch_size": COUNT,
-        "auto_truncate": {"type": "boolean"}, "tokenization_workers": COUNT, "cache_bytes": COUNT, "version": TEXT,
+        "auto_truncate": {"type": "boolean"}, "tokenization_workers": COUNT, "cache_bytes": COUNT,
+        "document_cache_bytes": {"type": ["integer", "null"], "minimum": 0,
+                                 "description": "null: nothing of a cross-encoder's documents can be kept"},
+        "version": TEXT,
         "sha": {"type": "null"}, "docker_label": {"type": "null"}}),
     "Models": answer({"object": {"const": "list"}, "data": {"type": "array", "items": answer({
         "id": TEXT, "object": {"const": "model"}, "created": COUNT, "owned_by": TEXT, "root": TEXT,
@@ -302,6 +326,8 @@ SCORES = [
             ("RawDocumentsRequest", "RawTextsRequest"), ("LlamacppAnswer", "RankedTexts")),
     scoring("/v1/reranking", "As /reranking.", ("RawDocumentsRequest", "RawTextsRequest"),
             ("LlamacppAnswer", "RankedTexts")),
+    scoring("/documents", "Computes documents ahead and keeps them, under names that later requests may give in place of "
+                          "texts. Of bi-encoders.", ("KeepRequest",), ("KeepAnswer",)),
     scoring("/score", "Scores one text with each of many, or pairs, in the order in which they come.",
             ("ScoreRequest",), ("ScoreAnswer",)),
     scoring("/v1/score", "As /score.", ("ScoreRequest",), ("ScoreAnswer",)),

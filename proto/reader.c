@@ -160,6 +160,30 @@ static rr_text *new_texts(const rr_reader *reader, size_t n) {
   return texts;
 }
 
+bool rr_read_id(const rr_reader *reader, const char *name, size_t i, const json_t *object, rr_text *ret_id) {
+  const json_t *id = json_object_get(object, "id");
+  size_t size = json_string_length(id);
+  if (!json_is_string(id) || size == 0 || size > RR_ID_BYTES_MAX || strlen(json_string_value(id)) != size) {
+    return rr_api_fail_field(reader->error, RR_API_VALIDATION, name,
+                             "`%s[%zu].id` must be a string of 1 to %d bytes without NUL", name, i,
+                             (int)RR_ID_BYTES_MAX);
+  }
+  return rr_copy_text(reader, id, ret_id);
+}
+
+bool rr_read_named(const rr_reader *reader, const char *name, size_t i, const json_t *object,
+                   rr_rerank_request *request) {
+  if (request->ids == NULL) {
+    request->ids = new_texts(reader, json_array_size(json_object_get(reader->body, name)));
+  }
+  request->texts[i] = (rr_text){.data = "", .size = 0};
+  return request->ids != NULL && rr_read_id(reader, name, i, object, &request->ids[i]);
+}
+
+static bool is_named(const json_t *element) {
+  return json_object_get(element, "id") != NULL && json_object_get(element, "text") == NULL;
+}
+
 bool rr_read_texts(const rr_reader *reader, const char *name, bool null_is_empty,
                    rr_rerank_request *request) {
   const json_t *list = rr_read_list(reader, name);
@@ -168,17 +192,21 @@ bool rr_read_texts(const rr_reader *reader, const char *name, bool null_is_empty
   if (texts == NULL) {
     return false;
   }
+  request->texts = texts;
   for (size_t i = 0; i < n; i++) {
     const json_t *element = json_array_get(list, i);
     if (json_is_null(element) && null_is_empty) {
       texts[i] = (rr_text){.data = "", .size = 0};
+    } else if (null_is_empty && is_named(element)) {
+      if (!rr_read_named(reader, name, i, element, request)) {
+        return false;
+      }
     } else if (!json_is_string(element)) {
       return wrong_element(reader, name, i, "a string", element);
     } else if (!rr_copy_text(reader, element, &texts[i])) {
       return false;
     }
   }
-  request->texts = texts;
   request->n_texts = n;
   request->texts_name = name;
   return true;

@@ -55,12 +55,22 @@ bool rr_copy_text(const rr_reader *reader, const json_t *string, rr_text *ret_te
 /* A list that must be there, its length checked against the limits, its elements not. NULL on failure. */
 const json_t *rr_read_list(const rr_reader *reader, const char *name);
 
-/* A list of strings that must be there, into the request's texts (`name`: static storage); where null_is_empty, null among them
- * is an empty text. */
+/* The longest name of a document, in bytes. */
+enum { RR_ID_BYTES_MAX = 256 };
+
+/* An object's member `id` as element i of `name` has it: a string of 1 to RR_ID_BYTES_MAX bytes without NUL. */
+bool rr_read_id(const rr_reader *reader, const char *name, size_t i, const json_t *object, rr_text *ret_id);
+
+/* The same as the name of the request's text i, which is to be found under it. */
+bool rr_read_named(const rr_reader *reader, const char *name, size_t i, const json_t *object,
+                   rr_rerank_request *request);
+
+/* A list of strings that must be there, or {"id": ...} for those that the server keeps, into the request's texts (`name`:
+ * static storage); where null_is_empty, null among them is an empty text. Nowhere else names: null_is_empty tells. */
 bool rr_read_texts(const rr_reader *reader, const char *name, bool null_is_empty,
                    rr_rerank_request *request);
 
-/* The same for strings, {"text": ...}, and objects whose `rank_fields` are joined by line feeds. Where
+/* The same for strings, {"text": ...}, {"id": ...} without text, and objects whose `rank_fields` are joined by line feeds. Where
  * the request returns texts, objects are kept as they came, in its echoes. */
 bool rr_read_documents(const rr_reader *reader, const char *name, rr_rerank_request *request);
 

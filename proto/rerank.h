@@ -30,6 +30,8 @@ typedef struct rr_rerank_request {
   rr_text query;
   rr_text *queries; /* NULL: `query` goes with every text. Else one a text; without data: it stands alone */
   rr_text *texts;   /* the candidates, in the caller's order */
+  rr_text *ids;     /* NULL, or names: with data, the text is the one that is kept under it, and to be found; where the
+                     * request is to keep texts, their names, without data: none was given */
   rr_text *echoes;  /* NULL, or a text's JSON as it came, to be returned; size 0: the text itself */
   size_t n_texts;   /* at least 1 */
   size_t top_n;     /* results wanted at most; 0: all */
@@ -46,6 +48,7 @@ typedef struct rr_rerank_request {
   size_t timeout_ms; /* from the headers on; 0: not said */
   rr_on_timeout on_timeout;
   int64_t priority;  /* lower goes earlier; 0: not said */
+  bool keep;     /* the texts are to be kept for later requests, under their names; nothing is scored */
   bool batch;    /* the caller sent a list, and gets one */
   const char *query_name; /* the members that held them, for errors; static storage */
   const char *texts_name;
@@ -70,6 +73,8 @@ typedef struct rr_rerank_answer {
   const rr_text_tokens *text_tokens; /* one a text of the request; NULL: not known */
   const bool *unscored;              /* one a text: its score is only a place-holder; NULL: none is */
   size_t n_unscored;
+  const bool *kept;                  /* where the request is to keep texts, one a text: whether it is */
+  size_t n_computed;                 /* of those, texts whose half was not known */
   uint64_t tokens;                   /* that the model has read */
   int64_t created;                   /* seconds since 1970 */
   const char *id;

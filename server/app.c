@@ -164,6 +164,7 @@ static void on_loaded(uv_work_t *work, int status) {
   self->rerank.scorer = self->load.scorer;
   self->rerank.engine = self->load.engine;
   self->rerank.cache = self->load.cache;
+  self->rerank.documents = self->load.documents;
   self->router.ready = true;
   if (model->pack_cache != RR_PACK_CACHE_OFF) {
     log_text(model->pack_cache == RR_PACK_CACHE_NOT_WRITTEN ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s",
@@ -301,6 +302,7 @@ int app_run(const options *chosen) {
   (void)uv_loop_close(&self.loop);
   engine_destroy(self.load.engine);
   score_cache_destroy(self.load.cache);
+  document_cache_destroy(self.load.documents);
   rr_scorer_destroy(self.load.scorer);
   api_keys_destroy(self.keys);
   log_text(LOG_LEVEL_INFO, "stopped");

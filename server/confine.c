@@ -64,7 +64,7 @@ static rr_status become(const options *o, const user *who, rr_error *err) {
 /* What until the model is there? */
 static sandbox_needs needs_of(const options *o) {
   bool by_name = !load_is_local(o);
-  bool writes = by_name || o->pack_cache;
+  bool writes = by_name || o->pack_cache || o->documents != NULL;
   return (sandbox_needs){.fetches = by_name, .writes = writes, .unlinks = o->unix_socket != NULL, .narrows = writes};
 }
 
@@ -123,7 +123,8 @@ rr_status confine_loaded(confinement *self, rr_error *err) {
   if (!self->wide) {
     return RR_OK;
   }
-  const sandbox_needs needs = {.unlinks = self->options->unix_socket != NULL};
+  const sandbox_needs needs = {.unlinks = self->options->unix_socket != NULL,
+                               .keeps = self->options->documents != NULL};
   rr_error reason;
   rr_status status = sandbox_enter(&needs, &reason);
   self->wide = status != RR_OK;

@@ -112,13 +112,17 @@ static rr_status check_model(const options *chosen, rr_error *err) {
   return status == RR_OK && chosen->pack_cache ? check_access(chosen->model_id, W_OK, err) : status;
 }
 
-/* It is removed at the end. */
-static rr_status check_socket(const char *path, rr_error *err) {
+static rr_status check_folder_of(const char *path, rr_error *err) {
   char folder[HUB_PATH_MAX];
   const char *slash = strrchr(path, '/');
   (void)snprintf(folder, sizeof folder, "%.*s", slash == NULL ? 1 : slash == path ? 1 : (int)(slash - path),
                  slash == NULL ? "." : path);
   return check_access(folder, W_OK | X_OK, err);
+}
+
+/* The file, or where it is to be made. */
+static rr_status check_documents(const char *path, rr_error *err) {
+  return access(path, F_OK) == 0 ? check_access(path, R_OK | W_OK, err) : check_folder_of(path, err);
 }
 
 rr_status confine_files_check(const options *chosen, rr_error *err) {
@@ -127,7 +131,10 @@ rr_status confine_files_check(const options *chosen, rr_error *err) {
     status = check_access(chosen->api_key_file, R_OK, err);
   }
   if (status == RR_OK && chosen->unix_socket != NULL) {
-    status = check_socket(chosen->unix_socket, err);
+    status = check_folder_of(chosen->unix_socket, err); /* it is removed at the end */
+  }
+  if (status == RR_OK && chosen->documents != NULL) {
+    status = check_documents(chosen->documents, err);
   }
   return status;
 }

@@ -1,6 +1,7 @@
 #include "server/load.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +63,25 @@ static rr_status find_directory(model_load *load, hub_model *ret_model, rr_error
   return RR_OK;
 }
 
+static rr_status create_documents(model_load *load, rr_error *err) {
+  const options *o = load->options;
+  if (rr_scorer_info(load->scorer)->kind != RR_BI_ENCODER) {
+    return o->documents == NULL ? RR_OK
+                                : rr_fail(err, RR_ERR_UNSUPPORTED, "--documents: the model is a cross-encoder, of whose "
+                                          "documents nothing can be kept");
+  }
+  const document_cache_config config = {
+      .bytes = o->document_cache_bytes, .file = o->documents, .file_bytes = o->documents_bytes};
+  rr_status status = document_cache_create(&config, load->scorer, &load->documents, err);
+  if (status == RR_OK && o->documents != NULL) {
+    document_stats stats;
+    document_cache_read_stats(load->documents, &stats);
+    log_text(LOG_LEVEL_INFO, "%s has %" PRIu64 " documents%s; %" PRIu64 " were damaged and are gone", o->documents,
+             stats.file.entries, stats.file.emptied ? ", since it was of another size" : "", stats.file.discarded);
+  }
+  return status;
+}
+
 void load_run(model_load *load) {
   const options *o = load->options;
   rr_error *err = &load->error;
@@ -83,6 +103,9 @@ void load_run(model_load *load) {
   if (status == RR_OK && o->cache_bytes > 0) {
     status = score_cache_create(o->cache_bytes, o->model_id, load->commit, rr_scorer_info(load->scorer),
                                 &load->cache, err);
+  }
+  if (status == RR_OK && o->document_cache_bytes > 0) {
+    status = create_documents(load, err);
   }
   if (status == RR_OK) {
     status = warmup_run(load->scorer, load->engine, err);

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "core/scorer.h"
+#include "server/document_cache.h"
 #include "server/engine.h"
 #include "server/hub/hub.h"
 #include "server/options.h"
@@ -26,6 +27,7 @@ typedef struct model_load {
   rr_scorer *scorer;           /* NULL if loading failed before there was one */
   engine *engine;
   score_cache *cache;          /* NULL if it is not wanted */
+  document_cache *documents;   /* the same, or the model is a cross-encoder */
   rr_error error;              /* RR_OK if all is there */
 } model_load;
 

@@ -126,6 +126,33 @@ static void write_cache(FILE *out, const cache_stats *cached) {
   write_gauge(out, "te_cache_bytes", "Memory it may take, index and sketch included.", cached->bytes);
 }
 
+static void write_documents(FILE *out, const document_stats *documents) {
+  const cache_stats *halves = &documents->halves;
+  write_counter(out, "te_document_cache_hits", "Documents and names of documents that were in the document cache.",
+                halves->hits);
+  write_counter(out, "te_document_cache_misses", "Documents and names that were not.", halves->misses);
+  write_counter(out, "te_document_cache_insertions", "Documents and names added.", halves->insertions);
+  write_counter(out, "te_document_cache_evictions", "Those that made room for some asked for more often.",
+                halves->evictions);
+  write_counter(out, "te_document_cache_rejections", "Those that left soon, asked for too rarely to stay.",
+                halves->rejections);
+  write_gauge(out, "te_document_cache_entries", "Documents and names in the cache.", halves->entries);
+  write_gauge(out, "te_document_cache_bytes", "Memory that documents take, those held by requests alone included.",
+              documents->bytes);
+  write_gauge(out, "te_document_cache_capacity_bytes", "Memory they may take, index included.", documents->most);
+}
+
+static void write_document_file(FILE *out, const document_file_stats *file) {
+  write_gauge(out, "te_document_file_entries", "Documents and names in the file.", file->entries);
+  write_gauge(out, "te_document_file_bytes", "Bytes of these.", file->bytes);
+  write_gauge(out, "te_document_file_capacity_bytes", "Bytes it can hold.", file->capacity);
+  write_counter(out, "te_document_file_hits", "Documents and names read from the file.", file->hits);
+  write_counter(out, "te_document_file_damaged", "Those that were found damaged, and forgotten.", file->damaged);
+  write_counter(out, "te_document_file_puts", "Documents and names written.", file->puts);
+  write_counter(out, "te_document_file_failed", "Those that the disk refused.", file->failed);
+  write_counter(out, "te_document_file_evictions", "Those that made room for newer ones.", file->evicted);
+}
+
 static void write_overload(FILE *out, const metrics *self, const engine_stats *stats) {
   const char *name = "te_request_refused";
   head(out, name, "counter", "Requests refused before they were computed, by what was exceeded.");
@@ -145,7 +172,8 @@ static void write_overload(FILE *out, const metrics *self, const engine_stats *s
   (void)fprintf(out, "te_estimated_tokens_per_second %.9g\n", stats->tokens_per_second);
 }
 
-static void write_all(FILE *out, const metrics *self, const engine_stats *stats, const cache_stats *cached) {
+static void write_all(FILE *out, const metrics *self, const engine_stats *stats, const cache_stats *cached,
+                      const document_stats *documents) {
   write_requests(out, self);
   write_histogram(out, "te_request_duration", "Seconds from the headers to the reply.", &self->total);
   write_histogram(out, "te_request_parse_duration", "Seconds to parse the body.", &self->parse);
@@ -167,18 +195,20 @@ static void write_all(FILE *out, const metrics *self, const engine_stats *stats,
                 self->too_slow);
   write_gauge(out, "te_request_active", "Rerank requests accepted and not yet answered.", self->active);
   write_cache(out, cached);
+  write_documents(out, documents);
+  write_document_file(out, &documents->file);
   write_overload(out, self, stats);
 }
 
 char *metrics_text(const metrics *self, const engine_stats *stats, const cache_stats *cached,
-                   size_t *ret_size) {
+                   const document_stats *documents, size_t *ret_size) {
   char *text = NULL;
   size_t size = 0;
   FILE *out = open_memstream(&text, &size);
   if (out == NULL) {
     return NULL;
   }
-  write_all(out, self, stats, cached);
+  write_all(out, self, stats, cached, documents);
   int failed = ferror(out);
   if (fclose(out) != 0 || failed != 0) {
     rr_free(text);

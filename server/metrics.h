@@ -1,7 +1,7 @@
 /* Counters, gauges and histograms, and their Prometheus text form.
  *
  * 1. `metrics` belongs to the event loop's thread.
- * 2. `engine_stats` and `cache_stats` are filled under their owners' locks and handed over as copies.
+ * 2. `engine_stats`, `cache_stats` and `document_stats` are filled under their owners' locks and handed over as copies.
  */
 #ifndef RR_SERVER_METRICS_H
 #define RR_SERVER_METRICS_H
@@ -12,6 +12,7 @@
 #include "proto/dialect.h"
 #include "server/admission.h"
 #include "server/cache.h"
+#include "server/document_cache.h"
 
 enum { HISTOGRAM_BUCKETS_MAX = 20, METRICS_ERRORS = 14 };
 
@@ -57,9 +58,9 @@ void engine_stats_init(engine_stats *stats);
 void metrics_init(metrics *self);
 void histogram_add(histogram *self, double value);
 
-/* Prometheus text exposition format 0.0.4; heap memory for rr_free, or NULL when memory is out. cached: zeros
- * where there is no cache. */
+/* Prometheus text exposition format 0.0.4; heap memory for rr_free, or NULL when memory is out. cached, documents: zeros
+ * where there is no such cache. */
 char *metrics_text(const metrics *self, const engine_stats *stats, const cache_stats *cached,
-                   size_t *ret_size);
+                   const document_stats *documents, size_t *ret_size);
 
 #endif

@@ -10,7 +10,10 @@
 
 #include "core/base/cpu.h"
 #include "server/cache.h"
+#include "server/document_cache.h"
 #include "server/version.h"
+
+#define DOCUMENT_FILE_BYTES_DEFAULT ((size_t)1 << 30)
 
 enum { FLAGS_MAX = 64, NAME_MAX_BYTES = 64, THREADS_MAX = 1024 };
 
@@ -74,6 +77,13 @@ static const spec specs[] = {
      "size of a request body, at most (default: 10000000)"},
     {"cache-bytes", NUMBER, FIELD(cache_bytes), 0, (size_t)1 << 40, "BYTES",
      "memory for scores of pairs that come again: 0, for none, or 65536 and more (default: 0)"},
+    {"document-cache-bytes", NUMBER, FIELD(document_cache_bytes), 0, (size_t)1 << 40, "BYTES",
+     "memory for what a bi-encoder computes of documents that come again: 0, for none, or 1048576 and more (default: "
+     "67108864)"},
+    {"documents", TEXT, FIELD(documents), 0, 0, "FILE",
+     "keep what the document cache holds in this file, across restarts (default: none)"},
+    {"documents-bytes", NUMBER, FIELD(documents_bytes), DOCUMENT_FILE_BYTES_MIN, (size_t)1 << 46, "BYTES",
+     "size of that file, taken when it is made (default: 1073741824)"},
     {"idle-timeout", SMALL_NUMBER, FIELD(idle_timeout), 1, 86400, "SECONDS",
      "time from a connection's opening, or a reply, to the next request's headers (default: 75)"},
     {"client-timeout", SMALL_NUMBER, FIELD(client_timeout), 1, 86400, "SECONDS",
@@ -345,6 +355,8 @@ options_result options_read(int argc, char **argv, char *(*lookup)(const char *n
       .max_batch_tokens = 1024,
       .max_client_batch_size = 1000,
       .payload_limit = 10000000,
+      .document_cache_bytes = DOCUMENT_CACHE_BYTES_DEFAULT,
+      .documents_bytes = DOCUMENT_FILE_BYTES_DEFAULT,
       .idle_timeout = 75,
       .client_timeout = 60,
       .auto_truncate = true,
@@ -376,6 +388,15 @@ options_result options_read(int argc, char **argv, char *(*lookup)(const char *n
   }
   if (self.cache_bytes > 0 && self.cache_bytes < CACHE_BYTES_MIN) {
     (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--cache-bytes: 0, or at least %d", (int)CACHE_BYTES_MIN);
+    return OPTIONS_INVALID;
+  }
+  if (self.document_cache_bytes > 0 && self.document_cache_bytes < DOCUMENT_CACHE_BYTES_MIN) {
+    (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--document-cache-bytes: 0, or at least %d",
+                   (int)DOCUMENT_CACHE_BYTES_MIN);
+    return OPTIONS_INVALID;
+  }
+  if (self.document_cache_bytes == 0 && self.documents != NULL) {
+    (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--documents: not with --document-cache-bytes 0");
     return OPTIONS_INVALID;
   }
   self.threads = self.threads == 0 ? rr_cpu_count() : self.threads;

@@ -45,6 +45,9 @@ typedef struct options {
   size_t max_client_batch_size;
   size_t payload_limit; /* bytes */
   size_t cache_bytes;   /* of the score cache; 0: none */
+  size_t document_cache_bytes; /* 0: none */
+  const char *documents;       /* a file behind it; NULL: none */
+  size_t documents_bytes;      /* of the file */
   unsigned idle_timeout;   /* seconds, as the next */
   unsigned client_timeout;
   bool auto_truncate;

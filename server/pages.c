@@ -38,8 +38,12 @@ static void respond_metrics(router *self, http_exchange *exchange) {
   if (self->rerank->cache != NULL) {
     cache_read_stats(self->rerank->cache->entries, &cached);
   }
+  document_stats documents = {0};
+  if (self->rerank->documents != NULL) {
+    document_cache_read_stats(self->rerank->documents, &documents);
+  }
   size_t size = 0;
-  char *body = metrics_text(self->metrics, &stats, &cached, &size);
+  char *body = metrics_text(self->metrics, &stats, &cached, &documents, &size);
   respond_text(self, exchange, "text/plain; version=0.0.4; charset=utf-8", body, size);
 }
 
@@ -66,6 +70,8 @@ static rr_server_info describe(const router *self) {
       .tokenization_workers = o->tokenization_workers,
       .auto_truncate = o->auto_truncate,
       .cache_bytes = o->cache_bytes,
+      .document_cache = model->kind == RR_BI_ENCODER,
+      .document_cache_bytes = o->document_cache_bytes,
       .version = RERANKD_VERSION,
   };
 }

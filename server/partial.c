@@ -37,10 +37,32 @@ static uint64_t tokens_not_computed(const rerank_task *task) {
   return sum;
 }
 
+/* A flag a sequence, group after group: job.computed, which with a deadline has their order, and those at hand. */
+static const uint8_t *all_done(rerank_task *task) {
+  size_t n = 0;
+  for (size_t g = 0; g < task->n_groups; g++) {
+    n += task->groups[g].n_sequences;
+  }
+  uint8_t *done = rr_arena_alloc(&task->arena, n);
+  size_t at = 0;
+  size_t computed = 0;
+  for (size_t g = 0; done != NULL && g < task->n_groups; g++) {
+    for (size_t i = 0; i < task->groups[g].n_sequences; i++) {
+      bool at_hand = task->groups[g].sequences[i].at_hand;
+      done[at++] = at_hand ? 1 : task->job.computed[computed++];
+    }
+  }
+  return done;
+}
+
 bool partial_scores(rerank_task *task, float *ret_scores, bool *ret_unscored, rr_text_tokens *ret_tokens,
                     size_t *ret_n_unscored) {
   rr_error problem;
-  const uint8_t *done = task->job.computed; /* with a deadline, in the order of the groups */
+  const uint8_t *done = all_done(task);
+  if (done == NULL) {
+    rerank_fail(task, RR_API_MEMORY, "out of memory");
+    return false;
+  }
   for (size_t g = 0; g < task->n_groups; g++) { /* group g begins with text g */
     rr_status status = rerank_group_scores(task, g, done, ret_scores + g, ret_tokens + g, &problem);
     if (status != RR_OK) {

@@ -6,6 +6,7 @@
 #include "core/base/alloc.h"
 #include "server/answer.h"
 #include "server/clock.h"
+#include "server/rerank_documents.h"
 #include "server/rerank_task.h"
 
 enum { PACKED_SHARE = 4 }; /* a packed body is taken for so many times its size */
@@ -40,6 +41,7 @@ static void on_computed(engine_job *job) {
 static void free_task(rerank_task *task) {
   task->service->tasks--;
   http_free_body(&task->body);
+  rerank_documents_release(task);
   rr_arena_finish(&task->arena);
   rr_free(task->reply);
   rr_free(task);

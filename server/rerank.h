@@ -43,6 +43,7 @@ typedef struct rerank_service {
   rerank_config config;
   const rr_scorer *scorer; /* NULL until the model is loaded */
   struct score_cache *cache; /* NULL: none, or not yet */
+  struct document_cache *documents; /* the same */
   engine *engine;
   metrics *metrics;
   uv_loop_t *loop;

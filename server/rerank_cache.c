@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "server/partial.h"
+#include "server/rerank_documents.h"
 #include "server/score_cache.h"
 
 size_t rerank_group_size(const rerank_task *task) {
@@ -29,10 +30,16 @@ static size_t count_truncated(const rr_encoded *group) {
 static rr_status encode(rerank_task *task, size_t g, const rr_text *texts, size_t n,
                         const rr_encode_options *options, rr_error *err) {
   rr_encoded *group = &task->groups[g];
-  rr_status status = rr_scorer_encode(task->service->scorer, query_of(task, g), texts, n, options,
-                                      &task->arena, group, err);
+  rr_encode_options with_halves = *options;
+  rr_status status = rerank_documents_find(task, g, texts, n, &with_halves, err);
   if (status == RR_OK) {
-    task->n_sequences += group->n_sequences;
+    status = rr_scorer_encode(task->service->scorer, query_of(task, g), texts, n, &with_halves, &task->arena, group,
+                              err);
+  }
+  if (status == RR_OK) {
+    for (size_t i = 0; i < group->n_sequences; i++) {
+      task->n_sequences += !group->sequences[i].at_hand;
+    }
     task->tokens += group->tokens;
     task->n_truncated += count_truncated(group);
   }
@@ -132,7 +139,7 @@ static rr_status encode_unknown(rerank_task *task, size_t g, const rr_encode_opt
 }
 
 rr_status rerank_encode_group(rerank_task *task, size_t g, const rr_encode_options *options, rr_error *err) {
-  if (task->service->cache == NULL) {
+  if (task->service->cache == NULL || options->halves_only) {
     return encode(task, g, task->request.texts + g, rerank_group_size(task), options, err);
   }
   if (task->lookups == NULL) {
@@ -145,6 +152,12 @@ rr_status rerank_encode_group(rerank_task *task, size_t g, const rr_encode_optio
 static rr_text_tokens tokens_of(const rr_encoded *group, size_t candidate) {
   const rr_sequence *sequence = &group->sequences[group->sequence_of[candidate]];
   return (rr_text_tokens){.count = sequence->text_tokens, .truncated = sequence->dropped_tokens > 0};
+}
+
+void rerank_group_tokens(const rr_encoded *group, rr_text_tokens *ret_tokens) {
+  for (size_t i = 0; i < group->n_candidates; i++) {
+    ret_tokens[i] = tokens_of(group, i);
+  }
 }
 
 static cache_value value_of(const rr_encoded *group, size_t candidate, float raw) {
@@ -187,11 +200,15 @@ static rr_status fail_as_whole(const rerank_task *task, size_t g, const float *r
   return err->status;
 }
 
-static rr_status computed_scores(const rerank_task *task, size_t g, const uint8_t *done, bool as_raw, float *scores,
+static rr_status computed_scores(rerank_task *task, size_t g, const uint8_t *done, bool as_raw, float *scores,
                                  rr_error *err) {
   const rr_encoded *group = &task->groups[g];
-  return done == NULL ? rr_scorer_scores(task->service->scorer, group, as_raw, scores, err)
-                      : partial_group(task, group, done, as_raw, scores, err);
+  rr_status status = done == NULL ? rr_scorer_scores(task->service->scorer, group, as_raw, scores, err)
+                                  : partial_group(task, group, done, as_raw, scores, err);
+  if (status == RR_OK) {
+    rerank_documents_keep(task, g, done);
+  }
+  return status;
 }
 
 rr_status rerank_group_scores(rerank_task *task, size_t g, const uint8_t *done, float *scores, rr_text_tokens *tokens,
@@ -199,9 +216,7 @@ rr_status rerank_group_scores(rerank_task *task, size_t g, const uint8_t *done, 
   const rr_encoded *group = &task->groups[g];
   bool as_raw = task->request.raw_scores;
   if (task->lookups == NULL) {
-    for (size_t i = 0; i < group->n_candidates; i++) {
-      tokens[i] = tokens_of(group, i);
-    }
+    rerank_group_tokens(group, tokens);
     return computed_scores(task, g, done, as_raw, scores, err);
   }
   float *raw = rr_arena_calloc(&task->arena, group->n_candidates, sizeof *raw);

@@ -38,4 +38,7 @@ rr_status rerank_encode_group(rerank_task *task, size_t g, const rr_encode_optio
 rr_status rerank_group_scores(rerank_task *task, size_t g, const uint8_t *done, float *scores, rr_text_tokens *tokens,
                               rr_error *err);
 
+/* What tokenizing did to each text of a group that was encoded whole. */
+void rerank_group_tokens(const rr_encoded *group, rr_text_tokens *ret_tokens);
+
 #endif

@@ -62,7 +62,8 @@ struct rerank_task {
   size_t n_groups;
   struct rerank_lookup *lookups; /* one a text; NULL without a cache */
   size_t n_cached;               /* texts whose score was known */
-  size_t n_sequences; /* of all groups, as the next */
+  struct rerank_halves *halves;  /* one a group; NULL without a document cache */
+  size_t n_sequences; /* of all groups, to be computed: no longer those whose half is at hand */
   uint64_t tokens;
   size_t n_truncated; /* texts that lost tokens, and queries that are sequences of their own */
   size_t n_unscored;  /* texts */

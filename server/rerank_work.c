@@ -5,6 +5,7 @@
 #include "server/clock.h"
 #include "server/partial.h"
 #include "server/rerank_cache.h"
+#include "server/rerank_documents.h"
 #include "server/rerank_task.h"
 
 enum {
@@ -79,7 +80,9 @@ static bool order_sequences(rerank_task *task) {
   size_t at = 0;
   for (size_t g = 0; g < task->n_groups; g++) {
     for (size_t i = 0; i < task->groups[g].n_sequences; i++) {
-      sequences[at++] = &task->groups[g].sequences[i];
+      if (!task->groups[g].sequences[i].at_hand) {
+        sequences[at++] = &task->groups[g].sequences[i];
+      }
     }
   }
   if (task->job.queue.deadline == 0) {
@@ -110,6 +113,7 @@ static rr_encode_options encode_options(const rerank_task *task) {
       .strategy = cuts[request->cut],
       .max_length = bounded(request->max_tokens),
       .max_text_tokens = bounded(request->max_text_tokens),
+      .halves_only = request->keep,
   };
 }
 
@@ -240,7 +244,7 @@ void rerank_prepare(rerank_task *task) {
   if (!task->failed) {
     take_schedule(task);
   }
-  if (!task->failed) {
+  if (!task->failed && rerank_documents_name(task)) {
     tokenize(task);
     task->tokenization = clock_now() - parsed;
   }
@@ -252,6 +256,8 @@ void rerank_prepare(rerank_task *task) {
 /* What rerank_conclude needs, one entry a text. */
 typedef struct outcome {
   float *scores;
+  bool *kept;        /* documents, where the request is to keep them */
+  size_t computed;
   bool *unscored;
   rr_ranked *ranked;
   rr_text_tokens *tokens;
@@ -260,14 +266,20 @@ typedef struct outcome {
 static bool make_outcome(rerank_task *task, outcome *ret_out) {
   size_t n = task->request.n_texts;
   ret_out->scores = rr_arena_calloc(&task->arena, n, sizeof *ret_out->scores);
+  ret_out->kept = rr_arena_calloc(&task->arena, n, sizeof *ret_out->kept);
+  ret_out->computed = 0;
   ret_out->unscored = rr_arena_calloc(&task->arena, n, sizeof *ret_out->unscored);
   ret_out->ranked = rr_arena_calloc(&task->arena, n, sizeof *ret_out->ranked);
   ret_out->tokens = rr_arena_calloc(&task->arena, n, sizeof *ret_out->tokens);
-  return ret_out->scores != NULL && ret_out->unscored != NULL && ret_out->ranked != NULL && ret_out->tokens != NULL;
+  return ret_out->scores != NULL && ret_out->kept != NULL && ret_out->unscored != NULL && ret_out->ranked != NULL && ret_out->tokens != NULL;
 }
 
 static bool read_scores(rerank_task *task, outcome *out) {
   rr_error problem;
+  if (task->request.keep) {
+    rerank_group_tokens(&task->groups[0], out->tokens);
+    return rerank_documents_keep_all(task, out->kept, &out->computed);
+  }
   if (task->cut_short) {
     return partial_scores(task, out->scores, out->unscored, out->tokens, &task->n_unscored);
   }
@@ -328,6 +340,8 @@ void rerank_conclude(rerank_task *task) {
       .text_tokens = out.tokens,
       .unscored = task->n_unscored > 0 ? out.unscored : NULL,
       .n_unscored = task->n_unscored,
+      .kept = out.kept,
+      .n_computed = out.computed,
       .tokens = task->tokens,
       .created = task->created,
       .id = task->exchange->request_id,

@@ -144,6 +144,7 @@ static int fill(scmp_filter_ctx filter, const sandbox_needs *needs) {
   status = status != 0 ? status : rule_open(filter, "openat", 2, needs->writes);
   status = status != 0 ? status : rule_open(filter, "open", 1, needs->writes);
   status = status != 0 ? status : rules(filter, needs->writes ? SCMP_ACT_ALLOW : REFUSE, calls_write);
+  status = status != 0 ? status : rules(filter, needs->writes || needs->keeps ? SCMP_ACT_ALLOW : REFUSE, calls_keep);
   status = status != 0 ? status
                        : rules(filter, needs->writes || needs->unlinks ? SCMP_ACT_ALLOW : REFUSE, calls_unlink);
   return status != 0 ? status : rule(filter, needs->narrows ? SCMP_ACT_ALLOW : REFUSE, "seccomp", 0, NULL);

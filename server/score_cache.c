@@ -1,58 +1,22 @@
 #include "server/score_cache.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "core/base/alloc.h"
 
-/* Every message is hashed under the same nonce: a digest is compared with others and never leaves, so that
- * what nonces protect, the key of a MAC that goes over the wire, is not at stake. */
-static void begin(struct umac128_ctx *hash) {
-  static const uint8_t nonce[SCORE_DIGEST_BYTES];
-  umac128_set_nonce(hash, sizeof nonce, nonce);
-}
-
-static void add_bytes(struct umac128_ctx *hash, const void *data, size_t size) {
-  if (size > 0) {
-    umac128_update(hash, size, data);
-  }
-}
-
-static void add_number(struct umac128_ctx *hash, uint64_t number) { add_bytes(hash, &number, sizeof number); }
-
-static void add_text(struct umac128_ctx *hash, const char *data, size_t size) {
-  add_number(hash, size);
-  add_bytes(hash, data, size);
-}
-
 void score_cache_set_model(score_cache *self, const char *model, const char *commit, const rr_model_info *info) {
-  struct umac128_ctx *hash = &self->keyed;
-  begin(hash);
-  add_text(hash, model, strlen(model));
-  add_text(hash, commit, strlen(commit));
-  add_text(hash, info->dtype_name, strlen(info->dtype_name));
-  add_text(hash, info->kernels, strlen(info->kernels));
-  add_text(hash, info->scoring_name, strlen(info->scoring_name));
-  add_number(hash, info->kind);
-  add_number(hash, info->pooling);
-  add_number(hash, info->max_input_length);
-  add_number(hash, info->parameters);
-  umac128_digest(hash, sizeof self->model, self->model);
-}
-
-static rr_status draw_key(score_cache *self, rr_error *err) {
-  uint8_t key[UMAC_KEY_SIZE];
-  ssize_t got;
-  do {
-    got = getrandom(key, sizeof key, 0);
-  } while (got < 0 && errno == EINTR);
-  if (got != (ssize_t)sizeof key) {
-    return rr_fail(err, RR_ERR_IO, "no random key for the cache");
-  }
-  umac128_set_key(&self->keyed, key);
-  explicit_bzero(key, sizeof key);
-  return RR_OK;
+  keyed_hash *hash = &self->keyed;
+  keyed_hash_begin(hash);
+  keyed_hash_text(hash, model, strlen(model));
+  keyed_hash_text(hash, commit, strlen(commit));
+  keyed_hash_text(hash, info->dtype_name, strlen(info->dtype_name));
+  keyed_hash_text(hash, info->kernels, strlen(info->kernels));
+  keyed_hash_text(hash, info->scoring_name, strlen(info->scoring_name));
+  keyed_hash_number(hash, info->kind);
+  keyed_hash_number(hash, info->pooling);
+  keyed_hash_number(hash, info->max_input_length);
+  keyed_hash_number(hash, info->parameters);
+  keyed_hash_end(hash, self->model);
 }
 
 rr_status score_cache_create(size_t bytes, const char *model, const char *commit, const rr_model_info *info,
@@ -61,7 +25,7 @@ rr_status score_cache_create(size_t bytes, const char *model, const char *commit
   if (self == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory for a cache");
   }
-  rr_status status = draw_key(self, err);
+  rr_status status = keyed_hash_init_random(&self->keyed, err);
   if (status == RR_OK) {
     status = cache_create(bytes, &self->entries, err);
   }
@@ -82,33 +46,33 @@ void score_cache_destroy(score_cache *self) {
   rr_free(self);
 }
 
-/* Members: truncate, side, strategy, max_length, max_text_tokens, alone, ret_culprit, all but the last in the
- * key. Whoever adds one decides whether it belongs there. */
-_Static_assert(sizeof(void *) != 8 || sizeof(rr_encode_options) == 32, "the key holds every option");
+/* Members: truncate, side, strategy, max_length, max_text_tokens, alone, halves_only, halves, ret_culprit, all but the
+ * last three in the key. Whoever adds one decides whether it belongs there. */
+_Static_assert(sizeof(void *) != 8 || sizeof(rr_encode_options) == 40, "the key holds every option");
 
 void score_query_init(score_query *ret_query, const score_cache *scores, rr_text query,
                       const rr_encode_options *options) {
-  struct umac128_ctx *hash = &ret_query->hash;
+  keyed_hash *hash = &ret_query->hash;
   *hash = scores->keyed;
-  begin(hash);
-  add_bytes(hash, scores->model, sizeof scores->model);
-  add_number(hash, options->truncate);
-  add_number(hash, options->side);
-  add_number(hash, options->strategy);
-  add_number(hash, options->max_length);
-  add_number(hash, options->max_text_tokens);
-  add_number(hash, options->alone);
-  add_text(hash, query.data, query.size);
-  umac128_digest(hash, sizeof ret_query->digest, ret_query->digest);
+  keyed_hash_begin(hash);
+  keyed_hash_bytes(hash, scores->model, sizeof scores->model);
+  keyed_hash_number(hash, options->truncate);
+  keyed_hash_number(hash, options->side);
+  keyed_hash_number(hash, options->strategy);
+  keyed_hash_number(hash, options->max_length);
+  keyed_hash_number(hash, options->max_text_tokens);
+  keyed_hash_number(hash, options->alone);
+  keyed_hash_text(hash, query.data, query.size);
+  keyed_hash_end(hash, ret_query->digest);
 }
 
 cache_key score_query_key(score_query *self, rr_text text) {
-  uint8_t digest[SCORE_DIGEST_BYTES];
+  uint8_t digest[KEYED_HASH_BYTES];
   cache_key key;
-  begin(&self->hash);
-  add_bytes(&self->hash, self->digest, sizeof self->digest);
-  add_text(&self->hash, text.data, text.size);
-  umac128_digest(&self->hash, sizeof digest, digest);
+  keyed_hash_begin(&self->hash);
+  keyed_hash_bytes(&self->hash, self->digest, sizeof self->digest);
+  keyed_hash_text(&self->hash, text.data, text.size);
+  keyed_hash_end(&self->hash, digest);
   memcpy(&key, digest, sizeof key);
   return key;
 }

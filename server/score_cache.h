@@ -17,25 +17,22 @@
 
 #include <stdint.h>
 
-#include <nettle/umac.h>
-
 #include "core/base/status.h"
 #include "core/base/text.h"
 #include "core/scorer.h"
 #include "server/cache.h"
-
-enum { SCORE_DIGEST_BYTES = 16 };
+#include "server/keyed_hash.h"
 
 typedef struct score_cache {
   lfu_cache *entries;
-  struct umac128_ctx keyed; /* copied for each use */
-  uint8_t model[SCORE_DIGEST_BYTES];
+  keyed_hash keyed; /* copied for each use */
+  uint8_t model[KEYED_HASH_BYTES];
 } score_cache;
 
 /* Hashes texts that go with one query; on one thread. */
 typedef struct score_query {
-  struct umac128_ctx hash;
-  uint8_t digest[SCORE_DIGEST_BYTES];
+  keyed_hash hash;
+  uint8_t digest[KEYED_HASH_BYTES];
 } score_query;
 
 /* A cache of at most so many bytes, beside this struct, for one loaded model. commit: "" where there is none.

@@ -13,8 +13,9 @@
 
 #include "core/base/alloc.h"
 #include "core/model/config.h"
+#include "core/model/identity.h"
 
-enum { FORMAT_VERSION = 1, TAIL_MAX = 64, GEMM_MAX = 32, TENSOR_MAX = 96, HASH_BYTES = 16, HASH_PIECE = 1 << 18 };
+enum { FORMAT_VERSION = 1, TAIL_MAX = 64, GEMM_MAX = 32, TENSOR_MAX = 96, HASH_BYTES = RR_IDENTITY_BYTES };
 
 /* Of another byte order it is another number. */
 static const uint64_t magic = 0x6b63617064726572u;
@@ -125,60 +126,6 @@ static bool name_file(rr_packs *packs, const char *folder) {
   return length > 0 && longer > 0 && (size_t)longer < sizeof packs->temporary;
 }
 
-/* Which tensor is taken from which shard: two shards may both hold it, and differ. */
-static void hash_choice(const rr_safetensors *weights, XXH3_state_t *state) {
-  size_t count;
-  const rr_tensor *tensors = rr_safetensors_tensors(weights, &count);
-  for (size_t i = 0; i < count; i++) {
-    const uint64_t shard = tensors[i].shard;
-    (void)XXH3_128bits_update(state, &shard, sizeof shard);
-    (void)XXH3_128bits_update(state, tensors[i].name, strlen(tensors[i].name) + 1);
-  }
-}
-
-/* One file, into the hash. False: no memory, or it cannot be read. */
-static bool hash_file(const rr_safetensors *weights, size_t index, XXH3_state_t *state) {
-  size_t size = rr_safetensors_size(weights, index);
-  char *piece = rr_malloc(HASH_PIECE);
-  bool good = piece != NULL;
-  for (size_t at = 0; good && at < size; at += HASH_PIECE) {
-    size_t n = size - at < HASH_PIECE ? size - at : HASH_PIECE;
-    good = rr_safetensors_bytes(weights, index, at, piece, n, NULL) == RR_OK;
-    if (good) {
-      (void)XXH3_128bits_update(state, piece, n);
-    }
-  }
-  rr_free(piece);
-  return good;
-}
-
-/* The weights' identity into the header. False: no memory, or they cannot be read. */
-static bool identify(const rr_safetensors *weights, header *to) {
-  XXH3_state_t *state = XXH3_createState();
-  if (state == NULL) {
-    return false;
-  }
-  size_t files = rr_safetensors_n_files(weights);
-  (void)XXH3_128bits_reset(state);
-  bool good = true;
-  for (size_t i = 0; good && i < files; i++) {
-    to->model_size += rr_safetensors_size(weights, i);
-    good = hash_file(weights, i, state);
-  }
-  for (size_t i = 0; files > 1 && i < files; i++) { /* where one ends and the next begins */
-    const uint64_t length = rr_safetensors_size(weights, i);
-    (void)XXH3_128bits_update(state, &length, sizeof length);
-  }
-  if (files > 1) {
-    hash_choice(weights, state);
-  }
-  XXH128_canonical_t bytes;
-  XXH128_canonicalFromHash(&bytes, XXH3_128bits_digest(state));
-  memcpy(to->model_hash, bytes.digest, HASH_BYTES);
-  (void)XXH3_freeState(state);
-  return good;
-}
-
 /* What everybody may do who may do it with every file of the weights. */
 static mode_t mode_of(const rr_safetensors *weights) {
   mode_t mode = 0666;
@@ -200,7 +147,7 @@ rr_packs *rr_packs_create(const char *folder, const rr_safetensors *weights, con
     packs->mode = mode_of(weights);
     packs->records = records;
     packs->header = (header){.magic = magic, .version = FORMAT_VERSION, .items = (uint32_t)n};
-    ok = identify(weights, &packs->header);
+    ok = rr_weights_identity(weights, &packs->header.model_size, packs->header.model_hash);
   }
   for (size_t i = 0; ok && i < n; i++) {
     ok = fill_record(packs, i);

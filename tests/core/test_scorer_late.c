@@ -299,6 +299,7 @@ static void any_allocation_may_fail(void **state) {
     asked = rr_alloc_count();
     rr_alloc_fail_at(0, 0);
     assert_int_equal(status, n <= asked ? RR_ERR_MEMORY : RR_OK);
+    asked = status == RR_OK ? asked : ULONG_MAX; /* what comes behind the one that failed was not asked for */
     rr_workspace_destroy(workspace);
     rr_scorer_destroy(scorer);
   }

@@ -99,7 +99,7 @@ def clean_environment(extra=None):
                "HF_TOKEN", "HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE",
                "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN_PATH", "PACK_CACHE",
                "API_KEY_FILE", "CORS_ALLOW_ORIGIN", "UNIX_SOCKET", "RERANKD_USER", "SECCOMP",
-               "CORE_DUMPS", "IDLE_TIMEOUT", "CLIENT_TIMEOUT", "CACHE_BYTES", "MAX_QUEUE_MS", "MAX_QUEUE_TOKENS",
+               "CORE_DUMPS", "IDLE_TIMEOUT", "CLIENT_TIMEOUT", "CACHE_BYTES", "DOCUMENT_CACHE_BYTES", "DOCUMENTS", "DOCUMENTS_BYTES", "MAX_QUEUE_MS", "MAX_QUEUE_TOKENS",
                "DEFAULT_TIMEOUT_MS")
     environment = {name: value for name, value in os.environ.items() if name not in options}
     environment.update(extra or {})

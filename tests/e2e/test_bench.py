@@ -107,6 +107,24 @@ def cached_asks_with_and_without_a_cache():
 
 
 @case
+def documents_asks_for_more_and_more_that_is_known():
+    with tempfile.TemporaryDirectory() as folder:
+        table_file, picture = (os.path.join(folder, name) for name in ("t.csv", "t.svg"))
+        rows = table(bench("documents", "--candidates", candidates(folder, 1, 30), "--rounds", "2", "--count", "20",
+                           "--dtypes", "float32,int8", "--csv", table_file, "--svg", picture,
+                           model=golden_model("bi-encoder")))
+        loads = ["off", "0%", "25%", "50%", "75%", "90%", "100%"]
+        assert [row[:3] for row in rows[2:]] == [[dtype, scoring, load] for scoring in ("maxsim", "cosine")
+                                                 for dtype in ("float32", "int8") for load in loads], rows
+        for row in rows[2:]:  # the server has counted what was to be known
+            assert float(row[3]) == (0 if row[2] == "off" else int(row[2][:-1]) / 100), row
+        with open(table_file, encoding="utf-8") as file:
+            assert len(file.readlines()) == 1 + len(rows[2:])
+        with open(picture, encoding="utf-8") as file:
+            assert file.read().count("<polyline") == 4
+
+
+@case
 def scoring_asks_each_way_and_judges_it():
     with tempfile.TemporaryDirectory() as folder:
         path = candidates(folder, queries=3, texts=12)

@@ -144,7 +144,7 @@ def scores_of_a_part_are_those_of_the_whole():
 
 @case
 def a_bi_encoders_query_is_computed_first():
-    with Server("--threads", "1", model=harness.golden_model("bi-encoder")) as other:
+    with Server("--threads", "1", "--document-cache-bytes", "0", model=harness.golden_model("bi-encoder")) as other:
         total = int(post(other, "/rerank", BIG).headers["x-total-time"])
         for tenths in list(range(2, 20)) * 2:
             response = post(other, "/rerank", {**BIG, "timeout_ms": max(1, total * tenths // 10)})

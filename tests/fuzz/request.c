@@ -9,7 +9,8 @@
 #include "tests/fuzz/fuzz.h"
 
 static const char *const paths[] = {"/",      "/rerank",   "/predict",   "/v1/rerank",  "/v2/rerank",
-                                    "/score", "/v1/score", "/reranking", "/v1/reranking"};
+                                    "/score", "/v1/score", "/reranking", "/v1/reranking",
+                                    "/documents"};
 enum { PATHS = sizeof paths / sizeof paths[0], ARENA = 1 << 20, SMALL_ARENA = 1 << 10 };
 
 void fuzz_set_up(void) {}
@@ -51,6 +52,10 @@ static void require_request(const rr_rerank_request *request, const rr_rerank_li
     if (request->echoes != NULL) {
       require_text(request->echoes[i]);
     }
+    if (request->ids != NULL) {
+      require_text(request->ids[i]);
+      fuzz_require(request->ids[i].data == NULL || request->ids[i].size > 0, "an empty name");
+    }
   }
 }
 
@@ -68,6 +73,9 @@ static void answer(const rr_dialect *dialect, const rr_rerank_request *request, 
     unscored[i] = i % 3 == 2;
     tokens[i] = (rr_text_tokens){.count = (uint32_t)i, .truncated = i % 2 == 1};
   }
+  for (size_t i = 0; request->keep && i < n; i++) { /* as the server does */
+    request->ids[i] = request->ids[i].data == NULL ? (rr_text){.data = "name", .size = 4} : request->ids[i];
+  }
   rr_rank(scores, n, ranked);
   const rr_rerank_answer told = {
       .request = request,
@@ -75,6 +83,7 @@ static void answer(const rr_dialect *dialect, const rr_rerank_request *request, 
       .n = request->top_n == 0 || request->top_n > n ? n : request->top_n,
       .text_tokens = tokens,
       .unscored = unscored,
+      .kept = unscored,
       .n_unscored = n / 3,
       .tokens = 9,
       .created = 1700000000,

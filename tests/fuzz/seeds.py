@@ -11,7 +11,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 GOLDEN = os.path.join(ROOT, "tests", "golden")
 SEPARATOR = b"\xffPART\xff"
 PATHS = ("/", "/rerank", "/predict", "/v1/rerank", "/v2/rerank", "/score", "/v1/score", "/reranking",
-         "/v1/reranking")
+         "/v1/reranking", "/documents")
 
 # What libzstd 1.5 makes of a request body, in base 85.
 ZSTD = ('D77#BU<Uzp0|3&76&HZ34qyb?Hoa+xAzB;=0hzc22c*jAXwTz9Cw*T>JYlL;qd<|uWw6ApDI=?<lS}uM|M31$3OMP5'
@@ -52,6 +52,10 @@ def request():
                     yield b"%d0" % PATHS.index(pair["path"]) + text
     yield b'11{"query": "a", "texts": ["b", "\\ud83d\\ude00"], "truncate": null}'
     yield b'32{"query": {"text": "a"}, "documents": [{"t": 1, "u": "b"}], "rank_fields": ["t", "u"]}'
+    yield b'90{"documents": [{"id": "a", "text": "b"}, "c", {"id": null, "text": "d"}], "max_tokens_per_doc": 3}'
+    yield b'90{"documents": [{"id": "a", "text": "b"}, {"id": "a", "text": "c"}]}'
+    yield b'10{"query": "a", "texts": [{"id": "b"}, null, "c"], "return_text": true}'
+    yield b'30{"query": "a", "documents": [{"id": "b"}, {"text": "c"}], "rank_fields": ["d"], "return_documents": true}'
     yield b'10{"\\u00\n0"}'  # whose error quotes the line feed
     yield b'50{"text_1": ["a", null], "text_2": "b", "truncate_prompt_tokens": -1}'
 
@@ -64,6 +68,31 @@ def coding():
         yield bytes([limit << 1 | 1]) + base64.b85decode(ZSTD)
         yield bytes([limit << 1 | 1]) + b"\x28\xb5\x2f\xfd\x20\x05\x29\x00\x00abcde" * 2
     yield b"\x06" + gzip.compress(bytes(1 << 16), mtime=0)
+
+
+def documents():
+    def head(max_bytes=1 << 20, version=1):
+        return struct.pack("=8sIIQQ16s32s32s16s", b"\x89RRDOC\r\n", 0x01020304, version, max_bytes, 7,
+                           b"the fuzzed model", bytes(range(32)), b"", b"")
+
+    def entry(sequence, position, key, size):
+        return struct.pack("=QQ16s16sIIQ", sequence, position, key, b"", size, 0, 0)
+
+    slots, data = 126, bytes(range(1, 251))
+    capacity = (1 << 20) - 4096 - 8192
+    one = entry(0, 0, b"", 0) + entry(1, 0, b"\1", 100) + entry(2, 100, b"\2", 150)
+    wrapped = entry(slots, capacity * 3 - 50, b"\3", 100) + entry(slots + 1, capacity * 3 + 50, b"", 150)
+    twice = entry(0, 0, b"", 0) + entry(1, 0, b"\1", 100) + entry(2, 100, b"\1", 150)
+    extreme = (entry(1 << 62, (1 << 62) - 1, b"", 1) + entry((1 << 64) - 1, 1 << 62, b"", (1 << 32) - 1)
+               + entry(slots * ((1 << 32) - 2) + 2, 1 << 62, b"\2", capacity // 4))
+    for directory in (one, wrapped, twice, extreme):
+        for right in (15, 7, 3, 1):
+            yield bytes([right]) + SEPARATOR.join((head(), directory, data))
+    yield b"\x0e" + SEPARATOR.join((head(max_bytes=2 << 20), one, data))
+    yield b"\x0e" + SEPARATOR.join((head(version=2), one, data))
+    yield b"\x10" + head()
+    yield b"\x10" + head()[:20]
+    yield b"\x10"
 
 
 def headers():
@@ -203,5 +232,5 @@ def model():
                 (weights, dump({**settings, "architectures": [architecture]})))
 
 
-TARGETS = {maker.__name__: maker for maker in (coding, config, headers, hub, model, request, safetensors, shards,
-                                               text, tokenizer, vocabulary)}
+TARGETS = {maker.__name__: maker for maker in (coding, config, documents, headers, hub, model, request, safetensors,
+                                               shards, text, tokenizer, vocabulary)}

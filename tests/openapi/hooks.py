@@ -3,6 +3,8 @@
 Bodies whose unknown members the document cannot describe: schemas bound the members that they name. The server refuses integers beyond 64 bits and names with a NUL wherever they stand, as malformed; the
 tests of malformed bodies hold it to that.
 
+Documents by name: whether they are kept no schema can tell.
+
 Requests that give little time: whether they are done by then no schema can tell. Headers that nobody knows: they are
 passed over, as HTTP has it.
 
@@ -53,9 +55,15 @@ def query_fits(body):
     return len(body["query"]) + 4 <= min(most, MODEL_TOKENS)
 
 
+def names_documents(body):
+    lists = [body.get(name) for name in ("texts", "documents")] if isinstance(body, dict) else []
+    return any(isinstance(one, dict) and isinstance(one.get("id"), str) and "text" not in one
+               for listed in lists if isinstance(listed, list) for one in listed)
+
+
 @schemathesis.hook
 def filter_body(context, body):
-    return readable(body) and query_fits(body) and fields_are_texts(body)
+    return readable(body) and query_fits(body) and fields_are_texts(body) and not names_documents(body)
 
 
 @schemathesis.hook

@@ -67,6 +67,7 @@ static void path_and_members_pick_the_dialect(void **state) {
       {"/rerank", "{" DOCUMENTS ",\"texts\":[]}", "infinity"},
       {"/rerank", "{" DOCUMENTS ",\"texts\":null}", "infinity"},
       {"/rerank", "{" TEXTS ",\"documents\":null}", "tei"},
+      {"/documents", "{\"documents\":[\"a\"]}", "documents"},
       {"/score", "{\"text_1\":\"q\",\"text_2\":\"a\",\"queries\":null,\"documents\":null}", "vllm"},
       {"/rerank", "{" DOCUMENTS ",\"top_k\":null}", "voyage"},
       {"/rerank", "{" DOCUMENTS ",\"priority\":-3}", "vllm"},
@@ -332,6 +333,80 @@ static void documents_may_be_objects_and_fields_are_joined(void **state) {
   rr_arena_finish(&out.arena);
 }
 
+static void documents_may_be_named(void **state) {
+  (void)state;
+  decoded out;
+  decode_good("/v1/rerank", "{\"query\":\"q\",\"documents\":[\"a\",{\"id\":\"x\"},{\"id\":\"y\",\"text\":\"b\"}],"
+              "\"return_documents\":true}", &out);
+  assert_null(out.request.ids[0].data);
+  expect_text(out.request.ids[1], "x");
+  assert_null(out.request.ids[2].data);
+  expect_text(out.request.texts[2], "b");
+  assert_int_equal(out.request.echoes[1].size, 0);
+  rr_arena_finish(&out.arena);
+  decode_good("/rerank", "{\"query\":\"q\",\"texts\":[{\"id\":\"x\"},null,\"a\"]}", &out);
+  expect_text(out.request.ids[0], "x");
+  assert_null(out.request.ids[1].data);
+  rr_arena_finish(&out.arena);
+  decode_good("/v1/rerank", "{\"query\":\"q\",\"documents\":[{\"id\":\"x\"}],\"rank_fields\":[\"id\"]}", &out);
+  assert_null(out.request.ids); /* here the name is what is ranked */
+  expect_text(out.request.texts[0], "x");
+  rr_arena_finish(&out.arena);
+  decode_good("/rerank", "{" TEXTS "}", &out);
+  assert_null(out.request.ids);
+  rr_arena_finish(&out.arena);
+}
+
+static void documents_to_keep_have_names_of_their_own(void **state) {
+  (void)state;
+  decoded out;
+  decode_good("/documents", "{\"documents\":[{\"id\":\"x\",\"text\":\"a\"},\"b\",{\"id\":null,\"text\":\"\"}],"
+              "\"max_tokens_per_doc\":7,\"truncate\":false}", &out);
+  assert_true(out.request.keep && out.request.in_order && out.request.no_part);
+  assert_int_equal(out.request.n_texts, 3);
+  assert_int_equal(out.request.max_text_tokens, 7);
+  assert_int_equal(out.request.truncate, 0);
+  expect_text(out.request.ids[0], "x");
+  assert_null(out.request.ids[1].data);
+  assert_null(out.request.ids[2].data);
+  expect_text(out.request.texts[1], "b");
+  rr_arena_finish(&out.arena);
+  static const struct {
+    const char *documents;
+    const char *says;
+  } wrong[] = {{"[{\"id\":\"x\",\"text\":\"a\"},{\"id\":\"x\",\"text\":\"a\"}]", "`documents[1].id`: 'x'"},
+               {"[{\"id\":\"x\"}]", "`documents[0]`"},
+               {"[{\"id\":\"\",\"text\":\"a\"}]", "`documents[0].id`"},
+               {"[{\"id\":\"a\\u0000\",\"text\":\"a\"}]", "`documents[0].id`"},
+               {"[{\"id\":[],\"text\":\"a\"}]", "`documents[0].id`"},
+               {"[\"a\",null]", "`documents[1]`"}};
+  for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+    char body[256];
+    (void)snprintf(body, sizeof body, "{\"documents\":%s}", wrong[i].documents);
+    assert_false(decode("/documents", body, strlen(body), &out));
+    assert_int_equal(out.error.kind, RR_API_VALIDATION);
+    assert_non_null(strstr(out.error.message, wrong[i].says));
+    rr_arena_finish(&out.arena);
+  }
+}
+
+static void kept_documents_are_told(void **state) {
+  (void)state;
+  rr_text ids[] = {{"a\"", 2}, {"b", 1}};
+  const rr_rerank_request request = {.ids = ids, .n_texts = 2, .keep = true};
+  const rr_ranked ranked[] = {{.index = 0}, {.index = 1}};
+  const rr_text_tokens tokens[] = {{.count = 3}, {.count = 9, .truncated = true}};
+  const bool kept[] = {true, false};
+  const rr_rerank_answer answer = {.request = &request, .ranked = ranked, .n = 2, .text_tokens = tokens, .kept = kept,
+                                   .n_computed = 1, .tokens = 12, .model = "m", .id = "i"};
+  size_t size = 0;
+  char *body = rr_dialect_encode(&rr_dialect_keep, &answer, &size);
+  assert_string_equal(body, "{\"object\":\"list\",\"model\":\"m\",\"documents\":[{\"id\":\"a\\\"\",\"tokens\":3,\"cached\":true},"
+                            "{\"id\":\"b\",\"tokens\":9,\"truncated\":true,\"cached\":false}],\"computed\":1,"
+                            "\"usage\":{\"total_tokens\":12}}");
+  rr_free(body);
+}
+
 static void pairs_have_their_own_queries(void **state) {
   (void)state;
   decoded out;
@@ -366,6 +441,8 @@ static void each_failed_allocation_is_lack_of_memory(void **state) {
                      "\"documents\":[\"x\",{\"a\":1.5,\"text\":\"y\"}]}"},
       {"/score", "{\"text_1\":[\"p\",\"q\"],\"text_2\":[\"a\",\"b\"]}"},
       {"/predict", "{\"inputs\":[[\"p\",\"q\"],[\"a\"]]}"},
+      {"/documents", "{\"documents\":[{\"id\":\"x\",\"text\":\"a\"},\"b\"]}"},
+      {"/rerank", "{\"query\":\"q\",\"texts\":[\"a\",{\"id\":\"x\"}]}"},
   };
   for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
     unsigned long failed = 0;
@@ -528,6 +605,9 @@ int main(void) {
       cmocka_unit_test(every_dialect_reads_the_time_it_has),
       cmocka_unit_test(a_dialect_is_guessed_by_the_names_at_both_ends),
       cmocka_unit_test(documents_may_be_objects_and_fields_are_joined),
+      cmocka_unit_test(documents_may_be_named),
+      cmocka_unit_test(documents_to_keep_have_names_of_their_own),
+      cmocka_unit_test(kept_documents_are_told),
       cmocka_unit_test(pairs_have_their_own_queries),
       cmocka_unit_test(each_failed_allocation_is_lack_of_memory),
       cmocka_unit_test(a_cosine_below_zero_is_zero_where_scores_are_promised_to_be),

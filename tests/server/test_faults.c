@@ -1,5 +1,6 @@
 /* The whole server in this process, on the golden cross-encoder, while allocations fail one by one. With the
- * argument `cache` it has a score cache, and knows all or half of what is asked. */
+ * argument `cache` it has a score cache, and knows all or half of what is asked; with `documents` the model is a
+ * bi-encoder, whose documents are kept. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -22,6 +23,7 @@
 #include "core/base/json.h"
 #include "server/app.h"
 #include "server/coding.h"
+#include "server/document_cache.h"
 #include "server/log.h"
 
 enum {
@@ -40,6 +42,7 @@ static const char two_documents[] =
 static const char health_request[] = "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
 static options chosen;
+static bool keeps; /* documents */
 static pthread_t server;
 static char model[4096];
 static char expected[REPLY_BYTES]; /* the body of a reply without faults */
@@ -149,11 +152,12 @@ static int start_server(void **state) {
     return -1;
   }
   rr_json_init();
-  (void)snprintf(model, sizeof model, "%s/score/cross-encoder", golden);
+  (void)snprintf(model, sizeof model, "%s/score/%s", golden, keeps ? "bi-encoder-mean" : "cross-encoder");
   chosen = (options){.model_id = model, .hostname = "127.0.0.1", .port = free_port(), .threads = 2,
                      .tokenization_workers = 2, .max_concurrent_requests = 8, .max_batch_tokens = 512,
                      .max_client_batch_size = 10, .payload_limit = 20000, .idle_timeout = 75,
                      .client_timeout = 60, .auto_truncate = true, .cache_bytes = chosen.cache_bytes,
+                     .scoring = RR_SCORING_AUTO, .document_cache_bytes = keeps ? DOCUMENT_CACHE_BYTES_MIN : 0,
                      .log_level = LOG_LEVEL_INFO, .json_output = true,
                      /* The test's own process is not to be confined. */
                      .user = geteuid() == 0 ? "root" : NULL, .seccomp = OPTION_OFF, .core_dumps = true};
@@ -223,10 +227,23 @@ static const fault faults[] = {
     {"/score", "{\"text_1\":\"q\",\"text_2\":[\"a\",\"b\"]}", CODING_IDENTITY, "503", false},
 };
 
+/* Of a bi-encoder; the first names the document that a later one asks for. */
+static const fault keeping_faults[] = {
+    {"/documents", "{\"documents\":[{\"id\":\"a\",\"text\":\"a river\"},\"a mountain\"]}", CODING_IDENTITY, "\"code\":503",
+     false},
+    {"/rerank", two_texts, CODING_IDENTITY, "\"error_type\":\"Overloaded\"", true},
+    {"/rerank", two_texts, CODING_IDENTITY, "\"error_type\":\"Overloaded\"", false},
+    {"/rerank", "{\"query\":\"water\",\"texts\":[\"stone\",{\"id\":\"a\"}],\"return_text\":true}", CODING_IDENTITY,
+     "\"error_type\":\"Overloaded\"", false},
+    {"/v1/rerank", "{\"query\":\"water\",\"documents\":[\"stone\",{\"id\":\"a\"}],\"return_documents\":true}", CODING_IDENTITY,
+     "\"code\":503", false},
+};
+
 /* After a fault nobody else is harmed, and what came under it, if anything, was right. Where there is no memory to
  * pack a reply, it comes as it is. */
 static void check_after(const fault *which, const request *sent, int status) {
-  bool comparable = status == 200 && (which->packed == CODING_IDENTITY || under_fault[0] != '[');
+  bool whole = strcmp(which->path, "/documents") != 0; /* what there is no memory for is told to be not kept */
+  bool comparable = status == 200 && whole && (which->packed == CODING_IDENTITY || under_fault[0] != '[');
   size_t size = reply_size;
   assert_int_equal(exchange(sent->data, sent->size), 200);
   if (!which->changing) {
@@ -242,6 +259,7 @@ static void fail_each(const fault *which, int sticky) {
   static request sent;
   make_request(which->path, which->body == NULL ? long_texts() : which->body, which->packed, &sent);
   assert_int_equal(exchange(sent.data, sent.size), 200);
+  assert_int_equal(exchange(sent.data, sent.size), 200); /* all that may be known is */
   memcpy(expected, reply, sizeof expected);
   int refused = 0;
   unsigned long n = 1;
@@ -278,11 +296,14 @@ static void a_reply_is_right_or_an_error_when_every_allocation_from_one_on_fails
 
 int main(int argc, char **argv) {
   chosen.cache_bytes = argc > 1 && strcmp(argv[1], "cache") == 0 ? CACHE_BYTES : 0;
-  enum { FAULTS = sizeof faults / sizeof faults[0] };
+  keeps = argc > 1 && strcmp(argv[1], "documents") == 0;
+  enum { FAULTS = sizeof faults / sizeof faults[0], KEEPING_FAULTS = sizeof keeping_faults / sizeof keeping_faults[0] };
+  _Static_assert((int)FAULTS >= (int)KEEPING_FAULTS, "the arrays are large enough");
   static char names[2 * FAULTS][160];
   struct CMUnitTest tests[2 * FAULTS];
-  for (int i = 0; i < 2 * FAULTS; i++) {
-    const fault *which = &faults[i / 2];
+  int n = 2 * (keeps ? KEEPING_FAULTS : FAULTS);
+  for (int i = 0; i < n; i++) {
+    const fault *which = keeps ? &keeping_faults[i / 2] : &faults[i / 2];
     bool one = i % 2 == 0;
     (void)snprintf(names[i], sizeof names[i], "%s %d: a reply is right or an error when %s fails", which->path, i / 2,
                    one ? "one allocation" : "every allocation from one on");
@@ -291,5 +312,5 @@ int main(int argc, char **argv) {
                                        : a_reply_is_right_or_an_error_when_every_allocation_from_one_on_fails,
                                    NULL, NULL, (void *)(uintptr_t)which};
   }
-  return cmocka_run_group_tests(tests, start_server, stop_server);
+  return _cmocka_run_group_tests("tests", tests, (size_t)n, start_server, stop_server);
 }

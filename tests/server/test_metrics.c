@@ -14,7 +14,7 @@ static cache_stats cached;
 
 static char *text_of(const metrics *counters, const engine_stats *stats) {
   size_t size = 0;
-  char *text = metrics_text(counters, stats, &cached, &size);
+  char *text = metrics_text(counters, stats, &cached, &(document_stats){0}, &size);
   assert_non_null(text);
   assert_int_equal(strlen(text), size);
   return text;

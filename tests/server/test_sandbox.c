@@ -174,6 +174,14 @@ static void check_reading_alone(void) {
   expect_error(symlink(file, "/tmp/rerankd-sandbox-new"), EPERM, "symlink");
   expect_error(chmod(file, 0777), EPERM, "chmod");
   expect_error(ftruncate(fd, 0), EPERM, "ftruncate");
+  expect_error(pwrite(fd, "x", 1, 0), EPERM, "pwrite");
+}
+
+/* Into a file that is open already. EBADF: the call is allowed, and there is none. */
+static void check_keeping(void) {
+  expect_error(pwrite(-1, "x", 1, 0), EBADF, "pwrite");
+  expect_error(open(file, O_RDWR), EPERM, "opening for writing");
+  expect_error(ftruncate(-1, 0), EPERM, "ftruncate");
 }
 
 static void check_writing(void) {
@@ -192,6 +200,8 @@ static void files_are_read_unless_writing_is_needed(void **state) {
   const sandbox_needs socket_in_a_folder = {.unlinks = true};
   confined(&serving, check_reading_alone);
   confined(&loading, check_writing);
+  const sandbox_needs documents_in_a_file = {.keeps = true};
+  confined(&documents_in_a_file, check_keeping);
   confined(&socket_in_a_folder, check_unlinking);
   assert_true(write_file());
 }

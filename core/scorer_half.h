@@ -1,0 +1,27 @@
+/* A text's half as bytes: what a computed sequence leaves for the scores, behind a header that says its form. */
+#ifndef RR_CORE_SCORER_HALF_H
+#define RR_CORE_SCORER_HALF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/scorer.h"
+
+/* What every half of one scorer has in common. */
+typedef struct rr_half_form {
+  uint32_t outputs;    /* floats of a text's vector; 0: MaxSim alone scores */
+  uint32_t row_size;   /* bytes of a token's vector; 0: none are kept */
+  uint32_t max_length; /* tokens of a sequence */
+} rr_half_form;
+
+size_t rr_half_bytes(const rr_half_form *form, const rr_sequence *sequence);
+
+/* Writes rr_half_bytes bytes. The sequence is computed, or at hand itself. */
+void rr_half_write(const rr_half_form *form, const rr_sequence *sequence, void *ret_bytes);
+
+/* Makes a sequence that is at hand of a half, whose bytes it borrows. False, with *ret_sequence untouched, where they
+ * are not of that form. Nothing of them is believed but the numbers in vectors. */
+bool rr_half_read(const rr_half_form *form, rr_half half, rr_sequence *ret_sequence);
+
+#endif

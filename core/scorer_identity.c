@@ -1,0 +1,84 @@
+#include "core/scorer_identity.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "core/model/identity.h"
+#include "core/model/pipeline.h"
+#include "core/model/shards.h"
+
+enum { PIECE = 1 << 14 };
+
+static const uint32_t version = 1; /* of what is hashed, and of what a half is made of */
+
+/* A file as it lies there; one that is absent is told apart from an empty one. */
+static rr_status hash_file(const char *folder, const char *name, XXH3_state_t *state, rr_error *err) {
+  char path[RR_PATH_MAX];
+  char piece[PIECE];
+  rr_status status = rr_path_join(folder, name, path, err);
+  if (status != RR_OK) {
+    return status;
+  }
+  (void)XXH3_128bits_update(state, name, strlen(name) + 1);
+  FILE *file = fopen(path, "re");
+  if (file == NULL) {
+    return errno == ENOENT ? RR_OK : rr_fail(err, RR_ERR_IO, "%s: %s", path, strerror(errno));
+  }
+  uint64_t size = 0;
+  size_t got;
+  while ((got = fread(piece, 1, sizeof piece, file)) > 0) {
+    (void)XXH3_128bits_update(state, piece, got);
+    size += got;
+  }
+  status = ferror(file) != 0 ? rr_fail(err, RR_ERR_IO, "%s: cannot be read", path) : RR_OK;
+  (void)fclose(file);
+  (void)XXH3_128bits_update(state, &size, sizeof size);
+  return status;
+}
+
+static rr_status hash_weights(const char *folder, XXH3_state_t *state, rr_error *err) {
+  rr_safetensors *weights = NULL;
+  rr_status status = rr_weights_open(folder, &weights, err);
+  if (status != RR_OK) {
+    return status;
+  }
+  uint64_t size = 0;
+  uint8_t hash[RR_IDENTITY_BYTES] = {0};
+  if (!rr_weights_identity(weights, &size, hash)) {
+    status = rr_fail(err, RR_ERR_IO, "%s: cannot be read", rr_safetensors_path(weights));
+  }
+  rr_safetensors_close(weights);
+  (void)XXH3_128bits_update(state, &size, sizeof size);
+  (void)XXH3_128bits_update(state, hash, sizeof hash);
+  return status;
+}
+
+rr_status rr_identify_model(const char *folder, const char *const *choices, size_t n_choices, const uint32_t *numbers,
+                            size_t n_numbers, uint8_t ret_fingerprint[RR_FINGERPRINT_BYTES], rr_error *err) {
+  static const char *const files[] = {"config.json",           "tokenizer.json",          "tokenizer_config.json",
+                                      "vocab.txt",             "special_tokens_map.json", "added_tokens.json",
+                                      "artifact.metadata"};
+  XXH3_state_t *state = XXH3_createState();
+  if (state == NULL) {
+    return rr_fail(err, RR_ERR_MEMORY, "out of memory");
+  }
+  (void)XXH3_128bits_reset(state);
+  (void)XXH3_128bits_update(state, &version, sizeof version);
+  rr_status status = hash_weights(folder, state, err);
+  for (size_t i = 0; status == RR_OK && i < sizeof files / sizeof files[0]; i++) {
+    status = hash_file(folder, files[i], state, err);
+  }
+  for (size_t i = 0; i < n_choices; i++) {
+    (void)XXH3_128bits_update(state, choices[i], strlen(choices[i]) + 1);
+  }
+  (void)XXH3_128bits_update(state, numbers, n_numbers * sizeof *numbers);
+  XXH128_canonical_t bytes;
+  XXH128_canonicalFromHash(&bytes, XXH3_128bits_digest(state));
+  (void)XXH3_freeState(state);
+  if (status == RR_OK) {
+    memcpy(ret_fingerprint, bytes.digest, RR_FINGERPRINT_BYTES);
+  }
+  return status;
+}
