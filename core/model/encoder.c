@@ -50,6 +50,7 @@ static size_t wide_bytes(const rr_bert *bert, size_t tokens) {
   const rr_config *config = &bert->config;
   size_t most = tokens * 4 * config->hidden_size * rr_type_size(bert->attention->type);
   most = rr_larger(most, rr_bert_cls_only(config) ? rr_encoder_cls_bytes(bert, tokens) : 0);
+  most = rr_larger(most, rr_encoder_seam_bytes(bert, tokens));
   most = rr_larger(most, tokens * bert->projection.n * sizeof(float));
   return rr_encoder_aligned(rr_larger(most, tokens * sizeof(float))); /* the last: logits */
 }
@@ -65,7 +66,8 @@ rr_status rr_encoder_create(const rr_bert *bert, size_t max_tokens, rr_encoder *
   rr_encoder *encoder = rr_calloc(1, sizeof *encoder);
   size_t block = rr_encoder_aligned(block_rows(bert) * bert->config.intermediate_size * sizeof(float));
   size_t lead = rr_encoder_lead_bytes(bert, max_tokens);
-  char *memory = rr_alloc_aligned(2 * hidden + wide + block + lead + scratch_bytes(bert, max_tokens));
+  size_t residuals = bert->config.split.layers == 0 ? 0 : rr_encoder_aligned(max_tokens * sizeof(float));
+  char *memory = rr_alloc_aligned(2 * hidden + wide + block + lead + residuals + scratch_bytes(bert, max_tokens));
   if (encoder == NULL || memory == NULL) {
     rr_free(memory);
     rr_free(encoder);
@@ -79,7 +81,8 @@ rr_status rr_encoder_create(const rr_bert *bert, size_t max_tokens, rr_encoder *
       .wide = memory + 2 * hidden,
       .block = memory + 2 * hidden + wide,
       .lead = (float *)(void *)(memory + 2 * hidden + wide + block),
-      .scratch = memory + 2 * hidden + wide + block + lead,
+      .residuals = (float *)(void *)(memory + 2 * hidden + wide + block + lead),
+      .scratch = memory + 2 * hidden + wide + block + lead + residuals,
       .memory = memory,
   };
   *ret_encoder = encoder;
@@ -96,13 +99,17 @@ void rr_encoder_destroy(rr_encoder *encoder) {
 
 size_t rr_encoder_max_tokens(const rr_encoder *encoder) { return encoder->max_tokens; }
 
-static rr_status check_input(const rr_config *config, const rr_encoder_input *input, rr_error *err) {
+static rr_status check_input(const rr_config *config, const rr_encoder_input *input, rr_part before, rr_error *err) {
   if (input->length == 0 || input->length > config->positions) {
     return rr_fail(err, RR_ERR_INPUT, "a sequence of %zu tokens; 1 to %u are possible", input->length,
                    config->positions);
   }
   if (input->unattended >= input->length) {
     return rr_fail(err, RR_ERR_INPUT, "a sequence without a token to attend to");
+  }
+  rr_status status = rr_encoder_check_part(config, input, before, err);
+  if (status != RR_OK || input->part == RR_PART_JOINT) {
+    return status;
   }
   for (size_t i = 0; i < input->length; i++) {
     if (input->ids[i] < 0 || (uint32_t)input->ids[i] >= config->vocabulary_size) {
@@ -152,25 +159,36 @@ void rr_encoder_apply(rr_encoder *encoder, const rr_linear *linear, const rr_pro
   linear->gemm->run(&args);
 }
 
-static void embed(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n) {
+/* The tokens first .. end - 1, at the positions 0, 1, ... */
+static void embed(rr_encoder *encoder, const rr_encoder_input *input, size_t first, size_t end, float *out) {
   const rr_bert *bert = encoder->bert;
   size_t hidden = bert->config.hidden_size;
+  const rr_embed_args args = {
+      .length = end - first,
+      .cols = hidden,
+      .ids = input->ids + first,
+      .type_ids = input->type_ids + first,
+      .word = bert->word,
+      .position = bert->position,
+      .type = bert->type,
+      .norm = norm_of(encoder, &bert->embedding_norm),
+      .out = out,
+      .ld_out = hidden,
+  };
+  bert->rowops->embed(&args);
+}
+
+void rr_encoder_embed(rr_encoder *encoder, const rr_run *run) {
+  size_t hidden = encoder->bert->config.hidden_size;
   float *out = encoder->hidden;
-  for (size_t i = 0; i < n; i++) {
-    rr_embed_args args = {
-        .length = inputs[i].length,
-        .cols = hidden,
-        .ids = inputs[i].ids,
-        .type_ids = inputs[i].type_ids,
-        .word = bert->word,
-        .position = bert->position,
-        .type = bert->type,
-        .norm = norm_of(encoder, &bert->embedding_norm),
-        .out = out,
-        .ld_out = hidden,
-    };
-    bert->rowops->embed(&args);
-    out += inputs[i].length * hidden;
+  for (size_t i = 0; i < run->n; i++) {
+    const rr_encoder_input *input = &run->inputs[i];
+    size_t restart = encoder->bert->config.split.joint_positions ? 0 : input->second;
+    if (restart > 0) {
+      embed(encoder, input, 0, restart, out);
+    }
+    embed(encoder, input, restart, input->length, out + restart * hidden);
+    out += input->length * hidden;
   }
 }
 
@@ -182,32 +200,42 @@ typedef struct attention_rows {
   rr_matrix context;
 } attention_rows;
 
-static void attend(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n,
-                   const attention_rows *rows) {
+/* All heads of `queries` rows from `first` on, to which the first `keys` of them are keys. */
+static void attend_within(rr_encoder *encoder, const attention_rows *rows, size_t first, size_t queries, size_t keys) {
   const rr_bert *bert = encoder->bert;
   size_t hidden = bert->config.hidden_size;
   size_t head_size = hidden / bert->config.heads;
+  for (size_t col = 0; col < hidden; col += head_size) {
+    rr_attention_args args = {
+        .queries = queries,
+        .keys = keys,
+        .head_size = head_size,
+        .q = rr_matrix_at(&rows->q, first, col),
+        .ldq = rows->q.ld,
+        .k = rr_matrix_at(&rows->k, first, col),
+        .ldk = rows->k.ld,
+        .v = rr_matrix_at(&rows->v, first, col),
+        .ldv = rows->v.ld,
+        .scale = 1.0f / sqrtf((float)head_size),
+        .out = rr_matrix_at(&rows->context, first, col),
+        .ld_out = rows->context.ld,
+        .scratch = encoder->scratch,
+    };
+    bert->attention->run(&args);
+  }
+}
+
+static void attend(rr_encoder *encoder, const rr_run *run, const attention_rows *rows) {
   size_t first = 0;
-  for (size_t i = 0; i < n; i++) {
-    for (size_t col = 0; col < hidden; col += head_size) {
-      rr_attention_args args = {
-          .queries = inputs[i].length,
-          .keys = inputs[i].length - inputs[i].unattended,
-          .head_size = head_size,
-          .q = rr_matrix_at(&rows->q, first, col),
-          .ldq = rows->q.ld,
-          .k = rr_matrix_at(&rows->k, first, col),
-          .ldk = rows->k.ld,
-          .v = rr_matrix_at(&rows->v, first, col),
-          .ldv = rows->v.ld,
-          .scale = 1.0f / sqrtf((float)head_size),
-          .out = rr_matrix_at(&rows->context, first, col),
-          .ld_out = rows->context.ld,
-          .scratch = encoder->scratch,
-      };
-      bert->attention->run(&args);
+  for (size_t i = 0; i < run->n; i++) {
+    const rr_encoder_input *input = &run->inputs[i];
+    size_t cut = run->apart ? input->second : 0;
+    size_t rest = input->length - cut;
+    if (cut > 0) {
+      attend_within(encoder, rows, first, cut, cut);
     }
-    first += inputs[i].length;
+    attend_within(encoder, rows, first + cut, rest, rest - input->unattended);
+    first += input->length;
   }
 }
 
@@ -236,11 +264,11 @@ void rr_encoder_finish_layer(rr_encoder *encoder, const rr_layer *layer, size_t 
   }
 }
 
-static void run_layer(rr_encoder *encoder, size_t index, const rr_encoder_input *inputs, size_t n, size_t tokens) {
+void rr_encoder_run_layer(rr_encoder *encoder, size_t index, const rr_run *run) {
   const rr_layer *layer = &encoder->bert->layers[index];
   size_t hidden = encoder->bert->config.hidden_size;
   rr_type type = encoder->bert->attention->type;
-  bool lead = rr_encoder_has_lead(encoder->bert, index);
+  bool lead = rr_encoder_has_lead(encoder->bert, index) && run->leading > 0;
   const rr_product_options plain = {.activation = RR_ACTIVATION_NONE};
   rr_matrix x = rr_matrix_floats(encoder->hidden, hidden);
   rr_matrix qkv = {encoder->wide, type, 3 * hidden};
@@ -248,19 +276,49 @@ static void run_layer(rr_encoder *encoder, size_t index, const rr_encoder_input 
       .q = qkv,
       .k = {rr_matrix_at(&qkv, 0, hidden), type, qkv.ld},
       .v = {rr_matrix_at(&qkv, 0, 2 * hidden), type, qkv.ld},
-      .context = {rr_matrix_at(&qkv, tokens, 0), type, hidden},
+      .context = {rr_matrix_at(&qkv, run->tokens, 0), type, hidden},
   };
-  rr_encoder_apply(encoder, &layer->qkv, &plain, tokens, &x, &qkv);
+  rr_encoder_apply(encoder, &layer->qkv, &plain, run->tokens, &x, &qkv);
   if (lead) {
-    rr_encoder_lead_qkv(encoder, layer, inputs, n, &qkv);
+    rr_encoder_lead_qkv(encoder, layer, run->inputs, run->leading, &qkv);
   }
-  attend(encoder, inputs, n, &rows);
+  attend(encoder, run, &rows);
   if (lead) {
-    rr_encoder_lead_rest(encoder, layer, inputs, n, &rows.context);
+    rr_encoder_lead_rest(encoder, layer, run->inputs, run->leading, &rows.context);
   }
-  rr_encoder_finish_layer(encoder, layer, tokens, &rows.context);
+  rr_encoder_finish_layer(encoder, layer, run->tokens, &rows.context);
   if (lead) {
-    rr_encoder_lead_store(encoder, inputs, n);
+    rr_encoder_lead_store(encoder, run->inputs, run->leading);
+  }
+}
+
+/* The means over each sequence's rows. */
+static void pool_means(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n, float *out) {
+  size_t hidden = encoder->bert->config.hidden_size;
+  const float *row = encoder->hidden;
+  for (size_t i = 0; i < n; i++) {
+    encoder->bert->rowops->mean(inputs[i].length, hidden, row, hidden, out + i * hidden);
+    row += inputs[i].length * hidden;
+  }
+}
+
+static void write_logits(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n) {
+  const rr_bert *bert = encoder->bert;
+  size_t hidden = bert->config.hidden_size;
+  float *logits = encoder->wide; /* n */
+  const rr_product_options pool = {.activation = RR_ACTIVATION_TANH};
+  const rr_product_options classify = {.activation = RR_ACTIVATION_NONE};
+  rr_matrix cls = rr_matrix_floats(encoder->hidden, hidden);
+  rr_matrix pooled = rr_matrix_floats(encoder->middle, hidden);
+  rr_matrix out = rr_matrix_floats(logits, 1);
+  if (bert->config.split.mean_head) {
+    pool_means(encoder, inputs, n, encoder->middle);
+  } else {
+    rr_encoder_apply(encoder, &bert->pooler, &pool, n, &cls, &pooled);
+  }
+  rr_encoder_apply(encoder, &bert->classifier, &classify, n, &pooled, &out);
+  for (size_t i = 0; i < n; i++) {
+    inputs[i].output[0] = bert->config.split.layers == 0 ? logits[i] : logits[i] + encoder->residuals[i];
   }
 }
 
@@ -268,17 +326,7 @@ static void write_outputs(rr_encoder *encoder, const rr_encoder_input *inputs, s
   const rr_bert *bert = encoder->bert;
   size_t hidden = bert->config.hidden_size;
   if (bert->config.head == RR_HEAD_CLASSIFIER) {
-    float *logits = encoder->wide; /* n */
-    const rr_product_options pool = {.activation = RR_ACTIVATION_TANH};
-    const rr_product_options classify = {.activation = RR_ACTIVATION_NONE};
-    rr_matrix cls = rr_matrix_floats(encoder->hidden, hidden);
-    rr_matrix pooled = rr_matrix_floats(encoder->middle, hidden);
-    rr_matrix out = rr_matrix_floats(logits, 1);
-    rr_encoder_apply(encoder, &bert->pooler, &pool, n, &cls, &pooled);
-    rr_encoder_apply(encoder, &bert->classifier, &classify, n, &pooled, &out);
-    for (size_t i = 0; i < n; i++) {
-      inputs[i].output[0] = logits[i];
-    }
+    write_logits(encoder, inputs, n);
     return;
   }
   bool one_row = rr_bert_cls_only(&bert->config);
@@ -318,12 +366,29 @@ static void write_vectors(rr_encoder *encoder, const rr_encoder_input *inputs, s
   }
 }
 
+void rr_encoder_finish(rr_encoder *encoder, size_t first, const rr_run *run) {
+  const rr_config *config = &encoder->bert->config;
+  size_t whole = config->layers - (rr_bert_cls_only(config) ? 1 : 0);
+  for (size_t i = first; i < whole; i++) {
+    rr_encoder_run_layer(encoder, i, run);
+  }
+  if (whole < config->layers) {
+    rr_encoder_run_cls_layer(encoder, &encoder->bert->layers[whole], run->inputs, run->n, run->tokens);
+  }
+  if (config->head != RR_HEAD_TOKENS) {
+    write_outputs(encoder, run->inputs, run->n);
+  }
+  if (encoder->bert->maxsim != NULL) {
+    write_vectors(encoder, run->inputs, run->n, run->tokens);
+  }
+}
+
 rr_status rr_encoder_forward(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n,
                              rr_error *err) {
   const rr_config *config = &encoder->bert->config;
   size_t tokens = 0;
   for (size_t i = 0; i < n; i++) {
-    rr_status status = check_input(config, &inputs[i], err);
+    rr_status status = check_input(config, &inputs[i], i == 0 ? RR_PART_JOINT : inputs[i - 1].part, err);
     if (status != RR_OK) {
       return status;
     }
@@ -336,19 +401,12 @@ rr_status rr_encoder_forward(rr_encoder *encoder, const rr_encoder_input *inputs
   if (n == 0) {
     return RR_OK;
   }
-  embed(encoder, inputs, n);
-  size_t whole = config->layers - (rr_bert_cls_only(config) ? 1 : 0);
-  for (size_t i = 0; i < whole; i++) {
-    run_layer(encoder, i, inputs, n, tokens);
+  if (config->split.layers > 0) {
+    rr_encoder_forward_split(encoder, inputs, n);
+    return RR_OK;
   }
-  if (whole < config->layers) {
-    rr_encoder_run_cls_layer(encoder, &encoder->bert->layers[whole], inputs, n, tokens);
-  }
-  if (config->head != RR_HEAD_TOKENS) {
-    write_outputs(encoder, inputs, n);
-  }
-  if (encoder->bert->maxsim != NULL) {
-    write_vectors(encoder, inputs, n, tokens);
-  }
+  const rr_run run = {.inputs = inputs, .n = n, .tokens = tokens, .leading = n};
+  rr_encoder_embed(encoder, &run);
+  rr_encoder_finish(encoder, 0, &run);
   return RR_OK;
 }

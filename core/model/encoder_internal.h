@@ -1,4 +1,5 @@
-/* What encoder.c (the forward pass) and encoder_cls.c (what [CLS] rows have of their own) share. */
+/* What encoder.c (the forward pass), encoder_cls.c (what [CLS] rows have of their own) and encoder_split.c (pairs whose
+ * sides are computed apart) share. */
 #ifndef RR_CORE_MODEL_ENCODER_INTERNAL_H
 #define RR_CORE_MODEL_ENCODER_INTERNAL_H
 
@@ -23,8 +24,18 @@ struct rr_encoder {
   void *block;   /* B x I: intermediate activations */
   void *scratch; /* one attention head's, or a product's */
   float *lead;   /* rr_encoder_lead_bytes: [CLS] rows that are computed once more */
+  float *residuals; /* T: of a split model, what is added to a pair's logit */
   char *memory;  /* all of the above */
 };
+
+/* Sequences whose rows lie one behind the other in hidden. */
+typedef struct rr_run {
+  const rr_encoder_input *inputs;
+  size_t n;
+  size_t tokens;
+  size_t leading; /* the first so many begin with a [CLS] */
+  bool apart;     /* a pair's sides do not see each other */
+} rr_run;
 
 /* A matrix of activations. */
 typedef struct rr_matrix {
@@ -64,6 +75,21 @@ void rr_encoder_apply(rr_encoder *encoder, const rr_linear *linear, const rr_pro
  * x H). */
 void rr_encoder_finish_layer(rr_encoder *encoder, const rr_layer *layer, size_t rows,
                              const rr_matrix *context);
+
+/* hidden (run->tokens x H) = the embeddings; the layer's output; and what is left from layer `first` on, down to the
+ * outputs. */
+void rr_encoder_embed(rr_encoder *encoder, const rr_run *run);
+void rr_encoder_run_layer(rr_encoder *encoder, size_t index, const rr_run *run);
+void rr_encoder_finish(rr_encoder *encoder, size_t first, const rr_run *run);
+
+/* encoder_split.c */
+
+/* Everything, of a split model. */
+void rr_encoder_forward_split(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n);
+/* Bytes of encoder->wide that takes. */
+size_t rr_encoder_seam_bytes(const rr_bert *bert, size_t tokens);
+/* before: the part of the input before, RR_PART_JOINT for the first. RR_ERR_INPUT. */
+rr_status rr_encoder_check_part(const rr_config *config, const rr_encoder_input *input, rr_part before, rr_error *err);
 
 /* encoder_cls.c */
 
