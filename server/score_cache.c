@@ -37,6 +37,7 @@ void score_cache_set_model(score_cache *self, const char *model, const char *com
   add_number(hash, info->kind);
   add_number(hash, info->pooling);
   add_number(hash, info->max_input_length);
+  add_number(hash, info->split_layers);
   add_number(hash, info->parameters);
   umac128_digest(hash, sizeof self->model, self->model);
 }
