@@ -414,9 +414,18 @@ void rr_workspace_destroy(rr_workspace *workspace) {
   rr_free(workspace);
 }
 
-static rr_encoder_input input_of(const rr_sequence *sequence, rr_part part) {
+static bool is_half(const rr_sequence *sequence) {
+  return sequence->split_part == RR_SPLIT_QUERY || sequence->split_part == RR_SPLIT_DOCUMENT;
+}
+
+static rr_encoder_input input_of(const rr_sequence *sequence) {
+  static const rr_part parts[] = {[RR_SPLIT_WHOLE] = RR_PART_WHOLE,
+                                  [RR_SPLIT_WARM] = RR_PART_WARM,
+                                  [RR_SPLIT_JOINT] = RR_PART_JOINT,
+                                  [RR_SPLIT_QUERY] = RR_PART_QUERY,
+                                  [RR_SPLIT_DOCUMENT] = RR_PART_DOCUMENT};
   return (rr_encoder_input){
-      .part = part,
+      .part = parts[sequence->split_part],
       .second = sequence->split_at,
       .query_half = sequence->split_query,
       .document_half = sequence->split_document,
@@ -436,22 +445,15 @@ rr_status rr_scorer_forward(rr_workspace *workspace, rr_sequence *const *sequenc
     return rr_fail(err, RR_ERR_INPUT, "the micro-batch has more than %zu tokens",
                    rr_encoder_max_tokens(workspace->encoder));
   }
-  static const struct {
-    rr_split_part of;
-    rr_part part;
-  } parts[] = {{RR_SPLIT_JOINT, RR_PART_JOINT}, /* in the encoder's order */
-               {RR_SPLIT_WHOLE, RR_PART_WHOLE},
-               {RR_SPLIT_QUERY, RR_PART_QUERY},
-               {RR_SPLIT_DOCUMENT, RR_PART_DOCUMENT}};
   size_t filled = 0;
-  for (size_t p = 0; p < sizeof parts / sizeof parts[0]; p++) {
+  for (size_t halves = 0; halves < 2; halves++) { /* pairs first, as the encoder wants them */
     for (size_t i = 0; i < n; i++) {
-      if (sequences[i]->split_part == parts[p].of) {
-        workspace->inputs[filled++] = input_of(sequences[i], parts[p].part);
+      if (is_half(sequences[i]) == (halves == 1)) {
+        workspace->inputs[filled++] = input_of(sequences[i]);
       }
     }
   }
-  return rr_encoder_forward(workspace->encoder, workspace->inputs, filled, err);
+  return rr_encoder_forward(workspace->encoder, workspace->inputs, n, err);
 }
 
 float rr_scorer_score(const rr_scorer *scorer, float raw_score) {

@@ -112,12 +112,15 @@ typedef struct rr_model_info {
 /* A split model's pair: its first split_layers layers see the query side ([CLS] query [SEP]) and the document side
  * (document [SEP]) apart. What they make of a side is its half. It depends on the side's tokens, their types and the
  * model alone (where info says split_halves), so that it serves any number of pairs; a pair computed from halves scores
- * to the bit what it scores as a whole. */
+ * to the bit what it scores as a whole. Pairs of one micro-batch with the same query side share it anyway, so that a
+ * cache of document halves needs WHOLE, to fill it, and WARM alone. */
 typedef enum rr_split_part {
-  RR_SPLIT_WHOLE,    /* tokens in, output out: what rr_scorer_encode makes, and all of other models */
+  RR_SPLIT_WHOLE,    /* tokens in, output out: what rr_scorer_encode makes, and all of other models. Where
+                      * split_document is not NULL the document half is written there too */
+  RR_SPLIT_WARM,     /* a pair whose document half is in split_document: query tokens in, output out */
+  RR_SPLIT_JOINT,    /* a pair whose halves are in split_query and split_document: output is written */
   RR_SPLIT_QUERY,    /* a query side: split_query is written, no output */
   RR_SPLIT_DOCUMENT, /* a document side: split_document is written, no output */
-  RR_SPLIT_JOINT,    /* a pair whose halves are in split_query and split_document: output is written */
 } rr_split_part;
 
 /* One packed sequence of tokens: what is scheduled and computed. */
@@ -224,11 +227,11 @@ rr_status rr_scorer_forward(rr_workspace *workspace, rr_sequence *const *sequenc
  * bfloat16 unless the dtype is float32, and mean the same wherever the same model is loaded with the same dtype. */
 size_t rr_scorer_split_size(const rr_scorer *scorer, rr_split_part part, uint32_t tokens);
 
-/* One side of a pair that rr_scorer_encode made, to compute its half into `half`; borrows both. Pairs of a request whose
- * query sides have the same tokens (truncation may have cut some) share a query half. */
+/* One side of a pair that rr_scorer_encode made, to compute its half into `half`; borrows both. Pairs whose query sides
+ * have the same tokens (truncation may have cut some) may share a query half. */
 rr_sequence rr_sequence_split_side(const rr_sequence *pair, rr_split_part part, void *half);
 
-/* From now on the pair is computed from its halves, which it borrows. */
+/* From now on the pair is computed from its halves, which it borrows; query_half may be NULL. */
 void rr_sequence_split_join(rr_sequence *pair, void *query_half, void *document_half);
 
 /* Turns a request's outputs into n_candidates scores, in the order of the texts. Cross-encoder: the

@@ -21,7 +21,7 @@ rr_sequence rr_sequence_split_side(const rr_sequence *pair, rr_split_part part, 
 }
 
 void rr_sequence_split_join(rr_sequence *pair, void *query_half, void *document_half) {
-  pair->split_part = RR_SPLIT_JOINT;
+  pair->split_part = query_half == NULL ? RR_SPLIT_WARM : RR_SPLIT_JOINT;
   pair->split_query = query_half;
   pair->split_document = document_half;
 }

@@ -66,8 +66,12 @@ rr_status rr_encoder_create(const rr_bert *bert, size_t max_tokens, rr_encoder *
   rr_encoder *encoder = rr_calloc(1, sizeof *encoder);
   size_t block = rr_encoder_aligned(block_rows(bert) * bert->config.intermediate_size * sizeof(float));
   size_t lead = rr_encoder_lead_bytes(bert, max_tokens);
-  size_t residuals = bert->config.split.layers == 0 ? 0 : rr_encoder_aligned(max_tokens * sizeof(float));
-  char *memory = rr_alloc_aligned(2 * hidden + wide + block + lead + residuals + scratch_bytes(bert, max_tokens));
+  bool split = bert->config.split.layers > 0;
+  size_t residuals = split ? rr_encoder_aligned(max_tokens * sizeof(float)) : 0;
+  size_t rows = split ? rr_encoder_aligned(max_tokens * sizeof(rr_pair_rows)) : 0;
+  size_t sides = split ? rr_encoder_aligned(max_tokens * sizeof(rr_encoder_input)) : 0;
+  size_t before = 2 * hidden + wide + block + lead;
+  char *memory = rr_alloc_aligned(before + residuals + rows + sides + scratch_bytes(bert, max_tokens));
   if (encoder == NULL || memory == NULL) {
     rr_free(memory);
     rr_free(encoder);
@@ -81,8 +85,10 @@ rr_status rr_encoder_create(const rr_bert *bert, size_t max_tokens, rr_encoder *
       .wide = memory + 2 * hidden,
       .block = memory + 2 * hidden + wide,
       .lead = (float *)(void *)(memory + 2 * hidden + wide + block),
-      .residuals = (float *)(void *)(memory + 2 * hidden + wide + block + lead),
-      .scratch = memory + 2 * hidden + wide + block + lead + residuals,
+      .residuals = (float *)(void *)(memory + before),
+      .pair_rows = (rr_pair_rows *)(void *)(memory + before + residuals),
+      .sides = (rr_encoder_input *)(void *)(memory + before + residuals + rows),
+      .scratch = memory + before + residuals + rows + sides,
       .memory = memory,
   };
   *ret_encoder = encoder;
@@ -99,7 +105,7 @@ void rr_encoder_destroy(rr_encoder *encoder) {
 
 size_t rr_encoder_max_tokens(const rr_encoder *encoder) { return encoder->max_tokens; }
 
-static rr_status check_input(const rr_config *config, const rr_encoder_input *input, rr_part before, rr_error *err) {
+static rr_status check_input(const rr_config *config, const rr_encoder_input *input, bool after_half, rr_error *err) {
   if (input->length == 0 || input->length > config->positions) {
     return rr_fail(err, RR_ERR_INPUT, "a sequence of %zu tokens; 1 to %u are possible", input->length,
                    config->positions);
@@ -107,7 +113,7 @@ static rr_status check_input(const rr_config *config, const rr_encoder_input *in
   if (input->unattended >= input->length) {
     return rr_fail(err, RR_ERR_INPUT, "a sequence without a token to attend to");
   }
-  rr_status status = rr_encoder_check_part(config, input, before, err);
+  rr_status status = rr_encoder_check_part(config, input, after_half, err);
   if (status != RR_OK || input->part == RR_PART_JOINT) {
     return status;
   }
@@ -159,8 +165,9 @@ void rr_encoder_apply(rr_encoder *encoder, const rr_linear *linear, const rr_pro
   linear->gemm->run(&args);
 }
 
-/* The tokens first .. end - 1, at the positions 0, 1, ... */
-static void embed(rr_encoder *encoder, const rr_encoder_input *input, size_t first, size_t end, float *out) {
+/* The tokens first .. end - 1, at the positions `position`, ... */
+static void embed(rr_encoder *encoder, const rr_encoder_input *input, size_t first, size_t end, size_t position,
+                  float *out) {
   const rr_bert *bert = encoder->bert;
   size_t hidden = bert->config.hidden_size;
   const rr_embed_args args = {
@@ -169,7 +176,7 @@ static void embed(rr_encoder *encoder, const rr_encoder_input *input, size_t fir
       .ids = input->ids + first,
       .type_ids = input->type_ids + first,
       .word = bert->word,
-      .position = bert->position,
+      .position = bert->position + position * hidden,
       .type = bert->type,
       .norm = norm_of(encoder, &bert->embedding_norm),
       .out = out,
@@ -185,9 +192,9 @@ void rr_encoder_embed(rr_encoder *encoder, const rr_run *run) {
     const rr_encoder_input *input = &run->inputs[i];
     size_t restart = encoder->bert->config.split.joint_positions ? 0 : input->second;
     if (restart > 0) {
-      embed(encoder, input, 0, restart, out);
+      embed(encoder, input, 0, restart, 0, out);
     }
-    embed(encoder, input, restart, input->length, out + restart * hidden);
+    embed(encoder, input, restart, input->length, input->position, out + restart * hidden);
     out += input->length * hidden;
   }
 }
@@ -268,7 +275,7 @@ void rr_encoder_run_layer(rr_encoder *encoder, size_t index, const rr_run *run) 
   const rr_layer *layer = &encoder->bert->layers[index];
   size_t hidden = encoder->bert->config.hidden_size;
   rr_type type = encoder->bert->attention->type;
-  bool lead = rr_encoder_has_lead(encoder->bert, index) && run->leading > 0;
+  bool lead = rr_encoder_has_lead(encoder->bert, index);
   const rr_product_options plain = {.activation = RR_ACTIVATION_NONE};
   rr_matrix x = rr_matrix_floats(encoder->hidden, hidden);
   rr_matrix qkv = {encoder->wide, type, 3 * hidden};
@@ -280,89 +287,15 @@ void rr_encoder_run_layer(rr_encoder *encoder, size_t index, const rr_run *run) 
   };
   rr_encoder_apply(encoder, &layer->qkv, &plain, run->tokens, &x, &qkv);
   if (lead) {
-    rr_encoder_lead_qkv(encoder, layer, run->inputs, run->leading, &qkv);
+    rr_encoder_lead_qkv(encoder, layer, run->inputs, run->n, &qkv);
   }
   attend(encoder, run, &rows);
   if (lead) {
-    rr_encoder_lead_rest(encoder, layer, run->inputs, run->leading, &rows.context);
+    rr_encoder_lead_rest(encoder, layer, run->inputs, run->n, &rows.context);
   }
   rr_encoder_finish_layer(encoder, layer, run->tokens, &rows.context);
   if (lead) {
-    rr_encoder_lead_store(encoder, run->inputs, run->leading);
-  }
-}
-
-/* The means over each sequence's rows. */
-static void pool_means(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n, float *out) {
-  size_t hidden = encoder->bert->config.hidden_size;
-  const float *row = encoder->hidden;
-  for (size_t i = 0; i < n; i++) {
-    encoder->bert->rowops->mean(inputs[i].length, hidden, row, hidden, out + i * hidden);
-    row += inputs[i].length * hidden;
-  }
-}
-
-static void write_logits(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n) {
-  const rr_bert *bert = encoder->bert;
-  size_t hidden = bert->config.hidden_size;
-  float *logits = encoder->wide; /* n */
-  const rr_product_options pool = {.activation = RR_ACTIVATION_TANH};
-  const rr_product_options classify = {.activation = RR_ACTIVATION_NONE};
-  rr_matrix cls = rr_matrix_floats(encoder->hidden, hidden);
-  rr_matrix pooled = rr_matrix_floats(encoder->middle, hidden);
-  rr_matrix out = rr_matrix_floats(logits, 1);
-  if (bert->config.split.mean_head) {
-    pool_means(encoder, inputs, n, encoder->middle);
-  } else {
-    rr_encoder_apply(encoder, &bert->pooler, &pool, n, &cls, &pooled);
-  }
-  rr_encoder_apply(encoder, &bert->classifier, &classify, n, &pooled, &out);
-  for (size_t i = 0; i < n; i++) {
-    inputs[i].output[0] = bert->config.split.layers == 0 ? logits[i] : logits[i] + encoder->residuals[i];
-  }
-}
-
-static void write_outputs(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n) {
-  const rr_bert *bert = encoder->bert;
-  size_t hidden = bert->config.hidden_size;
-  if (bert->config.head == RR_HEAD_CLASSIFIER) {
-    write_logits(encoder, inputs, n);
-    return;
-  }
-  bool one_row = rr_bert_cls_only(&bert->config);
-  const float *row = encoder->hidden;
-  for (size_t i = 0; i < n; i++) {
-    if (inputs[i].output != NULL && bert->config.head == RR_HEAD_MEAN) {
-      bert->rowops->mean(inputs[i].length, hidden, row, hidden, inputs[i].output);
-      bert->rowops->unit(hidden, inputs[i].output, inputs[i].output);
-    } else if (inputs[i].output != NULL) {
-      bert->rowops->unit(hidden, row, inputs[i].output);
-    }
-    row += (one_row ? 1 : inputs[i].length) * hidden;
-  }
-}
-
-/* Last of all: hidden does not stay as it is. */
-static void write_vectors(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n, size_t tokens) {
-  const rr_bert *bert = encoder->bert;
-  size_t dim = bert->token_dim;
-  float *row = encoder->hidden;
-  if (bert->config.head == RR_HEAD_TOKENS) {
-    const rr_product_options plain = {.activation = RR_ACTIVATION_NONE};
-    rr_matrix x = rr_matrix_floats(encoder->hidden, bert->config.hidden_size);
-    rr_matrix out = rr_matrix_floats(encoder->wide, dim);
-    rr_encoder_apply(encoder, &bert->projection, &plain, tokens, &x, &out);
-    row = encoder->wide;
-  }
-  for (size_t i = 0; i < n; i++) {
-    char *to = inputs[i].vectors;
-    for (size_t t = 0; t < inputs[i].length; t++, row += dim) {
-      if (to != NULL && (inputs[i].left_out == NULL || inputs[i].left_out[t] == 0)) {
-        bert->rowops->unit(dim, row, row);
-        bert->maxsim->store(dim, row, to);
-        to += bert->maxsim->row_size(dim);
-      }
-    }
+    rr_encoder_lead_store(encoder, run->inputs, run->n);
   }
 }
 
@@ -375,12 +308,7 @@ void rr_encoder_finish(rr_encoder *encoder, size_t first, const rr_run *run) {
   if (whole < config->layers) {
     rr_encoder_run_cls_layer(encoder, &encoder->bert->layers[whole], run->inputs, run->n, run->tokens);
   }
-  if (config->head != RR_HEAD_TOKENS) {
-    write_outputs(encoder, run->inputs, run->n);
-  }
-  if (encoder->bert->maxsim != NULL) {
-    write_vectors(encoder, run->inputs, run->n, run->tokens);
-  }
+  rr_encoder_write(encoder, run);
 }
 
 rr_status rr_encoder_forward(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n,
@@ -388,7 +316,7 @@ rr_status rr_encoder_forward(rr_encoder *encoder, const rr_encoder_input *inputs
   const rr_config *config = &encoder->bert->config;
   size_t tokens = 0;
   for (size_t i = 0; i < n; i++) {
-    rr_status status = check_input(config, &inputs[i], i == 0 ? RR_PART_JOINT : inputs[i - 1].part, err);
+    rr_status status = check_input(config, &inputs[i], i > 0 && inputs[i - 1].part > RR_PART_JOINT, err);
     if (status != RR_OK) {
       return status;
     }
@@ -405,7 +333,7 @@ rr_status rr_encoder_forward(rr_encoder *encoder, const rr_encoder_input *inputs
     rr_encoder_forward_split(encoder, inputs, n);
     return RR_OK;
   }
-  const rr_run run = {.inputs = inputs, .n = n, .tokens = tokens, .leading = n};
+  const rr_run run = {.inputs = inputs, .n = n, .tokens = tokens};
   rr_encoder_embed(encoder, &run);
   rr_encoder_finish(encoder, 0, &run);
   return RR_OK;

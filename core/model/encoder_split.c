@@ -1,7 +1,10 @@
+#include <stdbool.h>
 #include <string.h>
 
 #include "core/kernel/bf16.h"
 #include "core/model/encoder_internal.h"
+
+enum { RECENT_QUERIES = 8 };
 
 /* Where the pieces of a pair's residual lie, in encoder->wide. */
 typedef struct seam_rows {
@@ -51,23 +54,16 @@ static void load_half(const rr_encoder *encoder, const void *half, size_t rows, 
   }
 }
 
-/* What layer L made, of whole pairs and halves: the document side as its half would be, and halves to where they are
- * wanted. */
-static void leave_split_layers(rr_encoder *encoder, const rr_run *run) {
-  size_t hidden = encoder->bert->config.hidden_size;
-  float *row = encoder->hidden;
-  for (size_t i = 0; i < run->n; i++) {
-    const rr_encoder_input *input = &run->inputs[i];
-    if (input->part == RR_PART_QUERY) {
-      memcpy(input->query_half, row, input->length * hidden * sizeof *row);
-    } else if (input->part == RR_PART_DOCUMENT) {
-      store_half(encoder, row, input->length, input->document_half);
-    } else if (input->second > 0 && rr_bert_half_type(encoder->bert) != RR_TYPE_FP32) {
-      float *side = row + input->second * hidden;
-      store_half(encoder, side, input->length - input->second, encoder->wide);
-      load_half(encoder, encoder->wide, input->length - input->second, side);
-    }
-    row += input->length * hidden;
+/* The document side of a whole pair, as its half would be. */
+static void pass_seam(const rr_encoder *encoder, const rr_encoder_input *input, float *rows) {
+  size_t count = input->length - input->second;
+  void *half = input->document_half;
+  if (half == NULL && rr_bert_half_type(encoder->bert) != RR_TYPE_FP32) {
+    half = encoder->wide;
+  }
+  if (half != NULL) {
+    store_half(encoder, rows, count, half);
+    load_half(encoder, half, count, rows);
   }
 }
 
@@ -130,85 +126,162 @@ static void make_residuals(rr_encoder *encoder, const rr_run *run) {
   }
 }
 
-/* The first inputs of this part or one before it. */
-static size_t count_up_to(const rr_encoder_input *inputs, size_t n, rr_part part, size_t *ret_tokens) {
-  size_t count = 0;
-  size_t tokens = 0;
-  for (; count < n && inputs[count].part <= part; count++) {
-    tokens += inputs[count].length;
-  }
-  *ret_tokens = tokens;
-  return count;
+static bool same_query(const rr_encoder_input *a, const rr_encoder_input *b) {
+  return a->second == b->second && memcmp(a->ids, b->ids, a->second * sizeof *a->ids) == 0 &&
+         memcmp(a->type_ids, b->type_ids, a->second) == 0;
 }
 
-static void load_halves(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n) {
-  size_t hidden = encoder->bert->config.hidden_size;
-  float *row = encoder->hidden;
-  for (size_t i = 0; i < n; i++) {
-    const rr_encoder_input *input = &inputs[i];
-    memcpy(row, input->query_half, input->second * hidden * sizeof *row);
-    load_half(encoder, input->document_half, input->length - input->second, row + input->second * hidden);
-    row += input->length * hidden;
-  }
+/* The sides that the split layers will run over, one behind the other in hidden. */
+typedef struct gathering {
+  const rr_encoder_input *inputs;
+  rr_encoder_input *sides;
+  size_t n_sides;
+  size_t row;
+  size_t recent[RECENT_QUERIES]; /* pairs whose query sides are among them, the last so many */
+  size_t n_recent;
+} gathering;
+
+static void add_side(gathering *g, const rr_encoder_input *side) {
+  g->sides[g->n_sides++] = *side;
+  g->row += side->length;
 }
 
-/* Pairs whose halves are there lie in front, then whole ones, then halves to compute: the split layers run over all but
- * the first, the others over all but the last. */
-void rr_encoder_forward_split(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n) {
-  size_t hidden = encoder->bert->config.hidden_size;
-  size_t layers = encoder->bert->config.split.layers;
-  size_t skipped;
-  size_t upper_tokens;
-  size_t ignored;
-  size_t all_tokens;
-  size_t joint = count_up_to(inputs, n, RR_PART_JOINT, &skipped);
-  size_t upper = count_up_to(inputs, n, RR_PART_WHOLE, &upper_tokens);
-  size_t leading = count_up_to(inputs, n, RR_PART_QUERY, &ignored);
-  (void)count_up_to(inputs, n, RR_PART_DOCUMENT, &all_tokens);
-  load_halves(encoder, inputs, joint);
-  if (joint < n) {
-    const rr_run run = {.inputs = inputs + joint,
-                        .n = n - joint,
-                        .tokens = all_tokens - skipped,
-                        .leading = leading - joint,
-                        .apart = true};
-    encoder->hidden += skipped * hidden;
-    rr_encoder_embed(encoder, &run);
-    for (size_t i = 0; i < layers; i++) {
-      rr_encoder_run_layer(encoder, i, &run);
+/* A pair whose query side is there already, or itself. */
+static size_t find_query(gathering *g, size_t pair) {
+  for (size_t i = g->n_recent; i-- > 0 && g->n_recent - i <= RECENT_QUERIES;) {
+    size_t other = g->recent[i % RECENT_QUERIES];
+    if (same_query(&g->inputs[pair], &g->inputs[other])) {
+      return other;
     }
-    leave_split_layers(encoder, &run);
-    encoder->hidden -= skipped * hidden;
   }
-  if (upper > 0) {
-    const rr_run run = {.inputs = inputs, .n = upper, .tokens = upper_tokens, .leading = upper};
-    make_residuals(encoder, &run);
-    rr_encoder_finish(encoder, layers, &run);
+  g->recent[g->n_recent++ % RECENT_QUERIES] = pair;
+  return pair;
+}
+
+/* Pairs of one request have the same query: its side is computed once. */
+static void add_pair(const rr_config *config, gathering *g, size_t pair, rr_pair_rows *rows) {
+  rr_encoder_input side = g->inputs[pair];
+  size_t other = side.second == 0 ? pair : find_query(g, pair);
+  bool shared = other != pair;
+  rows[pair].query = shared ? rows[other].query : (uint32_t)g->row;
+  rows[pair].document = (uint32_t)(g->row + (shared ? 0 : side.second));
+  if (side.part == RR_PART_WARM) {
+    side.length = shared ? 0 : side.second;
+    side.second = 0;
+  } else if (shared) {
+    side.part = RR_PART_DOCUMENT;
+    side.position = config->split.joint_positions ? side.second : 0;
+    side.ids += side.second;
+    side.type_ids += side.second;
+    side.length -= side.second;
+    side.second = 0;
+  }
+  if (side.length > 0) {
+    add_side(g, &side);
   }
 }
 
-static rr_status check_half(const rr_config *config, const rr_encoder_input *input, rr_error *err) {
+/* Fills encoder->sides and encoder->pair_rows. */
+static rr_run gather(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n) {
+  gathering g = {.inputs = inputs, .sides = encoder->sides};
+  for (size_t i = 0; i < n; i++) {
+    if (inputs[i].part == RR_PART_WHOLE || inputs[i].part == RR_PART_WARM) {
+      add_pair(&encoder->bert->config, &g, i, encoder->pair_rows);
+    } else if (inputs[i].part != RR_PART_JOINT) {
+      add_side(&g, &inputs[i]);
+    }
+  }
+  return (rr_run){.inputs = g.sides, .n = g.n_sides, .tokens = g.row, .apart = true};
+}
+
+/* Halves that are wanted as such: the last of the sides. */
+static void store_halves(const rr_encoder *encoder, const rr_run *run, size_t halves) {
+  size_t hidden = encoder->bert->config.hidden_size;
+  const float *row = encoder->hidden + run->tokens * hidden;
+  for (size_t i = run->n; i-- > run->n - halves;) {
+    const rr_encoder_input *side = &run->inputs[i];
+    row -= side->length * hidden;
+    if (side->part == RR_PART_QUERY) {
+      memcpy(side->query_half, row, side->length * hidden * sizeof *row);
+    } else {
+      store_half(encoder, row, side->length, side->document_half);
+    }
+  }
+}
+
+/* Puts pairs together in hidden. No pair's rows lie behind where they go, so that from the last on none is
+ * overwritten before it is read; a query side that pairs share is the first one's of them. */
+static void join_pairs(rr_encoder *encoder, const rr_encoder_input *pairs, size_t n, size_t tokens) {
+  size_t hidden = encoder->bert->config.hidden_size;
+  size_t size = hidden * sizeof *encoder->hidden;
+  float *to = encoder->hidden + tokens * hidden;
+  for (size_t i = n; i-- > 0;) {
+    const rr_encoder_input *pair = &pairs[i];
+    size_t rest = pair->length - pair->second;
+    to -= pair->length * hidden;
+    float *document = to + pair->second * hidden;
+    if (pair->part != RR_PART_WHOLE) {
+      load_half(encoder, pair->document_half, rest, document);
+    } else {
+      memmove(document, encoder->hidden + encoder->pair_rows[i].document * hidden, rest * size);
+    }
+    if (pair->part == RR_PART_JOINT) {
+      memcpy(to, pair->query_half, pair->second * size);
+    } else if (pair->second > 0) {
+      memmove(to, encoder->hidden + encoder->pair_rows[i].query * hidden, pair->second * size);
+    }
+    if (pair->part == RR_PART_WHOLE && pair->second > 0) {
+      pass_seam(encoder, pair, document);
+    }
+  }
+}
+
+void rr_encoder_forward_split(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n) {
+  size_t layers = encoder->bert->config.split.layers;
+  size_t pairs = 0;
+  size_t tokens = 0;
+  for (; pairs < n && inputs[pairs].part <= RR_PART_JOINT; pairs++) {
+    tokens += inputs[pairs].length;
+  }
+  const rr_run sides = gather(encoder, inputs, n);
+  if (sides.n > 0) {
+    rr_encoder_embed(encoder, &sides);
+    for (size_t i = 0; i < layers; i++) {
+      rr_encoder_run_layer(encoder, i, &sides);
+    }
+    store_halves(encoder, &sides, n - pairs);
+  }
+  if (pairs > 0) {
+    const rr_run joint = {.inputs = inputs, .n = pairs, .tokens = tokens};
+    join_pairs(encoder, inputs, pairs, tokens);
+    make_residuals(encoder, &joint);
+    rr_encoder_finish(encoder, layers, &joint);
+  }
+}
+
+static rr_status check_halves(const rr_config *config, const rr_encoder_input *input, rr_error *err) {
+  rr_part part = input->part;
+  bool pair = part <= RR_PART_JOINT;
   if (config->split.layers == 0 || config->split.joint_positions) {
     return rr_fail(err, RR_ERR_INPUT, "this model computes no halves of a pair");
   }
-  bool joint = input->part == RR_PART_JOINT;
-  if (joint != (input->second > 0)) {
-    return rr_fail(err, RR_ERR_INPUT, joint ? "a pair from halves without a document side" : "a half with two sides");
+  if (pair != (input->second > 0)) {
+    return rr_fail(err, RR_ERR_INPUT, pair ? "a pair with halves but without a document side" : "a half with two sides");
   }
-  if ((input->query_half == NULL && input->part != RR_PART_DOCUMENT) ||
-      (input->document_half == NULL && input->part != RR_PART_QUERY)) {
+  if ((input->query_half == NULL && (part == RR_PART_JOINT || part == RR_PART_QUERY)) ||
+      (input->document_half == NULL && part != RR_PART_QUERY)) {
     return rr_fail(err, RR_ERR_INPUT, "a half of a pair has no memory");
   }
   return RR_OK;
 }
 
-rr_status rr_encoder_check_part(const rr_config *config, const rr_encoder_input *input, rr_part before,
-                                rr_error *err) {
+rr_status rr_encoder_check_part(const rr_config *config, const rr_encoder_input *input, bool after_half, rr_error *err) {
   if (input->second >= input->length || (input->second > 0 && config->split.layers == 0)) {
     return rr_fail(err, RR_ERR_INPUT, "a document side where there can be none");
   }
-  if (input->part < before) {
-    return rr_fail(err, RR_ERR_INPUT, "pairs and halves out of order");
+  if (after_half && input->part <= RR_PART_JOINT) {
+    return rr_fail(err, RR_ERR_INPUT, "a pair behind a half");
   }
-  return input->part == RR_PART_WHOLE ? RR_OK : check_half(config, input, err);
+  bool plain = input->part == RR_PART_WHOLE && input->document_half == NULL;
+  return plain ? RR_OK : check_halves(config, input, err);
 }

@@ -12,7 +12,7 @@
 
 #include "tests/core/split_support.h"
 
-enum { PAIRS_MAX = 512, MICRO_BATCH = 32768 };
+enum { PAIRS_MAX = 512, MICRO_BATCH = 65536 };
 
 static const rr_dtype dtypes[] = {RR_DTYPE_FLOAT32, RR_DTYPE_BFLOAT16, RR_DTYPE_INT8};
 enum { DTYPES = sizeof dtypes / sizeof dtypes[0] };
@@ -25,10 +25,12 @@ typedef struct subject {
   size_t n;
   rr_sequence pairs[PAIRS_MAX];
   rr_sequence joint[PAIRS_MAX];
+  rr_sequence warm[PAIRS_MAX];
   rr_sequence queries[PAIRS_MAX];
   rr_sequence documents[PAIRS_MAX];
   float whole[PAIRS_MAX]; /* the logits */
   float halved[PAIRS_MAX];
+  float warmed[PAIRS_MAX];
 } subject;
 
 /* Memory of exactly a half's size, so that sanitizers see what is written beyond it. */
@@ -48,11 +50,18 @@ static void add_pair(subject *s, const rr_sequence *pair) {
   s->joint[i].output = &s->halved[i];
   s->whole[i] = NAN;
   s->halved[i] = NAN;
+  s->warm[i] = *pair;
+  s->warm[i].output = &s->warmed[i];
+  s->warmed[i] = NAN;
   void *query = half_memory(s, RR_SPLIT_QUERY, pair->split_at);
   void *document = half_memory(s, RR_SPLIT_DOCUMENT, pair->length - pair->split_at);
   s->queries[i] = rr_sequence_split_side(pair, RR_SPLIT_QUERY, query);
   s->documents[i] = rr_sequence_split_side(pair, RR_SPLIT_DOCUMENT, document);
   rr_sequence_split_join(&s->joint[i], query, document);
+  rr_sequence_split_join(&s->warm[i], NULL, document);
+  if (i % 2 == 1) { /* every other one leaves its document half */
+    s->pairs[i].split_document = half_memory(s, RR_SPLIT_DOCUMENT, pair->length - pair->split_at);
+  }
 }
 
 static subject *begin(const char *variant, rr_dtype dtype) {
@@ -79,6 +88,7 @@ static void end(subject *s) {
   for (size_t i = 0; i < s->n; i++) {
     free(s->queries[i].split_query);
     free(s->documents[i].split_document);
+    free(s->pairs[i].split_document);
   }
   rr_arena_finish(&s->arena);
   rr_workspace_destroy(s->workspace);
@@ -97,9 +107,14 @@ static void one(subject *s, rr_sequence *sequence) { forward(s, &sequence, 1); }
 
 static void check_same(const subject *s, const char *variant) {
   for (size_t i = 0; i < s->n; i++) {
-    if (!isfinite(s->whole[i]) || memcmp(&s->whole[i], &s->halved[i], sizeof s->whole[i]) != 0) {
-      fail_msg("%s, %s, pair %zu: %.9g from halves, %.9g as a whole", variant, rr_scorer_info(s->scorer)->dtype_name, i,
-               (double)s->halved[i], (double)s->whole[i]);
+    if (!isfinite(s->whole[i]) || memcmp(&s->whole[i], &s->halved[i], sizeof s->whole[i]) != 0 ||
+        memcmp(&s->whole[i], &s->warmed[i], sizeof s->whole[i]) != 0) {
+      fail_msg("%s, %s, pair %zu: %.9g from halves, %.9g from one, %.9g as a whole", variant,
+               rr_scorer_info(s->scorer)->dtype_name, i, (double)s->halved[i], (double)s->warmed[i], (double)s->whole[i]);
+    }
+    if (s->pairs[i].split_document != NULL) {
+      assert_memory_equal(s->pairs[i].split_document, s->documents[i].split_document,
+                          rr_scorer_split_size(s->scorer, RR_SPLIT_DOCUMENT, s->documents[i].length));
     }
   }
 }
@@ -112,8 +127,59 @@ static void halves_one_at_a_time(void **state) {
       one(s, &s->queries[i]);
       one(s, &s->pairs[i]);
       one(s, &s->joint[i]);
+      one(s, &s->warm[i]);
     }
     check_same(s, *state);
+    end(s);
+  }
+}
+
+/* Every pair of every request at once, so that query sides are shared, first whole, then from document halves. */
+static void queries_are_shared(void **state) {
+  static rr_sequence *all[2 * PAIRS_MAX];
+  for (size_t d = 0; d < DTYPES; d++) {
+    subject *s = begin(*state, dtypes[d]);
+    size_t n = 0;
+    for (size_t i = 0; i < s->n; i++) {
+      one(s, &s->documents[i]);
+      one(s, &s->queries[i]);
+      one(s, &s->joint[i]);
+      all[n++] = &s->pairs[i];
+      all[n++] = &s->warm[s->n - 1 - i];
+    }
+    forward(s, all, n);
+    check_same(s, *state);
+    end(s);
+  }
+}
+
+/* Twelve requests at once, their queries as long as each other, pair by pair in turn. */
+static void queries_of_one_length_are_told_apart(void **state) {
+  static const char *const words[] = {"river", "bridge", "water", "stone", "iron", "city",
+                                      "town",  "house",  "tree",  "leaf",  "seed", "bread"};
+  enum { QUERIES = 12, TEXTS = 3 };
+  static const rr_text texts[TEXTS] = {{"the baker keeps the oven warm", 29}, {"a stone bridge", 14}, {"", 0}};
+  const rr_encode_options options = {.truncate = true};
+  for (size_t d = 0; d < DTYPES; d++) {
+    subject *s = begin(*state, dtypes[d]);
+    float alone[TEXTS * QUERIES];
+    float together[TEXTS * QUERIES];
+    rr_sequence *all[TEXTS * QUERIES];
+    for (size_t q = 0; q < QUERIES; q++) {
+      rr_encoded encoded;
+      const rr_text query = {words[q], strlen(words[q])};
+      assert_int_equal(rr_scorer_encode(s->scorer, query, texts, TEXTS, &options, &s->arena, &encoded, NULL), RR_OK);
+      for (size_t t = 0; t < TEXTS; t++) {
+        size_t at = t * QUERIES + q;
+        all[at] = &encoded.sequences[t];
+        assert_int_equal(all[at]->split_at, 3);
+        all[at]->output = &alone[at];
+        one(s, all[at]);
+        all[at]->output = &together[at];
+      }
+    }
+    forward(s, all, TEXTS * QUERIES);
+    assert_memory_equal(alone, together, sizeof alone);
     end(s);
   }
 }
@@ -125,7 +191,7 @@ static void halves_among_pairs(void **state) {
   for (size_t d = 0; d < DTYPES; d++) {
     subject *s = begin(*state, dtypes[d]);
     for (size_t first = 0; first < s->n + STEP; first += STEP) {
-      rr_sequence *batch[4 * STEP];
+      rr_sequence *batch[5 * STEP];
       size_t n = 0;
       for (size_t i = first; i < first + STEP && i < s->n; i++) {
         batch[n++] = &s->documents[i];
@@ -135,6 +201,7 @@ static void halves_among_pairs(void **state) {
       for (size_t i = first; i-- > 0 && i + STEP >= first;) {
         if (i < s->n) {
           batch[n++] = &s->joint[i];
+          batch[n++] = &s->warm[i];
         }
       }
       forward(s, batch, n);
@@ -209,6 +276,12 @@ static void wrong_halves_are_refused(void **state) {
   bad = s->pairs[0];
   bad.split_at = UINT32_MAX;
   refuse(s, bad, "where there can be none");
+  bad = s->warm[0];
+  bad.split_document = NULL;
+  refuse(s, bad, "has no memory");
+  bad = s->pairs[1]; /* one side has no half to leave */
+  bad.split_at = 0;
+  refuse(s, bad, "without a document side");
   bad = s->queries[0];
   bad.split_query = NULL;
   refuse(s, bad, "has no memory");
@@ -235,6 +308,8 @@ static void check_refuses_halves(subject *s) {
   sequence.split_part = RR_SPLIT_QUERY;
   refuse(s, sequence, "computes no halves");
   sequence.split_at = 3;
+  sequence.split_part = RR_SPLIT_WARM;
+  refuse(s, sequence, rr_scorer_info(s->scorer)->split_layers > 0 ? "computes no halves" : "where there can be none");
   sequence.split_part = RR_SPLIT_JOINT;
   refuse(s, sequence, rr_scorer_info(s->scorer)->split_layers > 0 ? "computes no halves" : "where there can be none");
 }
@@ -275,6 +350,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       EACH(halves_one_at_a_time),
       EACH(halves_among_pairs),
+      EACH(queries_are_shared),
+      EACH(queries_of_one_length_are_told_apart),
       EACH(halves_serve_other_pairs),
       cmocka_unit_test(wrong_halves_are_refused),
       cmocka_unit_test(models_without_halves_refuse_them),
