@@ -112,6 +112,8 @@ static void describe(rr_scorer *scorer, const rr_load_options *options) {
       .dtype_name = dtype_names[resolved(options->dtype)],
       .dtype_note = dtype_note(options),
       .kernels = scorer->kernels,
+      .split_layers = config->split.layers,
+      .split_halves = config->split.layers > 0 && !config->split.joint_positions,
       .label = cross_encoder ? config->label : NULL,
       .max_input_length = smaller(config->max_input_length, rr_tokenizer_max_length(scorer->tokenizer)),
       .hidden_size = config->hidden_size,
@@ -147,6 +149,10 @@ static rr_status load_parts(const char *directory, const rr_load_options *option
     return rr_fail(err, RR_ERR_FORMAT, "%.150s: the tokenizer has ids up to %zu, the model only %u",
                    config.folder, rr_tokenizer_id_bound(scorer->tokenizer) - 1,
                    config.vocabulary_size);
+  }
+  if (config.split.layers > 0 && !rr_tokenizer_pair_has_sides(scorer->tokenizer)) {
+    return rr_fail(err, RR_ERR_UNSUPPORTED, "%.150s: split_layers need pairs like [CLS] query [SEP] document [SEP]",
+                   config.folder);
   }
   status = choose_scoring(options->scoring, &config, &scorer->scoring, err);
   if (status != RR_OK) {
@@ -302,6 +308,7 @@ static rr_status encode_text(const pass *in, rr_text text, rr_sequence *sequence
   } else {
     status =
         rr_tokenizer_pair(tokenizer, &in->query, &tokens, &in->truncation, in->arena, &encoding, err);
+    sequence->split_at = status == RR_OK && in->scorer->info.split_layers > 0 ? (uint32_t)encoding.second : 0;
   }
   if (status == RR_OK) {
     encoding.dropped += cut;
@@ -459,6 +466,31 @@ void rr_workspace_destroy(rr_workspace *workspace) {
   rr_free(workspace);
 }
 
+static bool is_half(const rr_sequence *sequence) {
+  return sequence->split_part == RR_SPLIT_QUERY || sequence->split_part == RR_SPLIT_DOCUMENT;
+}
+
+static rr_encoder_input input_of(const rr_sequence *sequence) {
+  static const rr_part parts[] = {[RR_SPLIT_WHOLE] = RR_PART_WHOLE,
+                                  [RR_SPLIT_WARM] = RR_PART_WARM,
+                                  [RR_SPLIT_JOINT] = RR_PART_JOINT,
+                                  [RR_SPLIT_QUERY] = RR_PART_QUERY,
+                                  [RR_SPLIT_DOCUMENT] = RR_PART_DOCUMENT};
+  return (rr_encoder_input){
+      .part = parts[sequence->split_part],
+      .second = sequence->split_at,
+      .query_half = sequence->split_query,
+      .document_half = sequence->split_document,
+      .ids = sequence->ids,
+      .type_ids = sequence->type_ids,
+      .length = sequence->length,
+      .unattended = sequence->unattended,
+      .output = sequence->output,
+      .vectors = sequence->vectors,
+      .left_out = sequence->left_out,
+  };
+}
+
 rr_status rr_scorer_forward(rr_workspace *workspace, rr_sequence *const *sequences, size_t n,
                             rr_error *err) {
   if (n > rr_encoder_max_tokens(workspace->encoder)) {
@@ -466,19 +498,12 @@ rr_status rr_scorer_forward(rr_workspace *workspace, rr_sequence *const *sequenc
                    rr_encoder_max_tokens(workspace->encoder));
   }
   size_t inputs = 0;
-  for (size_t i = 0; i < n; i++) {
-    if (sequences[i]->at_hand) {
-      continue;
+  for (size_t halves = 0; halves < 2; halves++) { /* pairs first, as the encoder wants them */
+    for (size_t i = 0; i < n; i++) {
+      if (!sequences[i]->at_hand && is_half(sequences[i]) == (halves == 1)) {
+        workspace->inputs[inputs++] = input_of(sequences[i]);
+      }
     }
-    workspace->inputs[inputs++] = (rr_encoder_input){
-        .ids = sequences[i]->ids,
-        .type_ids = sequences[i]->type_ids,
-        .length = sequences[i]->length,
-        .unattended = sequences[i]->unattended,
-        .output = sequences[i]->output,
-        .vectors = sequences[i]->vectors,
-        .left_out = sequences[i]->left_out,
-    };
   }
   return inputs == 0 ? RR_OK : rr_encoder_forward(workspace->encoder, workspace->inputs, inputs, err);
 }

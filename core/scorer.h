@@ -98,6 +98,8 @@ typedef struct rr_model_info {
   const char *dtype_name;      /* "float32", "bfloat16", "int8" */
   const char *dtype_note;      /* why it is in use, for people */
   const char *kernels;         /* what computes, for people: "openblas SkylakeX, rows avx512" */
+  uint32_t split_layers;       /* of a cross-encoder: the first so many keep a pair's two sides apart; else 0 */
+  bool split_halves;           /* and what they make of a side can be computed apart: see rr_split_part */
   const char *label;           /* a cross-encoder's one label ("LABEL_0"), else NULL */
   uint32_t max_input_length;   /* tokens a sequence may have, special tokens included (but a ColBERT's query) */
   uint32_t hidden_size;
@@ -109,6 +111,20 @@ typedef struct rr_model_info {
   rr_pack_cache pack_cache;    /* what came of rr_load_options.pack_cache */
   const char *pack_note;       /* the same as a line for people; "" if it was not asked for */
 } rr_model_info;
+
+/* A split model's pair: its first split_layers layers see the query side ([CLS] query [SEP]) and the document side
+ * (document [SEP]) apart. What they make of a side is its half. It depends on the side's tokens, their types and the
+ * model alone (where info says split_halves), so that it serves any number of pairs; a pair computed from halves scores
+ * to the bit what it scores as a whole. Pairs of one micro-batch with the same query side share it anyway, so that a
+ * cache of document halves needs WHOLE, to fill it, and WARM alone. */
+typedef enum rr_split_part {
+  RR_SPLIT_WHOLE,    /* tokens in, output out: what rr_scorer_encode makes, and all of other models. Where
+                      * split_document is not NULL the document half is written there too */
+  RR_SPLIT_WARM,     /* a pair whose document half is in split_document: query tokens in, output out */
+  RR_SPLIT_JOINT,    /* a pair whose halves are in split_query and split_document: output is written */
+  RR_SPLIT_QUERY,    /* a query side: split_query is written, no output */
+  RR_SPLIT_DOCUMENT, /* a document side: split_document is written, no output */
+} rr_split_part;
 
 /* One packed sequence of tokens: what is scheduled and computed. */
 typedef struct rr_sequence {
@@ -123,6 +139,10 @@ typedef struct rr_sequence {
   const uint8_t *left_out;
   void *vectors;            /* written by rr_scorer_forward, in the model's number format */
   bool at_hand;             /* its half was given: no ids, nothing to compute; output and vectors are the half's */
+  rr_split_part split_part;
+  uint32_t split_at;        /* of a split model's pair: tokens of its query side, which come first; else 0 */
+  void *split_query;        /* rr_scorer_split_size bytes, aligned as malloc has it; or NULL */
+  void *split_document;
 } rr_sequence;
 
 /* A request's sequences: one for each different text, and before those, for a bi-encoder, the query's.
@@ -234,6 +254,17 @@ void rr_workspace_destroy(rr_workspace *workspace); /* NULL is allowed */
  * otherwise). A sequence's output does not depend on its neighbours beyond rounding. */
 rr_status rr_scorer_forward(rr_workspace *workspace, rr_sequence *const *sequences, size_t n,
                             rr_error *err);
+
+/* Bytes of the half of a side of `tokens` tokens (part: RR_SPLIT_QUERY or RR_SPLIT_DOCUMENT). Document halves are
+ * bfloat16 unless the dtype is float32, and mean the same wherever the same model is loaded with the same dtype. */
+size_t rr_scorer_split_size(const rr_scorer *scorer, rr_split_part part, uint32_t tokens);
+
+/* One side of a pair that rr_scorer_encode made, to compute its half into `half`; borrows both. Pairs whose query sides
+ * have the same tokens (truncation may have cut some) may share a query half. */
+rr_sequence rr_sequence_split_side(const rr_sequence *pair, rr_split_part part, void *half);
+
+/* From now on the pair is computed from its halves, which it borrows; query_half may be NULL. */
+void rr_sequence_split_join(rr_sequence *pair, void *query_half, void *document_half);
 
 /* Turns a request's outputs into n_candidates scores, in the order of the texts. Cross-encoder: the
  * logit if raw, else 1 / (1 + exp(-logit)). Bi-encoder: what rr_scoring says in either case. One thread

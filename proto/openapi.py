@@ -226,14 +226,14 @@ ANSWERS = {
     "Info": answer({
         "model_id": TEXT, "model_sha": {"type": ["string", "null"]}, "model_dtype": TEXT, "model_dtype_note": TEXT,
         "served_model_name": TEXT,
-        "scoring": {"enum": ["logit", "cosine", "maxsim", "hybrid"]}, "model_type": {"type": "object"},
+        "scoring": {"enum": ["logit", "cosine", "maxsim", "hybrid"]}, "split_layers": COUNT, "model_type": {"type": "object"},
         "max_concurrent_requests": COUNT, "max_input_length": COUNT,
         "max_batch_tokens": COUNT, "max_batch_requests": {"type": "null"}, "max_client_batch_size": COUNT,
         "auto_truncate": {"type": "boolean"}, "tokenization_workers": COUNT, "cache_bytes": COUNT,
         "document_cache_bytes": {"type": ["integer", "null"], "minimum": 0,
                                  "description": "null: nothing of a cross-encoder's documents can be kept"},
         "version": TEXT,
-        "sha": {"type": "null"}, "docker_label": {"type": "null"}}),
+        "sha": {"type": "null"}, "docker_label": {"type": "null"}}, optional=("split_layers",)),
     "Models": answer({"object": {"const": "list"}, "data": {"type": "array", "items": answer({
         "id": TEXT, "object": {"const": "model"}, "created": COUNT, "owned_by": TEXT, "root": TEXT,
         "max_model_len": COUNT, "capabilities": {"type": "array", "items": TEXT}})}}),

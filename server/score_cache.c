@@ -15,6 +15,7 @@ void score_cache_set_model(score_cache *self, const char *model, const char *com
   keyed_hash_number(hash, info->kind);
   keyed_hash_number(hash, info->pooling);
   keyed_hash_number(hash, info->max_input_length);
+  keyed_hash_number(hash, info->split_layers);
   keyed_hash_number(hash, info->parameters);
   keyed_hash_end(hash, self->model);
 }

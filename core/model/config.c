@@ -8,6 +8,7 @@
 #include "core/base/json.h"
 #include "core/model/colbert.h"
 #include "core/model/pipeline.h"
+#include "core/model/split.h"
 
 enum { CONFIG_BYTES_MAX = 4 << 20 };
 
@@ -149,6 +150,19 @@ static rr_status read_label(const source *from, rr_config *config, rr_error *err
   return RR_OK;
 }
 
+/* Split layers make a cross-encoder of a BertModel: there is a classifier beside it. */
+static rr_status read_split(const source *from, rr_config *config, rr_error *err) {
+  rr_status status = rr_split_read(from->path, from->object, config, err);
+  if (status != RR_OK || config->split.layers == 0) {
+    return status;
+  }
+  if (config->head == RR_HEAD_TOKENS) {
+    return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: split_layers of a ColBERT are not supported", from->path);
+  }
+  config->head = RR_HEAD_CLASSIFIER;
+  return RR_OK;
+}
+
 static rr_status read_config(const source *from, rr_config *config, rr_error *err) {
   if (!json_is_object(from->object)) {
     return rr_fail(err, RR_ERR_FORMAT, "%s: must be an object", from->path);
@@ -162,6 +176,9 @@ static rr_status read_config(const source *from, rr_config *config, rr_error *er
   }
   if (status == RR_OK) {
     status = read_rest(from, config, err);
+  }
+  if (status == RR_OK) {
+    status = read_split(from, config, err);
   }
   if (status == RR_OK && config->head == RR_HEAD_CLASSIFIER) {
     status = read_label(from, config, err);

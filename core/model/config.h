@@ -13,7 +13,7 @@ enum { RR_PATH_MAX = 4096, RR_LABEL_MAX = 128, RR_MARKER_MAX = 64 };
 
 /* What turns the last layer's rows into a sequence's output. */
 typedef enum rr_head {
-  RR_HEAD_CLASSIFIER, /* tanh pooler over [CLS], then one logit */
+  RR_HEAD_CLASSIFIER, /* tanh pooler over [CLS], then one logit; with split layers also otherwise (split.h) */
   RR_HEAD_CLS,        /* [CLS] as a unit vector */
   RR_HEAD_MEAN,       /* mean over all tokens as a unit vector */
   RR_HEAD_TOKENS,     /* no one vector: ColBERT's, a vector a token */
@@ -30,8 +30,20 @@ typedef struct rr_colbert {
   char document_marker[RR_MARKER_MAX];
 } rr_colbert;
 
+typedef enum rr_split_residual { RR_SPLIT_NO_RESIDUAL, RR_SPLIT_COSINE, RR_SPLIT_MAXSIM } rr_split_residual;
+
+/* Of a classifier head: which layers keep a pair's sides apart (split.h). */
+typedef struct rr_split {
+  uint32_t layers; /* below the model's; 0: none, and the rest means nothing */
+  bool joint_positions;
+  bool mean_head;
+  rr_split_residual residual;
+  float weight; /* of the residual */
+} rr_split;
+
 typedef struct rr_config {
   rr_head head;
+  rr_split split;
   /* Each token's vector is wanted, of unit length, beside the head's. Set by whoever loads the weights; already
    * true for RR_HEAD_TOKENS. */
   bool token_vectors;

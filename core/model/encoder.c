@@ -50,6 +50,7 @@ static size_t wide_bytes(const rr_bert *bert, size_t tokens) {
   const rr_config *config = &bert->config;
   size_t most = tokens * 4 * config->hidden_size * rr_type_size(bert->attention->type);
   most = rr_larger(most, rr_bert_cls_only(config) ? rr_encoder_cls_bytes(bert, tokens) : 0);
+  most = rr_larger(most, rr_encoder_seam_bytes(bert, tokens));
   most = rr_larger(most, tokens * bert->projection.n * sizeof(float));
   return rr_encoder_aligned(rr_larger(most, tokens * sizeof(float))); /* the last: logits */
 }
@@ -65,7 +66,12 @@ rr_status rr_encoder_create(const rr_bert *bert, size_t max_tokens, rr_encoder *
   rr_encoder *encoder = rr_calloc(1, sizeof *encoder);
   size_t block = rr_encoder_aligned(block_rows(bert) * bert->config.intermediate_size * sizeof(float));
   size_t lead = rr_encoder_lead_bytes(bert, max_tokens);
-  char *memory = rr_alloc_aligned(2 * hidden + wide + block + lead + scratch_bytes(bert, max_tokens));
+  bool split = bert->config.split.layers > 0;
+  size_t residuals = split ? rr_encoder_aligned(max_tokens * sizeof(float)) : 0;
+  size_t rows = split ? rr_encoder_aligned(max_tokens * sizeof(rr_pair_rows)) : 0;
+  size_t sides = split ? rr_encoder_aligned(max_tokens * sizeof(rr_encoder_input)) : 0;
+  size_t before = 2 * hidden + wide + block + lead;
+  char *memory = rr_alloc_aligned(before + residuals + rows + sides + scratch_bytes(bert, max_tokens));
   if (encoder == NULL || memory == NULL) {
     rr_free(memory);
     rr_free(encoder);
@@ -79,7 +85,10 @@ rr_status rr_encoder_create(const rr_bert *bert, size_t max_tokens, rr_encoder *
       .wide = memory + 2 * hidden,
       .block = memory + 2 * hidden + wide,
       .lead = (float *)(void *)(memory + 2 * hidden + wide + block),
-      .scratch = memory + 2 * hidden + wide + block + lead,
+      .residuals = (float *)(void *)(memory + before),
+      .pair_rows = (rr_pair_rows *)(void *)(memory + before + residuals),
+      .sides = (rr_encoder_input *)(void *)(memory + before + residuals + rows),
+      .scratch = memory + before + residuals + rows + sides,
       .memory = memory,
   };
   *ret_encoder = encoder;
@@ -96,13 +105,17 @@ void rr_encoder_destroy(rr_encoder *encoder) {
 
 size_t rr_encoder_max_tokens(const rr_encoder *encoder) { return encoder->max_tokens; }
 
-static rr_status check_input(const rr_config *config, const rr_encoder_input *input, rr_error *err) {
+static rr_status check_input(const rr_config *config, const rr_encoder_input *input, bool after_half, rr_error *err) {
   if (input->length == 0 || input->length > config->positions) {
     return rr_fail(err, RR_ERR_INPUT, "a sequence of %zu tokens; 1 to %u are possible", input->length,
                    config->positions);
   }
   if (input->unattended >= input->length) {
     return rr_fail(err, RR_ERR_INPUT, "a sequence without a token to attend to");
+  }
+  rr_status status = rr_encoder_check_part(config, input, after_half, err);
+  if (status != RR_OK || input->part == RR_PART_JOINT) {
+    return status;
   }
   for (size_t i = 0; i < input->length; i++) {
     if (input->ids[i] < 0 || (uint32_t)input->ids[i] >= config->vocabulary_size) {
@@ -152,25 +165,37 @@ void rr_encoder_apply(rr_encoder *encoder, const rr_linear *linear, const rr_pro
   linear->gemm->run(&args);
 }
 
-static void embed(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n) {
+/* The tokens first .. end - 1, at the positions `position`, ... */
+static void embed(rr_encoder *encoder, const rr_encoder_input *input, size_t first, size_t end, size_t position,
+                  float *out) {
   const rr_bert *bert = encoder->bert;
   size_t hidden = bert->config.hidden_size;
+  const rr_embed_args args = {
+      .length = end - first,
+      .cols = hidden,
+      .ids = input->ids + first,
+      .type_ids = input->type_ids + first,
+      .word = bert->word,
+      .position = bert->position + position * hidden,
+      .type = bert->type,
+      .norm = norm_of(encoder, &bert->embedding_norm),
+      .out = out,
+      .ld_out = hidden,
+  };
+  bert->rowops->embed(&args);
+}
+
+void rr_encoder_embed(rr_encoder *encoder, const rr_run *run) {
+  size_t hidden = encoder->bert->config.hidden_size;
   float *out = encoder->hidden;
-  for (size_t i = 0; i < n; i++) {
-    rr_embed_args args = {
-        .length = inputs[i].length,
-        .cols = hidden,
-        .ids = inputs[i].ids,
-        .type_ids = inputs[i].type_ids,
-        .word = bert->word,
-        .position = bert->position,
-        .type = bert->type,
-        .norm = norm_of(encoder, &bert->embedding_norm),
-        .out = out,
-        .ld_out = hidden,
-    };
-    bert->rowops->embed(&args);
-    out += inputs[i].length * hidden;
+  for (size_t i = 0; i < run->n; i++) {
+    const rr_encoder_input *input = &run->inputs[i];
+    size_t restart = encoder->bert->config.split.joint_positions ? 0 : input->second;
+    if (restart > 0) {
+      embed(encoder, input, 0, restart, 0, out);
+    }
+    embed(encoder, input, restart, input->length, input->position, out + restart * hidden);
+    out += input->length * hidden;
   }
 }
 
@@ -182,32 +207,42 @@ typedef struct attention_rows {
   rr_matrix context;
 } attention_rows;
 
-static void attend(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n,
-                   const attention_rows *rows) {
+/* All heads of `queries` rows from `first` on, to which the first `keys` of them are keys. */
+static void attend_within(rr_encoder *encoder, const attention_rows *rows, size_t first, size_t queries, size_t keys) {
   const rr_bert *bert = encoder->bert;
   size_t hidden = bert->config.hidden_size;
   size_t head_size = hidden / bert->config.heads;
+  for (size_t col = 0; col < hidden; col += head_size) {
+    rr_attention_args args = {
+        .queries = queries,
+        .keys = keys,
+        .head_size = head_size,
+        .q = rr_matrix_at(&rows->q, first, col),
+        .ldq = rows->q.ld,
+        .k = rr_matrix_at(&rows->k, first, col),
+        .ldk = rows->k.ld,
+        .v = rr_matrix_at(&rows->v, first, col),
+        .ldv = rows->v.ld,
+        .scale = 1.0f / sqrtf((float)head_size),
+        .out = rr_matrix_at(&rows->context, first, col),
+        .ld_out = rows->context.ld,
+        .scratch = encoder->scratch,
+    };
+    bert->attention->run(&args);
+  }
+}
+
+static void attend(rr_encoder *encoder, const rr_run *run, const attention_rows *rows) {
   size_t first = 0;
-  for (size_t i = 0; i < n; i++) {
-    for (size_t col = 0; col < hidden; col += head_size) {
-      rr_attention_args args = {
-          .queries = inputs[i].length,
-          .keys = inputs[i].length - inputs[i].unattended,
-          .head_size = head_size,
-          .q = rr_matrix_at(&rows->q, first, col),
-          .ldq = rows->q.ld,
-          .k = rr_matrix_at(&rows->k, first, col),
-          .ldk = rows->k.ld,
-          .v = rr_matrix_at(&rows->v, first, col),
-          .ldv = rows->v.ld,
-          .scale = 1.0f / sqrtf((float)head_size),
-          .out = rr_matrix_at(&rows->context, first, col),
-          .ld_out = rows->context.ld,
-          .scratch = encoder->scratch,
-      };
-      bert->attention->run(&args);
+  for (size_t i = 0; i < run->n; i++) {
+    const rr_encoder_input *input = &run->inputs[i];
+    size_t cut = run->apart ? input->second : 0;
+    size_t rest = input->length - cut;
+    if (cut > 0) {
+      attend_within(encoder, rows, first, cut, cut);
     }
-    first += inputs[i].length;
+    attend_within(encoder, rows, first + cut, rest, rest - input->unattended);
+    first += input->length;
   }
 }
 
@@ -236,7 +271,7 @@ void rr_encoder_finish_layer(rr_encoder *encoder, const rr_layer *layer, size_t 
   }
 }
 
-static void run_layer(rr_encoder *encoder, size_t index, const rr_encoder_input *inputs, size_t n, size_t tokens) {
+void rr_encoder_run_layer(rr_encoder *encoder, size_t index, const rr_run *run) {
   const rr_layer *layer = &encoder->bert->layers[index];
   size_t hidden = encoder->bert->config.hidden_size;
   rr_type type = encoder->bert->attention->type;
@@ -248,74 +283,32 @@ static void run_layer(rr_encoder *encoder, size_t index, const rr_encoder_input 
       .q = qkv,
       .k = {rr_matrix_at(&qkv, 0, hidden), type, qkv.ld},
       .v = {rr_matrix_at(&qkv, 0, 2 * hidden), type, qkv.ld},
-      .context = {rr_matrix_at(&qkv, tokens, 0), type, hidden},
+      .context = {rr_matrix_at(&qkv, run->tokens, 0), type, hidden},
   };
-  rr_encoder_apply(encoder, &layer->qkv, &plain, tokens, &x, &qkv);
+  rr_encoder_apply(encoder, &layer->qkv, &plain, run->tokens, &x, &qkv);
   if (lead) {
-    rr_encoder_lead_qkv(encoder, layer, inputs, n, &qkv);
+    rr_encoder_lead_qkv(encoder, layer, run->inputs, run->n, &qkv);
   }
-  attend(encoder, inputs, n, &rows);
+  attend(encoder, run, &rows);
   if (lead) {
-    rr_encoder_lead_rest(encoder, layer, inputs, n, &rows.context);
+    rr_encoder_lead_rest(encoder, layer, run->inputs, run->n, &rows.context);
   }
-  rr_encoder_finish_layer(encoder, layer, tokens, &rows.context);
+  rr_encoder_finish_layer(encoder, layer, run->tokens, &rows.context);
   if (lead) {
-    rr_encoder_lead_store(encoder, inputs, n);
+    rr_encoder_lead_store(encoder, run->inputs, run->n);
   }
 }
 
-static void write_outputs(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n) {
-  const rr_bert *bert = encoder->bert;
-  size_t hidden = bert->config.hidden_size;
-  if (bert->config.head == RR_HEAD_CLASSIFIER) {
-    float *logits = encoder->wide; /* n */
-    const rr_product_options pool = {.activation = RR_ACTIVATION_TANH};
-    const rr_product_options classify = {.activation = RR_ACTIVATION_NONE};
-    rr_matrix cls = rr_matrix_floats(encoder->hidden, hidden);
-    rr_matrix pooled = rr_matrix_floats(encoder->middle, hidden);
-    rr_matrix out = rr_matrix_floats(logits, 1);
-    rr_encoder_apply(encoder, &bert->pooler, &pool, n, &cls, &pooled);
-    rr_encoder_apply(encoder, &bert->classifier, &classify, n, &pooled, &out);
-    for (size_t i = 0; i < n; i++) {
-      inputs[i].output[0] = logits[i];
-    }
-    return;
+void rr_encoder_finish(rr_encoder *encoder, size_t first, const rr_run *run) {
+  const rr_config *config = &encoder->bert->config;
+  size_t whole = config->layers - (rr_bert_cls_only(config) ? 1 : 0);
+  for (size_t i = first; i < whole; i++) {
+    rr_encoder_run_layer(encoder, i, run);
   }
-  bool one_row = rr_bert_cls_only(&bert->config);
-  const float *row = encoder->hidden;
-  for (size_t i = 0; i < n; i++) {
-    if (inputs[i].output != NULL && bert->config.head == RR_HEAD_MEAN) {
-      bert->rowops->mean(inputs[i].length, hidden, row, hidden, inputs[i].output);
-      bert->rowops->unit(hidden, inputs[i].output, inputs[i].output);
-    } else if (inputs[i].output != NULL) {
-      bert->rowops->unit(hidden, row, inputs[i].output);
-    }
-    row += (one_row ? 1 : inputs[i].length) * hidden;
+  if (whole < config->layers) {
+    rr_encoder_run_cls_layer(encoder, &encoder->bert->layers[whole], run->inputs, run->n, run->tokens);
   }
-}
-
-/* Last of all: hidden does not stay as it is. */
-static void write_vectors(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n, size_t tokens) {
-  const rr_bert *bert = encoder->bert;
-  size_t dim = bert->token_dim;
-  float *row = encoder->hidden;
-  if (bert->config.head == RR_HEAD_TOKENS) {
-    const rr_product_options plain = {.activation = RR_ACTIVATION_NONE};
-    rr_matrix x = rr_matrix_floats(encoder->hidden, bert->config.hidden_size);
-    rr_matrix out = rr_matrix_floats(encoder->wide, dim);
-    rr_encoder_apply(encoder, &bert->projection, &plain, tokens, &x, &out);
-    row = encoder->wide;
-  }
-  for (size_t i = 0; i < n; i++) {
-    char *to = inputs[i].vectors;
-    for (size_t t = 0; t < inputs[i].length; t++, row += dim) {
-      if (to != NULL && (inputs[i].left_out == NULL || inputs[i].left_out[t] == 0)) {
-        bert->rowops->unit(dim, row, row);
-        bert->maxsim->store(dim, row, to);
-        to += bert->maxsim->row_size(dim);
-      }
-    }
-  }
+  rr_encoder_write(encoder, run);
 }
 
 rr_status rr_encoder_forward(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n,
@@ -323,7 +316,7 @@ rr_status rr_encoder_forward(rr_encoder *encoder, const rr_encoder_input *inputs
   const rr_config *config = &encoder->bert->config;
   size_t tokens = 0;
   for (size_t i = 0; i < n; i++) {
-    rr_status status = check_input(config, &inputs[i], err);
+    rr_status status = check_input(config, &inputs[i], i > 0 && inputs[i - 1].part > RR_PART_JOINT, err);
     if (status != RR_OK) {
       return status;
     }
@@ -336,19 +329,12 @@ rr_status rr_encoder_forward(rr_encoder *encoder, const rr_encoder_input *inputs
   if (n == 0) {
     return RR_OK;
   }
-  embed(encoder, inputs, n);
-  size_t whole = config->layers - (rr_bert_cls_only(config) ? 1 : 0);
-  for (size_t i = 0; i < whole; i++) {
-    run_layer(encoder, i, inputs, n, tokens);
+  if (config->split.layers > 0) {
+    rr_encoder_forward_split(encoder, inputs, n);
+    return RR_OK;
   }
-  if (whole < config->layers) {
-    rr_encoder_run_cls_layer(encoder, &encoder->bert->layers[whole], inputs, n, tokens);
-  }
-  if (config->head != RR_HEAD_TOKENS) {
-    write_outputs(encoder, inputs, n);
-  }
-  if (encoder->bert->maxsim != NULL) {
-    write_vectors(encoder, inputs, n, tokens);
-  }
+  const rr_run run = {.inputs = inputs, .n = n, .tokens = tokens};
+  rr_encoder_embed(encoder, &run);
+  rr_encoder_finish(encoder, 0, &run);
   return RR_OK;
 }

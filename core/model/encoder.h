@@ -15,7 +15,22 @@
 
 typedef struct rr_encoder rr_encoder;
 
+/* What of a split model's pair (split.h) an input is. Pairs come first, in any order, then halves. */
+typedef enum rr_part {
+  RR_PART_WHOLE,    /* a pair, or any sequence of another model: from its tokens to its output. The document half is
+                       written too, unless it is NULL */
+  RR_PART_WARM,     /* a pair of which the document half is read, not the tokens of that side */
+  RR_PART_JOINT,    /* a pair of which both halves are read, no tokens */
+  RR_PART_QUERY,    /* a query side: its half is written, no output */
+  RR_PART_DOCUMENT, /* a document side: its half is written, no output */
+} rr_part;
+
 typedef struct rr_encoder_input {
+  rr_part part;
+  size_t second; /* of a split model's pair: where the document side begins; else 0 */
+  float *query_half;   /* rows of hidden_size; NULL where it is neither written nor read, like the other */
+  void *document_half; /* the same, of rr_bert_half_type */
+  size_t position;     /* the encoder's own: 0 */
   const int32_t *ids;
   const uint8_t *type_ids;
   size_t length; /* 1 .. config.positions */

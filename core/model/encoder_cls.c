@@ -167,20 +167,26 @@ size_t rr_encoder_lead_bytes(const rr_bert *bert, size_t tokens) {
              : 0;
 }
 
-/* Sequences first .. first + count - 1, the first of which begins at row `token`. */
+/* Sequences first .. end - 1, the first of which begins at row `token`. */
 typedef struct group {
   size_t first;
-  size_t count;
+  size_t end;
   size_t token;
+  size_t before; /* [CLS] rows of the groups before */
+  size_t count;  /* and of this one */
 } group;
 
-/* The next RR_LEAD_GROUP sequences; begins with all zeros. False at the end. */
+/* The next RR_LEAD_GROUP [CLS] rows; begins with all zeros. False at the end. */
 static bool next_group(const rr_encoder_input *inputs, size_t n, group *g) {
-  for (size_t i = 0; i < g->count; i++) {
-    g->token += inputs[g->first + i].length;
+  for (size_t i = g->first; i < g->end; i++) {
+    g->token += inputs[i].length;
   }
-  g->first += g->count;
-  g->count = n - g->first < RR_LEAD_GROUP ? n - g->first : RR_LEAD_GROUP;
+  g->first = g->end;
+  g->before += g->count;
+  g->count = 0;
+  for (; g->end < n && g->count < RR_LEAD_GROUP; g->end++) {
+    g->count += rr_encoder_begins_with_cls(&inputs[g->end]);
+  }
   return g->count > 0;
 }
 
@@ -190,11 +196,14 @@ static void move_rows(const rr_encoder_input *inputs, const group *g, const rr_m
                       void *to, bool back) {
   size_t size = cols * rr_type_size(m->type);
   size_t token = g->token;
-  for (size_t i = 0; i < g->count; i++) {
-    void *row = rr_matrix_at(m, token, 0);
-    void *dense = (char *)to + i * size;
-    memcpy(back ? row : dense, back ? dense : row, size);
-    token += inputs[g->first + i].length;
+  char *dense = to;
+  for (size_t i = g->first; i < g->end; i++) {
+    if (rr_encoder_begins_with_cls(&inputs[i])) {
+      void *row = rr_matrix_at(m, token, 0);
+      memcpy(back ? row : dense, back ? dense : row, size);
+      dense += size;
+    }
+    token += inputs[i].length;
   }
 }
 
@@ -226,7 +235,7 @@ void rr_encoder_lead_rest(rr_encoder *encoder, const rr_layer *layer, const rr_e
   rr_matrix middle = rr_matrix_floats(r.middle, hidden);
   rr_matrix wide = rr_matrix_floats(r.wide, layer->intermediate.n);
   for (group g = {0}; next_group(inputs, n, &g);) {
-    rr_matrix done = rr_matrix_floats(r.done + g.first * hidden, hidden);
+    rr_matrix done = rr_matrix_floats(r.done + g.before * hidden, hidden);
     move_rows(inputs, &g, &all, hidden, r.input, false);
     move_rows(inputs, &g, context, hidden, r.wide, false);
     rr_encoder_apply(encoder, &layer->attention_output, &attended, g.count, &x, &middle);
@@ -240,6 +249,6 @@ void rr_encoder_lead_store(rr_encoder *encoder, const rr_encoder_input *inputs, 
   lead_rows r = arrange_lead(encoder->bert, encoder->max_tokens, encoder->lead);
   rr_matrix all = rr_matrix_floats(encoder->hidden, hidden);
   for (group g = {0}; next_group(inputs, n, &g);) {
-    move_rows(inputs, &g, &all, hidden, r.done + g.first * hidden, true);
+    move_rows(inputs, &g, &all, hidden, r.done + g.before * hidden, true);
   }
 }

@@ -1,4 +1,5 @@
-/* What encoder.c (the forward pass) and encoder_cls.c (what [CLS] rows have of their own) share. */
+/* What encoder.c (the forward pass), encoder_cls.c (what [CLS] rows have of their own), encoder_head.c (what is made
+ * of the last layer) and encoder_split.c (pairs whose sides are computed apart) share. */
 #ifndef RR_CORE_MODEL_ENCODER_INTERNAL_H
 #define RR_CORE_MODEL_ENCODER_INTERNAL_H
 
@@ -12,6 +13,12 @@ enum {
   RR_LEAD_GROUP = 32, /* sequences whose [CLS] rows are computed once more at once */
 };
 
+/* Rows of hidden at which a pair's sides begin. */
+typedef struct rr_pair_rows {
+  uint32_t query;
+  uint32_t document;
+} rr_pair_rows;
+
 /* H = hidden_size, I = intermediate_size, T = max_tokens, B = RR_GEMM_BLOCK_ROWS in whole tiles. What
  * is added up from layer to layer (hidden, middle) stays float32. */
 struct rr_encoder {
@@ -23,8 +30,19 @@ struct rr_encoder {
   void *block;   /* B x I: intermediate activations */
   void *scratch; /* one attention head's, or a product's */
   float *lead;   /* rr_encoder_lead_bytes: [CLS] rows that are computed once more */
+  float *residuals; /* T: of a split model, what is added to a pair's logit */
+  rr_encoder_input *sides; /* T: of a split model, what its split layers run over */
+  rr_pair_rows *pair_rows; /* T: and where they leave a pair's sides */
   char *memory;  /* all of the above */
 };
+
+/* Sequences whose rows lie one behind the other in hidden. */
+typedef struct rr_run {
+  const rr_encoder_input *inputs;
+  size_t n;
+  size_t tokens;
+  bool apart; /* a pair's sides do not see each other */
+} rr_run;
 
 /* A matrix of activations. */
 typedef struct rr_matrix {
@@ -65,6 +83,26 @@ void rr_encoder_apply(rr_encoder *encoder, const rr_linear *linear, const rr_pro
 void rr_encoder_finish_layer(rr_encoder *encoder, const rr_layer *layer, size_t rows,
                              const rr_matrix *context);
 
+/* hidden (run->tokens x H) = the embeddings; the layer's output; and what is left from layer `first` on, down to the
+ * outputs. */
+void rr_encoder_embed(rr_encoder *encoder, const rr_run *run);
+void rr_encoder_run_layer(rr_encoder *encoder, size_t index, const rr_run *run);
+void rr_encoder_finish(rr_encoder *encoder, size_t first, const rr_run *run);
+
+/* encoder_head.c */
+
+/* Outputs and vectors, from the last layer's rows. Hidden does not stay as it is. */
+void rr_encoder_write(rr_encoder *encoder, const rr_run *run);
+
+/* encoder_split.c */
+
+/* Everything, of a split model. */
+void rr_encoder_forward_split(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n);
+/* Bytes of encoder->wide that takes. */
+size_t rr_encoder_seam_bytes(const rr_bert *bert, size_t tokens);
+/* after_half: the input before is a half. RR_ERR_INPUT. */
+rr_status rr_encoder_check_part(const rr_config *config, const rr_encoder_input *input, bool after_half, rr_error *err);
+
 /* encoder_cls.c */
 
 /* The last layer of a model of whose output only [CLS] rows are wanted: hidden becomes n x H. */
@@ -77,6 +115,7 @@ size_t rr_encoder_cls_bytes(const rr_bert *bert, size_t tokens);
  * model's head reads in the end, and what their own rounding does to them no averaging over tokens
  * makes good. Not so in the first third of the layers: what happens to them there the rest of the layers
  * hardly hand on. */
+static inline bool rr_encoder_begins_with_cls(const rr_encoder_input *input) { return input->part != RR_PART_DOCUMENT; }
 bool rr_encoder_has_lead(const rr_bert *bert, size_t layer);
 size_t rr_encoder_lead_bytes(const rr_bert *bert, size_t tokens);
 /* Replaces the [CLS] rows of qkv, which was computed from hidden. */

@@ -384,7 +384,9 @@ static rr_status read_all(loader *load) {
     status = read_layer(load, i, &bert->layers[i]);
   }
   if (status == RR_OK && bert->config.head == RR_HEAD_CLASSIFIER) {
-    status = read_one(load, RR_LINEAR_HEAD, "pooler.dense", hidden, hidden, &bert->pooler);
+    if (!bert->config.split.mean_head) {
+      status = read_one(load, RR_LINEAR_HEAD, "pooler.dense", hidden, hidden, &bert->pooler);
+    }
     if (status == RR_OK) {
       status = read_one(load, RR_LINEAR_HEAD, "classifier", 1, hidden, &bert->classifier);
     }
@@ -396,7 +398,8 @@ static rr_status read_all(loader *load) {
 }
 
 bool rr_bert_cls_only(const rr_config *config) {
-  return (config->head == RR_HEAD_CLASSIFIER || config->head == RR_HEAD_CLS) && !config->token_vectors;
+  bool cls = (config->head == RR_HEAD_CLASSIFIER && !config->split.mean_head) || config->head == RR_HEAD_CLS;
+  return cls && !config->token_vectors;
 }
 
 /* Reads the open file into bert. */
@@ -442,6 +445,7 @@ rr_status rr_bert_load(const rr_config *config, const rr_formats *formats, const
   bert->attention = rr_attention_best(reduced, config->hidden_size / config->heads);
   bert->cls_attention = rr_attention_best(reduced, config->hidden_size);
   bert->maxsim = config->token_vectors ? rr_maxsim_best(formats->of[RR_LINEAR_QKV]) : NULL;
+  bert->seam = config->split.residual == RR_SPLIT_MAXSIM ? rr_maxsim_best(RR_FORMAT_FP32) : NULL;
   bert->token_dim = config->head == RR_HEAD_TOKENS ? config->colbert.dim : config->hidden_size;
   bert->layers = layers;
   status = load_weights(file, bert, ret_packs, err);

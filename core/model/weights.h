@@ -64,20 +64,24 @@ typedef struct rr_bert {
   const rr_attention *attention;
   const rr_maxsim *maxsim; /* stores token vectors; NULL where none are wanted */
   size_t token_dim;        /* of those */
+  const rr_maxsim *seam;   /* makes a split model's residual; NULL where it needs none */
   const rr_attention *cls_attention; /* of a head size of H; see rr_layer */
   float *word;     /* vocabulary_size x hidden_size */
   float *position; /* positions x hidden_size */
   float *type;     /* types x hidden_size */
   rr_norm_weights embedding_norm;
   rr_layer *layers;
-  rr_linear pooler;     /* a classifier head's, else all zero */
-  rr_linear classifier; /* n = 1 */
+  rr_linear pooler;     /* a classifier head's that reads [CLS], else all zero */
+  rr_linear classifier; /* n = 1; a classifier head's, else all zero */
   rr_linear projection; /* ColBERT's, to token_dim, else all zero */
   uint64_t parameters;
 } rr_bert;
 
 /* True if what is wanted, the head's output alone, reads only the [CLS] row of the last layer. */
 bool rr_bert_cls_only(const rr_config *config);
+
+/* What a document half's values are stored as. */
+rr_type rr_bert_half_type(const rr_bert *bert);
 
 /* Loads config->folder/model.safetensors and packs it for the best product of each layer's format.
  * Tensors are looked up with and without the prefix "bert.", LayerNorm's also under their old names

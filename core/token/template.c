@@ -213,8 +213,10 @@ static rr_tokens keep(const rr_tokens *tokens, size_t size, bool left) {
   return (rr_tokens){.ids = size == 0 ? NULL : tokens->ids + skipped, .size = size};
 }
 
-static void fill(const rr_template *form, rr_tokens a, rr_tokens b, int32_t *ids, uint8_t *type_ids) {
+/* Returns where b begins; 0 if the template has none. */
+static size_t fill(const rr_template *form, rr_tokens a, rr_tokens b, int32_t *ids, uint8_t *type_ids) {
   size_t at = 0;
+  size_t second = 0;
   for (size_t i = 0; i < form->count; i++) {
     const rr_template_piece *piece = &form->pieces[i];
     if (piece->kind == RR_TEMPLATE_SPECIAL) {
@@ -223,12 +225,14 @@ static void fill(const rr_template *form, rr_tokens a, rr_tokens b, int32_t *ids
       continue;
     }
     rr_tokens tokens = piece->kind == RR_TEMPLATE_A ? a : b;
+    second = piece->kind == RR_TEMPLATE_B ? at : second;
     if (tokens.size > 0) {
       memcpy(ids + at, tokens.ids, tokens.size * sizeof *ids);
       memset(type_ids + at, piece->type_id, tokens.size);
       at += tokens.size;
     }
   }
+  return second;
 }
 
 rr_status rr_template_apply(const rr_template *form, const rr_tokens *a, const rr_tokens *b,
@@ -256,8 +260,8 @@ rr_status rr_template_apply(const rr_template *form, const rr_tokens *a, const r
   if (ids == NULL || type_ids == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory for %zu tokens", length);
   }
-  fill(form, keep(a, a_size, truncation->left), keep(second, b_size, truncation->left), ids, type_ids);
+  size_t begin = fill(form, keep(a, a_size, truncation->left), keep(second, b_size, truncation->left), ids, type_ids);
   *ret_encoding = (rr_encoding){
-      .ids = ids, .type_ids = type_ids, .length = length, .dropped = whole - length};
+      .ids = ids, .type_ids = type_ids, .length = length, .dropped = whole - length, .second = begin};
   return RR_OK;
 }

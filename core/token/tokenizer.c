@@ -60,6 +60,17 @@ size_t rr_tokenizer_pair_specials(const rr_tokenizer *tokenizer) {
   return tokenizer->templates.pair.specials;
 }
 
+bool rr_tokenizer_pair_has_sides(const rr_tokenizer *tokenizer) {
+  const rr_template *form = &tokenizer->templates.pair;
+  size_t a = 0;
+  size_t b = 0;
+  for (size_t i = 0; i < form->count; i++) {
+    a = form->pieces[i].kind == RR_TEMPLATE_A ? i : a;
+    b = form->pieces[i].kind == RR_TEMPLATE_B ? i : b;
+  }
+  return a > 0 && a < b && b + 1 < form->count;
+}
+
 void rr_tokenizer_single_frame(const rr_tokenizer *tokenizer, size_t *ret_before, size_t *ret_behind) {
   const rr_template *form = &tokenizer->templates.single;
   size_t before = 0;

@@ -25,6 +25,7 @@ typedef struct rr_encoding {
   const uint8_t *type_ids;
   size_t length;
   size_t dropped; /* tokens that truncation removed */
+  size_t second;  /* of a pair: where b begins, whether or not it has tokens; else 0 */
 } rr_encoding;
 
 /* Loads tokenizer.json, or vocab.txt where there is none, from a model directory. Where
@@ -38,6 +39,10 @@ void rr_tokenizer_destroy(rr_tokenizer *tokenizer); /* NULL is allowed */
 
 /* Tokens that the template for pairs adds. */
 size_t rr_tokenizer_pair_specials(const rr_tokenizer *tokenizer);
+
+/* Whether the template for pairs has a before b, special tokens in front of a and others behind b: then neither side
+ * of a pair is ever empty. */
+bool rr_tokenizer_pair_has_sides(const rr_tokenizer *tokenizer);
 
 /* Tokens that the template for single texts puts before and behind a text. */
 void rr_tokenizer_single_frame(const rr_tokenizer *tokenizer, size_t *ret_before, size_t *ret_behind);

@@ -59,12 +59,13 @@ golden_cases golden_load(const char *name) {
   if (cases.json == NULL) {
     fail_msg("%s: %s", golden_path(file), problem.text);
   }
-  cases.count = json_array_size(cases.json);
+  const json_t *items = json_is_object(cases.json) ? json_object_get(cases.json, "cases") : cases.json;
+  cases.count = json_array_size(items);
   assert_true(cases.count > 0);
   cases.items = calloc(cases.count, sizeof *cases.items);
   assert_non_null(cases.items);
   for (size_t i = 0; i < cases.count; i++) {
-    read_case(json_array_get(cases.json, i), &cases.items[i]);
+    read_case(json_array_get(items, i), &cases.items[i]);
   }
   return cases;
 }

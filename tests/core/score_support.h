@@ -29,7 +29,7 @@ typedef struct golden_cases {
  * not set. */
 const char *golden_path(const char *name);
 
-/* Reads <name>.json. */
+/* Reads <name>.json: an array of cases, or an object with one. */
 golden_cases golden_load(const char *name);
 void golden_free(golden_cases *cases);
 

@@ -298,6 +298,90 @@ static void the_transformer_may_lie_in_a_folder(void **state) {
   assert_int_equal(config.max_input_length, 100);
 }
 
+/* cross_encoder (or another) with more members. */
+static void write_with(const char *json, const char *more) {
+  char text[1024];
+  (void)snprintf(text, sizeof text, "%.*s,%s}", (int)strlen(json) - 1, json, more);
+  scratch_text(directory, "config.json", text);
+}
+
+static void split_layers_are_read(void **state) {
+  (void)state;
+  scratch_text(directory, "config.json", cross_encoder);
+  assert_int_equal(accept().split.layers, 0);
+  write_with(cross_encoder, "\"split_layers\":5");
+  rr_split split = accept().split;
+  assert_int_equal(split.layers, 5);
+  assert_false(split.joint_positions);
+  assert_false(split.mean_head);
+  assert_int_equal(split.residual, RR_SPLIT_NO_RESIDUAL);
+  write_with(cross_encoder, "\"split_layers\":1,\"split_positions\":\"joint\",\"split_head\":\"mean\","
+                            "\"split_residual\":\"cosine\",\"split_residual_weight\":-0.5");
+  split = accept().split;
+  assert_int_equal(split.layers, 1);
+  assert_true(split.joint_positions);
+  assert_true(split.mean_head);
+  assert_int_equal(split.residual, RR_SPLIT_COSINE);
+  assert_float_equal(split.weight, -0.5f, 0.0f);
+  write_with(cross_encoder, "\"split_layers\":1,\"split_residual\":\"maxsim\"");
+  assert_float_equal(accept().split.weight, 1.0f, 0.0f);
+}
+
+static void split_layers_make_a_cross_encoder_of_a_bert_model(void **state) {
+  (void)state;
+  write_with(bi_encoder, "\"split_layers\":2,\"id2label\":{\"0\":\"yes\"}");
+  assert_int_equal(accept().head, RR_HEAD_CLASSIFIER);
+  assert_string_equal(accept().label, "yes");
+  write_with(bi_encoder, "\"split_layers\":2"); /* two labels, as transformers has it */
+  refuse(RR_ERR_UNSUPPORTED, "2 labels");
+}
+
+static void impossible_split_layers_are_refused(void **state) {
+  (void)state;
+  static const struct {
+    const char *members;
+    rr_status status;
+    const char *says;
+  } known[] = {
+      {"\"split_layers\":0", RR_ERR_FORMAT, "split_layers must be an integer from 1 to 5"},
+      {"\"split_layers\":-1", RR_ERR_FORMAT, "split_layers"},
+      {"\"split_layers\":6", RR_ERR_FORMAT, "split_layers"},
+      {"\"split_layers\":4294967298", RR_ERR_FORMAT, "split_layers"},
+      {"\"split_layers\":9223372036854775807", RR_ERR_FORMAT, "split_layers"},
+      {"\"split_layers\":2.0", RR_ERR_FORMAT, "split_layers"},
+      {"\"split_layers\":\"2\"", RR_ERR_FORMAT, "split_layers"},
+      {"\"split_layers\":null", RR_ERR_FORMAT, "split_layers"},
+      {"\"split_layers\":[2]", RR_ERR_FORMAT, "split_layers"},
+      {"\"split_layers\":true", RR_ERR_FORMAT, "split_layers"},
+      {"\"split_layers\":2,\"split_positions\":\"Joint\"", RR_ERR_UNSUPPORTED, "split_positions Joint"},
+      {"\"split_layers\":2,\"split_positions\":1", RR_ERR_UNSUPPORTED, "split_positions"},
+      {"\"split_layers\":2,\"split_positions\":null", RR_ERR_UNSUPPORTED, "split_positions"},
+      {"\"split_layers\":2,\"split_head\":\"max\"", RR_ERR_UNSUPPORTED, "split_head max"},
+      {"\"split_layers\":2,\"split_head\":\"\"", RR_ERR_UNSUPPORTED, "split_head"},
+      {"\"split_layers\":2,\"split_residual\":\"dot\"", RR_ERR_UNSUPPORTED, "split_residual dot"},
+      {"\"split_layers\":2,\"split_residual\":{}", RR_ERR_UNSUPPORTED, "split_residual"},
+      {"\"split_layers\":2,\"split_residual_weight\":1", RR_ERR_FORMAT, "without split_residual"},
+      {"\"split_layers\":2,\"split_residual\":\"none\",\"split_residual_weight\":1", RR_ERR_FORMAT,
+       "without split_residual"},
+      {"\"split_layers\":2,\"split_residual\":\"cosine\",\"split_residual_weight\":1e300", RR_ERR_FORMAT, "-1000 to 1000"},
+      {"\"split_layers\":2,\"split_residual\":\"cosine\",\"split_residual_weight\":\"1\"", RR_ERR_FORMAT,
+       "split_residual_weight"},
+      {"\"split_layers\":2,\"split_residual\":\"cosine\",\"split_residual_weight\":null", RR_ERR_FORMAT,
+       "split_residual_weight"},
+      {"\"split_layers\":2,\"split_pooling\":\"mean\"", RR_ERR_UNSUPPORTED, "split_pooling"},
+      {"\"split_head\":\"mean\"", RR_ERR_FORMAT, "split_head without split_layers"},
+      {"\"split_residual\":\"none\"", RR_ERR_FORMAT, "split_residual without split_layers"},
+  };
+  for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+    write_with(cross_encoder, known[i].members);
+    refuse(known[i].status, known[i].says);
+  }
+  scratch_text(directory, "config.json",
+               "{\"architectures\":[\"HF_ColBERT\"],\"hidden_size\":32,\"num_hidden_layers\":2,\"num_attention_heads\":2,"
+               "\"intermediate_size\":32,\"max_position_embeddings\":32,\"vocab_size\":99,\"split_layers\":1}");
+  refuse(RR_ERR_UNSUPPORTED, "split_layers of a ColBERT");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -317,6 +401,9 @@ int main(void) {
       TEST(other_modules_are_named),
       TEST(paths_that_leave_the_directory_are_refused),
       TEST(the_transformer_may_lie_in_a_folder),
+      TEST(split_layers_are_read),
+      TEST(split_layers_make_a_cross_encoder_of_a_bert_model),
+      TEST(impossible_split_layers_are_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -44,6 +44,15 @@ def a_cross_encoder_gives_the_reference_scores():
 
 
 @case
+def a_cross_encoder_with_split_layers_gives_the_reference_scores():
+    compare_all("split", os.path.join(GOLDEN, "split"))
+    with Server(model=os.path.join(GOLDEN, "split")) as server:
+        assert server.request("GET", "/info").json()["split_layers"] == 2
+    with Server(model=os.path.join(GOLDEN, "cross-encoder")) as server:
+        assert "split_layers" not in server.request("GET", "/info").json()
+
+
+@case
 def a_bi_encoder_with_mean_pooling_gives_the_reference_scores():
     compare_all("bi-encoder-mean", os.path.join(GOLDEN, "bi-encoder-mean"))
 

@@ -209,6 +209,7 @@ static void info_tells_a_cross_encoder_by_its_label(void **state) {
   (void)state;
   rr_server_info info = some_info();
   info.label = "LABEL_0";
+  info.split_layers = 4;
   size_t size = 0;
   char *bytes = rr_info_encode(&info, &size);
   json_t *json = read_back(bytes, size);
@@ -224,6 +225,7 @@ static void info_tells_a_cross_encoder_by_its_label(void **state) {
   assert_string_equal(json_string_value(json_object_get(json, "model_dtype")), "float32");
   assert_string_equal(json_string_value(json_object_get(json, "scoring")), "hybrid");
   assert_string_equal(json_string_value(json_object_get(json, "version")), "0.1.0");
+  assert_int_equal(json_integer_value(json_object_get(json, "split_layers")), 4);
   assert_true(json_is_null(json_object_get(json, "model_sha")));
   assert_true(json_is_null(json_object_get(json, "max_batch_requests")));
   assert_int_equal(json_integer_value(json_object_get(json, "max_concurrent_requests")), 512);

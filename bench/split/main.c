@@ -1,0 +1,292 @@
+/* What split layers save: see README.md. */
+#include <dirent.h>
+#include <jansson.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/scorer.h"
+
+enum { PATH_SIZE = 4096, ROUNDS_MAX = 1000, BATCH_TOKENS = 2048, WAYS = 4 };
+
+typedef struct model {
+  rr_scorer *scorer;
+  rr_workspace *workspace;
+  rr_arena arena;
+  rr_encoded encoded;
+} model;
+
+/* Everything of a request that a round computes. */
+typedef struct bench {
+  model plain;
+  model split;
+  rr_sequence **plain_pairs;
+  rr_sequence **whole;
+  rr_sequence **documents;
+  rr_sequence **joint;
+  rr_sequence *query; /* the same for all pairs */
+  size_t n;
+  float *warm; /* scores */
+} bench;
+
+static void die(const char *what, const char *why) {
+  (void)fprintf(stderr, "%s: %s\n", what, why);
+  exit(1);
+}
+
+static void *memory(size_t count, size_t size) {
+  void *data = calloc(count, size);
+  if (data == NULL) {
+    die("bench/split", "out of memory");
+  }
+  return data;
+}
+
+static double now(void) {
+  struct timespec time;
+  (void)clock_gettime(CLOCK_MONOTONIC, &time);
+  return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* A directory of links to the files of `from`, but for config.json, which gets more members. */
+static void make_copy(const char *from, const char *members, char to[PATH_SIZE]) {
+  const char *root = getenv("TMPDIR");
+  char whole[PATH_SIZE];
+  char path[2 * PATH_SIZE];
+  char target[2 * PATH_SIZE];
+  (void)snprintf(to, PATH_SIZE, "%s/rerankd-split-XXXXXX", root == NULL ? "/tmp" : root);
+  DIR *files = opendir(from);
+  if (files == NULL || realpath(from, whole) == NULL || mkdtemp(to) == NULL) {
+    die(from, "cannot be copied");
+  }
+  for (struct dirent *entry = readdir(files); entry != NULL; entry = readdir(files)) {
+    (void)snprintf(target, sizeof target, "%s/%s", whole, entry->d_name);
+    (void)snprintf(path, sizeof path, "%s/%s", to, entry->d_name);
+    if (entry->d_name[0] != '.' && strcmp(entry->d_name, "config.json") != 0 && symlink(target, path) != 0) {
+      die(path, "cannot be made");
+    }
+  }
+  (void)closedir(files);
+  (void)snprintf(target, sizeof target, "%s/config.json", whole);
+  (void)snprintf(path, sizeof path, "%s/config.json", to);
+  json_t *config = json_load_file(target, 0, NULL);
+  json_t *more = json_loads(members, 0, NULL);
+  if (json_object_update(config, more) != 0 || json_dump_file(config, path, 0) != 0) {
+    die(members, "cannot be put into config.json");
+  }
+  json_decref(more);
+  json_decref(config);
+}
+
+static void remove_copy(const char *directory) {
+  char path[2 * PATH_SIZE];
+  DIR *files = opendir(directory);
+  for (struct dirent *entry = files == NULL ? NULL : readdir(files); entry != NULL; entry = readdir(files)) {
+    if (entry->d_name[0] != '.') {
+      (void)snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
+      (void)unlink(path);
+    }
+  }
+  if (files != NULL) {
+    (void)closedir(files);
+  }
+  (void)rmdir(directory);
+}
+
+/* The first line of the candidates. */
+static json_t *read_request(const char *path, rr_text *ret_query, rr_text **ret_texts, size_t *ret_count) {
+  json_error_t problem;
+  FILE *file = fopen(path, "r");
+  json_t *json = file == NULL ? NULL : json_loadf(file, JSON_DISABLE_EOF_CHECK, &problem);
+  const json_t *query = json_object_get(json, "query");
+  const json_t *candidates = json_object_get(json, "candidates");
+  size_t count = json_array_size(candidates);
+  if (file == NULL || !json_is_string(query) || count == 0) {
+    die(path, "no query with candidates");
+  }
+  (void)fclose(file);
+  *ret_query = (rr_text){json_string_value(query), json_string_length(query)};
+  *ret_texts = memory(count, sizeof **ret_texts);
+  for (size_t i = 0; i < count; i++) {
+    const json_t *text = json_object_get(json_array_get(candidates, i), "text");
+    (*ret_texts)[i] = (rr_text){json_string_value(text), json_string_length(text)};
+  }
+  *ret_count = count;
+  return json;
+}
+
+static void load(const char *directory, rr_dtype dtype, rr_text query, const rr_text *texts, size_t n, model *to) {
+  const rr_load_options options = {.dtype = dtype};
+  const rr_encode_options encode = {.truncate = true, .strategy = RR_CUT_TEXT};
+  rr_error err = {.message = ""};
+  rr_arena_init(&to->arena, SIZE_MAX);
+  if (rr_scorer_load(directory, &options, &to->scorer, &err) != RR_OK ||
+      rr_workspace_create(to->scorer, BATCH_TOKENS, &to->workspace, &err) != RR_OK ||
+      rr_scorer_encode(to->scorer, query, texts, n, &encode, &to->arena, &to->encoded, &err) != RR_OK) {
+    die(directory, err.message);
+  }
+}
+
+static void unload(model *self) {
+  rr_workspace_destroy(self->workspace);
+  rr_scorer_destroy(self->scorer);
+  rr_arena_finish(&self->arena);
+}
+
+/* Sequences and halves of the split model's pairs. */
+static void arrange(bench *b) {
+  const rr_encoded *encoded = &b->split.encoded;
+  b->n = encoded->n_sequences;
+  b->plain_pairs = memory(b->n, sizeof *b->plain_pairs);
+  b->whole = memory(b->n, sizeof *b->whole);
+  b->documents = memory(b->n, sizeof *b->documents);
+  b->joint = memory(b->n, sizeof *b->joint);
+  b->warm = memory(b->n, sizeof *b->warm);
+  b->query = memory(1, sizeof *b->query);
+  size_t size = rr_scorer_split_size(b->split.scorer, RR_SPLIT_QUERY, encoded->sequences[0].split_at);
+  *b->query = rr_sequence_split_side(&encoded->sequences[0], RR_SPLIT_QUERY, memory(1, size));
+  for (size_t i = 0; i < b->n; i++) {
+    rr_sequence *pair = &encoded->sequences[i];
+    size = rr_scorer_split_size(b->split.scorer, RR_SPLIT_DOCUMENT, pair->length - pair->split_at);
+    void *half = memory(1, size);
+    b->plain_pairs[i] = &b->plain.encoded.sequences[i];
+    b->whole[i] = pair;
+    b->documents[i] = memory(1, sizeof **b->documents);
+    *b->documents[i] = rr_sequence_split_side(pair, RR_SPLIT_DOCUMENT, half);
+    b->joint[i] = memory(1, sizeof **b->joint);
+    *b->joint[i] = *pair;
+    b->joint[i]->output = &b->warm[i];
+    rr_sequence_split_join(b->joint[i], b->query->split_query, half);
+  }
+}
+
+static void release(bench *b) {
+  for (size_t i = 0; i < b->n; i++) {
+    free(b->documents[i]->split_document);
+    free(b->documents[i]);
+    free(b->joint[i]);
+  }
+  free(b->query->split_query);
+  free(b->query);
+  free(b->warm);
+  free(b->joint);
+  free(b->documents);
+  free(b->whole);
+  free(b->plain_pairs);
+}
+
+static void forward(const model *with, rr_sequence **sequences, size_t n) {
+  rr_error err = {.message = ""};
+  for (size_t first = 0; first < n;) {
+    size_t count = 0;
+    for (size_t tokens = 0; first + count < n; count++) {
+      tokens += sequences[first + count]->length;
+      if (tokens > BATCH_TOKENS) {
+        break;
+      }
+    }
+    if (rr_scorer_forward(with->workspace, sequences + first, count, &err) != RR_OK) {
+      die("forward", err.message);
+    }
+    first += count;
+  }
+}
+
+/* Seconds of each way. */
+static void run_round(bench *b, double times[WAYS]) {
+  double began = now();
+  forward(&b->plain, b->plain_pairs, b->n);
+  times[0] = now() - began;
+  began = now();
+  forward(&b->split, b->whole, b->n);
+  times[1] = now() - began;
+  began = now();
+  forward(&b->split, b->documents, b->n);
+  times[2] = now() - began;
+  began = now();
+  forward(&b->split, &b->query, 1);
+  forward(&b->split, b->joint, b->n);
+  times[3] = now() - began;
+}
+
+static int by_value(const void *a, const void *b) {
+  double x = *(const double *)a;
+  double y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static void print(double times[][ROUNDS_MAX], size_t rounds) {
+  static const char *const names[WAYS] = {"unsplit", "split, whole pairs", "document halves alone", "warm"};
+  for (size_t w = 0; w < WAYS; w++) {
+    qsort(times[w], rounds, sizeof times[w][0], by_value);
+    (void)printf("%-22s least %6.1f ms, median %6.1f ms: %5.1f %% of unsplit by the least, %5.1f %% by the median\n", names[w],
+                 times[w][0] * 1e3, times[w][rounds / 2] * 1e3, 100.0 * times[w][0] / times[0][0],
+                 100.0 * times[w][rounds / 2] / times[0][rounds / 2]);
+  }
+}
+
+static size_t differing(const bench *b) {
+  size_t count = 0;
+  for (size_t i = 0; i < b->n; i++) {
+    count += memcmp(&b->warm[i], b->whole[i]->output, sizeof b->warm[i]) != 0;
+  }
+  return count;
+}
+
+static rr_dtype dtype_of(const char *name) {
+  static const char *const names[] = {"float32", "bfloat16", "int8", "auto"};
+  static const rr_dtype dtypes[] = {RR_DTYPE_FLOAT32, RR_DTYPE_BFLOAT16, RR_DTYPE_INT8, RR_DTYPE_AUTO};
+  for (size_t i = 0; i < 4; i++) {
+    if (strcmp(name, names[i]) == 0) {
+      return dtypes[i];
+    }
+  }
+  die(name, "DTYPE is float32, bfloat16, int8 or auto");
+  return RR_DTYPE_AUTO;
+}
+
+int main(int argc, char **argv) {
+  if (argc < 4 || argc > 6) {
+    (void)fprintf(stderr, "usage: split MODEL_DIR CANDIDATES.jsonl CONFIG_MEMBERS [DTYPE [ROUNDS]]\n");
+    return 2;
+  }
+  static double times[WAYS][ROUNDS_MAX];
+  rr_dtype dtype = dtype_of(argc > 4 ? argv[4] : "auto");
+  size_t rounds = argc > 5 ? strtoul(argv[5], NULL, 10) : 15;
+  rounds = rounds < 1 ? 1 : rounds > ROUNDS_MAX ? ROUNDS_MAX : rounds;
+  char copy[PATH_SIZE];
+  bench b = {.n = 0};
+  rr_text query;
+  rr_text *texts;
+  size_t count;
+  json_t *json = read_request(argv[2], &query, &texts, &count);
+  make_copy(argv[1], argv[3], copy);
+  load(argv[1], dtype, query, texts, count, &b.plain);
+  load(copy, dtype, query, texts, count, &b.split);
+  remove_copy(copy);
+  arrange(&b);
+  const rr_model_info *info = rr_scorer_info(b.split.scorer);
+  (void)printf("%zu pairs of %llu tokens, %u of %u layers split, %s on %s\n", b.n,
+               (unsigned long long)b.split.encoded.tokens, info->split_layers, info->layers, info->dtype_name, info->kernels);
+  double unused[WAYS];
+  run_round(&b, unused);
+  for (size_t round = 0; round < rounds; round++) {
+    double here[WAYS];
+    run_round(&b, here);
+    for (size_t w = 0; w < WAYS; w++) {
+      times[w][round] = here[w];
+    }
+  }
+  print(times, rounds);
+  size_t wrong = differing(&b);
+  (void)printf("%zu of %zu warm scores differ from the whole pair's\n", wrong, b.n);
+  release(&b);
+  unload(&b.split);
+  unload(&b.plain);
+  free(texts);
+  json_decref(json);
+  return wrong != 0;
+}
