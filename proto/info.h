@@ -16,6 +16,7 @@ typedef struct rr_server_info {
   const char *label;       /* a cross-encoder's one label; NULL for a bi-encoder */
   const char *pooling;     /* a bi-encoder's "mean" or "cls"; NULL for a cross-encoder, and where no vector is pooled */
   const char *scoring;     /* "logit", "cosine", "maxsim", "hybrid" */
+  bool calibrated;         /* a bi-encoder's scores are probabilities unless raw */
   size_t max_concurrent_requests;
   size_t max_input_length; /* tokens */
   size_t max_batch_tokens;

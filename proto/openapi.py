@@ -205,7 +205,7 @@ ANSWERS = {
     "Info": answer({
         "model_id": TEXT, "model_sha": {"type": ["string", "null"]}, "model_dtype": TEXT, "model_dtype_note": TEXT,
         "served_model_name": TEXT,
-        "scoring": {"enum": ["logit", "cosine", "maxsim", "hybrid"]}, "model_type": {"type": "object"},
+        "scoring": {"enum": ["logit", "cosine", "maxsim", "hybrid"]}, "calibrated": {"type": "boolean"}, "model_type": {"type": "object"},
         "max_concurrent_requests": COUNT, "max_input_length": COUNT,
         "max_batch_tokens": COUNT, "max_batch_requests": {"type": "null"}, "max_client_batch_size": COUNT,
         "auto_truncate": {"type": "boolean"}, "tokenization_workers": COUNT, "cache_bytes": COUNT, "version": TEXT,
