@@ -84,12 +84,12 @@ TRUNCATION = {"truncation_direction": DIRECTION, "truncation_strategy": STRATEGY
 DOCUMENTS = listing(ref("Document"), "the candidates")
 TRUNCATE = flag("shorten what is too long; null: as the server is set. true also asks for the longer one of "
                 "query and text to be cut first")
-RAW_SCORES = flag("logits instead of their sigmoid")
+RAW_SCORES = flag("logits, or a bi-encoder's cosines or the like, instead of probabilities")
 COMMON = {"model": MODEL, "query": QUERY, "documents": DOCUMENTS}
 EXAMPLE_TEXTS = ["Bees fan nectar with their wings until it thickens.", "A hive is a box."]
 EXAMPLE = {"query": "how do bees make honey", "documents": EXAMPLE_TEXTS}
 SIDE = {"anyOf": [TEXT, listing(TEXT)]}
-SCORE_OPTIONS = {"model": MODEL, **TRUNCATION, "use_activation": flag("false: logits"),
+SCORE_OPTIONS = {"model": MODEL, **TRUNCATION, "use_activation": flag("false: raw scores"),
                  "truncate_prompt_tokens": nullable("integer", "tokens of a pair at most; -1: the model's",
                                                     minimum=-1, maximum=LARGEST, **{"not": {"const": 0}}),
                  "max_tokens_per_doc": count("tokens of a document at most; 0: no bound")}

@@ -7,7 +7,7 @@ A step takes --queries questions, each with a relevant passage and --negatives o
 of the step is scored with every question. The loss is InfoNCE over them, without those that the untrained model puts
 above the relevant passage by --margin (many are relevant and unlabelled), and the divergence from the untrained
 model's own order, which holds the model to what it knew. --out keeps a checkpoint, from which the same command goes
-on, and the model directory `model`. Dev queries are scored every --look steps and at the end; the best is kept.
+on. Dev queries are scored every --look steps and at the end; --out/model is the model that did best there, --out/last the last.
 The same seed, steps and version of torch give the same weights, up to how sums are rounded."""
 
 import argparse
@@ -141,6 +141,7 @@ class Run:
         figures, mean = look(self.layers, self.lower, self.dev, self.texts)
         self.looks.append({"step": self.step, "mean": mean, **figures})
         say(f"step {self.step}: dev nDCG@10 {mean:.4f} {json.dumps({k: round(v, 4) for k, v in figures.items()})}")
+        late.save(os.path.join(self.arguments.out, "last"), self.arguments.model, self.bert)
         if self.best is None or mean > self.best:
             self.best = mean
             late.save(os.path.join(self.arguments.out, "model"), self.arguments.model, self.bert)
@@ -187,6 +188,8 @@ def main():
             sums, count = [0.0, 0.0], 0
         if run.step % arguments.look == 0 or run.step == arguments.steps:
             run.examine()
+        elif run.step % 50 == 0:
+            run.keep()
     run.keep()
 
 

@@ -15,7 +15,7 @@ ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 # TREC Deep Learning 2019, passages, the BM25 candidates in $RR_DATA.
 AS_GIVEN = 0.5058
 DEFAULT_MODEL = 0.6424
-AS_SERVED = 0.6650  # by what deploy/rerankd.json says
+AS_SERVED = 0.6530  # by what deploy/rerankd.json says
 TOLERANCE = 0.0005
 
 
