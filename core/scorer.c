@@ -10,10 +10,11 @@
 #include "core/model/config.h"
 #include "core/model/encoder.h"
 #include "core/model/shards.h"
+#include "core/model/weights.h"
+#include "core/scorer_file.h"
 #include "core/scorer_half.h"
 #include "core/scorer_identity.h"
 #include "core/scorer_late.h"
-#include "core/model/weights.h"
 #include "core/token/tokenizer.h"
 #include "core/unique.h"
 
@@ -24,6 +25,7 @@ struct rr_scorer {
   rr_tokenizer *tokenizer;
   rr_bert *bert;
   rr_scoring scoring; /* in use */
+  rr_calibration calibration; /* of such scores; no knots: they are told as they are */
   rr_late late;       /* where token vectors are wanted */
   rr_half_form half;  /* of a bi-encoder */
   uint64_t seed; /* of the search for identical texts */
@@ -107,6 +109,7 @@ static void describe(rr_scorer *scorer, const rr_load_options *options) {
       .pooling = poolings[config->head],
       .scoring = scorer->scoring,
       .scoring_name = scoring_names[scorer->scoring],
+      .calibrated = scorer->calibration.knots > 0,
       .token_dim = bert->maxsim == NULL ? 0 : (uint32_t)bert->token_dim,
       .dtype = resolved(options->dtype),
       .dtype_name = dtype_names[resolved(options->dtype)],
@@ -154,9 +157,17 @@ static rr_status load_parts(const char *directory, const rr_load_options *option
     return rr_fail(err, RR_ERR_UNSUPPORTED, "%.150s: split_layers need pairs like [CLS] query [SEP] document [SEP]",
                    config.folder);
   }
-  status = choose_scoring(options->scoring, &config, &scorer->scoring, err);
+  rr_scorer_file file;
+  status = rr_scorer_file_load(directory, &file, err);
+  if (status == RR_OK) {
+    status = choose_scoring(options->scoring == RR_SCORING_AUTO ? file.scoring : options->scoring, &config,
+                            &scorer->scoring, err);
+  }
   if (status != RR_OK) {
     return status;
+  }
+  if (scorer->scoring == file.scoring) {
+    scorer->calibration = file.calibration;
   }
   config.token_vectors = scorer->scoring == RR_SCORING_MAXSIM || scorer->scoring == RR_SCORING_HYBRID;
   rr_formats formats = formats_of(resolved(options->dtype));
@@ -510,10 +521,13 @@ rr_status rr_scorer_forward(rr_workspace *workspace, rr_sequence *const *sequenc
 
 float rr_scorer_score(const rr_scorer *scorer, float raw_score) {
   /* A sigmoid would make an infinite logit look like a score. */
-  if (scorer->info.kind == RR_BI_ENCODER || !isfinite(raw_score)) {
+  if (!isfinite(raw_score)) {
     return raw_score;
   }
-  return 1.0f / (1.0f + expf(-raw_score));
+  if (scorer->info.kind == RR_CROSS_ENCODER) {
+    return 1.0f / (1.0f + expf(-raw_score));
+  }
+  return scorer->calibration.knots == 0 ? raw_score : rr_calibrated(&scorer->calibration, raw_score);
 }
 
 static float raw_score(const rr_scorer *scorer, const rr_encoded *encoded, size_t candidate) {

@@ -36,7 +36,7 @@ typedef struct rr_workspace rr_workspace;
 
 typedef enum rr_model_kind {
   RR_CROSS_ENCODER, /* one logit a (query, text) pair; default score: sigmoid(logit) */
-  RR_BI_ENCODER,    /* a vector a text, or one a token; score: as rr_scoring says */
+  RR_BI_ENCODER,    /* a vector a text, or one a token; score: as rr_scoring says, or a probability made of that */
 } rr_model_kind;
 
 /* What a bi-encoder's score is made of, each from -1 to 1:
@@ -47,7 +47,8 @@ typedef enum rr_model_kind {
  *            the markers and a query's [MASK] filling, but a document's punctuation does not.
  *   hybrid   (2 MaxSim + cosine) / 3 */
 typedef enum rr_scoring {
-  RR_SCORING_AUTO,   /* asks for MaxSim of a ColBERT, the cosine of another bi-encoder, a cross-encoder's logit */
+  RR_SCORING_AUTO,   /* asks for what the model's rerankd.json says; without one for MaxSim of a ColBERT, the cosine of
+                      * another bi-encoder, a cross-encoder's logit */
   RR_SCORING_LOGIT,  /* of a cross-encoder; cannot be asked for */
   RR_SCORING_COSINE, /* not of a ColBERT */
   RR_SCORING_MAXSIM,
@@ -93,6 +94,7 @@ typedef struct rr_model_info {
   rr_pooling pooling;          /* RR_POOLING_NONE for a cross-encoder and a ColBERT */
   rr_scoring scoring;          /* in use: never RR_SCORING_AUTO */
   const char *scoring_name;    /* "logit", "cosine", "maxsim", "hybrid" */
+  bool calibrated;             /* scores that are not raw are probabilities, by the map in rerankd.json */
   uint32_t token_dim;          /* of the token vectors that MaxSim reads; 0: none */
   rr_dtype dtype;              /* in use: never RR_DTYPE_AUTO */
   const char *dtype_name;      /* "float32", "bfloat16", "int8" */
@@ -202,9 +204,16 @@ rr_status rr_scorer_choose_kernels(const char *isa, char ret_note[RR_KERNEL_NOTE
 /* Loads a Hugging Face model directory: config.json; tokenizer.json, or vocab.txt with
  * tokenizer_config.json; model.safetensors, or model.safetensors.index.json with its shards; where there,
  * modules.json with its pooling, sentence_bert_config.json and, of a ColBERT (architecture HF_ColBERT, or a
- * linear.weight), artifact.metadata. `kind` is read from config.json's architectures. *ret_scorer is freed by
+ * linear.weight), artifact.metadata; rerankd.json. `kind` is read from config.json's architectures. *ret_scorer is freed by
  * rr_scorer_destroy. Errors: every status but RR_ERR_NUMERIC; messages name the file. Not on the
- * event loop: it reads and packs all weights, and with a pack cache waits for the disk. */
+ * event loop: it reads and packs all weights, and with a pack cache waits for the disk.
+ *
+ * rerankd.json is this library's own file, of at most 64 KiB, any other member refused:
+ *   {"scoring": "hybrid",                   what RR_SCORING_AUTO asks for: "cosine", "maxsim" or "hybrid"
+ *    "calibration": {"scores": [0.2, 0.9],  optional: 2 to 32 increasing scores of that scoring, and their
+ *                    "logits": [-5, 4]}}    increasing logits, each from -1000 to 1000, in steps of 1e-6 or more
+ * A score lies on the straight lines through these points (the outer ones go on), and its probability is
+ * 1 / (1 + exp(-logit)). With another scoring than that the file's map is not used. */
 rr_status rr_scorer_load(const char *directory, const rr_load_options *options, rr_scorer **ret_scorer,
                          rr_error *err);
 void rr_scorer_destroy(rr_scorer *scorer); /* NULL is allowed */
@@ -267,8 +276,9 @@ rr_sequence rr_sequence_split_side(const rr_sequence *pair, rr_split_part part, 
 void rr_sequence_split_join(rr_sequence *pair, void *query_half, void *document_half);
 
 /* Turns a request's outputs into n_candidates scores, in the order of the texts. Cross-encoder: the
- * logit if raw, else 1 / (1 + exp(-logit)). Bi-encoder: what rr_scoring says in either case. One thread
- * at a time of one rr_encoded.
+ * logit if raw, else 1 / (1 + exp(-logit)). Bi-encoder: what rr_scoring says if raw, or if the model is not
+ * calibrated; else the probability. Neither map changes the order, but for raw scores so near that a float has one
+ * value for both. One thread at a time of one rr_encoded.
  * RR_ERR_NUMERIC if a score is not finite; scores are then set up to that one, included, and undefined from
  * there on. */
 rr_status rr_scorer_scores(const rr_scorer *scorer, const rr_encoded *encoded, bool raw, float *scores,

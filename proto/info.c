@@ -46,6 +46,7 @@ char *rr_info_encode(const rr_server_info *info, size_t *ret_size) {
   if (info->split_layers > 0) {
     put_count(&writer, ",\"split_layers\":", info->split_layers);
   }
+  rr_json_put_raw(&writer, info->calibrated ? ",\"calibrated\":true" : ",\"calibrated\":false");
   put_count(&writer, ",\"max_concurrent_requests\":", info->max_concurrent_requests);
   put_count(&writer, ",\"max_input_length\":", info->max_input_length);
   put_count(&writer, ",\"max_batch_tokens\":", info->max_batch_tokens);

@@ -17,6 +17,7 @@ typedef struct rr_server_info {
   const char *pooling;     /* a bi-encoder's "mean" or "cls"; NULL for a cross-encoder, and where no vector is pooled */
   const char *scoring;     /* "logit", "cosine", "maxsim", "hybrid" */
   size_t split_layers;     /* of a cross-encoder; 0: none, and not told */
+  bool calibrated;         /* a bi-encoder's scores are probabilities unless raw */
   size_t max_concurrent_requests;
   size_t max_input_length; /* tokens */
   size_t max_batch_tokens;

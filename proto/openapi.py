@@ -84,7 +84,7 @@ TRUNCATION = {"truncation_direction": DIRECTION, "truncation_strategy": STRATEGY
 DOCUMENTS = listing(ref("Document"), "the candidates")
 TRUNCATE = flag("shorten what is too long; null: as the server is set. true also asks for the longer one of "
                 "query and text to be cut first")
-RAW_SCORES = flag("logits instead of their sigmoid")
+RAW_SCORES = flag("logits, or a bi-encoder's cosines or the like, instead of probabilities")
 CANDIDATES = listing({"anyOf": [{"type": ["string", "null"]}, ref("KeptDocument")]},
                      "the candidates; null stands for an empty one")
 ID = {"type": "string", "minLength": 1, "maxLength": 256, "description": "at most 256 bytes, no NUL"}
@@ -92,7 +92,7 @@ COMMON = {"model": MODEL, "query": QUERY, "documents": DOCUMENTS}
 EXAMPLE_TEXTS = ["Bees fan nectar with their wings until it thickens.", "A hive is a box."]
 EXAMPLE = {"query": "how do bees make honey", "documents": EXAMPLE_TEXTS}
 SIDE = {"anyOf": [TEXT, listing(TEXT)]}
-SCORE_OPTIONS = {"model": MODEL, **TRUNCATION, "use_activation": flag("false: logits"),
+SCORE_OPTIONS = {"model": MODEL, **TRUNCATION, "use_activation": flag("false: raw scores"),
                  "truncate_prompt_tokens": nullable("integer", "tokens of a pair at most; -1: the model's",
                                                     minimum=-1, maximum=LARGEST, **{"not": {"const": 0}}),
                  "max_tokens_per_doc": count("tokens of a document at most; 0: no bound")}
@@ -226,7 +226,8 @@ ANSWERS = {
     "Info": answer({
         "model_id": TEXT, "model_sha": {"type": ["string", "null"]}, "model_dtype": TEXT, "model_dtype_note": TEXT,
         "served_model_name": TEXT,
-        "scoring": {"enum": ["logit", "cosine", "maxsim", "hybrid"]}, "split_layers": COUNT, "model_type": {"type": "object"},
+        "scoring": {"enum": ["logit", "cosine", "maxsim", "hybrid"]}, "split_layers": COUNT, "calibrated": {"type": "boolean"},
+        "model_type": {"type": "object"},
         "max_concurrent_requests": COUNT, "max_input_length": COUNT,
         "max_batch_tokens": COUNT, "max_batch_requests": {"type": "null"}, "max_client_batch_size": COUNT,
         "auto_truncate": {"type": "boolean"}, "tokenization_workers": COUNT, "cache_bytes": COUNT,

@@ -171,10 +171,10 @@ static void on_loaded(uv_work_t *work, int status) {
              model->pack_note);
   }
   log_text(LOG_LEVEL_INFO,
-           "ready: %s scored by %s, %u layers of %u, up to %u tokens, %s (%s) on %s, %u threads, %zu tokens a micro-batch",
-           model->kind == RR_CROSS_ENCODER ? "cross-encoder" : "bi-encoder", model->scoring_name, model->layers,
-           model->hidden_size, model->max_input_length, model->dtype_name, model->dtype_note, model->kernels,
-           self->options->threads, self->options->max_batch_tokens);
+           "ready: %s scored by %s%s, %u layers of %u, up to %u tokens, %s (%s) on %s, %u threads, %zu tokens a micro-batch",
+           model->kind == RR_CROSS_ENCODER ? "cross-encoder" : "bi-encoder", model->scoring_name,
+           model->calibrated ? ", calibrated" : "", model->layers, model->hidden_size, model->max_input_length,
+           model->dtype_name, model->dtype_note, model->kernels, self->options->threads, self->options->max_batch_tokens);
 }
 
 static bool start_signals(app *self) {

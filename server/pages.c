@@ -64,6 +64,7 @@ static rr_server_info describe(const router *self) {
       .pooling = pooling_name(model->pooling),
       .scoring = model->scoring_name,
       .split_layers = model->split_layers,
+      .calibrated = model->calibrated,
       .max_concurrent_requests = o->max_concurrent_requests,
       .max_input_length = model->max_input_length,
       .max_batch_tokens = o->max_batch_tokens,

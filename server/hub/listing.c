@@ -16,7 +16,7 @@ static const char *const small_files[] = {
     "modules.json",       "special_tokens_map.json",
     "added_tokens.json",  "sentence_bert_config.json",
     index_of_weights,     "config_sentence_transformers.json",
-    "artifact.metadata",
+    "artifact.metadata",  "rerankd.json",
 };
 
 static rr_status read_files(const char *what, const json_t *siblings, json_t *files, rr_error *err) {

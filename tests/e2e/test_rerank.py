@@ -163,7 +163,7 @@ def a_bi_encoder_scores_by_cosine():
 
 @case
 def the_default_model_ranks_by_meaning():
-    with Server(model=default_model()) as server:
+    with Server("--scoring", "cosine", model=default_model()) as server:
         texts = ["The stock market fell on Monday.", "A kitten is a young cat.",
                  "Bread is baked from flour, water and yeast."]
         answer = server.rerank({"query": "baby cats", "texts": texts, "return_text": True}).json()

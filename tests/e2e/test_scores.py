@@ -64,7 +64,7 @@ def a_bi_encoder_with_cls_pooling_gives_the_reference_scores():
 
 @case
 def the_default_model_gives_the_reference_scores():
-    compare_all("minilm", default_model())
+    compare_all("minilm", default_model(), "--scoring", "cosine")
 
 
 @case

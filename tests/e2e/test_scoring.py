@@ -2,7 +2,9 @@
 """--scoring over HTTP: late interaction and its mixture with the cosine against reference values, ColBERT checkpoints,
 the score cache, what is refused."""
 
+import contextlib
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -69,6 +71,66 @@ def raw_scores_are_the_same_scores():
     with Server("--dtype", "float32", model=os.path.join(GOLDEN, "colbert")) as server:
         raw = server.scores(reference["query"], reference["texts"], raw_scores=True, truncate=True)
         assert raw == ask(server, reference)
+
+
+def map_of(calibration, score):
+    """What core/scorer.h promises of rerankd.json's map."""
+    scores, logits = calibration["scores"], calibration["logits"]
+    at = max([i for i in range(1, len(scores) - 1) if score >= scores[i]], default=0)
+    share = (score - scores[at]) / (scores[at + 1] - scores[at])
+    return 1 / (1 + math.exp(-(logits[at] + share * (logits[at + 1] - logits[at]))))
+
+
+@contextlib.contextmanager
+def model_with(text, model="bi-encoder-mean"):
+    """A copy of a small model with this rerankd.json."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)  # the server does not stay root
+        copy = os.path.join(folder, "model")
+        shutil.copytree(os.path.join(GOLDEN, model), copy)
+        with open(os.path.join(copy, "rerankd.json"), "w", encoding="utf-8") as file:
+            file.write(text)
+        yield copy
+
+
+def check_dialects(server, reference, calibration):
+    """Cohere's answer has probabilities, llama.cpp's raw scores, both the same order."""
+    body = json.dumps({"query": reference["query"], "documents": reference["texts"]}).encode()
+    made, raw = (server.request("POST", path, body).json()["results"] for path in ("/v2/rerank", "/v1/reranking"))
+    assert [entry["index"] for entry in made] == [entry["index"] for entry in raw]
+    for probable, plain in zip(made, raw):
+        assert abs(map_of(calibration, plain["relevance_score"]) - probable["relevance_score"]) <= 1e-6
+
+
+@case
+def a_file_beside_the_model_says_how_it_is_scored_and_makes_probabilities():
+    calibration = {"scores": [-0.5, 0.3, 0.9], "logits": [-8, -2, 4]}
+    with model_with(json.dumps({"scoring": "hybrid", "calibration": calibration})) as model:
+        with Server("--cache-bytes", "1000000", model=model) as server:
+            info = server.request("GET", "/info").json()
+            assert (info["scoring"], info["calibrated"]) == ("hybrid", True), info
+            for reference in references("bi-encoder-mean-hybrid"):
+                texts = reference["texts"]
+                raw = server.scores(reference["query"], texts, raw_scores=True, truncate=True)
+                assert max(abs(a - b) for a, b in zip(raw, reference["scores"])) <= TOLERANCE
+                first = ask(server, reference)
+                assert max(abs(map_of(calibration, a) - b) for a, b in zip(raw, first)) <= 1e-6
+                assert ask(server, reference) == first  # from the cache
+            check_dialects(server, references("bi-encoder-mean-hybrid")[0], calibration)
+        with Server("--scoring", "cosine", model=model) as server:
+            assert server.request("GET", "/info").json()["calibrated"] is False
+            compare(server, references("bi-encoder-mean")[0])
+
+
+@case
+def a_file_that_says_nonsense_stops_the_start():
+    for text, why in (('{"scoring": "best"}', "scoring must be"),
+                      ('{"scoring": "hybrid", "calibration": {"scores": [1, 0], "logits": [0, 1]}}', "scores[1]"),
+                      ('{"scoring": "hybrid", "calibration": {"scores": [0, 1], "logits": [0, 1e400]}}', "invalid JSON"),
+                      ("{", "invalid JSON")):
+        with model_with(text) as model:
+            said = refusal(model, "auto")
+            assert "rerankd.json" in said and why in said, said
 
 
 @case

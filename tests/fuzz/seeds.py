@@ -134,6 +134,12 @@ def config():
                               read("score", name, "artifact.metadata")))
 
 
+def scorer_file():
+    yield dump({"scoring": "hybrid", "calibration": {"scores": [0, 0.5, 1], "logits": [-6.5, -1, 4]}})
+    yield dump({"scoring": "cosine", "calibration": None})
+    yield dump({"scoring": "maxsim", "calibration": {"scores": [-1000, 1000], "logits": [-1e-6, 1e-6]}})
+
+
 def safetensors():
     yield tensors({"a": ("F32", [2, 2], floats(4)), "b": ("F16", [3], bytes(6)), "c": ("BF16", [], b"\x80\x3f")})
     yield tensors({"__metadata__": ("I64", [1], bytes(8)), "d": ("U8", [0, 9], b""), "e": ("I32", [1], bytes(4))})
@@ -233,4 +239,4 @@ def model():
 
 
 TARGETS = {maker.__name__: maker for maker in (coding, config, documents, headers, hub, model, request, safetensors,
-                                               shards, text, tokenizer, vocabulary)}
+                                               scorer_file, shards, text, tokenizer, vocabulary)}

@@ -195,6 +195,7 @@ static rr_server_info some_info(void) {
                        .model_dtype = "float32",
                        .dtype_note = "as asked for",
                        .scoring = "hybrid",
+                       .calibrated = true,
                        .max_concurrent_requests = 512,
                        .max_input_length = 256,
                        .max_batch_tokens = 16384,
@@ -224,6 +225,7 @@ static void info_tells_a_cross_encoder_by_its_label(void **state) {
   assert_string_equal(json_string_value(json_object_get(json, "served_model_name")), "name");
   assert_string_equal(json_string_value(json_object_get(json, "model_dtype")), "float32");
   assert_string_equal(json_string_value(json_object_get(json, "scoring")), "hybrid");
+  assert_true(json_is_true(json_object_get(json, "calibrated")));
   assert_string_equal(json_string_value(json_object_get(json, "version")), "0.1.0");
   assert_int_equal(json_integer_value(json_object_get(json, "split_layers")), 4);
   assert_true(json_is_null(json_object_get(json, "model_sha")));
