@@ -392,6 +392,57 @@ static void threads_put_and_find_at_once(void **state) {
   document_file_close(again);
 }
 
+enum { VERSIONS = 1500 };
+
+/* The largest that there is room for, again and again, so that each fourth version lies where the first lay. */
+static void *replace_often(void *context) {
+  crowd *self = context;
+  const document_name name = name_of(1);
+  size_t size = document_file_largest(self->file);
+  uint8_t *bytes = rr_malloc(size);
+  for (int version = 0; bytes != NULL && version < VERSIONS; version++) {
+    memset(bytes, version % 251, size);
+    if (document_file_put(self->file, name.key, bytes, size, true, NULL) != RR_OK) {
+      atomic_fetch_add(&self->wrong, 1);
+    }
+  }
+  rr_free(bytes);
+  atomic_fetch_sub(&self->writing, 1);
+  return NULL;
+}
+
+static void *read_often(void *context) {
+  crowd *self = context;
+  const document_name name = name_of(1);
+  size_t size = document_file_largest(self->file);
+  uint8_t *bytes = rr_malloc(size);
+  while (bytes != NULL && atomic_load(&self->writing) > 0) {
+    if (document_file_read(self->file, name.key, bytes, size)) { /* one version, not parts of two */
+      atomic_fetch_add(memcmp(bytes, bytes + 1, size - 1) == 0 ? &self->found : &self->wrong, 1);
+    }
+  }
+  rr_free(bytes);
+  return NULL;
+}
+
+static void a_document_written_over_while_read_is_not_damaged(void **state) {
+  (void)state;
+  crowd all = {.file = open_file(path_of("over"), MEGABYTE), .writing = 1};
+  pthread_t threads[1 + READERS];
+  for (int i = 0; i < 1 + READERS; i++) {
+    assert_int_equal(pthread_create(&threads[i], NULL, i == 0 ? replace_often : read_often, &all), 0);
+  }
+  for (int i = 0; i < 1 + READERS; i++) {
+    assert_int_equal(pthread_join(threads[i], NULL), 0);
+  }
+  document_file_stats stats = stats_of(all.file);
+  assert_int_equal(atomic_load(&all.wrong), 0);
+  assert_true(atomic_load(&all.found) > 0);
+  assert_int_equal(stats.damaged, 0);
+  assert_int_equal(stats.entries, 1);
+  document_file_close(all.file);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_was_put_is_found),
@@ -408,6 +459,7 @@ int main(void) {
       cmocka_unit_test(all_are_visited_from_the_newest_back),
       cmocka_unit_test(any_allocation_may_fail),
       cmocka_unit_test(threads_put_and_find_at_once),
+      cmocka_unit_test(a_document_written_over_while_read_is_not_damaged),
   };
   return cmocka_run_group_tests(tests, documents_start, documents_finish);
 }
