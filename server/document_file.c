@@ -12,8 +12,6 @@
 
 enum { READ_ENTRIES = 1024, VISIT_ENTRIES = 64 };
 
-#define POSITION_MOST ((uint64_t)1 << 62)
-
 /* The document of one sequence number, in the slot of that number. */
 typedef struct slot {
   uint8_t key[DOCUMENT_KEY_BYTES];
@@ -93,44 +91,14 @@ static void make_room(document_file *self, size_t size) {
   }
 }
 
-/* --- bytes of the ring; under no lock ------------------------------------------------------------------- */
-
-static bool read_ring(const document_file *self, void *to, size_t size, uint64_t position) {
-  uint64_t at = position % self->layout.capacity;
-  uint64_t room = self->layout.capacity - at;
-  size_t first = size < room ? size : (size_t)room;
-  return document_read_at(self->descriptor, to, first, self->layout.data + at) &&
-         document_read_at(self->descriptor, (char *)to + first, size - first, self->layout.data);
-}
-
-static bool write_ring(const document_file *self, const void *from, size_t size, uint64_t position) {
-  uint64_t at = position % self->layout.capacity;
-  uint64_t room = self->layout.capacity - at;
-  size_t first = size < room ? size : (size_t)room;
-  return document_write_at(self->descriptor, from, first, self->layout.data + at) &&
-         document_write_at(self->descriptor, (const char *)from + first, size - first, self->layout.data);
-}
-
 /* --- open and close --------------------------------------------------------------------------------------- */
-
-static bool is_clear(const document_entry *entry) {
-  static const document_entry clear;
-  return memcmp(entry, &clear, sizeof clear) == 0;
-}
-
-static bool is_sound(const document_file *self, const document_entry *entry, uint32_t at) {
-  const document_layout *layout = &self->layout;
-  return document_entry_check(entry, self->head.seed) == entry->check && entry->sequence > 0 &&
-         entry->sequence % layout->slots == at && entry->sequence / layout->slots < UINT32_MAX && entry->size > 0 &&
-         entry->size <= layout->largest && entry->position <= POSITION_MOST;
-}
 
 /* Keeps an entry in its slot, though not yet in the index. */
 static void take_entry(document_file *self, const document_entry *entry, uint32_t at) {
-  if (is_clear(entry)) {
+  if (document_entry_is_clear(entry)) {
     return;
   }
-  if (!is_sound(self, entry, at)) {
+  if (!document_entry_is_sound(entry, at, &self->layout, self->head.seed)) {
     self->stats.discarded++;
     return;
   }
@@ -300,7 +268,7 @@ static void count_read(document_file *self, bool found) {
 /* Whether the bytes of a document that was there a moment ago are what was put. */
 static bool read_document(document_file *self, const slot *seen, void *to) {
   uint8_t check[DOCUMENT_CHECK_BYTES];
-  if (read_ring(self, to, seen->size, seen->position)) {
+  if (document_ring_read(self->descriptor, &self->layout, to, seen->size, seen->position)) {
     document_content_check(to, seen->size, self->head.seed, check);
     if (memcmp(check, seen->content, sizeof check) == 0) {
       return true;
@@ -320,7 +288,7 @@ bool document_file_read(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTE
 /* Its bytes, then its entry. */
 static bool write_document(document_file *self, const document_entry *entry, const void *bytes) {
   uint64_t at = entry->sequence % self->layout.slots;
-  return write_ring(self, bytes, entry->size, entry->position) &&
+  return document_ring_write(self->descriptor, &self->layout, bytes, entry->size, entry->position) &&
          document_write_at(self->descriptor, entry, sizeof *entry, DOCUMENT_HEAD_BYTES + at * sizeof *entry);
 }
 

@@ -2,13 +2,13 @@
  * computed again, and what is damaged is never given out.
  *
  * 1. Any thread may call anything but document_file_close. A lock guards the index and is held for no input or
- *    output; writers wait for each other. Not on the event loop: a read waits for the disk where the page cache does not
- *    have it, and put waits where the kernel holds back who dirties too many pages.
+ *    output; writers wait for each other. Not on the event loop: a read waits for the disk where the page cache
+ *    does not have it, and put waits where the kernel holds back who dirties too many pages.
  * 2. The file takes max_bytes at most, all of it reserved by open where the file system can. The oldest documents
  *    make room for new ones, first in, first out.
  * 3. One process at a time (an exclusive flock, which ends with the process).
  * 4. kill -9 loses no document whose put had returned, since the page cache outlives the process; of the put that
- *    it interrupts nothing is seen. A power cut or a crash of the kernel loses what was not written back yet
+ *    it interrupts nothing is seen but that the oldest may have made room for it. A power cut or a crash of the kernel loses what was not written back yet
  *    (commonly the last 30 seconds), and what was written in part is told by its checksum: a miss, like any damage.
  * 5. Read by pread, not through a map. A map raises SIGBUS where the file is cut by others or the disk fails, at
  *    any load instruction of any kernel, and what it shows can change after it was verified; a copy is verified and

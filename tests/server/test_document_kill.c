@@ -95,12 +95,13 @@ static uint64_t live_and_die(const char *path, uint64_t first, uint64_t none) {
 static uint64_t check_survivors(const char *path, uint64_t last) {
   document_file *file = open_file(path, MEGABYTE);
   document_file_stats stats = stats_of(file);
+  const uint32_t slots = document_layout_of(MEGABYTE).slots;
   uint64_t bytes = 0;
   assert_int_equal(stats.discarded, 0);
   for (uint64_t number = last; number > 0; number--) {
     bytes += size_of(number);
     if (!find_number(file, number)) { /* which compares what it finds */
-      assert_true(bytes > stats.capacity - 2 * LONG_DOCUMENT || last - number >= document_layout_of(MEGABYTE).slots - 1);
+      assert_true(bytes > stats.capacity - 2 * LONG_DOCUMENT || last - number >= slots - 1);
     }
   }
   uint64_t damaged = stats_of(file).damaged;
