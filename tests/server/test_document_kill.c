@@ -344,6 +344,28 @@ static void nothing_is_seen_of_a_put_that_failed(void **state) {
   (void)signal(SIGXFSZ, handler);
 }
 
+static void what_a_failed_put_was_to_replace_is_gone(void **state) {
+  (void)state;
+  const document_name name = name_of(1);
+  const uint8_t other[100] = {1};
+  const rlim_t before = limit_of_files();
+  void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+  document_file *file = open_file(path_of("replaced"), MEGABYTE);
+  assert_int_equal(put_sized(file, 1, 100), RR_OK);
+  assert_int_equal(put_sized(file, 2, 100), RR_OK);
+  limit_files(document_layout_of(MEGABYTE).data);
+  rr_status status = document_file_put(file, name.key, other, sizeof other, true, NULL);
+  limit_files(before);
+  (void)signal(SIGXFSZ, handler);
+  assert_int_equal(status, RR_ERR_IO);
+  assert_false(document_file_has(file, name.key, NULL));
+  document_file_close(file);
+  file = open_file(path_of("replaced"), MEGABYTE);
+  assert_false(document_file_has(file, name.key, NULL));
+  assert_true(find_sized(file, 2, 100));
+  document_file_close(file);
+}
+
 /* In a child, since it has a disk of its own: a small one of memory. */
 static void fill_disk(const char *folder) {
   char path[PATH_SIZE + 128];
@@ -421,6 +443,7 @@ int main(void) {
       cmocka_unit_test(a_limit_of_file_sizes_is_an_error_and_no_signal),
       cmocka_unit_test(a_put_that_fails_harms_no_other),
       cmocka_unit_test(nothing_is_seen_of_a_put_that_failed),
+      cmocka_unit_test(what_a_failed_put_was_to_replace_is_gone),
       cmocka_unit_test(a_full_disk_is_an_error_and_no_signal),
   };
   return cmocka_run_group_tests(tests, documents_start, documents_finish);
