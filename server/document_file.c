@@ -12,8 +12,6 @@
 
 enum { READ_ENTRIES = 1024, VISIT_ENTRIES = 64 };
 
-#define POSITION_MOST ((uint64_t)1 << 62)
-
 /* The document of one sequence number, in the slot of that number. */
 typedef struct slot {
   uint8_t key[DOCUMENT_KEY_BYTES];
@@ -93,44 +91,21 @@ static void make_room(document_file *self, size_t size) {
   }
 }
 
-/* --- bytes of the ring; under no lock ------------------------------------------------------------------- */
-
-static bool read_ring(const document_file *self, void *to, size_t size, uint64_t position) {
-  uint64_t at = position % self->layout.capacity;
-  uint64_t room = self->layout.capacity - at;
-  size_t first = size < room ? size : (size_t)room;
-  return document_read_at(self->descriptor, to, first, self->layout.data + at) &&
-         document_read_at(self->descriptor, (char *)to + first, size - first, self->layout.data);
-}
-
-static bool write_ring(const document_file *self, const void *from, size_t size, uint64_t position) {
-  uint64_t at = position % self->layout.capacity;
-  uint64_t room = self->layout.capacity - at;
-  size_t first = size < room ? size : (size_t)room;
-  return document_write_at(self->descriptor, from, first, self->layout.data + at) &&
-         document_write_at(self->descriptor, (const char *)from + first, size - first, self->layout.data);
+/* On the disk, so that it does not come back. Only who holds `write`, or opens, so that the slot is nobody else's. */
+static void clear_entry(document_file *self, uint32_t at) {
+  static const document_entry clear;
+  (void)document_write_at(self->descriptor, &clear, sizeof clear,
+                          DOCUMENT_HEAD_BYTES + (uint64_t)at * sizeof clear); /* failing, it is as after a power cut */
 }
 
 /* --- open and close --------------------------------------------------------------------------------------- */
 
-static bool is_clear(const document_entry *entry) {
-  static const document_entry clear;
-  return memcmp(entry, &clear, sizeof clear) == 0;
-}
-
-static bool is_sound(const document_file *self, const document_entry *entry, uint32_t at) {
-  const document_layout *layout = &self->layout;
-  return document_entry_check(entry, self->head.seed) == entry->check && entry->sequence > 0 &&
-         entry->sequence % layout->slots == at && entry->sequence / layout->slots < UINT32_MAX && entry->size > 0 &&
-         entry->size <= layout->largest && entry->position <= POSITION_MOST;
-}
-
 /* Keeps an entry in its slot, though not yet in the index. */
 static void take_entry(document_file *self, const document_entry *entry, uint32_t at) {
-  if (is_clear(entry)) {
+  if (document_entry_is_clear(entry)) {
     return;
   }
-  if (!is_sound(self, entry, at)) {
+  if (!document_entry_is_sound(entry, at, &self->layout, self->head.seed)) {
     self->stats.discarded++;
     return;
   }
@@ -168,8 +143,7 @@ static rr_status read_directory(document_file *self, rr_error *err) {
   return status;
 }
 
-/* From the newest back: what is whole, in its order, and not written over. Of two of one key the newer counts, the
- * older having been found damaged. */
+/* From the newest back: what is whole, in its order, and not written over. Of two of one key the newer counts. */
 static void build_index(document_file *self) {
   uint64_t begin = self->end; /* of the one after */
   uint64_t last = self->next - 1;
@@ -182,9 +156,13 @@ static void build_index(document_file *self) {
     }
     bool in_order = at->next == sequence / self->layout.slots && at->position + at->size <= begin;
     bool there = at->position + self->layout.capacity >= self->end;
-    if (!in_order || !there || look_up(self, at->key) != NULL) {
+    bool replaced = in_order && there && look_up(self, at->key) != NULL;
+    if (!in_order || !there || replaced) {
       self->stats.discarded += in_order ? 0 : 1;
       at->size = 0;
+      if (replaced) {
+        clear_entry(self, (uint32_t)(at - self->slots));
+      }
       continue;
     }
     link_slot(self, (uint32_t)(at - self->slots));
@@ -300,7 +278,7 @@ static void count_read(document_file *self, bool found) {
 /* Whether the bytes of a document that was there a moment ago are what was put. */
 static bool read_document(document_file *self, const slot *seen, void *to) {
   uint8_t check[DOCUMENT_CHECK_BYTES];
-  if (read_ring(self, to, seen->size, seen->position)) {
+  if (document_ring_read(self->descriptor, &self->layout, to, seen->size, seen->position)) {
     document_content_check(to, seen->size, self->head.seed, check);
     if (memcmp(check, seen->content, sizeof check) == 0) {
       return true;
@@ -320,18 +298,13 @@ bool document_file_read(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTE
 /* Its bytes, then its entry. */
 static bool write_document(document_file *self, const document_entry *entry, const void *bytes) {
   uint64_t at = entry->sequence % self->layout.slots;
-  return write_ring(self, bytes, entry->size, entry->position) &&
+  return document_ring_write(self->descriptor, &self->layout, bytes, entry->size, entry->position) &&
          document_write_at(self->descriptor, entry, sizeof *entry, DOCUMENT_HEAD_BYTES + at * sizeof *entry);
 }
 
 static void add(document_file *self, const document_entry *entry) {
   uint32_t at = (uint32_t)(entry->sequence % self->layout.slots);
   slot *to = &self->slots[at];
-  slot *old = look_up(self, entry->key);
-  if (old != NULL) {
-    forget(self, old);
-    self->stats.replaced++;
-  }
   memcpy(to->key, entry->key, sizeof to->key);
   memcpy(to->content, entry->content, sizeof to->content);
   to->position = entry->position;
@@ -346,6 +319,26 @@ static void add(document_file *self, const document_entry *entry) {
 static bool is_kept(const slot *at, const document_entry *entry, bool replace) {
   return at != NULL &&
          (!replace || (at->size == entry->size && memcmp(at->content, entry->content, sizeof at->content) == 0));
+}
+
+/* Forgets what there is under the key and, if there is one, adds `entry` in its place: nobody sees neither. */
+static void take_place(document_file *self, const uint8_t *key, const document_entry *entry) {
+  (void)pthread_mutex_lock(&self->lock);
+  slot *old = look_up(self, key);
+  uint32_t at = old == NULL ? 0 : (uint32_t)(old - self->slots);
+  if (old != NULL) {
+    forget(self, old);
+    self->stats.replaced++;
+  }
+  if (entry != NULL) {
+    add(self, entry);
+  } else {
+    self->stats.failed++;
+  }
+  (void)pthread_mutex_unlock(&self->lock);
+  if (old != NULL) {
+    clear_entry(self, at);
+  }
 }
 
 /* Under `write`, so that no other put is between room that was made and an entry that uses it. */
@@ -364,21 +357,24 @@ static rr_status put_new(document_file *self, document_entry *entry, const void 
   entry->check = document_entry_check(entry, self->head.seed);
   bool written = write_document(self, entry, bytes);
   int problem = errno;
-  (void)pthread_mutex_lock(&self->lock);
-  if (written) {
-    add(self, entry);
-  } else {
-    self->stats.failed++;
-  }
-  (void)pthread_mutex_unlock(&self->lock);
+  take_place(self, entry->key, written ? entry : NULL);
   return written ? RR_OK : rr_fail(err, RR_ERR_IO, "%.150s: %s", self->path, strerror(problem));
+}
+
+static rr_status refuse(document_file *self, const uint8_t *key, size_t size, bool replace, rr_error *err) {
+  if (replace) {
+    (void)pthread_mutex_lock(&self->write);
+    take_place(self, key, NULL);
+    (void)pthread_mutex_unlock(&self->write);
+  }
+  return rr_fail(err, RR_ERR_INPUT, "%.150s: a document of %zu bytes, where 1 to %zu may be", self->path, size,
+                 self->layout.largest);
 }
 
 rr_status document_file_put(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTES], const void *bytes, size_t size,
                             bool replace, rr_error *err) {
   if (size == 0 || size > self->layout.largest) {
-    return rr_fail(err, RR_ERR_INPUT, "%.150s: a document of %zu bytes, where 1 to %zu may be", self->path, size,
-                   self->layout.largest);
+    return refuse(self, key, size, replace, err);
   }
   if (!replace && document_file_has(self, key, NULL)) {
     return RR_OK;

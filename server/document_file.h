@@ -2,14 +2,15 @@
  * computed again, and what is damaged is never given out.
  *
  * 1. Any thread may call anything but document_file_close. A lock guards the index and is held for no input or
- *    output; writers wait for each other. Not on the event loop: a read waits for the disk where the page cache does not
- *    have it, and put waits where the kernel holds back who dirties too many pages.
+ *    output; writers wait for each other. Not on the event loop: a read waits for the disk where the page cache
+ *    does not have it, and put waits where the kernel holds back who dirties too many pages.
  * 2. The file takes max_bytes at most, all of it reserved by open where the file system can. The oldest documents
  *    make room for new ones, first in, first out.
  * 3. One process at a time (an exclusive flock, which ends with the process).
  * 4. kill -9 loses no document whose put had returned, since the page cache outlives the process; of the put that
- *    it interrupts nothing is seen. A power cut or a crash of the kernel loses what was not written back yet
- *    (commonly the last 30 seconds), and what was written in part is told by its checksum: a miss, like any damage.
+ *    it interrupts nothing is seen but that the oldest may have made room for it. A power cut or a crash of the
+ *    kernel loses what was not written back yet (commonly the last 30 seconds), and what was written in part is told
+ *    by its checksum: a miss, like any damage.
  * 5. Read by pread, not through a map. A map raises SIGBUS where the file is cut by others or the disk fails, at
  *    any load instruction of any kernel, and what it shows can change after it was verified; a copy is verified and
  *    stays so. The pages are the same, the kernel's page cache, which outlives the server as it would with a map.
@@ -48,8 +49,8 @@ typedef struct document_file_stats {
   uint64_t misses;   /* damaged ones are counted here too */
   uint64_t damaged;  /* found, but its bytes were not those that were put, or could not be read */
   uint64_t puts;     /* documents written since open */
-  uint64_t failed;   /* puts that the disk refused */
-  uint64_t replaced; /* by others of their key, since open */
+  uint64_t failed;   /* puts that the disk refused, or that were to replace and are of no size that may be */
+  uint64_t replaced; /* by others of their key, kept or not, since open */
   uint64_t evicted;  /* made room for others since open */
 } document_file_stats;
 
@@ -79,9 +80,9 @@ bool document_file_has(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTES
  * has another size, or is damaged, then forgotten, and can be put again; what is in the memory then is undefined. */
 bool document_file_read(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTES], void *to, size_t size);
 
-/* Keeps a copy. Where the key is there already nothing is done, unless it is to be replaced by what differs; of the old
- * one nothing is read any more, but where the new one is lost (4) it may come back. Errors: RR_ERR_INPUT (no byte, or
- * more than document_file_largest), RR_ERR_IO (a full disk, …: the document is not kept, all else goes on; the next
+/* Keeps a copy. Where the key is there already nothing is done, unless it is to be replaced by what differs: then the old
+ * one is gone, also where the new one cannot be kept; after a power cut it may come back. Errors: RR_ERR_INPUT (no byte,
+ * or more than document_file_largest), RR_ERR_IO (a full disk, …: the document is not kept, all else goes on; the next
  * put tries again). */
 rr_status document_file_put(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTES], const void *bytes, size_t size,
                             bool replace, rr_error *err);

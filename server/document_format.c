@@ -12,6 +12,7 @@
 #include <xxhash.h>
 
 #define MAX_BYTES_MOST ((uint64_t)1 << 44) /* slots fit 32 bits */
+#define POSITION_MOST ((uint64_t)1 << 62)
 
 static const char what_to_do[] = "delete it or name another file";
 
@@ -69,6 +70,35 @@ bool document_write_at(int descriptor, const void *from, size_t size, uint64_t o
     }
   }
   return true;
+}
+
+bool document_ring_read(int descriptor, const document_layout *layout, void *to, size_t size, uint64_t position) {
+  uint64_t at = position % layout->capacity;
+  uint64_t room = layout->capacity - at;
+  size_t first = size < room ? size : (size_t)room;
+  return document_read_at(descriptor, to, first, layout->data + at) &&
+         document_read_at(descriptor, (char *)to + first, size - first, layout->data);
+}
+
+bool document_ring_write(int descriptor, const document_layout *layout, const void *from, size_t size,
+                         uint64_t position) {
+  uint64_t at = position % layout->capacity;
+  uint64_t room = layout->capacity - at;
+  size_t first = size < room ? size : (size_t)room;
+  return document_write_at(descriptor, from, first, layout->data + at) &&
+         document_write_at(descriptor, (const char *)from + first, size - first, layout->data);
+}
+
+bool document_entry_is_clear(const document_entry *entry) {
+  static const document_entry clear;
+  return memcmp(entry, &clear, sizeof clear) == 0;
+}
+
+bool document_entry_is_sound(const document_entry *entry, uint32_t slot, const document_layout *layout,
+                             uint64_t seed) {
+  return document_entry_check(entry, seed) == entry->check && entry->sequence > 0 &&
+         entry->sequence % layout->slots == slot && entry->sequence / layout->slots < UINT32_MAX &&
+         entry->size > 0 && entry->size <= layout->largest && entry->position <= POSITION_MOST;
 }
 
 /* Beyond this limit a write would not fail but raise SIGXFSZ, which ends the process. */

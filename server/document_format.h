@@ -68,6 +68,11 @@ void document_head_check(const document_head *head, uint8_t ret_check[DOCUMENT_C
 uint64_t document_entry_check(const document_entry *entry, uint64_t seed);
 void document_content_check(const void *bytes, size_t size, uint64_t seed, uint8_t ret_check[DOCUMENT_CHECK_BYTES]);
 
+/* Never written; and whether one that was is whole and where it belongs. */
+bool document_entry_is_clear(const document_entry *entry);
+bool document_entry_is_sound(const document_entry *entry, uint32_t slot, const document_layout *layout,
+                             uint64_t seed);
+
 /* Opens and locks the file, makes it or empties it where need be, and reserves its room. The descriptor is the
  * caller's. Errors as of document_file_open. */
 rr_status document_format_open(const char *path, const uint8_t fingerprint[DOCUMENT_FINGERPRINT_BYTES],
@@ -77,5 +82,10 @@ rr_status document_format_open(const char *path, const uint8_t fingerprint[DOCUM
 /* All bytes or false, with errno (0: the file ends before). */
 bool document_read_at(int descriptor, void *to, size_t size, uint64_t offset);
 bool document_write_at(int descriptor, const void *from, size_t size, uint64_t offset);
+
+/* The same of a document's bytes, which may go on at the ring's begin. */
+bool document_ring_read(int descriptor, const document_layout *layout, void *to, size_t size, uint64_t position);
+bool document_ring_write(int descriptor, const document_layout *layout, const void *from, size_t size,
+                         uint64_t position);
 
 #endif

@@ -77,6 +77,19 @@ static void a_known_key_is_not_written_again(void **state) {
   document_file_close(file);
 }
 
+/* Entries on the disk that are not cleared. */
+static unsigned count_entries(const char *path) {
+  static const uint8_t clear[sizeof(document_entry)];
+  size_t size;
+  unsigned n = 0;
+  uint8_t *bytes = read_whole(path, &size);
+  for (uint32_t at = 0; at < document_layout_of(MEGABYTE).slots; at++) {
+    n += memcmp(bytes + DOCUMENT_HEAD_BYTES + at * sizeof clear, clear, sizeof clear) != 0;
+  }
+  free(bytes);
+  return n;
+}
+
 static void another_document_of_a_key_takes_its_place(void **state) {
   (void)state;
   document_file *file = open_file(path_of("replaced"), MEGABYTE);
@@ -106,6 +119,52 @@ static void another_document_of_a_key_takes_its_place(void **state) {
   }
   assert_int_equal(stats_of(file).damaged, 0);
   document_file_close(file);
+  assert_int_equal(count_entries(path_of("replaced")), 1);
+}
+
+static void what_cannot_be_replaced_is_gone(void **state) {
+  (void)state;
+  const document_name name = name_of(1);
+  static uint8_t bytes[MEGABYTE];
+  for (int i = 0; i < 2; i++) {
+    document_file *file = open_file(path_of("gone"), MEGABYTE);
+    size_t size = i == 0 ? 0 : document_file_largest(file) + 1;
+    assert_int_equal(put_sized(file, 1, 100), RR_OK);
+    assert_int_equal(document_file_put(file, name.key, bytes, size, false, NULL), RR_ERR_INPUT);
+    assert_true(find_sized(file, 1, 100));
+    assert_int_equal(document_file_put(file, name.key, bytes, size, true, NULL), RR_ERR_INPUT);
+    assert_false(document_file_has(file, name.key, NULL));
+    document_file_close(file);
+    file = open_file(path_of("gone"), MEGABYTE);
+    assert_int_equal(stats_of(file).entries + stats_of(file).discarded, 0);
+    document_file_close(file);
+  }
+}
+
+/* As kill -9 may leave it, between the new one's entry and the clearing of the old one's. */
+static void an_older_entry_of_a_key_is_cleared_when_opened(void **state) {
+  (void)state;
+  size_t size;
+  const document_name name = name_of(1);
+  const uint8_t second[] = "the second one";
+  uint8_t got[sizeof second];
+  const char *path = path_of("older");
+  document_file *file = open_file(path, MEGABYTE);
+  assert_int_equal(put_sized(file, 1, 100), RR_OK);
+  uint8_t *bytes = read_whole(path, &size);
+  assert_int_equal(document_file_put(file, name.key, second, sizeof second, true, NULL), RR_OK);
+  document_file_close(file);
+  assert_int_equal(count_entries(path), 1);
+  const uint64_t at = DOCUMENT_HEAD_BYTES + sizeof(document_entry);
+  write_part(path, bytes + at, sizeof(document_entry), at);
+  free(bytes);
+  assert_int_equal(count_entries(path), 2);
+  file = open_file(path, MEGABYTE);
+  assert_true(document_file_read(file, name.key, got, sizeof got));
+  assert_memory_equal(got, second, sizeof got);
+  assert_int_equal(stats_of(file).entries, 1);
+  document_file_close(file);
+  assert_int_equal(count_entries(path), 1);
 }
 
 /* The bytes of those found must be within the file; the newest must be there. */
@@ -392,12 +451,65 @@ static void threads_put_and_find_at_once(void **state) {
   document_file_close(again);
 }
 
+enum { VERSIONS = 1500 };
+
+/* The largest that there is room for, again and again, so that each fourth version lies where the first lay. */
+static void *replace_often(void *context) {
+  crowd *self = context;
+  const document_name name = name_of(1);
+  size_t size = document_file_largest(self->file);
+  uint8_t *bytes = rr_malloc(size);
+  for (int version = 0; bytes != NULL && version < VERSIONS; version++) {
+    memset(bytes, version % 251, size);
+    if (document_file_put(self->file, name.key, bytes, size, true, NULL) != RR_OK) {
+      atomic_fetch_add(&self->wrong, 1);
+    }
+  }
+  rr_free(bytes);
+  atomic_fetch_sub(&self->writing, 1);
+  return NULL;
+}
+
+static void *read_often(void *context) {
+  crowd *self = context;
+  const document_name name = name_of(1);
+  size_t size = document_file_largest(self->file);
+  uint8_t *bytes = rr_malloc(size);
+  while (bytes != NULL && atomic_load(&self->writing) > 0) {
+    if (document_file_read(self->file, name.key, bytes, size)) { /* one version, not parts of two */
+      atomic_fetch_add(memcmp(bytes, bytes + 1, size - 1) == 0 ? &self->found : &self->wrong, 1);
+    }
+  }
+  rr_free(bytes);
+  return NULL;
+}
+
+static void a_document_written_over_while_read_is_not_damaged(void **state) {
+  (void)state;
+  crowd all = {.file = open_file(path_of("over"), MEGABYTE), .writing = 1};
+  pthread_t threads[1 + READERS];
+  for (int i = 0; i < 1 + READERS; i++) {
+    assert_int_equal(pthread_create(&threads[i], NULL, i == 0 ? replace_often : read_often, &all), 0);
+  }
+  for (int i = 0; i < 1 + READERS; i++) {
+    assert_int_equal(pthread_join(threads[i], NULL), 0);
+  }
+  document_file_stats stats = stats_of(all.file);
+  assert_int_equal(atomic_load(&all.wrong), 0);
+  assert_true(atomic_load(&all.found) > 0);
+  assert_int_equal(stats.damaged, 0);
+  assert_int_equal(stats.entries, 1);
+  document_file_close(all.file);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_was_put_is_found),
       cmocka_unit_test(sizes_out_of_range_are_refused),
       cmocka_unit_test(a_known_key_is_not_written_again),
       cmocka_unit_test(another_document_of_a_key_takes_its_place),
+      cmocka_unit_test(what_cannot_be_replaced_is_gone),
+      cmocka_unit_test(an_older_entry_of_a_key_is_cleared_when_opened),
       cmocka_unit_test(the_bound_holds_under_churn_and_restarts),
       cmocka_unit_test(small_documents_are_bounded_by_their_number),
       cmocka_unit_test(another_size_empties_the_file_and_keeps_its_secret),
@@ -408,6 +520,7 @@ int main(void) {
       cmocka_unit_test(all_are_visited_from_the_newest_back),
       cmocka_unit_test(any_allocation_may_fail),
       cmocka_unit_test(threads_put_and_find_at_once),
+      cmocka_unit_test(a_document_written_over_while_read_is_not_damaged),
   };
   return cmocka_run_group_tests(tests, documents_start, documents_finish);
 }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -94,12 +95,13 @@ static uint64_t live_and_die(const char *path, uint64_t first, uint64_t none) {
 static uint64_t check_survivors(const char *path, uint64_t last) {
   document_file *file = open_file(path, MEGABYTE);
   document_file_stats stats = stats_of(file);
+  const uint32_t slots = document_layout_of(MEGABYTE).slots;
   uint64_t bytes = 0;
   assert_int_equal(stats.discarded, 0);
   for (uint64_t number = last; number > 0; number--) {
     bytes += size_of(number);
     if (!find_number(file, number)) { /* which compares what it finds */
-      assert_true(bytes > stats.capacity - 2 * LONG_DOCUMENT || last - number >= document_layout_of(MEGABYTE).slots - 1);
+      assert_true(bytes > stats.capacity - 2 * LONG_DOCUMENT || last - number >= slots - 1);
     }
   }
   uint64_t damaged = stats_of(file).damaged;
@@ -157,10 +159,92 @@ static void a_file_whose_making_was_killed_is_made_whole(void **state) {
   print_message("# %d of %d left a file\n", left, (int)CREATIONS);
 }
 
+enum { STEP_PUTS = 3, STEPS_MOST = 2000 };
+
+/* Opens the file and puts a few; told as above. */
+static void put_few(const char *path, uint64_t first, int told) {
+  or_exit(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0 && raise(SIGSTOP) == 0);
+  static uint8_t bytes[LONG_DOCUMENT];
+  document_file *file = child_open(path);
+  for (uint64_t number = first; number < first + STEP_PUTS; number++) {
+    document_name name = name_of(number);
+    fill_document(number, bytes, size_of(number));
+    or_exit(document_file_put(file, name.key, bytes, size_of(number), false, NULL) == RR_OK);
+    or_exit(write(told, &number, sizeof number) == (ssize_t)sizeof number);
+  }
+  document_file_close(file);
+  _exit(0);
+}
+
+/* Kills a child as it enters or leaves its n-th system call. Returns whether it had ended before. */
+static bool die_at_step(const char *path, uint64_t first, int n, uint64_t *last) {
+  int ends[2];
+  int status;
+  assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+  pid_t child = fork();
+  assert_true(child >= 0);
+  if (child == 0) {
+    put_few(path, first, ends[1]);
+  }
+  (void)close(ends[1]);
+  assert_int_equal(waitpid(child, &status, 0), child);
+  if (!WIFSTOPPED(status)) {
+    (void)close(ends[0]);
+    skip(); /* some containers trace nothing */
+  }
+  for (int i = 0; i < n && WIFSTOPPED(status); i++) {
+    assert_int_equal(ptrace(PTRACE_SYSCALL, child, NULL, NULL), 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+  }
+  if (WIFSTOPPED(status)) {
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+  }
+  uint64_t number;
+  while (read(ends[0], &number, sizeof number) == (ssize_t)sizeof number) {
+    *last = number;
+  }
+  (void)close(ends[0]);
+  assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+  return WIFEXITED(status);
+}
+
+static void kill_at_any_call_while_a_file_is_made(void **state) {
+  (void)state;
+  int n = 0;
+  for (bool ended = false; !ended; n++) {
+    uint64_t last = 0;
+    (void)unlink(path_of("step"));
+    assert_true(n < STEPS_MOST);
+    ended = die_at_step(path_of("step"), 1, n, &last);
+    (void)check_survivors(path_of("step"), last);
+  }
+  assert_true(n > 20);
+}
+
+static void kill_at_any_call_while_room_is_made(void **state) {
+  (void)state;
+  const char *path = path_of("steps");
+  document_file *file = open_file(path, MEGABYTE);
+  uint64_t last = 0;
+  while (stats_of(file).evicted < 10) {
+    assert_int_equal(put_number(file, ++last), RR_OK);
+  }
+  document_file_close(file);
+  int n = 0;
+  for (bool ended = false; !ended; n++) {
+    assert_true(n < STEPS_MOST);
+    ended = die_at_step(path, last + 1, n, &last);
+    (void)check_survivors(path, last);
+  }
+  assert_true(n > 20);
+}
+
 /* What stands after each single call of making it, beside the whole. */
 static void each_step_of_making_a_file_is_taken_up(void **state) {
   (void)state;
-  const char *path = path_of("steps");
+  const char *path = path_of("stages");
   document_file_close(open_file(path, MEGABYTE));
   const off_t sizes[] = {0, sizeof(document_head), DOCUMENT_HEAD_BYTES, MEGABYTE / 2, MEGABYTE};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -241,6 +325,47 @@ static void a_put_that_fails_harms_no_other(void **state) {
   document_file_close(file);
 }
 
+static void nothing_is_seen_of_a_put_that_failed(void **state) {
+  (void)state;
+  const uint64_t limits[] = {document_layout_of(MEGABYTE).data, document_layout_of(MEGABYTE).data + 100};
+  const rlim_t before = limit_of_files();
+  void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+  for (size_t i = 0; i < 2; i++) { /* before the first byte, and in its middle */
+    document_file *file = open_file(path_of("unseen"), MEGABYTE);
+    limit_files(limits[i]);
+    rr_status status = put_sized(file, 1, LONG_DOCUMENT);
+    limit_files(before);
+    assert_int_equal(status, RR_ERR_IO);
+    document_file_close(file);
+    file = open_file(path_of("unseen"), MEGABYTE);
+    assert_int_equal(stats_of(file).entries + stats_of(file).discarded, 0);
+    document_file_close(file);
+  }
+  (void)signal(SIGXFSZ, handler);
+}
+
+static void what_a_failed_put_was_to_replace_is_gone(void **state) {
+  (void)state;
+  const document_name name = name_of(1);
+  const uint8_t other[100] = {1};
+  const rlim_t before = limit_of_files();
+  void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+  document_file *file = open_file(path_of("replaced"), MEGABYTE);
+  assert_int_equal(put_sized(file, 1, 100), RR_OK);
+  assert_int_equal(put_sized(file, 2, 100), RR_OK);
+  limit_files(document_layout_of(MEGABYTE).data);
+  rr_status status = document_file_put(file, name.key, other, sizeof other, true, NULL);
+  limit_files(before);
+  (void)signal(SIGXFSZ, handler);
+  assert_int_equal(status, RR_ERR_IO);
+  assert_false(document_file_has(file, name.key, NULL));
+  document_file_close(file);
+  file = open_file(path_of("replaced"), MEGABYTE);
+  assert_false(document_file_has(file, name.key, NULL));
+  assert_true(find_sized(file, 2, 100));
+  document_file_close(file);
+}
+
 /* In a child, since it has a disk of its own: a small one of memory. */
 static void fill_disk(const char *folder) {
   char path[PATH_SIZE + 128];
@@ -312,9 +437,13 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(kill_9_loses_nothing_that_was_put),
       cmocka_unit_test(a_file_whose_making_was_killed_is_made_whole),
+      cmocka_unit_test(kill_at_any_call_while_a_file_is_made),
+      cmocka_unit_test(kill_at_any_call_while_room_is_made),
       cmocka_unit_test(each_step_of_making_a_file_is_taken_up),
       cmocka_unit_test(a_limit_of_file_sizes_is_an_error_and_no_signal),
       cmocka_unit_test(a_put_that_fails_harms_no_other),
+      cmocka_unit_test(nothing_is_seen_of_a_put_that_failed),
+      cmocka_unit_test(what_a_failed_put_was_to_replace_is_gone),
       cmocka_unit_test(a_full_disk_is_an_error_and_no_signal),
   };
   return cmocka_run_group_tests(tests, documents_start, documents_finish);
