@@ -6,13 +6,40 @@
 #include "core/scorer.h"
 #include "tests/fuzz/fuzz.h"
 
-enum { TEXTS = 2, TOKENS = 64 };
+enum { TEXTS = 2, TOKENS = 64, HALF_BYTES = 1 << 16 };
 
 void fuzz_set_up(void) {
   static const char vocabulary[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\nbread\noven\nriver\n##s\n";
   char note[RR_KERNEL_NOTE_MAX];
   fuzz_require(rr_scorer_choose_kernels(NULL, note, NULL) == RR_OK, "no kernels");
   fuzz_write("vocab.txt", (fuzz_part){.data = (const uint8_t *)vocabulary, .size = sizeof vocabulary - 1});
+}
+
+/* A pair of a split model leaves its document half, and scores the same from that. */
+static void score_halves(const rr_scorer *scorer, rr_workspace *workspace, rr_text query, rr_text text) {
+  static _Alignas(16) char half[HALF_BYTES];
+  const rr_encode_options encode = {.truncate = true};
+  rr_arena arena;
+  rr_encoded encoded;
+  rr_error err = {.message = ""};
+  rr_arena_init(&arena, 1 << 20);
+  rr_status status = rr_scorer_encode(scorer, query, &text, 1, &encode, &arena, &encoded, &err);
+  fuzz_require_status(status, &err);
+  if (status == RR_OK) {
+    rr_sequence *pair = &encoded.sequences[0];
+    uint32_t rest = pair->length - pair->split_at;
+    float whole;
+    fuzz_require(pair->split_at > 0 && rest > 0, "a side without a token");
+    if (rr_scorer_split_size(scorer, RR_SPLIT_DOCUMENT, rest) <= HALF_BYTES) {
+      pair->split_document = half;
+      fuzz_require(rr_scorer_forward(workspace, &pair, 1, &err) == RR_OK, err.message);
+      whole = *pair->output;
+      rr_sequence_split_join(pair, NULL, half);
+      fuzz_require(rr_scorer_forward(workspace, &pair, 1, &err) == RR_OK, err.message);
+      fuzz_require(!isfinite(whole) || *pair->output == whole, "a warm pair scores otherwise");
+    }
+  }
+  rr_arena_finish(&arena);
 }
 
 static void score(const rr_scorer *scorer) {
@@ -27,6 +54,9 @@ static void score(const rr_scorer *scorer) {
   if (status == RR_OK) {
     status = rr_scorer_rerank(workspace, query, texts, TEXTS, &encode, false, scores, &err);
     fuzz_require_status(status, &err);
+    if (status == RR_OK && rr_scorer_info(scorer)->split_halves) {
+      score_halves(scorer, workspace, query, texts[1]);
+    }
     fuzz_require(status != RR_OK || (isfinite(scores[0]) && isfinite(scores[1])), "a score that is no number");
   }
   rr_workspace_destroy(workspace);

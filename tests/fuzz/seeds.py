@@ -129,6 +129,9 @@ def config():
                                 {"idx": 1, "type": "x.Pooling", "path": "1_Pooling"},
                                 {"idx": 2, "type": "x.Normalize", "path": "2_Normalize"}]),
                           b'{"pooling_mode": ["cls"]}', b'{"max_seq_length": 5}'))
+    split = {**small, "num_hidden_layers": 4, "split_layers": 3}
+    yield dump({**split, "split_residual": "maxsim", "split_residual_weight": -2.5, "split_head": "mean"})
+    yield dump({**split, "architectures": ["BertModel"], "split_positions": "joint", "split_residual": "cosine"})
     for name in ("colbert", "colbert-attending"):
         yield SEPARATOR.join((read("score", name, "config.json"), b"[]", b"{}", b"{}",
                               read("score", name, "artifact.metadata")))
@@ -216,26 +219,36 @@ def model():
               "embeddings.LayerNorm.weight": [hidden], "embeddings.LayerNorm.bias": [hidden],
               "pooler.dense.weight": [hidden, hidden], "pooler.dense.bias": [hidden],
               "classifier.weight": [1, hidden], "classifier.bias": [1]}
-    layer = "encoder.layer.0."
-    for name, rows, cols in (("attention.self.query", hidden, hidden), ("attention.self.key", hidden, hidden),
-                             ("attention.self.value", hidden, hidden),
-                             ("attention.output.dense", hidden, hidden), ("intermediate.dense", wide, hidden),
-                             ("output.dense", hidden, wide)):
-        shapes[layer + name + ".weight"] = [rows, cols]
-        shapes[layer + name + ".bias"] = [rows]
-    for name in ("attention.output.LayerNorm", "output.LayerNorm"):
-        shapes[layer + name + ".weight"] = shapes[layer + name + ".bias"] = [hidden]
 
-    def size(shape):
-        return shape[0] * (shape[1] if len(shape) > 1 else 1)
-    weights = tensors({name: ("F32", shape, floats(size(shape), i)) for i, (name, shape) in enumerate(shapes.items())})
+    def add_layer(layer):
+        for name, rows, cols in (("attention.self.query", hidden, hidden), ("attention.self.key", hidden, hidden),
+                                 ("attention.self.value", hidden, hidden),
+                                 ("attention.output.dense", hidden, hidden), ("intermediate.dense", wide, hidden),
+                                 ("output.dense", hidden, wide)):
+            shapes[layer + name + ".weight"] = [rows, cols]
+            shapes[layer + name + ".bias"] = [rows]
+        for name in ("attention.output.LayerNorm", "output.LayerNorm"):
+            shapes[layer + name + ".weight"] = shapes[layer + name + ".bias"] = [hidden]
+
+    def weights():
+        size = {name: shape[0] * (shape[1] if len(shape) > 1 else 1) for name, shape in shapes.items()}
+        return tensors({name: ("F32", shape, floats(size[name], i)) for i, (name, shape) in enumerate(shapes.items())})
+
+    add_layer("encoder.layer.0.")
+    one_layer = weights()
+    add_layer("encoder.layer.1.")
+    two_layers = weights()
     settings = {"architectures": ["BertForSequenceClassification"], "hidden_size": hidden, "num_hidden_layers": 1,
                 "num_attention_heads": 2, "intermediate_size": wide, "max_position_embeddings": positions,
                 "vocab_size": words, "id2label": {"0": "L"}}
     for number_format in range(3):
         for architecture in ("BertForSequenceClassification", "BertModel"):
             yield b"%d" % number_format + SEPARATOR.join(
-                (weights, dump({**settings, "architectures": [architecture]})))
+                (one_layer, dump({**settings, "architectures": [architecture]})))
+        for split in ({}, {"split_head": "mean", "split_residual": "maxsim"},
+                      {"split_positions": "joint", "split_residual": "cosine", "split_residual_weight": 3}):
+            yield b"%d" % number_format + SEPARATOR.join(
+                (two_layers, dump({**settings, "num_hidden_layers": 2, "split_layers": 1, **split})))
 
 
 TARGETS = {maker.__name__: maker for maker in (coding, config, documents, headers, hub, model, request, safetensors,
