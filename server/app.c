@@ -295,6 +295,7 @@ int app_run(const options *chosen) {
   metrics_init(&self.metrics);
   size_pool(chosen->tokenization_workers);
   (void)signal(SIGPIPE, SIG_IGN);
+  (void)signal(SIGXFSZ, SIG_IGN); /* a write beyond the limit of the process is an error like any other */
   if (uv_loop_init(&self.loop) != 0 || !start(&self)) {
     return 1;
   }

@@ -82,7 +82,7 @@ static const spec specs[] = {
      "67108864)"},
     {"documents", TEXT, FIELD(documents), 0, 0, "FILE",
      "keep what the document cache holds in this file, across restarts (default: none)"},
-    {"documents-bytes", NUMBER, FIELD(documents_bytes), DOCUMENT_FILE_BYTES_MIN, (size_t)1 << 46, "BYTES",
+    {"documents-bytes", NUMBER, FIELD(documents_bytes), DOCUMENT_FILE_BYTES_MIN, (size_t)1 << 44, "BYTES",
      "size of that file, taken when it is made (default: 1073741824)"},
     {"idle-timeout", SMALL_NUMBER, FIELD(idle_timeout), 1, 86400, "SECONDS",
      "time from a connection's opening, or a reply, to the next request's headers (default: 75)"},
