@@ -263,9 +263,14 @@ static void what_is_at_hand_takes_no_arena(void **state) {
   rr_text texts[64];
   rr_half halves[64];
   size_t total[2];
-  char distinct[64][8];
+  char distinct[64][256];
   for (size_t i = 0; i < 64; i++) {
-    (void)snprintf(distinct[i], sizeof distinct[i], "%zu", i);
+    memset(distinct[i], 0, sizeof distinct[i]); /* long enough that tokens are what counts */
+    for (size_t word = 0; word < 40; word++) {
+      distinct[i][2 * word] = (char)('a' + (i + word * i) % 26);
+      distinct[i][2 * word + 1] = ' ';
+    }
+    (void)snprintf(distinct[i] + 80, sizeof distinct[i] - 80, "%zu", i);
     texts[i] = (rr_text){.data = distinct[i], .size = strlen(distinct[i])};
     halves[i] = half;
   }
