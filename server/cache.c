@@ -446,6 +446,16 @@ bool cache_insert_object(lfu_cache *self, cache_key key, void *object, uint32_t 
   return there;
 }
 
+void cache_remove_object(lfu_cache *self, cache_key key) {
+  shard *s = lock_shard(self, key);
+  uint32_t at = look_up(s, key);
+  if (at != NONE) {
+    s->stats.evictions++;
+    drop(s, at);
+  }
+  (void)pthread_mutex_unlock(&s->lock);
+}
+
 void cache_read_stats(lfu_cache *self, cache_stats *ret_stats) {
   cache_stats sum = {.bytes = self->bytes};
   for (uint32_t i = 0; i < self->n_shards; i++) {

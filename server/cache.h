@@ -90,6 +90,9 @@ bool cache_has(lfu_cache *self, cache_key key);
  * times, and takes the place of one that is there; else one that is there stays. Returns whether it is there now. */
 bool cache_insert_object(lfu_cache *self, cache_key key, void *object, uint32_t weight, bool firmly);
 
+/* Lets go of an object, if it is there. */
+void cache_remove_object(lfu_cache *self, cache_key key);
+
 /* Sums over all shards, one after the other. */
 void cache_read_stats(lfu_cache *self, cache_stats *ret_stats);
 

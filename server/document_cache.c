@@ -220,6 +220,15 @@ bool document_cache_insert(document_cache *self, cache_key key, document *kept, 
   return firmly ? written : there || written;
 }
 
+void document_cache_forget(document_cache *self, cache_key key) {
+  static const char gone[1] = {DOCUMENT_GONE};
+  rr_error ignored; /* also where it fails the old one is gone */
+  cache_remove_object(self->entries, key);
+  if (self->file != NULL && document_file_has(self->file, bytes_of(&key), NULL)) {
+    (void)document_file_put(self->file, bytes_of(&key), gone, sizeof gone, true, &ignored);
+  }
+}
+
 void *document_data(document *self) { return self + 1; }
 
 size_t document_size(const document *self) { return self->size; }

@@ -80,6 +80,12 @@ document *document_cache_reserve(document_cache *self, size_t size);
  * the file has not kept another. */
 bool document_cache_insert(document_cache *self, cache_key key, document *kept, bool firmly);
 
+/* Of a name whose text is another now, which cannot be kept: the old one is no longer found, but as DOCUMENT_GONE. */
+void document_cache_forget(document_cache *self, cache_key key);
+
+/* How a text that is kept begins; what begins otherwise is none. */
+enum { DOCUMENT_TEXT = 0, DOCUMENT_GONE = 1 };
+
 /* Aligned to 16 bytes. */
 void *document_data(document *self);
 size_t document_size(const document *self);

@@ -23,14 +23,15 @@ static bool take_text(rerank_task *task, size_t i) {
   rr_rerank_request *request = &task->request;
   rr_text name = request->ids[i];
   document *kept = document_cache_find_text(cache_of(task), document_key_of_name(cache_of(task), name));
-  if (kept == NULL) {
+  if (kept == NULL || *(const char *)document_data(kept) != DOCUMENT_TEXT) {
+    document_release(kept);
     int told = name.size < NAME_TOLD_MAX ? (int)name.size : NAME_TOLD_MAX;
     task->failed = true;
     return rr_api_fail_field(&task->error, RR_API_VALIDATION, request->texts_name,
                              "`%s[%zu].id`: no document '%.*s' is kept; send its text, or POST it to /documents",
                              request->texts_name, i, told, name.data);
   }
-  size_t size = document_size(kept) - 1; /* a byte before it, so that an empty text is a document too */
+  size_t size = document_size(kept) - 1; /* behind DOCUMENT_TEXT */
   char *copy = rr_arena_strndup(&task->arena, (const char *)document_data(kept) + 1, size);
   document_release(kept);
   if (copy == NULL) {
@@ -149,10 +150,11 @@ static bool keep_name(rerank_task *task, size_t i) {
   cache_key key = document_key_of_name(cache_of(task), task->request.ids[i]);
   document *made = document_cache_reserve(cache_of(task), text.size + 1);
   if (made == NULL) {
+    document_cache_forget(cache_of(task), key);
     return false;
   }
   char *to = document_data(made);
-  to[0] = '\0';
+  to[0] = DOCUMENT_TEXT; /* so that an empty text is a document too */
   memcpy(to + 1, text.data, text.size);
   bool kept = document_cache_insert(cache_of(task), key, made, true);
   document_release(made);

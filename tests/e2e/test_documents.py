@@ -181,6 +181,22 @@ def a_name_means_the_text_that_was_given_last():
 
 
 @case
+def a_name_whose_new_text_cannot_be_kept_means_nothing():
+    large = "stone " * 300000  # more than the cache holds
+    arguments = ("--document-cache-bytes", "1048576", "--payload-limit", "4000000")
+    with tempfile.TemporaryDirectory() as folder:
+        for in_file in (False, True, True):
+            with on_file(folder, *arguments) if in_file else Server(*arguments, model=MEAN) as server:
+                post(server, "/documents", {"documents": [{"id": "x", "text": "bread"}]})
+                told = post(server, "/documents", {"documents": [{"id": "x", "text": large}]}).json()
+                assert told["documents"][0]["cached"] is False, told
+                body = {"query": QUERY, "texts": [{"id": "x"}]}
+                harness.expect_error(post(server, "/rerank", body), 422, "Validation", "'x'")
+        with on_file(folder, *arguments) as server:
+            harness.expect_error(post(server, "/rerank", body), 422, "Validation", "'x'")
+
+
+@case
 def unknown_names_are_refused_in_the_caller_s_dialect():
     with Server(model=MEAN) as server:
         post(server, "/documents", {"documents": [{"id": "a", "text": KNOWN}]})

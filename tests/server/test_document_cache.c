@@ -313,6 +313,18 @@ static void a_key_holds_what_a_half_depends_on(void **state) {
   document_cache_destroy(self);
 }
 
+static void what_is_forgotten_is_gone(void **state) {
+  (void)state;
+  document_cache *self = make(SMALL);
+  document_cache_forget(self, key_of(1));
+  assert_true(put(self, 1, true));
+  document_cache_forget(self, key_of(1));
+  assert_false(document_cache_has(self, key_of(1)));
+  assert_int_equal(stats_of(self).bytes, 0);
+  assert_true(put(self, 1, true));
+  document_cache_destroy(self);
+}
+
 /* --- with a file behind it --- */
 
 static document_cache *make_with_file(const char *path) {
@@ -407,6 +419,16 @@ static void a_name_is_given_anew_in_the_file_too(void **state) {
     document_release(made);
     document_cache_destroy(self);
   }
+  document_cache *self = make_with_file(path);
+  cache_key key = document_key_of_name(self, (rr_text){"name", 4});
+  document_cache_forget(self, key); /* it was in the file alone */
+  document_cache_destroy(self);
+  self = make_with_file(path);
+  document *found = document_cache_find_text(self, key);
+  assert_int_equal(document_size(found), 1);
+  assert_int_equal(*(const char *)document_data(found), DOCUMENT_GONE);
+  document_release(found);
+  document_cache_destroy(self);
   assert_int_equal(remove(path), 0);
   assert_int_equal(remove(folder), 0);
 }
@@ -485,6 +507,7 @@ int main(void) {
       cmocka_unit_test(what_a_client_wants_kept_is_there_whatever_was_popular),
       cmocka_unit_test(a_name_is_given_anew_and_a_half_stays),
       cmocka_unit_test(a_key_holds_what_a_half_depends_on),
+      cmocka_unit_test(what_is_forgotten_is_gone),
       cmocka_unit_test(a_restart_finds_in_the_file_what_was_kept),
       cmocka_unit_test(a_name_is_given_anew_in_the_file_too),
       cmocka_unit_test(threads_get_what_was_put),

@@ -1,6 +1,6 @@
 /* The whole server in this process, on the golden cross-encoder, while allocations fail one by one. With the
  * argument `cache` it has a score cache, and knows all or half of what is asked; with `documents` the model is a
- * bi-encoder, whose documents are kept. */
+ * bi-encoder, whose documents are kept, and with `documents-file` in a file too. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -43,6 +43,8 @@ static const char health_request[] = "GET /health HTTP/1.1\r\nHost: x\r\nConnect
 
 static options chosen;
 static bool keeps; /* documents */
+static char folder[] = "/tmp/rerankd-faults-XXXXXX"; /* of their file, where there is one */
+static char documents[64];
 static pthread_t server;
 static char model[4096];
 static char expected[REPLY_BYTES]; /* the body of a reply without faults */
@@ -158,6 +160,7 @@ static int start_server(void **state) {
                      .max_client_batch_size = 10, .payload_limit = 20000, .idle_timeout = 75,
                      .client_timeout = 60, .auto_truncate = true, .cache_bytes = chosen.cache_bytes,
                      .scoring = RR_SCORING_AUTO, .document_cache_bytes = keeps ? DOCUMENT_CACHE_BYTES_MIN : 0,
+                     .documents = documents[0] == '\0' ? NULL : documents, .documents_bytes = DOCUMENT_FILE_BYTES_MIN,
                      .log_level = LOG_LEVEL_INFO, .json_output = true,
                      /* The test's own process is not to be confined. */
                      .user = geteuid() == 0 ? "root" : NULL, .seccomp = OPTION_OFF, .core_dumps = true};
@@ -180,6 +183,9 @@ static int stop_server(void **state) {
   (void)kill(getpid(), SIGTERM);
   (void)pthread_join(server, &status);
   log_stop();
+  if (documents[0] != '\0' && (unlink(documents) != 0 || rmdir(folder) != 0)) {
+    return -1;
+  }
   return status == NULL ? 0 : -1;
 }
 
@@ -296,7 +302,10 @@ static void a_reply_is_right_or_an_error_when_every_allocation_from_one_on_fails
 
 int main(int argc, char **argv) {
   chosen.cache_bytes = argc > 1 && strcmp(argv[1], "cache") == 0 ? CACHE_BYTES : 0;
-  keeps = argc > 1 && strcmp(argv[1], "documents") == 0;
+  keeps = argc > 1 && strncmp(argv[1], "documents", 9) == 0;
+  if (keeps && strcmp(argv[1], "documents-file") == 0) {
+    (void)snprintf(documents, sizeof documents, "%s/documents", mkdtemp(folder) == NULL ? "" : folder);
+  }
   enum { FAULTS = sizeof faults / sizeof faults[0], KEEPING_FAULTS = sizeof keeping_faults / sizeof keeping_faults[0] };
   _Static_assert((int)FAULTS >= (int)KEEPING_FAULTS, "the arrays are large enough");
   static char names[2 * FAULTS][160];
