@@ -7,7 +7,7 @@ A step takes --queries questions, each with a relevant passage and --negatives o
 of the step is scored with every question. The loss is InfoNCE over them, without those that the untrained model puts
 above the relevant passage by --margin (many are relevant and unlabelled), and the divergence from the untrained
 model's own order, which holds the model to what it knew. --out keeps a checkpoint, from which the same command goes
-on. Dev queries are scored every --look steps and at the end; --out/model is the model that did best there, --out/last the last.
+on. Dev queries are scored every --look steps and whenever it ends; --out/model is the model that did best there, --out/last the last.
 The same seed, steps and version of torch give the same weights, up to how sums are rounded."""
 
 import argparse
@@ -190,7 +190,8 @@ def main():
             run.examine()
         elif run.step % 50 == 0:
             run.keep()
-    run.keep()
+    if run.looks[-1]["step"] != run.step:
+        run.examine()
 
 
 if __name__ == "__main__":
