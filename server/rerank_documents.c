@@ -187,22 +187,40 @@ static bool keep_name(rerank_task *task, size_t i) {
   return kept;
 }
 
+/* Nobody reads what the group found and made any more: there is room for others. */
+static void let_go(rerank_halves *halves) {
+  for (size_t i = 0; i < halves->n; i++) {
+    document_release(halves->found[i]);
+    document_release(halves->made[i]);
+  }
+  halves->n = 0;
+}
+
+static size_t count_computed(const rerank_task *task) {
+  const rr_encoded *group = &task->groups[0];
+  size_t count = 0;
+  for (size_t i = 0; i < group->n_candidates; i++) {
+    count += task->halves[0].found[i] == NULL && !group->sequences[group->sequence_of[i]].at_hand;
+  }
+  return count;
+}
+
 bool rerank_documents_keep_all(rerank_task *task, bool *ret_kept, size_t *ret_computed) {
   const rr_rerank_request *request = &task->request;
-  const rr_encoded *group = &task->groups[0];
   *ret_computed = 0;
   if (task->cut_short) {
     rerank_fail_late(task);
     return false;
   }
   rerank_documents_keep(task, 0, NULL);
+  *ret_computed = count_computed(task);
+  let_go(&task->halves[0]);
   for (size_t i = 0; i < request->n_texts; i++) {
     if (request->ids[i].data == NULL && !name_by_hash(task, i)) {
       rerank_fail(task, RR_API_MEMORY, "out of memory");
       return false;
     }
     ret_kept[i] = keep_name(task, i);
-    *ret_computed += task->halves[0].found[i] == NULL && !group->sequences[group->sequence_of[i]].at_hand;
   }
   for (size_t i = 0; i < request->n_texts; i++) { /* what came later may have driven out what came before */
     cache_key name = document_key_of_name(cache_of(task), request->ids[i]);
@@ -215,10 +233,7 @@ bool rerank_documents_keep_all(rerank_task *task, bool *ret_kept, size_t *ret_co
 void rerank_documents_release(rerank_task *task) {
   size_t groups = task->halves == NULL ? 0 : task->request.queries == NULL ? 1 : task->request.n_texts;
   for (size_t g = 0; g < groups; g++) {
-    for (size_t i = 0; i < task->halves[g].n; i++) {
-      document_release(task->halves[g].found[i]);
-      document_release(task->halves[g].made[i]);
-    }
+    let_go(&task->halves[g]);
   }
   task->halves = NULL;
 }

@@ -465,6 +465,60 @@ def an_answer_cut_short_tells_only_scores_that_are_right():
 
 
 @case
+def an_answer_cut_short_of_a_split_cross_encoder_tells_only_scores_that_are_right():
+    """Every other pair is warm, so that they have halves to read, and the others some to leave."""
+    texts = [f"{LONG} {i}" for i in range(200)]
+    cut = {"max_tokens_per_doc": 400}  # the same of all
+    body = {"query": QUERY, "documents": texts, "model": "any", **cut}
+    with Server("--threads", "1", *OFF, model=SPLIT) as plain:
+        wanted = {result["index"]: result["relevance_score"] for result in post(plain, "/v2/rerank", body).json()["results"]}
+    with Server("--threads", "1", model=SPLIT) as server:
+        post(server, "/documents", {"documents": texts[::2], **cut})
+        low, high = 0, 2000
+        for _ in range(40):
+            timeout = (low + high) // 2 + 1
+            fresh = [text if i % 2 == 0 else f"{text} {timeout}" for i, text in enumerate(texts)]
+            response = post(server, "/v2/rerank", {**body, "documents": fresh, "timeout_ms": timeout})
+            missing = int(response.headers.get("x-rerank-degraded", 0))
+            if response.status == 200 and missing:
+                break
+            low, high = (timeout, high) if response.status == 504 else (low, timeout)
+            if high - low < 2:
+                low, high = 0, 2000
+        else:
+            raise harness.Skip("no answer was cut short")
+        results = response.json()["results"]
+        assert len(results) == len(texts)
+        for result in results[:len(texts) - missing]:
+            assert result["relevance_score"] == wanted[result["index"]], result
+        assert ask(server, "/v2/rerank", body)[0] == 200
+        told = {result["index"]: result["relevance_score"] for result in post(server, "/v2/rerank", body).json()["results"]}
+        assert told == wanted
+
+
+@case
+def halves_of_split_layers_stay_within_the_bytes_though_they_have_their_place_ahead():
+    """A document of 450 tokens takes 57 KB here: 18 have room."""
+    texts = [f"{'the river and the stone ' * 89} {i}" for i in range(60)]
+    bodies = [{"query": f"bread {i}", "texts": texts[i % 30:i % 30 + 30]} for i in range(10 if SLOW else 40)]
+    options = ("--threads", "2", "--dtype", "float32")
+    with Server(*options, *OFF, model=SPLIT) as plain, \
+            Server(*options, "--document-cache-bytes", "1048576", model=SPLIT) as server:
+        wanted = [ask(plain, "/rerank", body) for body in bodies]
+        keep = lambda: post(server, "/documents", {"documents": texts})
+        got = in_parallel([lambda body=body: ask(server, "/rerank", body) for body in bodies] + [keep] * 3)
+        assert got[:-3] == wanted
+        for response in got[-3:]:
+            assert response.status == 200, response
+            kept = sum(document["cached"] for document in response.json()["documents"])
+            assert kept < 20 and response.json()["computed"] < 20, response
+        metrics = server.metrics()
+        assert metrics["te_document_cache_bytes"] <= metrics["te_document_cache_capacity_bytes"] == 1048576, metrics
+        assert 0 < sum(document["cached"] for document in keep().json()["documents"]) < 20
+        server.check_alive()
+
+
+@case
 def keeping_documents_in_no_time_is_an_error():
     with Server("--threads", "1", model=MEAN) as server:
         body = {"documents": [f"{LONG} {i}" for i in range(400)], "timeout_ms": 1}
