@@ -27,7 +27,7 @@ struct rr_scorer {
   rr_scoring scoring; /* in use */
   rr_calibration calibration; /* of such scores; no knots: they are told as they are */
   rr_late late;       /* where token vectors are wanted */
-  rr_half_form half;  /* of a bi-encoder */
+  rr_half_form half;  /* where texts have halves */
   uint64_t seed; /* of the search for identical texts */
   char kernels[KERNELS_TEXT_MAX];
   rr_packs_report packs;
@@ -117,6 +117,7 @@ static void describe(rr_scorer *scorer, const rr_load_options *options) {
       .kernels = scorer->kernels,
       .split_layers = config->split.layers,
       .split_halves = config->split.layers > 0 && !config->split.joint_positions,
+      .text_halves = !cross_encoder || (config->split.layers > 0 && !config->split.joint_positions),
       .label = cross_encoder ? config->label : NULL,
       .max_input_length = smaller(config->max_input_length, rr_tokenizer_max_length(scorer->tokenizer)),
       .hidden_size = config->hidden_size,
@@ -191,6 +192,18 @@ static size_t output_size(const rr_scorer *scorer) {
                                                 : scorer->info.hidden_size;
 }
 
+static rr_half_form half_form(const rr_scorer *scorer) {
+  if (scorer->info.split_halves) {
+    return (rr_half_form){.row_size = (uint32_t)rr_scorer_split_size(scorer, RR_SPLIT_DOCUMENT, 1),
+                          .max_length = scorer->info.max_input_length,
+                          .split = true,
+                          .tail = (uint32_t)rr_tokenizer_pair_tail(scorer->tokenizer)};
+  }
+  return (rr_half_form){.outputs = (uint32_t)output_size(scorer),
+                        .row_size = scorer->bert->maxsim == NULL ? 0 : (uint32_t)rr_late_row_size(&scorer->late),
+                        .max_length = scorer->info.max_input_length};
+}
+
 rr_status rr_scorer_load(const char *directory, const rr_load_options *options, rr_scorer **ret_scorer,
                          rr_error *err) {
   rr_scorer *scorer = rr_calloc(1, sizeof *scorer);
@@ -206,9 +219,7 @@ rr_status rr_scorer_load(const char *directory, const rr_load_options *options, 
     scorer->seed = (uintptr_t)scorer; /* early at boot: still not the same everywhere */
   }
   describe(scorer, options);
-  scorer->half = (rr_half_form){.outputs = (uint32_t)output_size(scorer),
-                                .row_size = scorer->bert->maxsim == NULL ? 0 : (uint32_t)rr_late_row_size(&scorer->late),
-                                .max_length = scorer->info.max_input_length};
+  scorer->half = half_form(scorer);
   *ret_scorer = scorer;
   return RR_OK;
 }
@@ -260,14 +271,36 @@ typedef struct pass {
   const rr_encode_options *options;
   rr_truncation truncation;
   rr_tokens query;
+  rr_encoding side; /* of a split model, where the uncut query leaves room: a pair of it and an empty text */
   rr_arena *arena;
 } pass;
 
-/* A text whose half is given. */
-static rr_status take_half(const pass *in, size_t text, rr_sequence *sequence, rr_encoded *encoded, rr_error *err) {
-  if (!rr_half_read(&in->scorer->half, in->options->halves[text], sequence)) {
+/* Makes a warm pair of a document side; false where it would have to be cut. */
+static bool join_side(const pass *in, rr_sequence *sequence) {
+  if (in->side.length == 0 || sequence->length > in->truncation.max_length - in->side.second) {
+    return false;
+  }
+  sequence->ids = in->side.ids;
+  sequence->type_ids = in->side.type_ids;
+  sequence->split_at = (uint32_t)in->side.second;
+  sequence->length += sequence->split_at;
+  sequence->at_hand = false;
+  rr_sequence_split_join(sequence, NULL, sequence->split_document);
+  return true;
+}
+
+/* A text whose half is given. *ret_taken: whether it could be used. */
+static rr_status take_half(const pass *in, size_t text, rr_sequence *sequence, rr_encoded *encoded, bool *ret_taken,
+                           rr_error *err) {
+  rr_sequence given;
+  if (!rr_half_read(&in->scorer->half, in->options->halves[text], &given)) {
     return rr_fail(err, RR_ERR_INPUT, "the half of text %zu does not fit the model", text);
   }
+  *ret_taken = !in->scorer->info.split_halves || in->options->halves_only || join_side(in, &given);
+  if (!*ret_taken) {
+    return RR_OK;
+  }
+  *sequence = given;
   encoded->tokens += sequence->length;
   encoded->n_truncated += sequence->dropped_tokens > 0;
   return RR_OK;
@@ -301,6 +334,26 @@ static size_t cut_text(const rr_encode_options *options, rr_tokens *tokens) {
   return cut;
 }
 
+/* A split model's pair; of halves_only its document side, beside an empty query. */
+static rr_status encode_pair(const pass *in, const rr_tokens *tokens, rr_encoding *ret_encoding, rr_sequence *sequence,
+                             rr_error *err) {
+  rr_status status =
+      rr_tokenizer_pair(in->scorer->tokenizer, &in->query, tokens, &in->truncation, in->arena, ret_encoding, err);
+  if (status != RR_OK || in->scorer->info.split_layers == 0) {
+    return status;
+  }
+  sequence->split_keepable = in->scorer->info.split_halves && ret_encoding->dropped == 0;
+  if (!in->options->halves_only) {
+    sequence->split_at = (uint32_t)ret_encoding->second;
+    return RR_OK;
+  }
+  sequence->split_part = RR_SPLIT_DOCUMENT;
+  ret_encoding->ids += ret_encoding->second;
+  ret_encoding->type_ids += ret_encoding->second;
+  ret_encoding->length -= ret_encoding->second;
+  return RR_OK;
+}
+
 static rr_status encode_text(const pass *in, rr_text text, rr_sequence *sequence, rr_encoded *encoded,
                              rr_error *err) {
   const rr_tokenizer *tokenizer = in->scorer->tokenizer;
@@ -317,9 +370,7 @@ static rr_status encode_text(const pass *in, rr_text text, rr_sequence *sequence
   } else if (in->options->alone) {
     status = rr_tokenizer_single(tokenizer, &tokens, &in->truncation, in->arena, &encoding, err);
   } else {
-    status =
-        rr_tokenizer_pair(tokenizer, &in->query, &tokens, &in->truncation, in->arena, &encoding, err);
-    sequence->split_at = status == RR_OK && in->scorer->info.split_layers > 0 ? (uint32_t)encoding.second : 0;
+    status = encode_pair(in, &tokens, &encoding, sequence, err);
   }
   if (status == RR_OK) {
     encoding.dropped += cut;
@@ -332,11 +383,31 @@ static bool has_query_sequence(const rr_scorer *scorer, const rr_encode_options 
   return scorer->info.kind == RR_BI_ENCODER && !options->halves_only;
 }
 
+/* The query's side of warm pairs. */
+static rr_status encode_side(pass *in, rr_error *err) {
+  static const rr_tokens none = {NULL, 0};
+  const rr_tokenizer *tokenizer = in->scorer->tokenizer;
+  bool wanted = in->scorer->info.split_halves && in->options->halves != NULL && !in->options->halves_only;
+  size_t specials = rr_tokenizer_pair_specials(tokenizer);
+  if (!wanted || specials > in->truncation.max_length || in->query.size > in->truncation.max_length - specials) {
+    return RR_OK;
+  }
+  return rr_tokenizer_pair(tokenizer, &in->query, &none, &in->truncation, in->arena, &in->side, err);
+}
+
+/* Text i, which was not met before. */
+static rr_status encode_or_take(const pass *in, const rr_text *texts, size_t i, rr_sequence *sequence,
+                                rr_encoded *encoded, rr_error *err) {
+  const rr_half *halves = in->options->alone ? NULL : in->options->halves;
+  bool taken = false;
+  rr_status status = halves != NULL && halves[i].data != NULL ? take_half(in, i, sequence, encoded, &taken, err) : RR_OK;
+  return status != RR_OK || taken ? status : encode_text(in, texts[i], sequence, encoded, err);
+}
+
 /* sequence_of: the texts' numbers as rr_unique_texts gives them; raised to sequence indices here. */
 static rr_status encode_all(pass *in, rr_text query, const rr_text *texts, uint32_t *sequence_of,
                             rr_encoded *encoded, rr_error *err) {
   const rr_tokenizer *tokenizer = in->scorer->tokenizer;
-  const rr_half *halves = in->options->halves;
   uint32_t next = has_query_sequence(in->scorer, in->options);
   rr_status status = in->options->halves_only
                          ? RR_OK
@@ -344,6 +415,7 @@ static rr_status encode_all(pass *in, rr_text query, const rr_text *texts, uint3
   if (status == RR_OK && next > 0) {
     status = encode_query(in, encoded, err);
   }
+  status = status == RR_OK ? encode_side(in, err) : status;
   bool room = in->query.size + rr_tokenizer_pair_specials(tokenizer) < in->truncation.max_length;
   in->truncation.only_second = in->options->strategy == RR_CUT_TEXT ||
                                (in->options->strategy == RR_CUT_TEXT_IF_POSSIBLE && room);
@@ -353,9 +425,7 @@ static rr_status encode_all(pass *in, rr_text query, const rr_text *texts, uint3
     sequence_of[i] += first;
     if (sequence_of[i] == next) { /* not met before */
       culprit = in->truncation.only_second && !room ? RR_CULPRIT_QUERY : i;
-      rr_sequence *sequence = &encoded->sequences[next++];
-      bool at_hand = halves != NULL && halves[i].data != NULL;
-      status = at_hand ? take_half(in, i, sequence, encoded, err) : encode_text(in, texts[i], sequence, encoded, err);
+      status = encode_or_take(in, texts, i, &encoded->sequences[next++], encoded, err);
     }
   }
   if (status == RR_ERR_INPUT && in->options->ret_culprit != NULL) {
@@ -383,7 +453,7 @@ rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text
   if (options->alone && scorer->info.kind == RR_BI_ENCODER) {
     return rr_fail(err, RR_ERR_INPUT, "a bi-encoder scores pairs only");
   }
-  if ((options->halves_only || options->halves != NULL) && scorer->info.kind == RR_CROSS_ENCODER) {
+  if ((options->halves_only || options->halves != NULL) && !scorer->info.text_halves) {
     return rr_fail(err, RR_ERR_INPUT, "a cross-encoder's texts have no halves");
   }
   if (n_texts == 0 || n_texts > INT32_MAX) {
@@ -418,16 +488,20 @@ rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text
 }
 
 size_t rr_scorer_half_bytes(const rr_scorer *scorer, const rr_sequence *sequence) {
-  return scorer->info.kind == RR_CROSS_ENCODER ? 0 : rr_half_bytes(&scorer->half, sequence);
+  return scorer->info.text_halves ? rr_half_bytes(&scorer->half, sequence) : 0;
 }
 
 void rr_scorer_half_write(const rr_scorer *scorer, const rr_sequence *sequence, void *ret_bytes) {
   rr_half_write(&scorer->half, sequence, ret_bytes);
 }
 
+void rr_scorer_half_place(const rr_scorer *scorer, rr_sequence *sequence, void *bytes) {
+  rr_half_place(&scorer->half, sequence, bytes);
+}
+
 bool rr_scorer_half_fits(const rr_scorer *scorer, rr_half half) {
   rr_sequence unused;
-  return scorer->info.kind == RR_BI_ENCODER && rr_half_read(&scorer->half, half, &unused);
+  return scorer->info.text_halves && rr_half_read(&scorer->half, half, &unused);
 }
 
 rr_status rr_scorer_fingerprint(const rr_scorer *scorer, uint8_t ret_fingerprint[RR_FINGERPRINT_BYTES],

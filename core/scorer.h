@@ -6,7 +6,8 @@
  *   rr_scorer_forward  any mix of sequences -> their outputs     (one thread per workspace)
  *   rr_scorer_scores   a request's outputs -> one score a text   (any thread, after all its sequences)
  * What a bi-encoder's text leaves for the scores, its half, can be kept as bytes: a text whose half is given to
- * rr_scorer_encode is neither tokenized nor computed, and its scores are the same to the bit.
+ * rr_scorer_encode is neither tokenized nor computed, and its scores are the same to the bit. So can what a split
+ * model's first layers make of a text: with it the rest of the pair alone is computed.
  *
  * Threads and ownership:
  * 1. An rr_scorer is immutable once loaded; any number of threads may use it at once.
@@ -102,6 +103,7 @@ typedef struct rr_model_info {
   const char *kernels;         /* what computes, for people: "openblas SkylakeX, rows avx512" */
   uint32_t split_layers;       /* of a cross-encoder: the first so many keep a pair's two sides apart; else 0 */
   bool split_halves;           /* and what they make of a side can be computed apart: see rr_split_part */
+  bool text_halves;            /* texts have halves: a bi-encoder's, and where split_halves. See rr_half */
   const char *label;           /* a cross-encoder's one label ("LABEL_0"), else NULL */
   uint32_t max_input_length;   /* tokens a sequence may have, special tokens included (but a ColBERT's query) */
   uint32_t hidden_size;
@@ -130,8 +132,8 @@ typedef enum rr_split_part {
 
 /* One packed sequence of tokens: what is scheduled and computed. */
 typedef struct rr_sequence {
-  const int32_t *ids;       /* length token ids, special tokens included */
-  const uint8_t *type_ids;  /* length token types (segments) */
+  const int32_t *ids;       /* length token ids, special tokens included; of RR_SPLIT_WARM the first split_at */
+  const uint8_t *type_ids;  /* as many token types (segments) */
   uint32_t length;          /* 1 .. max_input_length; a ColBERT's query has query_maxlen */
   uint32_t text_tokens;     /* the text's own, before truncation and without special tokens */
   uint32_t dropped_tokens;  /* how many truncation removed, of text and query */
@@ -141,6 +143,7 @@ typedef struct rr_sequence {
   const uint8_t *left_out;
   void *vectors;            /* written by rr_scorer_forward, in the model's number format */
   bool at_hand;             /* its half was given: no ids, nothing to compute; output and vectors are the half's */
+  bool split_keepable;      /* the pair was not cut, so that its document side's half is the text's */
   rr_split_part split_part;
   uint32_t split_at;        /* of a split model's pair: tokens of its query side, which come first; else 0 */
   void *split_query;        /* rr_scorer_split_size bytes, aligned as malloc has it; or NULL */
@@ -169,7 +172,7 @@ typedef enum rr_cut {
 } rr_cut;
 
 /* A text's half: plain bytes, to be kept and copied as they are. They mean something to scorers of the same
- * fingerprint alone. */
+ * fingerprint alone. Where the model has split_halves: of the text's side of a pair that was not cut. */
 typedef struct rr_half {
   const void *data; /* aligned to 16 bytes; NULL: not at hand */
   size_t size;
@@ -183,9 +186,11 @@ typedef struct rr_encode_options {
   uint32_t max_length;      /* tokens of a sequence, if fewer than max_input_length; 0: no bound */
   uint32_t max_text_tokens; /* of a text before it is paired: more are cut off; 0: no bound */
   bool alone;               /* a cross-encoder's texts are scored without the query, as single sequences */
-  bool halves_only;         /* a bi-encoder's texts without a query, for their halves: not for rr_scorer_scores */
-  /* NULL, or one a text, of a bi-encoder: borrowed until the scores are made. Made with the same options but for
-   * strategy, and of the same text: that is not checked. Of equal texts the first one's counts. */
+  bool halves_only;         /* texts without a query, for their halves: not for rr_scorer_scores */
+  /* NULL, or one a text, where the model has text_halves: borrowed until the scores are made. Made with the same options
+   * but for strategy, and of the same text: that is not checked. Of equal texts the first one's counts. Of a split
+   * model max_text_tokens must be the same, and side where that is not 0; a half that would not fit beside the query is
+   * passed over, and so are all where texts are alone. */
   const rr_half *halves;
   size_t *ret_culprit;      /* NULL, or told on RR_ERR_INPUT: the text at fault, RR_CULPRIT_QUERY if none is */
 } rr_encode_options;
@@ -235,11 +240,17 @@ rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text
                            const rr_encode_options *options, rr_arena *arena, rr_encoded *ret_encoded,
                            rr_error *err);
 
-/* Bytes of a text's half, once computed; 0 of a cross-encoder's, which has none. */
+/* Bytes of a text's half, once computed; 0 where it has none: a cross-encoder's, a split model's pair that was cut. */
 size_t rr_scorer_half_bytes(const rr_scorer *scorer, const rr_sequence *sequence);
 
-/* Writes so many bytes: the half of a text, a sequence of a bi-encoder that is computed or at hand. Any thread. */
+/* Writes so many bytes: the half of a text, a sequence that is computed or at hand; of a split model one with a
+ * split_document. Any thread. */
 void rr_scorer_half_write(const rr_scorer *scorer, const rr_sequence *sequence, void *ret_bytes);
+
+/* Of a split model, before a sequence that rr_scorer_encode made is computed: from now on rr_scorer_forward leaves its
+ * half in so many bytes (not 0), aligned to 16, which it borrows. Without this a pair leaves none, and a text of
+ * halves_only cannot be computed. */
+void rr_scorer_half_place(const rr_scorer *scorer, rr_sequence *sequence, void *bytes);
 
 /* Whether bytes have the form of this scorer's halves, so that rr_scorer_encode takes them. Neither the model nor the
  * numbers are checked: that is for keys and checksums. */

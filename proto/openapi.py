@@ -328,7 +328,7 @@ SCORES = [
     scoring("/v1/reranking", "As /reranking.", ("RawDocumentsRequest", "RawTextsRequest"),
             ("LlamacppAnswer", "RankedTexts")),
     scoring("/documents", "Computes documents ahead and keeps them, under names that later requests may give in place of "
-                          "texts. Of bi-encoders.", ("KeepRequest",), ("KeepAnswer",)),
+                          "texts. Of bi-encoders and split layers.", ("KeepRequest",), ("KeepAnswer",)),
     scoring("/score", "Scores one text with each of many, or pairs, in the order in which they come.",
             ("ScoreRequest",), ("ScoreAnswer",)),
     scoring("/v1/score", "As /score.", ("ScoreRequest",), ("ScoreAnswer",)),

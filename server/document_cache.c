@@ -11,6 +11,7 @@ enum {
   SHARDS_MAX = 16,
   SHARD_BYTES = 4 << 20,  /* at least, so that the largest half is a small part of a shard */
   SLACK = 16,             /* one part in so many is for what is held but no longer kept */
+  SPLIT_SLACK = 4,        /* the same for pairs, whose halves are held from before they are computed */
   ALIGNMENT = 16
 };
 
@@ -29,6 +30,7 @@ struct document_cache {
   keyed_hash keyed; /* copied for each use */
   uint8_t fingerprint[RR_FINGERPRINT_BYTES];
   uint32_t max_length; /* tokens of a sequence */
+  bool pairs;          /* halves are a split model's */
   size_t most;         /* bytes of documents, those that requests alone hold included */
   size_t index;        /* bytes */
   atomic_size_t taken;
@@ -70,7 +72,7 @@ static rr_status fill(document_cache *self, const document_cache_config *config,
   entries = entries < UINT32_MAX / 2 ? entries : UINT32_MAX / 2;
   self->index = entries * INDEX_BYTES_EACH;
   self->most = bytes - self->index;
-  size_t weight = self->most - self->most / SLACK;
+  size_t weight = self->most - self->most / (self->pairs ? SPLIT_SLACK : SLACK);
   while (shards < SHARDS_MAX && weight / (2 * shards) >= SHARD_BYTES) {
     shards *= 2;
   }
@@ -92,6 +94,7 @@ rr_status document_cache_create(const document_cache_config *config, const rr_sc
   }
   self->scorer = scorer;
   self->max_length = rr_scorer_info(scorer)->max_input_length;
+  self->pairs = rr_scorer_info(scorer)->split_halves;
   rr_status status = fill(self, config, err);
   if (status != RR_OK) {
     document_cache_destroy(self);
@@ -115,17 +118,18 @@ enum { KIND_HALF, KIND_NAME };
 static uint32_t smaller_bound(uint32_t bound, uint32_t most) { return bound == 0 || bound > most ? most : bound; }
 
 /* Members: truncate, side, strategy, max_length, max_text_tokens, alone, halves_only, halves, ret_culprit. Of a text that
- * is a sequence of its own the first, second, fourth and fifth decide what it is. */
+ * is a sequence of its own the first, second, fourth and fifth decide what it is; of one in a pair that was not cut, and
+ * no other leaves a half, the second and fifth. */
 _Static_assert(sizeof(void *) != 8 || sizeof(rr_encode_options) == 40, "the key holds every option");
 
 void document_keys_init(document_keys *ret_keys, const document_cache *cache, const rr_encode_options *options) {
   keyed_hash *hash = &ret_keys->hash;
-  uint32_t max_length = smaller_bound(options->max_length, cache->max_length);
+  uint32_t max_length = cache->pairs ? cache->max_length : smaller_bound(options->max_length, cache->max_length);
   *hash = cache->keyed;
   keyed_hash_begin(hash);
   keyed_hash_number(hash, KIND_HALF);
   keyed_hash_bytes(hash, cache->fingerprint, sizeof cache->fingerprint);
-  keyed_hash_number(hash, options->truncate);
+  keyed_hash_number(hash, cache->pairs || options->truncate);
   keyed_hash_number(hash, options->side);
   keyed_hash_number(hash, max_length);
   keyed_hash_number(hash, smaller_bound(options->max_text_tokens, max_length)); /* more are cut off anyway */

@@ -44,7 +44,7 @@ typedef struct document_cache_config {
   uint64_t file_bytes; /* that it takes, at least DOCUMENT_FILE_BYTES_MIN */
 } document_cache_config;
 
-/* For a bi-encoder. *ret_cache is freed by document_cache_destroy. RR_ERR_MEMORY; RR_ERR_IO: no random key; errors of
+/* For a model whose texts have halves. *ret_cache is freed by document_cache_destroy. RR_ERR_MEMORY; RR_ERR_IO: no random key; errors of
  * document_file_open and, with a file, rr_scorer_fingerprint. Not on the event loop. */
 rr_status document_cache_create(const document_cache_config *config, const rr_scorer *scorer,
                                 document_cache **ret_cache, rr_error *err);

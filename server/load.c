@@ -65,7 +65,7 @@ static rr_status find_directory(model_load *load, hub_model *ret_model, rr_error
 
 static rr_status create_documents(model_load *load, rr_error *err) {
   const options *o = load->options;
-  if (rr_scorer_info(load->scorer)->kind != RR_BI_ENCODER) {
+  if (!rr_scorer_info(load->scorer)->text_halves) {
     return o->documents == NULL ? RR_OK
                                 : rr_fail(err, RR_ERR_UNSUPPORTED, "--documents: the model is a cross-encoder, of whose "
                                           "documents nothing can be kept");

@@ -78,8 +78,8 @@ static const spec specs[] = {
     {"cache-bytes", NUMBER, FIELD(cache_bytes), 0, (size_t)1 << 40, "BYTES",
      "memory for scores of pairs that come again: 0, for none, or 65536 and more (default: 0)"},
     {"document-cache-bytes", NUMBER, FIELD(document_cache_bytes), 0, (size_t)1 << 40, "BYTES",
-     "memory for what a bi-encoder computes of documents that come again: 0, for none, or 1048576 and more (default: "
-     "67108864)"},
+     "memory for what a bi-encoder or split layers compute of documents that come again: 0, for none, or 1048576 and more "
+     "(default: 67108864)"},
     {"documents", TEXT, FIELD(documents), 0, 0, "FILE",
      "keep what the document cache holds in this file, across restarts (default: none)"},
     {"documents-bytes", NUMBER, FIELD(documents_bytes), DOCUMENT_FILE_BYTES_MIN, (size_t)1 << 44, "BYTES",

@@ -37,6 +37,7 @@ static rr_status encode(rerank_task *task, size_t g, const rr_text *texts, size_
                               err);
   }
   if (status == RR_OK) {
+    rerank_documents_place(task, g);
     for (size_t i = 0; i < group->n_sequences; i++) {
       task->n_sequences += !group->sequences[i].at_hand;
     }

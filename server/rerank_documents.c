@@ -11,7 +11,7 @@ static document_cache *cache_of(const rerank_task *task) { return task->service-
 
 /* Why there are no documents by name, as the task's error. */
 static bool fail_without_cache(rerank_task *task) {
-  bool none = rr_scorer_info(task->service->scorer)->kind == RR_CROSS_ENCODER;
+  bool none = !rr_scorer_info(task->service->scorer)->text_halves;
   task->failed = true;
   return rr_api_fail_field(&task->error, RR_API_VALIDATION, task->request.texts_name,
                            none ? "the model is a cross-encoder: documents cannot be computed ahead"
@@ -65,17 +65,18 @@ static rerank_halves *group_of(rerank_task *task, size_t g) {
 
 rr_status rerank_documents_find(rerank_task *task, size_t g, const rr_text *texts, size_t n,
                                 rr_encode_options *options, rr_error *err) {
-  if (cache_of(task) == NULL) {
+  if (cache_of(task) == NULL || options->alone) {
     return RR_OK;
   }
   rerank_halves *group = group_of(task, g);
   cache_key *keys = rr_arena_calloc(&task->arena, n, sizeof *keys);
   document **found = rr_arena_calloc(&task->arena, n, sizeof(document *));
   rr_half *halves = rr_arena_calloc(&task->arena, n, sizeof *halves);
-  if (group == NULL || keys == NULL || found == NULL || halves == NULL) {
+  document **made = rr_arena_calloc(&task->arena, n, sizeof(document *));
+  if (group == NULL || keys == NULL || found == NULL || halves == NULL || made == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory");
   }
-  *group = (rerank_halves){.keys = keys, .found = found, .halves = halves, .n = n};
+  *group = (rerank_halves){.keys = keys, .found = found, .halves = halves, .made = made, .n = n};
   document_keys hashed;
   document_keys_init(&hashed, cache_of(task), options);
   for (size_t i = 0; i < n; i++) {
@@ -89,11 +90,37 @@ rr_status rerank_documents_find(rerank_task *task, size_t g, const rr_text *text
   return RR_OK;
 }
 
+void rerank_documents_place(rerank_task *task, size_t g) {
+  const rr_scorer *scorer = task->service->scorer;
+  const rr_encoded *group = &task->groups[g];
+  if (task->halves == NULL || task->halves[g].n == 0 || !rr_scorer_info(scorer)->split_halves) {
+    return;
+  }
+  rerank_halves *halves = &task->halves[g];
+  for (size_t i = 0; i < halves->n; i++) {
+    rr_sequence *sequence = &group->sequences[group->sequence_of[i]];
+    if (sequence->at_hand || sequence->split_document != NULL) {
+      continue;
+    }
+    /* What is found but does not fit beside this query needs no second half. */
+    size_t size = halves->found[i] != NULL ? 0 : rr_scorer_half_bytes(scorer, sequence);
+    halves->made[i] = size == 0 ? NULL : document_cache_reserve(cache_of(task), size);
+    if (halves->made[i] != NULL) {
+      rr_scorer_half_place(scorer, sequence, document_data(halves->made[i]));
+    } else {
+      sequence->at_hand = task->request.keep;
+    }
+  }
+}
+
 /* Keeps text i's half, unless there is no room; whether it is kept. */
 static bool keep_half(rerank_task *task, const rerank_halves *halves, size_t i, const rr_sequence *sequence) {
   const rr_scorer *scorer = task->service->scorer;
   bool firmly = task->request.keep;
-  document *made = halves->found[i];
+  document *made = halves->found[i] != NULL ? halves->found[i] : halves->made[i];
+  if (made == NULL && rr_scorer_info(scorer)->split_halves) {
+    return false;
+  }
   if (made == NULL) {
     made = document_cache_reserve(cache_of(task), rr_scorer_half_bytes(scorer, sequence));
     if (made == NULL) {
@@ -104,12 +131,13 @@ static bool keep_half(rerank_task *task, const rerank_halves *halves, size_t i, 
     document_release(made);
     return kept;
   }
-  return !firmly || document_cache_insert(cache_of(task), halves->keys[i], made, firmly);
+  bool there = halves->made[i] == NULL && !firmly;
+  return there || document_cache_insert(cache_of(task), halves->keys[i], made, firmly);
 }
 
 void rerank_documents_keep(rerank_task *task, size_t g, const uint8_t *done) {
   const rr_encoded *group = &task->groups[g];
-  if (task->halves == NULL || group->n_candidates == 0) {
+  if (task->halves == NULL || task->halves[g].n == 0 || group->n_candidates == 0) {
     return;
   }
   const rerank_halves *halves = &task->halves[g];
@@ -161,6 +189,24 @@ static bool keep_name(rerank_task *task, size_t i) {
   return kept;
 }
 
+/* Nobody reads what the group found and made any more: there is room for others. */
+static void let_go(rerank_halves *halves) {
+  for (size_t i = 0; i < halves->n; i++) {
+    document_release(halves->found[i]);
+    document_release(halves->made[i]);
+  }
+  halves->n = 0;
+}
+
+static size_t count_computed(const rerank_task *task) {
+  const rr_encoded *group = &task->groups[0];
+  size_t count = 0;
+  for (size_t i = 0; i < group->n_candidates; i++) {
+    count += task->halves[0].found[i] == NULL && !group->sequences[group->sequence_of[i]].at_hand;
+  }
+  return count;
+}
+
 bool rerank_documents_keep_all(rerank_task *task, bool *ret_kept, size_t *ret_computed) {
   const rr_rerank_request *request = &task->request;
   *ret_computed = 0;
@@ -169,13 +215,14 @@ bool rerank_documents_keep_all(rerank_task *task, bool *ret_kept, size_t *ret_co
     return false;
   }
   rerank_documents_keep(task, 0, NULL);
+  *ret_computed = count_computed(task);
+  let_go(&task->halves[0]);
   for (size_t i = 0; i < request->n_texts; i++) {
     if (request->ids[i].data == NULL && !name_by_hash(task, i)) {
       rerank_fail(task, RR_API_MEMORY, "out of memory");
       return false;
     }
     ret_kept[i] = keep_name(task, i);
-    *ret_computed += task->halves[0].found[i] == NULL;
   }
   for (size_t i = 0; i < request->n_texts; i++) { /* what came later may have driven out what came before */
     cache_key name = document_key_of_name(cache_of(task), request->ids[i]);
@@ -188,9 +235,7 @@ bool rerank_documents_keep_all(rerank_task *task, bool *ret_kept, size_t *ret_co
 void rerank_documents_release(rerank_task *task) {
   size_t groups = task->halves == NULL ? 0 : task->request.queries == NULL ? 1 : task->request.n_texts;
   for (size_t g = 0; g < groups; g++) {
-    for (size_t i = 0; i < task->halves[g].n; i++) {
-      document_release(task->halves[g].found[i]);
-    }
+    let_go(&task->halves[g]);
   }
   task->halves = NULL;
 }

@@ -17,6 +17,7 @@ typedef struct rerank_halves {
   cache_key *keys;
   document **found; /* NULL: not at hand */
   rr_half *halves;  /* what encoding takes: the same as bytes */
+  document **made;  /* of a split model: where the halves of what is not at hand will be; NULL: they are not kept */
   size_t n;
 } rerank_halves;
 
@@ -24,9 +25,13 @@ typedef struct rerank_halves {
  * pool, as the next. */
 bool rerank_documents_name(rerank_task *task);
 
-/* Looks the halves of group g's n texts up and sets options->halves. RR_ERR_MEMORY. */
+/* Looks the halves of group g's n texts up and sets options->halves, unless texts are alone. RR_ERR_MEMORY. */
 rr_status rerank_documents_find(rerank_task *task, size_t g, const rr_text *texts, size_t n,
                                 rr_encode_options *options, rr_error *err);
+
+/* Once group g is encoded: gives a split model's pairs memory of the cache to leave their halves in, as far as there is
+ * room; texts of a request to keep documents that get none are not computed. */
+void rerank_documents_place(rerank_task *task, size_t g);
 
 /* Keeps what group g has computed. done: NULL for all, else a flag for each of its sequences. On the worker that
  * concludes, once the scores are known to be numbers. */

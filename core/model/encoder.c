@@ -117,7 +117,8 @@ static rr_status check_input(const rr_config *config, const rr_encoder_input *in
   if (status != RR_OK || input->part == RR_PART_JOINT) {
     return status;
   }
-  for (size_t i = 0; i < input->length; i++) {
+  size_t tokens = input->part == RR_PART_WARM ? input->second : input->length;
+  for (size_t i = 0; i < tokens; i++) {
     if (input->ids[i] < 0 || (uint32_t)input->ids[i] >= config->vocabulary_size) {
       return rr_fail(err, RR_ERR_INPUT, "token id %d is not below the vocabulary's %u",
                      (int)input->ids[i], config->vocabulary_size);

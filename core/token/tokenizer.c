@@ -60,6 +60,15 @@ size_t rr_tokenizer_pair_specials(const rr_tokenizer *tokenizer) {
   return tokenizer->templates.pair.specials;
 }
 
+size_t rr_tokenizer_pair_tail(const rr_tokenizer *tokenizer) {
+  const rr_template *form = &tokenizer->templates.pair;
+  size_t tail = 0;
+  for (size_t i = form->count; i-- > 0 && form->pieces[i].kind == RR_TEMPLATE_SPECIAL;) {
+    tail++;
+  }
+  return tail;
+}
+
 bool rr_tokenizer_pair_has_sides(const rr_tokenizer *tokenizer) {
   const rr_template *form = &tokenizer->templates.pair;
   size_t a = 0;

@@ -40,6 +40,9 @@ void rr_tokenizer_destroy(rr_tokenizer *tokenizer); /* NULL is allowed */
 /* Tokens that the template for pairs adds. */
 size_t rr_tokenizer_pair_specials(const rr_tokenizer *tokenizer);
 
+/* Of these the ones behind b. */
+size_t rr_tokenizer_pair_tail(const rr_tokenizer *tokenizer);
+
 /* Whether the template for pairs has a before b, special tokens in front of a and others behind b: then neither side
  * of a pair is ever empty. */
 bool rr_tokenizer_pair_has_sides(const rr_tokenizer *tokenizer);

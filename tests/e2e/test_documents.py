@@ -15,6 +15,7 @@ from harness import SLOW, Server, case, in_parallel, run_binary
 GOLDEN = os.path.join(os.environ.get("RR_GOLDEN", ""), "score")
 MEAN = os.path.join(GOLDEN, "bi-encoder-mean")
 COLBERT = os.path.join(GOLDEN, "colbert")
+SPLIT = os.path.join(GOLDEN, "split")
 QUERY = "who built the bridge over the river"
 TEXTS = ["Bread is flour, water and salt.", "The old stone bridge over the river was built by the town.",
          "winter", "", "The oven was lit before the sun came up.", "A field of barley by the river."]
@@ -155,6 +156,80 @@ def documents_are_kept_ahead_and_found_by_name_in_every_dialect():
             assert got[0] == 200, got
         mixed = ask(server, "/rerank", {"query": QUERY, "texts": ["bread", {"id": "a"}, None]})
         assert mixed == ask(plain, "/rerank", {"query": QUERY, "texts": ["bread", KNOWN, ""]}), mixed
+
+
+@case
+def a_split_cross_encoder_s_documents_are_computed_once():
+    """Its first layers' part of them: the first request is cold, the second, of another query, warm."""
+    for dtype in ("float32",) if SLOW else ("float32", "bfloat16", "int8"):
+        options = ("--dtype", dtype)
+        with Server(*options, *OFF, model=SPLIT) as plain, Server(*options, model=SPLIT) as server:
+            for query, hits in ((QUERY, 0), ("water and bread", len(TEXTS))):
+                body = {"query": query, "texts": TEXTS}
+                assert ask(server, "/rerank", body) == ask(plain, "/rerank", body)
+                assert counters(server) == (hits, len(TEXTS), len(TEXTS)), counters(server)
+            reference = compare(plain, server, requests())
+            statuses = [status for status, *_ in reference]
+            assert statuses.count(200) > 40 and 422 in statuses, statuses
+            hits, misses, entries = counters(server)
+            # "new here"; the first text for "left" and for 7 tokens too; of LONG, which no pair holds, its 7 tokens
+            assert hits > 3 * misses and entries == len(TEXTS) + 4, (hits, misses, entries)
+            assert counters(plain) == (0, 0, 0)
+
+
+@case
+def a_split_cross_encoder_s_documents_with_both_caches():
+    with Server(*OFF, model=SPLIT) as plain, Server("--cache-bytes", "4000000", model=SPLIT) as server:
+        compare(plain, server, requests())
+        assert counters(server)[0] > 20 and server.metrics()["te_cache_hits"] > 20
+
+
+@case
+def what_a_query_s_pair_cuts_off_a_document_is_not_kept():
+    """The same text is then warm for a short query and computed as usual for a long one, in either order."""
+    fits, long_query = "the river and the stone " * 90, "bread and water " * 100  # 450 tokens, 300
+    with Server(*OFF, model=SPLIT) as plain, Server(model=SPLIT) as server:
+        for query, hits, misses, entries in ((long_query, 0, 1, 0), (QUERY, 0, 2, 1), (long_query, 1, 2, 1),
+                                             (QUERY, 2, 2, 1)):
+            body = {"query": query, "texts": [fits], "truncate": True}
+            assert ask(server, "/rerank", body) == ask(plain, "/rerank", body), body
+            assert counters(server) == (hits, misses, entries), (query, counters(server))
+        refused = {"query": long_query, "texts": [fits], "truncate": False}
+        assert ask(server, "/rerank", refused) == ask(plain, "/rerank", refused)
+        assert ask(server, "/rerank", refused)[0] in (413, 422)
+
+
+@case
+def a_split_cross_encoder_s_documents_are_kept_ahead():
+    with tempfile.TemporaryDirectory() as folder, Server(*OFF, model=SPLIT) as plain:
+        with on_file(folder, model=SPLIT) as server:
+            documents = [{"id": "a", "text": KNOWN}, "winter", {"id": "long", "text": LONG}]
+            told = post(server, "/documents", {"documents": documents}).json()
+            assert [document["cached"] for document in told["documents"]] == [True, True, False], told
+            assert [document.get("truncated") for document in told["documents"]] == [None, None, True], told
+            assert told["documents"][2]["tokens"] == 1000 and told["computed"] == 2, told
+            assert post(server, "/documents", {"documents": documents}).json()["computed"] == 0
+            short = {"documents": [{"id": "short", "text": LONG}], "max_tokens_per_doc": 50}
+            assert post(server, "/documents", short).json()["documents"][0]["cached"]
+            assert check_named(plain, server) == 2  # the long text as a whole, by either name
+            assert server.request("GET", "/info").json()["document_cache_bytes"] == 64 << 20
+        with on_file(folder, model=SPLIT) as server:
+            check_named(plain, server)
+            assert server.metrics()["te_document_file_hits"] == 6, server.metrics()  # three names, three halves
+
+
+def check_named(plain, server):
+    """How many were not there. The long text has names; its half is there with the bound alone."""
+    misses = counters(server)[1]
+    for path, texts in (("/rerank", "texts"), ("/v1/rerank", "documents")):
+        body = {"query": QUERY, texts: [{"id": "a"}, "winter"], "return_documents": False}
+        wanted = {**body, texts: [KNOWN, "winter"]}
+        assert ask(server, path, body) == ask(plain, path, wanted), path
+    for more in ({}, {"max_tokens_per_doc": 50}):
+        body = {"query": QUERY, "documents": [{"id": "long"}, {"id": "short"}], **more}
+        got = ask(server, "/v2/rerank", body)
+        assert got == ask(plain, "/v2/rerank", {**body, "documents": [LONG, LONG]}), got
+    return counters(server)[1] - misses
 
 
 @case
@@ -403,6 +478,60 @@ def an_answer_cut_short_tells_only_scores_that_are_right():
         assert len(results) == len(texts)
         for result in results[:len(texts) - missing]:
             assert result["score"] == wanted[result["index"]], result
+
+
+@case
+def an_answer_cut_short_of_a_split_cross_encoder_tells_only_scores_that_are_right():
+    """Every other pair is warm, so that they have halves to read, and the others some to leave."""
+    texts = [f"{LONG} {i}" for i in range(200)]
+    cut = {"max_tokens_per_doc": 400}  # the same of all
+    body = {"query": QUERY, "documents": texts, "model": "any", **cut}
+    with Server("--threads", "1", *OFF, model=SPLIT) as plain:
+        wanted = {result["index"]: result["relevance_score"] for result in post(plain, "/v2/rerank", body).json()["results"]}
+    with Server("--threads", "1", model=SPLIT) as server:
+        post(server, "/documents", {"documents": texts[::2], **cut})
+        low, high = 0, 2000
+        for _ in range(40):
+            timeout = (low + high) // 2 + 1
+            fresh = [text if i % 2 == 0 else f"{text} {timeout}" for i, text in enumerate(texts)]
+            response = post(server, "/v2/rerank", {**body, "documents": fresh, "timeout_ms": timeout})
+            missing = int(response.headers.get("x-rerank-degraded", 0))
+            if response.status == 200 and missing:
+                break
+            low, high = (timeout, high) if response.status == 504 else (low, timeout)
+            if high - low < 2:
+                low, high = 0, 2000
+        else:
+            raise harness.Skip("no answer was cut short")
+        results = response.json()["results"]
+        assert len(results) == len(texts)
+        for result in results[:len(texts) - missing]:
+            assert result["relevance_score"] == wanted[result["index"]], result
+        assert ask(server, "/v2/rerank", body)[0] == 200
+        told = {result["index"]: result["relevance_score"] for result in post(server, "/v2/rerank", body).json()["results"]}
+        assert told == wanted
+
+
+@case
+def halves_of_split_layers_stay_within_the_bytes_though_they_have_their_place_ahead():
+    """A document of 450 tokens takes 57 KB here: 18 have room."""
+    texts = [f"{'the river and the stone ' * 89} {i}" for i in range(60)]
+    bodies = [{"query": f"bread {i}", "texts": texts[i % 30:i % 30 + 30]} for i in range(10 if SLOW else 40)]
+    options = ("--threads", "2", "--dtype", "float32")
+    with Server(*options, *OFF, model=SPLIT) as plain, \
+            Server(*options, "--document-cache-bytes", "1048576", model=SPLIT) as server:
+        wanted = [ask(plain, "/rerank", body) for body in bodies]
+        keep = lambda: post(server, "/documents", {"documents": texts})
+        got = in_parallel([lambda body=body: ask(server, "/rerank", body) for body in bodies] + [keep] * 3)
+        assert got[:-3] == wanted
+        for response in got[-3:]:
+            assert response.status == 200, response
+            kept = sum(document["cached"] for document in response.json()["documents"])
+            assert kept < 20 and response.json()["computed"] < 20, response
+        metrics = server.metrics()
+        assert metrics["te_document_cache_bytes"] <= metrics["te_document_cache_capacity_bytes"] == 1048576, metrics
+        assert 0 < sum(document["cached"] for document in keep().json()["documents"]) < 20
+        server.check_alive()
 
 
 @case
