@@ -5,11 +5,13 @@ RERANKD_BIN the server; RR_GOLDEN the folder with the small models; RR_MODEL_DIR
 RR_DATA judged passages; RR_SLOW=1 asks for fewer repeats.
 """
 
+import atexit
 import glob
 import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -111,6 +113,13 @@ def run_binary(*arguments, environment=None):
     return subprocess.run([binary(), *arguments], env=clean_environment(environment),
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           timeout=PATIENCE, text=True)
+
+
+def temporary_folder(prefix="rerankd-"):
+    """A folder that is gone when the test program ends."""
+    folder = tempfile.mkdtemp(prefix=prefix)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def free_port():

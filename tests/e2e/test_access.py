@@ -154,7 +154,7 @@ def a_trace_context_is_taken_over_into_the_logs():
 
 
 def temporary_path():
-    return os.path.join(tempfile.mkdtemp(prefix="rerankd-"), "socket")
+    return os.path.join(harness.temporary_folder(), "socket")
 
 
 @case

@@ -9,7 +9,6 @@ import shutil
 import signal
 import stat
 import sys
-import tempfile
 
 import harness
 import hub as hubs
@@ -66,7 +65,7 @@ def check_user(server, uid, gid):
 
 def open_folder():
     """A folder that everybody can look into and write to."""
-    folder = tempfile.mkdtemp(prefix="rerankd-confined-")
+    folder = harness.temporary_folder("rerankd-confined-")
     os.chmod(folder, 0o777)
     return folder
 
