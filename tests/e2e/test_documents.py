@@ -517,7 +517,7 @@ def halves_of_split_layers_stay_within_the_bytes_though_they_have_their_place_ah
     """A document of 450 tokens takes 57 KB here: 18 have room."""
     texts = [f"{'the river and the stone ' * 89} {i}" for i in range(60)]
     bodies = [{"query": f"bread {i}", "texts": texts[i % 30:i % 30 + 30]} for i in range(10 if SLOW else 40)]
-    options = ("--threads", "2", "--dtype", "float32")
+    options = ("--threads", "2", "--dtype", "float32", "--max-queue-ms", "600000")  # however slow the program is
     with Server(*options, *OFF, model=SPLIT) as plain, \
             Server(*options, "--document-cache-bytes", "1048576", model=SPLIT) as server:
         wanted = [ask(plain, "/rerank", body) for body in bodies]
