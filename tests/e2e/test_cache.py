@@ -6,7 +6,6 @@ import glob
 import json
 import math
 import os
-import re
 import shutil
 import struct
 import sys
@@ -14,31 +13,10 @@ import tempfile
 
 import harness
 from harness import SLOW, Server, case, golden_model, in_parallel, run_binary
+from kinds import LONG, QUERY, RERANKS, TEXTS, ask, compare
 
-QUERY = "who built the bridge over the river"
-TEXTS = ["Bread is flour, water and salt.", "The old stone bridge over the river was built by the town.",
-         "winter", "", "The oven was lit before the sun came up.", "A field of barley by the river."]
-LONG = "the river and the stone " * 200  # a thousand tokens
 WIRE = os.path.join(os.environ.get("RR_GOLDEN", ""), "wire")
-# What may depend on what was computed is not in them.
-HEADERS = ("content-type", "x-compute-tokens", "x-compute-characters", "x-truncated-count", "retry-after")
 ON = ("--cache-bytes", "4000000")
-
-RERANKS = [
-    {"texts": TEXTS},
-    {"texts": TEXTS, "raw_scores": True},
-    {"texts": TEXTS[::-1], "return_text": True},
-    {"texts": [TEXTS[1], "new here", TEXTS[1], TEXTS[0], "new here"]},
-    {"texts": TEXTS + [LONG]},
-    {"texts": [LONG, TEXTS[0], LONG], "truncate": True},
-    {"texts": [LONG, TEXTS[0]], "truncate": True, "truncation_direction": "left"},
-    {"texts": [TEXTS[0], LONG], "truncate": False},
-    {"texts": [TEXTS[0], TEXTS[1]], "truncate": False},
-    {"documents": TEXTS, "return_documents": True, "top_n": 2},
-    {"documents": TEXTS + [LONG], "top_k": None},
-    {"documents": [LONG, TEXTS[0], LONG], "max_tokens_per_doc": 7},
-    {"documents": [LONG, TEXTS[0]], "truncate_prompt_tokens": 20, "truncation_strategy": "longest_first"},
-]
 
 
 def requests():
@@ -65,24 +43,6 @@ def wire_requests():
             request = json.load(file)
         if "body" in request and request["method"] == "POST":
             yield request["path"], request["body"]
-
-
-def ask(server, path, body):
-    """All of a reply that must not change, as bytes: ids are given, only the second varies."""
-    response = server.request("POST", path, json.dumps(body).encode(), {"x-request-id": "fixed"})
-    told = re.sub(rb'("created":)\d+', rb"\1T", response.body)
-    return response.status, told, {name: response.headers.get(name) for name in HEADERS}
-
-
-def compare(plain, cached, wanted):
-    """Cold or half full, then warm, then warm in the other order."""
-    wanted = list(wanted)
-    reference = [ask(plain, path, body) for path, body in wanted]
-    for turn in (list(range(len(wanted))), list(range(len(wanted))), list(range(len(wanted)))[::-1]):
-        for at in turn:
-            got = ask(cached, *wanted[at])
-            assert got == reference[at], (wanted[at], got, reference[at])
-    return reference
 
 
 def counters(server):

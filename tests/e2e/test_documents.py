@@ -5,39 +5,18 @@ computed by nobody; POST /documents and documents by name; its bound, and what i
 import hashlib
 import json
 import os
-import re
 import sys
 import tempfile
 
 import harness
 from harness import SLOW, Server, case, in_parallel, run_binary
+from kinds import LONG, QUERY, RERANKS, TEXTS, ask, compare
 
 GOLDEN = os.path.join(os.environ.get("RR_GOLDEN", ""), "score")
 MEAN = os.path.join(GOLDEN, "bi-encoder-mean")
 COLBERT = os.path.join(GOLDEN, "colbert")
 SPLIT = os.path.join(GOLDEN, "split")
-QUERY = "who built the bridge over the river"
-TEXTS = ["Bread is flour, water and salt.", "The old stone bridge over the river was built by the town.",
-         "winter", "", "The oven was lit before the sun came up.", "A field of barley by the river."]
-LONG = "the river and the stone " * 200  # a thousand tokens
-# What may depend on what was computed is not in them.
-HEADERS = ("content-type", "x-compute-tokens", "x-compute-characters", "x-truncated-count", "retry-after")
 OFF = ("--document-cache-bytes", "0")
-
-RERANKS = [
-    {"texts": TEXTS},
-    {"texts": TEXTS[::-1], "return_text": True},
-    {"texts": [TEXTS[1], "new here", TEXTS[1], TEXTS[0], "new here"]},
-    {"texts": TEXTS + [LONG]},
-    {"texts": [LONG, TEXTS[0], LONG], "truncate": True},
-    {"texts": [LONG, TEXTS[0]], "truncate": True, "truncation_direction": "left"},
-    {"texts": [TEXTS[0], LONG], "truncate": False},
-    {"texts": [TEXTS[0], TEXTS[1]], "truncate": False},
-    {"documents": TEXTS, "return_documents": True, "top_n": 2},
-    {"documents": TEXTS + [LONG], "top_k": None},
-    {"documents": [LONG, TEXTS[0], LONG], "max_tokens_per_doc": 7},
-    {"documents": [LONG, TEXTS[0]], "truncate_prompt_tokens": 20, "truncation_strategy": "longest_first"},
-]
 KNOWN = "Water and salt."  # what the tests of names call "a"
 
 
@@ -57,24 +36,6 @@ def requests():
 
 def post(server, path, body):
     return server.request("POST", path, json.dumps(body).encode())
-
-
-def ask(server, path, body):
-    """All of a reply that must not change, as bytes: ids are given, only the second varies."""
-    response = server.request("POST", path, json.dumps(body).encode(), {"x-request-id": "fixed"})
-    told = re.sub(rb'("created":)\d+', rb"\1T", response.body)
-    return response.status, told, {name: response.headers.get(name) for name in HEADERS}
-
-
-def compare(plain, cached, wanted):
-    """Cold or half full, then warm, then warm in the other order."""
-    wanted = list(wanted)
-    reference = [ask(plain, path, body) for path, body in wanted]
-    for turn in (list(range(len(wanted))), list(range(len(wanted)))[::-1]):
-        for at in turn:
-            got = ask(cached, *wanted[at])
-            assert got == reference[at], (wanted[at], got, reference[at])
-    return reference
 
 
 def counters(server):
