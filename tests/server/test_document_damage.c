@@ -270,6 +270,27 @@ static void a_file_cut_in_its_directory_or_head_is_no_worse(void **state) {
   free(bytes);
 }
 
+/* Reading past the end gives zeros, which a head that ends with them could be taken for. */
+static void a_cut_head_that_ends_with_zeros_is_damaged(void **state) {
+  (void)state;
+  size_t size;
+  const char *path = make_file("zeros");
+  uint8_t *bytes = read_whole(path, &size);
+  document_head head;
+  memcpy(&head, bytes, sizeof head);
+  do {
+    head.seed++;
+    document_head_check(&head, head.check);
+  } while (head.check[DOCUMENT_CHECK_BYTES - 1] != 0);
+  write_part(path, (const uint8_t *)&head, sizeof head, 0);
+  document_file *file = open_file(path, MEGABYTE);
+  document_file_close(file);
+  assert_int_equal(truncate(path, sizeof head - 1), 0);
+  rr_error error;
+  assert_int_equal(document_file_open(path, model_a, MEGABYTE, &file, &error), RR_ERR_FORMAT);
+  free(bytes);
+}
+
 static void a_file_cut_while_open_gives_misses(void **state) {
   (void)state;
   const char *path = make_file("live");
@@ -421,6 +442,7 @@ int main(void) {
       cmocka_unit_test(a_damaged_document_can_be_put_again),
       cmocka_unit_test(a_file_cut_anywhere_keeps_what_is_before),
       cmocka_unit_test(a_file_cut_in_its_directory_or_head_is_no_worse),
+      cmocka_unit_test(a_cut_head_that_ends_with_zeros_is_damaged),
       cmocka_unit_test(a_file_cut_while_open_gives_misses),
       cmocka_unit_test(a_longer_file_is_cut_to_its_size),
       cmocka_unit_test(an_entry_of_an_earlier_round_costs_one_document),
