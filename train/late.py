@@ -1,6 +1,5 @@
 """The model in torch: its lower layers, which stay as they are, its upper ones, and the scores that rerankd makes of them."""
 
-import copy
 import os
 import shutil
 
@@ -49,14 +48,13 @@ def through(layers, hidden, mask):
 
 
 def load(directory, upper):
-    """The tokenizer, the whole model, and its upper layers twice: to train, and as they were."""
+    """The tokenizer, the whole model, and its upper layers, which are to be trained."""
     tokenizer = AutoTokenizer.from_pretrained(directory)
     bert = AutoModel.from_pretrained(directory, dtype=torch.float32, attn_implementation="sdpa").eval()
     bert.requires_grad_(False)
     layers = bert.encoder.layer[-upper:]
-    before = copy.deepcopy(layers)
     layers.requires_grad_(True)
-    return tokenizer, bert, layers, before
+    return tokenizer, bert, layers
 
 
 def vectors(layers, rows):

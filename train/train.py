@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Fine-tunes the default model's upper layers on the score that it is served with, on the CPU.
+"""Trains the default model's upper layers to order passages as teachers do, on the CPU.
 
-  train/train.py --data DIR --model DIR --out DIR [--steps N] [--minutes M]
+  train/train.py --data DIR --model DIR --teacher FILE=WEIGHT ... --out DIR [--steps N] [--minutes M]
 
-A step takes --queries questions, each with a relevant passage and --negatives of those that BM25 found; every passage
-of the step is scored with every question. The loss is InfoNCE over them, without those that the untrained model puts
-above the relevant passage by --margin (many are relevant and unlabelled), and the divergence from the untrained
-model's own order, which holds the model to what it knew. --out keeps a checkpoint, from which the same command goes
-on. Dev queries are scored every --look steps and whenever it ends; --out/model is the model that did best there, --out/last the last.
+FILEs are of train/teach: the same lists (a query, a relevant passage, others that BM25 found), scored by several models.
+What is learned is their weighted sum, each in units of how much its scores differ within a list, and --label such
+units more for the passage that is known to be relevant: many of the others are, too, and unlabelled, which the teachers know.
+The loss is the divergence of the student's order from that one, both as probabilities within the list (ListNet,
+Cao et al. 2007). A step takes --queries lists. --out keeps a checkpoint, from which the same command goes on. Dev queries
+are scored every --look steps and at the end; --out/model is the model that did best there, --out/last the last.
 The same seed, steps and version of torch give the same weights, up to how sums are rounded."""
 
 import argparse
@@ -26,71 +27,60 @@ import late
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bench"))
 import trec  # noqa: E402
 
-WEIGHTS = {"nq": 3, "boolq": 3, "selqa": 3}  # how often a source's queries are met; others: once
-
 
 def read_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--data", required=True)
     add("--model", required=True, help="the untrained model's directory")
+    add("--teacher", required=True, action="append", metavar="FILE=WEIGHT",
+        help="the last is the untrained model itself: its scores' spread is the student's unit")
     add("--out", required=True)
     add("--steps", type=int, default=1000)
     add("--minutes", type=float, default=180, help="of this run, at most; a later one goes on")
-    add("--upper", type=int, default=2, help="layers that are trained (default: 2)")
-    add("--queries", type=int, default=24)
-    add("--negatives", type=int, default=3)
-    add("--rate", type=float, default=3e-5)
-    add("--temperature", type=float, default=0.05)
-    add("--margin", type=float, default=0.02)
-    add("--anchor", type=float, default=1.0, help="weight of the divergence from the untrained model")
-    add("--max-length", type=int, default=160, help="tokens of a passage")
-    add("--look", type=int, default=150)
-    add("--dev", type=int, default=60, help="dev queries of each source")
+    add("--upper", type=int, default=3, help="layers that are trained (default: 3)")
+    add("--queries", type=int, default=16)
+    add("--rate", type=float, default=8e-5)
+    add("--sharpness", type=float, default=2.0, help="of the probabilities, a unit")
+    add("--label", type=float, default=0.75)
+    add("--max-length", type=int, default=112, help="tokens of a passage")
+    add("--look", type=int, default=200)
+    add("--dev", type=int, default=40, help="dev queries of each source")
     add("--seed", type=int, default=1)
     add("--threads", type=int, default=2)
-    add("--keep-tokens", type=int, default=3_000_000, help="lower layers' rows kept, 768 bytes each")
+    add("--keep-tokens", type=int, default=6_000_000, help="lower layers' rows kept, 768 bytes each")
     return parser.parse_args()
 
 
-def order_of(queries, seed):
-    """Queries in the order in which they are met."""
-    rng = random.Random(seed)
-    pool = [index for index, query in enumerate(queries) for _ in range(WEIGHTS.get(query["src"], 1))]
-    rng.shuffle(pool)
-    return pool
+def spread(lists):
+    """The mean standard deviation of a list's scores."""
+    return sum(torch.tensor(item["scores"]).std().item() for item in lists) / len(lists)
 
 
-def batch_of(queries, texts, order, step, arguments):
-    """Questions, passages (the relevant ones first), and which passages are relevant to which question."""
-    rng = random.Random(f"{arguments.seed} {step}")
-    at = step * arguments.queries
-    chosen, met = [], set()
-    while len(chosen) < arguments.queries:
-        query = queries[order[at % len(order)]]
-        at += 1
-        positive = rng.choice(query["pos"])
-        if positive not in met:
-            met.add(positive)
-            chosen.append((query, positive))
-    passages = [positive for _, positive in chosen]
-    for query, _ in chosen:
-        passages += rng.sample(query["bm25"], min(arguments.negatives, len(query["bm25"])))
-    passages = list(dict.fromkeys(passages))
-    relevant = torch.tensor([[passage in query["pos"] for passage in passages] for query, _ in chosen])
-    return [query["query"] for query, _ in chosen], [texts[passage] for passage in passages], relevant
+def read_lists(teachers):
+    """Lists with the teachers' sum as scores, and the last teacher's spread."""
+    summed, kept = {}, {}
+    for teacher in teachers:
+        path, weight = teacher.rsplit("=", 1)
+        with open(path, encoding="utf-8") as file:
+            lists = [json.loads(line) for line in file]
+        unit = spread(lists)
+        for item in lists:
+            key = (item["src"], item["query"], tuple(item["passages"]))
+            scores = torch.tensor(item["scores"])
+            scores = float(weight) * (scores - scores.mean()) / unit
+            summed.setdefault(key, []).append(scores)
+            kept[key] = item
+    whole = [key for key, scores in summed.items() if len(scores) == len(teachers)]
+    return [{**kept[key], "scores": sum(summed[key])} for key in sorted(whole)], unit
 
 
-def loss_of(student, teacher, relevant, arguments):
-    positives = torch.arange(len(student))
-    allowed = ~relevant & (teacher <= teacher[positives, positives][:, None] + arguments.margin)
-    allowed[positives, positives] = True
-    contrast = (student / arguments.temperature).masked_fill(~allowed, -1e9)
-    info = torch.nn.functional.cross_entropy(contrast, positives)
-    anchor = torch.nn.functional.kl_div(torch.log_softmax(student / arguments.temperature, 1),
-                                        torch.log_softmax(teacher / arguments.temperature, 1),
-                                        reduction="batchmean", log_target=True)
-    return info, anchor
+def loss_of(student, item, unit, arguments):
+    wanted = item["scores"].clone()
+    wanted[0] += arguments.label
+    return torch.nn.functional.kl_div(torch.log_softmax(arguments.sharpness * student / unit, 0),
+                                      torch.log_softmax(arguments.sharpness * wanted, 0), reduction="sum",
+                                      log_target=True)
 
 
 @torch.no_grad()
@@ -116,9 +106,9 @@ class Run:
         torch.set_num_threads(arguments.threads)
         self.texts, queries = data.read(arguments.data)
         self.dev = {source: data.held_apart(queries, "dev", source, arguments.dev) for source in data.WEB}
-        self.queries = data.training(self.texts, queries)
-        self.order = order_of(self.queries, arguments.seed)
-        tokenizer, self.bert, self.layers, self.before = late.load(arguments.model, arguments.upper)
+        self.lists, self.unit = read_lists(arguments.teacher)
+        random.Random(arguments.seed).shuffle(self.lists)
+        tokenizer, self.bert, self.layers = late.load(arguments.model, arguments.upper)
         self.lower = late.Lower(self.bert, tokenizer, arguments.upper, arguments.max_length, arguments.keep_tokens)
         self.optimizer = torch.optim.AdamW(self.layers.parameters(), lr=arguments.rate, weight_decay=0.01)
         self.step, self.best, self.looks = 0, None, []
@@ -153,18 +143,21 @@ class Run:
         rate = arguments.rate * min(1.0, (self.step + 1) / (0.08 * arguments.steps)) * 0.5 * (1 + math.cos(math.pi * done))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        questions, passages, relevant = batch_of(self.queries, self.texts, self.order, self.step, arguments)
-        query_rows, rows = self.lower.rows(questions), self.lower.rows(passages)
-        with torch.no_grad():
-            teacher = late.hybrid(late.vectors(self.before, query_rows), late.vectors(self.before, rows))
-        student = late.hybrid(late.vectors(self.layers, query_rows), late.vectors(self.layers, rows))
-        info, anchor = loss_of(student, teacher, relevant, arguments)
+        at = self.step * arguments.queries
+        items = [self.lists[(at + offset) % len(self.lists)] for offset in range(arguments.queries)]
+        passages = list(dict.fromkeys(passage for item in items for passage in item["passages"]))
+        place = {passage: index for index, passage in enumerate(passages)}
+        scores = late.hybrid(late.vectors(self.layers, self.lower.rows([item["query"] for item in items])),
+                             late.vectors(self.layers, self.lower.rows([self.texts[passage] for passage in passages])))
+        losses = [loss_of(scores[row, [place[passage] for passage in item["passages"]]], item, self.unit, arguments)
+                  for row, item in enumerate(items)]
+        loss = sum(losses) / len(losses)
         self.optimizer.zero_grad()
-        (info + arguments.anchor * anchor).backward()
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.layers.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
-        return info.item(), anchor.item()
+        return loss.item()
 
 
 def say(text):
@@ -175,17 +168,16 @@ def main():
     arguments = read_arguments()
     run = Run(arguments)
     run.resume()
-    say(f"{len(run.queries)} queries to train on, {len(run.order)} with repetitions; from step {run.step}")
+    say(f"{len(run.lists)} lists to train on; from step {run.step}")
     if run.step == 0:
         run.examine()
-    begin, sums, count = time.monotonic(), [0.0, 0.0], 0
+    begin, losses = time.monotonic(), []
     while run.step < arguments.steps and time.monotonic() - begin < 60 * arguments.minutes:
-        losses = run.advance()
-        sums, count = [a + b for a, b in zip(sums, losses)], count + 1
-        if count == 25:
-            say(f"step {run.step}: InfoNCE {sums[0] / count:.4f}, divergence {sums[1] / count:.4f}, "
+        losses.append(run.advance())
+        if len(losses) == 25:
+            say(f"step {run.step}: divergence {sum(losses) / len(losses):.4f}, "
                 f"{(time.monotonic() - begin) / 60:.1f} min, {run.lower.tokens} tokens kept")
-            sums, count = [0.0, 0.0], 0
+            losses = []
         if run.step % arguments.look == 0 or run.step == arguments.steps:
             run.examine()
         elif run.step % 50 == 0:

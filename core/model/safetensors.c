@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,6 +20,7 @@ enum {
   HEADER_VALUES_MAX = 4000000, /* about ten a tensor */
   TENSORS_MAX = 200000,
   PIECE = 16384, /* elements read at once for conversion */
+  SCALE_NAME_MAX = 256
 };
 
 struct rr_safetensors {
@@ -388,6 +390,58 @@ static rr_status read_halves(const rr_safetensors *file, size_t offset, float *t
   return status;
 }
 
+/* The scale of each row: a tensor of rows or rows x 1 floats. NULL, with an error, where there is none. */
+static const rr_tensor *find_scale(const rr_safetensors *file, const rr_tensor *tensor, rr_error *err) {
+  char name[SCALE_NAME_MAX];
+  int length = snprintf(name, sizeof name, "%s_scale", tensor->name);
+  const rr_tensor *scale = length < (int)sizeof name ? rr_safetensors_find(file, name) : NULL;
+  bool fits = scale != NULL && tensor->rank > 0 && scale->count == tensor->shape[0] && scale->rank >= 1 &&
+              scale->rank <= 2 && scale->shape[0] == tensor->shape[0] && strcmp(scale->dtype, "I8") != 0;
+  if (!fits) {
+    (void)rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.100s of dtype I8 needs %.100s_scale, one float a row", file->path,
+                  tensor->name, tensor->name);
+  }
+  return fits ? scale : NULL;
+}
+
+static rr_status read_int8(const rr_safetensors *file, size_t offset, const rr_tensor *tensor, const float *scales,
+                           float *to, rr_error *err) {
+  const rr_safetensors *from = on_disk(file, tensor->shard);
+  int8_t piece[PIECE];
+  size_t row_size = tensor->count / tensor->shape[0];
+  rr_status status = RR_OK;
+  for (size_t at = 0; status == RR_OK && at < tensor->count; at += PIECE) {
+    size_t n = tensor->count - at < PIECE ? tensor->count - at : PIECE;
+    status = read_at(from, offset + at, piece, n, err);
+    for (size_t i = 0; status == RR_OK && i < n; i++) {
+      to[at + i] = (float)piece[i] * scales[(at + i) / row_size];
+    }
+  }
+  return status;
+}
+
+/* As a whole, with its scales from wherever they are. */
+static rr_status read_scaled(const rr_safetensors *file, size_t offset, const rr_tensor *tensor, float *to,
+                             rr_error *err) {
+  const rr_tensor *scale = find_scale(file, tensor, err);
+  if (scale == NULL) {
+    return RR_ERR_FORMAT;
+  }
+  if (tensor->count == 0) {
+    return RR_OK;
+  }
+  float *scales = rr_calloc(scale->count, sizeof *scales);
+  if (scales == NULL) {
+    return rr_fail(err, RR_ERR_MEMORY, "%s: out of memory", file->path);
+  }
+  rr_status status = rr_safetensors_read(file, scale, scales, err);
+  if (status == RR_OK) {
+    status = read_int8(file, offset, tensor, scales, to, err);
+  }
+  rr_free(scales);
+  return status;
+}
+
 rr_status rr_safetensors_read(const rr_safetensors *file, const rr_tensor *tensor, float *to,
                               rr_error *err) {
   const rr_safetensors *from = on_disk(file, tensor->shard);
@@ -401,6 +455,8 @@ rr_status rr_safetensors_read(const rr_safetensors *file, const rr_tensor *tenso
     }
   } else if (bf16 || strcmp(tensor->dtype, "F16") == 0) {
     status = read_halves(from, offset, to, tensor->count, bf16, err);
+  } else if (strcmp(tensor->dtype, "I8") == 0) {
+    status = read_scaled(file, offset, tensor, to, err);
   } else {
     return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: tensor %.100s: dtype %s is no float that is read",
                    file->path, tensor->name, tensor->dtype);

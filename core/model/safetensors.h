@@ -60,8 +60,10 @@ const rr_tensor *rr_safetensors_tensors(const rr_safetensors *file, size_t *ret_
 /* A tensor by name, owned by the file; NULL if there is none. */
 const rr_tensor *rr_safetensors_find(const rr_safetensors *file, const char *name);
 
-/* Converts all elements of an F32, F16 or BF16 tensor into to[tensor->count]. RR_ERR_UNSUPPORTED for
- * other dtypes, RR_ERR_IO where the file has changed since it was opened. */
+/* Converts all elements of an F32, F16, BF16 or I8 tensor into to[tensor->count]. Of I8 each row (the first
+ * dimension) is multiplied by its scale, in the tensor NAME_scale of rows or rows x 1 floats, as the compressed-tensors
+ * format has it. RR_ERR_UNSUPPORTED for other dtypes, RR_ERR_FORMAT for an I8 tensor without fitting scales, RR_ERR_MEMORY,
+ * RR_ERR_IO where the file has changed since it was opened. */
 rr_status rr_safetensors_read(const rr_safetensors *file, const rr_tensor *tensor, float *to,
                               rr_error *err);
 

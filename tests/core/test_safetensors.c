@@ -60,6 +60,54 @@ static void all_float_types_are_converted(void **state) {
   scratch_remove(directory);
 }
 
+/* w: 2 x 2 bytes with a scale a row, in the form [rows, 1], in bfloat16; v: a vector, scales in float32. */
+static void bytes_are_read_with_a_scale_a_row(void **state) {
+  (void)state;
+  const char *directory = scratch_create();
+  const char *header = "{\"w\":{\"dtype\":\"I8\",\"shape\":[2,2],\"data_offsets\":[0,4]},"
+                       "\"w_scale\":{\"dtype\":\"BF16\",\"shape\":[2,1],\"data_offsets\":[4,8]},"
+                       "\"v\":{\"dtype\":\"I8\",\"shape\":[1],\"data_offsets\":[8,9]},"
+                       "\"v_scale\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[9,13]}}";
+  const unsigned char data[] = {127, 0x80, 1, 0xff, 0x80, 0x3f, 0x00, 0x40, 3, 0, 0, 0xc0, 0x3f}; /* 1, 2; 1.5 */
+  rr_safetensors *file;
+  float to[4];
+  assert_int_equal(open_made(directory, header, data, sizeof data, &file, NULL), RR_OK);
+  assert_int_equal(rr_safetensors_read(file, rr_safetensors_find(file, "w"), to, NULL), RR_OK);
+  assert_true(to[0] == 127.0f && to[1] == -128.0f && to[2] == 2.0f && to[3] == -2.0f);
+  assert_int_equal(rr_safetensors_read(file, rr_safetensors_find(file, "v"), to, NULL), RR_OK);
+  assert_true(to[0] == 4.5f);
+  rr_safetensors_close(file);
+  scratch_remove(directory);
+}
+
+/* None; too few; too many dimensions; bytes themselves; of a scalar. */
+static void bytes_without_fitting_scales_are_an_error(void **state) {
+  (void)state;
+  static const char *const scales[] = {
+      "\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[2,10]}",
+      "\"w_scale\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[2,6]},"
+      "\"x\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[6,10]}",
+      "\"w_scale\":{\"dtype\":\"F32\",\"shape\":[2,1,1],\"data_offsets\":[2,10]}",
+      "\"w_scale\":{\"dtype\":\"I8\",\"shape\":[2],\"data_offsets\":[2,4]},"
+      "\"x\":{\"dtype\":\"I8\",\"shape\":[6],\"data_offsets\":[4,10]}",
+      "\"w_scale\":{\"dtype\":\"I32\",\"shape\":[2],\"data_offsets\":[2,10]}"};
+  static const rr_status wanted[] = {RR_ERR_FORMAT, RR_ERR_FORMAT, RR_ERR_FORMAT, RR_ERR_FORMAT, RR_ERR_UNSUPPORTED};
+  for (size_t i = 0; i < sizeof scales / sizeof scales[0]; i++) {
+    const char *directory = scratch_create();
+    char header[FILE_MAX / 2];
+    rr_safetensors *file;
+    rr_error err;
+    float to[4];
+    (void)snprintf(header, sizeof header, "{\"w\":{\"dtype\":\"I8\",\"shape\":[2,1],\"data_offsets\":[0,2]},%s}",
+                   scales[i]);
+    assert_int_equal(open_made(directory, header, "0123456789", 10, &file, &err), RR_OK);
+    assert_int_equal(rr_safetensors_read(file, rr_safetensors_find(file, "w"), to, &err), wanted[i]);
+    assert_non_null(strstr(err.message, "w_scale"));
+    rr_safetensors_close(file);
+    scratch_remove(directory);
+  }
+}
+
 static void integers_are_no_weights(void **state) {
   (void)state;
   const char *directory = scratch_create();
@@ -111,6 +159,8 @@ static void a_missing_file_is_an_input_output_error(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(all_float_types_are_converted),
+      cmocka_unit_test(bytes_are_read_with_a_scale_a_row),
+      cmocka_unit_test(bytes_without_fitting_scales_are_an_error),
       cmocka_unit_test(integers_are_no_weights),
       cmocka_unit_test(a_tensor_of_no_elements_takes_no_bytes),
       cmocka_unit_test(names_that_are_not_there_are_not_found),
