@@ -1,5 +1,5 @@
-/* Requests that wait for the model. Sockets that outlive a process bring clients who must not notice its restart: what they ask
- * while the new process loads is held for a moment instead of refused. Pure; of one thread. */
+/* Requests that wait for the model. Sockets that outlive a process bring clients who must not notice its restart: what
+ * they ask while the new process loads is held for a moment instead of refused. Pure; of one thread. */
 #ifndef RR_SERVER_HOLD_H
 #define RR_SERVER_HOLD_H
 

@@ -99,7 +99,7 @@ typedef struct http_handlers {
 } http_handlers;
 
 typedef struct http_config {
-  const int *passed;         /* sockets that listen already, which http_start takes over; they stand for host, port and path */
+  const int *passed;         /* sockets that listen already, instead of host, port and path; http_start takes them over */
   size_t n_passed;           /* HTTP_LISTENERS_MAX at most; 0: none */
   const char *hostname;
   unsigned port;

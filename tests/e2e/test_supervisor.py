@@ -248,8 +248,10 @@ def loading_behind(one, *arguments):
     home = harness.temporary_folder()
     with hubs.Hub("team/model", files) as hub:
         hub.faults["model.safetensors"] = hubs.Fault(hubs.trickle(1000, seconds=120))
-        server = Activated([one], *arguments, port=port_of(one), wait=False, model="team/model", environment={
-            "HF_ENDPOINT": hub.url, "HF_HOME": home, "HOME": home, "NO_PROXY": "127.0.0.1", "HF_HUB_DOWNLOAD_TIMEOUT": "60"})
+        environment = {"HF_ENDPOINT": hub.url, "HF_HOME": home, "HOME": home, "NO_PROXY": "127.0.0.1",
+                       "HF_HUB_DOWNLOAD_TIMEOUT": "60"}
+        server = Activated([one], *arguments, port=port_of(one), wait=False, model="team/model",
+                           environment=environment)
         try:
             server.wait_for_log(lambda line: "listening" in line)
             yield server

@@ -62,6 +62,5 @@ int main(void) {
       cmocka_unit_test(who_came_first_goes_first_and_there_is_a_bound),
       cmocka_unit_test(who_leaves_makes_room_wherever_it_stood),
   };
-  cmocka_set_message_output(CM_OUTPUT_TAP);
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
