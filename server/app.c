@@ -18,11 +18,13 @@
 #include "server/metrics.h"
 #include "server/rerank.h"
 #include "server/route.h"
+#include "server/supervisor.h"
 #include "server/version.h"
 
 enum {
-  DRAIN_SECONDS = 120,
   BODY_SECONDS = 5, /* what a client that is still sending gets when the server stops */
+  FIRST_SECONDS = 1, /* what a client gets for its first request that had connected, but not sent it */
+  HOLD_MS = 10000, /* that requests at passed sockets wait for the model, from the start on */
   DRAIN_POLL_MS = 20,
   DRAIN_BODIES = 16,         /* a refused body is read up to so many payload limits */
   BUFFERED_BODIES = 32,      /* payload limits that all bodies together may take */
@@ -30,13 +32,19 @@ enum {
   ARENA_PER_PAYLOAD_BYTE = 16
 };
 
+#define NS_PER_SECOND UINT64_C(1000000000)
+
 typedef struct app {
-  const options *options;
+  const options *options; /* `own` */
+  options own;
+  int sockets[HTTP_LISTENERS_MAX]; /* that were passed; the HTTP server's once it runs */
+  size_t n_sockets;
+  supervisor supervisor;
   uv_loop_t loop;
   uv_signal_t terminate;
   uv_signal_t interrupt;
   uv_signal_t renew;
-  uv_timer_t drain;
+  uv_timer_t drain; /* before that, of requests that are held */
   uv_work_t loader;
   model_load load;
   confinement confined;
@@ -46,7 +54,8 @@ typedef struct app {
   api_keys *keys;
   api_keys *new_keys; /* between renewal's thread and the loop */
   rr_error keys_error;
-  uint64_t stopped_at; /* ns */
+  bool leaving;        /* SIGTERM was seen, --drain-delay has not passed */
+  uint64_t stopped_at; /* ns: when the listening socket was closed */
   metrics metrics;
   rerank_service rerank;
   router router;
@@ -103,6 +112,7 @@ static void close_handles(app *self) {
   http_close(self->http);
   self->http = NULL;
   rerank_service_close(&self->rerank);
+  supervisor_close(&self->supervisor);
   uv_close((uv_handle_t *)&self->terminate, NULL);
   uv_close((uv_handle_t *)&self->interrupt, NULL);
   uv_close((uv_handle_t *)&self->renew, NULL);
@@ -111,39 +121,64 @@ static void close_handles(app *self) {
 
 static void on_drain(uv_timer_t *timer) {
   app *self = timer->data;
-  if (http_active(self->http) == 0 && rerank_is_idle(&self->rerank) && !self->loading && !self->renewing) {
+  uint64_t waited = clock_now() - self->stopped_at;
+  uint64_t limit = self->options->drain_timeout * NS_PER_SECOND;
+  bool expects = waited < FIRST_SECONDS * NS_PER_SECOND && waited < limit / 2 && http_expects_first(self->http);
+  if (http_active(self->http) == 0 && rerank_is_idle(&self->rerank) && !self->loading && !self->renewing && !expects) {
     close_handles(self);
     return;
   }
-  uint64_t seconds = (clock_now() - self->stopped_at) / 1000000000u;
-  if (seconds >= BODY_SECONDS) {
+  if (waited >= BODY_SECONDS * NS_PER_SECOND || waited >= limit / 2) {
     http_drop_receiving(self->http);
   }
-  if (seconds >= DRAIN_SECONDS) {
-    log_text(LOG_LEVEL_ERROR, "gave up on %zu requests after %d seconds", http_active(self->http),
-             (int)DRAIN_SECONDS);
+  if (waited >= limit) {
+    log_text(LOG_LEVEL_ERROR, "gave up on %zu requests after %u seconds", http_active(self->http),
+             self->options->drain_timeout);
     log_stop();
     _exit(1);
   }
 }
 
+/* Nobody new from here on. The loop turns at least once more before it ends: connections may have a request with them. */
 static void stop(app *self) {
+  self->leaving = false;
   self->router.stopping = true;
   load_cancel(&self->load);
+  route_release(&self->router);
   self->stopped_at = clock_now();
   http_stop_accepting(self->http);
-  (void)uv_timer_start(&self->drain, on_drain, 0, DRAIN_POLL_MS);
+  supervisor_enter(&self->supervisor, SUPERVISOR_STOPPING);
+  (void)uv_timer_start(&self->drain, on_drain, DRAIN_POLL_MS, DRAIN_POLL_MS);
+}
+
+static void on_delay_over(uv_timer_t *timer) {
+  app *self = timer->data;
+  log_text(LOG_LEVEL_INFO, "finishing %zu requests", http_active(self->http));
+  stop(self);
+}
+
+static void leave(app *self) {
+  self->leaving = true;
+  self->router.stopping = true;
+  http_ask_to_leave(self->http);
+  supervisor_enter(&self->supervisor, SUPERVISOR_STOPPING);
+  (void)uv_timer_start(&self->drain, on_delay_over, (uint64_t)self->options->drain_delay * 1000, 0);
 }
 
 static void on_signal(uv_signal_t *handle, int number) {
   app *self = handle->data;
-  if (self->router.stopping) {
-    log_text(LOG_LEVEL_WARN, "second %s: stopping at once", number == SIGTERM ? "SIGTERM" : "SIGINT");
+  const char *name = number == SIGTERM ? "SIGTERM" : "SIGINT";
+  if (self->router.stopping && !self->leaving) {
+    log_text(LOG_LEVEL_WARN, "another %s: stopping at once", name);
     log_stop();
     _exit(1);
   }
-  log_text(LOG_LEVEL_INFO, "%s: finishing %zu requests", number == SIGTERM ? "SIGTERM" : "SIGINT",
-           http_active(self->http));
+  if (!self->leaving && self->router.ready && self->options->drain_delay > 0) {
+    log_text(LOG_LEVEL_INFO, "%s: no longer ready, serving for %u more seconds", name, self->options->drain_delay);
+    leave(self);
+    return;
+  }
+  log_text(LOG_LEVEL_INFO, "%s: finishing %zu requests", name, http_active(self->http));
   stop(self);
 }
 
@@ -166,6 +201,11 @@ static void on_loaded(uv_work_t *work, int status) {
   self->rerank.cache = self->load.cache;
   self->rerank.documents = self->load.documents;
   self->router.ready = true;
+  if (!self->router.stopping) {
+    (void)uv_timer_stop(&self->drain);
+    supervisor_enter(&self->supervisor, SUPERVISOR_SERVING);
+    route_release(&self->router);
+  }
   if (model->pack_cache != RR_PACK_CACHE_OFF) {
     log_text(model->pack_cache == RR_PACK_CACHE_NOT_WRITTEN ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s",
              model->pack_note);
@@ -209,6 +249,8 @@ static bool start_rerank(app *self) {
 static rr_status start_http(app *self, rr_error *err) {
   const options *o = self->options;
   const http_config config = {
+      .passed = self->sockets,
+      .n_passed = self->n_sockets,
       .hostname = o->hostname,
       .port = o->port,
       .unix_socket = o->unix_socket,
@@ -235,8 +277,33 @@ static void size_pool(unsigned threads) {
   (void)setenv("UV_THREADPOOL_SIZE", text, 1);
 }
 
+static void on_held_long(uv_timer_t *timer) {
+  app *self = timer->data;
+  if (self->router.held.n > 0) {
+    log_text(LOG_LEVEL_WARN, "refusing %zu requests that have waited for the model", self->router.held.n);
+  }
+  route_release(&self->router);
+}
+
+/* The sockets have brought the clients of the process before, who need not notice. */
+static void hold_requests(app *self) {
+  if (self->n_sockets > 0) {
+    self->router.held = (hold){.open = true, .most = self->options->max_concurrent_requests};
+    (void)uv_timer_start(&self->drain, on_held_long, HOLD_MS, 0);
+  }
+}
+
 static void log_listening(const app *self) {
   const options *o = self->options;
+  for (size_t i = 0; i < self->n_sockets; i++) {
+    char place[SUPERVISOR_PLACE_MAX];
+    supervisor_place(self->sockets[i], place);
+    log_text(LOG_LEVEL_INFO, "rerankd %s listening on %s, a socket that was passed, loading %s", RERANKD_VERSION, place,
+             o->model_id);
+  }
+  if (self->n_sockets > 0) {
+    return;
+  }
   if (o->unix_socket != NULL) {
     log_text(LOG_LEVEL_INFO, "rerankd %s listening on %s, loading %s", RERANKD_VERSION, o->unix_socket,
              o->model_id);
@@ -246,13 +313,41 @@ static void log_listening(const app *self) {
   }
 }
 
+/* In one line, for the service manager. */
+static void describe(void *context, char text[SUPERVISOR_TEXT_MAX]) {
+  const app *self = context;
+  char loading[LOAD_TEXT_MAX];
+  if (self->exit_status != 0) {
+    (void)snprintf(text, SUPERVISOR_TEXT_MAX, "cannot load the model: %.200s", self->load.error.message);
+  } else if (self->leaving) {
+    (void)snprintf(text, SUPERVISOR_TEXT_MAX, "no longer ready, %zu requests at work", http_active(self->http));
+  } else if (self->router.stopping) {
+    (void)snprintf(text, SUPERVISOR_TEXT_MAX, "finishing %zu requests", http_active(self->http));
+  } else if (self->router.ready) {
+    (void)snprintf(text, SUPERVISOR_TEXT_MAX, "serving %.200s", self->options->model_id);
+  } else {
+    load_describe(&self->load, loading);
+    (void)snprintf(text, SUPERVISOR_TEXT_MAX, "%s", loading);
+  }
+}
+
+/* Sockets that are passed stand for those that the options name. */
+static rr_status take_sockets(app *self, rr_error *err) {
+  rr_status status = supervisor_sockets(self->sockets, HTTP_LISTENERS_MAX, &self->n_sockets, err);
+  if (self->n_sockets > 0) {
+    self->own.unix_socket = NULL;
+  }
+  return status;
+}
+
 static bool start(app *self) {
   rr_error error = {.status = RR_OK, .message = "libuv cannot start"};
-  if (!start_signals(self) || !start_rerank(self) ||
+  if (!start_signals(self) || !start_rerank(self) || take_sockets(self, &error) != RR_OK ||
       load_keys(self->options, &self->keys, &error) != RR_OK || start_http(self, &error) != RR_OK) {
     log_text(LOG_LEVEL_ERROR, "%s", error.message);
     return false;
   }
+  supervisor_start(&self->supervisor, &self->loop, describe, self);
   if (confine_start(&self->confined, self->options, &error) != RR_OK) {
     log_text(LOG_LEVEL_ERROR, "%s", error.message);
     return false;
@@ -262,6 +357,7 @@ static bool start(app *self) {
     return false;
   }
   log_listening(self);
+  hold_requests(self);
   self->loader.data = self;
   self->loading = true;
   if (uv_queue_work(&self->loop, &self->loader, run_load, on_loaded) != 0) {
@@ -290,8 +386,9 @@ int app_run(const options *chosen) {
   if (!choose_kernels(chosen)) {
     return APP_EXIT_USAGE;
   }
-  self.options = chosen;
-  load_init(&self.load, chosen);
+  self.own = *chosen;
+  self.options = &self.own;
+  load_init(&self.load, self.options);
   metrics_init(&self.metrics);
   size_pool(chosen->tokenization_workers);
   (void)signal(SIGPIPE, SIG_IGN);
