@@ -88,6 +88,10 @@ static const spec specs[] = {
      "time from a connection's opening, or a reply, to the next request's headers (default: 75)"},
     {"client-timeout", SMALL_NUMBER, FIELD(client_timeout), 1, 86400, "SECONDS",
      "time a client has to send a body, and again to take the reply (default: 60)"},
+    {"drain-delay", SMALL_NUMBER, FIELD(drain_delay), 0, 3600, "SECONDS",
+     "go on for so long after SIGTERM, while /ready says 503 and clients are asked to leave (default: 0)"},
+    {"drain-timeout", SMALL_NUMBER, FIELD(drain_timeout), 1, 86400, "SECONDS",
+     "time that requests under way then have, once nobody new is let in (default: 120)"},
     {"auto-truncate", FLAG, FIELD(auto_truncate), 0, 0, "BOOL",
      "truncate what is too long, unless the request says otherwise (default: true)"},
     {"unix-socket", TEXT, FIELD(unix_socket), 0, 0, "PATH",
@@ -359,6 +363,7 @@ options_result options_read(int argc, char **argv, char *(*lookup)(const char *n
       .documents_bytes = DOCUMENT_FILE_BYTES_DEFAULT,
       .idle_timeout = 75,
       .client_timeout = 60,
+      .drain_timeout = 120,
       .auto_truncate = true,
       .log_level = LOG_LEVEL_INFO,
   };

@@ -50,6 +50,8 @@ typedef struct options {
   size_t documents_bytes;      /* of the file */
   unsigned idle_timeout;   /* seconds, as the next */
   unsigned client_timeout;
+  unsigned drain_delay;    /* from SIGTERM to the closing of the listening socket */
+  unsigned drain_timeout;  /* from then on, for the requests under way */
   bool auto_truncate;
   option_list api_keys;     /* none, without a file: none wanted */
   const char *api_key_file; /* NULL: none */
