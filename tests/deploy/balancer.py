@@ -59,9 +59,8 @@ class Balancer:
 
     def __exit__(self, kind, *_):
         if kind is not None:
-            print("# HAProxy's log ends with\n#   " + "\n#   ".join(self.log().splitlines()[-20:]))
-        unusual = [line for line in self.log().splitlines() if "--" not in line or "+" in line or " 200 " not in line]
-        print("\n#   ".join(["#"]+unusual))
+            unusual = [line for line in self.log().splitlines() if " 200 " not in line or "/+" in line]
+            print("\n#   ".join(["# HAProxy's log of what was unusual ends with", *unusual[-20:]]))
         ended = self.process.poll()
         self.process.kill()
         self.process.wait()

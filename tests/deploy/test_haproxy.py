@@ -2,7 +2,10 @@
 """Servers restarted, killed and frozen behind the real HAProxy while requests keep coming."""
 
 import collections
+import json
+import math
 import signal
+import statistics
 import sys
 import tempfile
 import time
@@ -12,6 +15,7 @@ from balancer import Balancer, Load, p99
 import harness
 from harness import case
 
+BUFFER = 262144  # bytes: RERANKD_BUFFER where nobody says otherwise
 SLACK = 0.3  # seconds: between starting the load generator and the begin of its own clock
 
 
@@ -54,17 +58,20 @@ def tell(what, requests, again):
 
 
 def expect_recovery(requests, fault):
-    """From five seconds after the fault all is as before it, but for the noise of a machine with other work."""
-    before = [request for request in requests if request.ended < fault - SLACK]
-    after = [request for request in requests if request.intended > fault + 5]
+    """From five seconds after the fault the seconds are as those before it. The middle one counts, since a machine
+    with other work has bad seconds; a server that still got requests while it is away would show in all."""
     seconds = collections.defaultdict(list)
     for request in requests:
-        seconds[int(request.intended - fault + 100) - 100].append(request)
+        seconds[math.floor(request.intended - fault)].append(request)
     print("# p99 by the second after the fault, ms: "
           + " ".join(f"{second}:{p99(seconds[second]):.0f}" for second in sorted(seconds)))
-    assert len(before) > 100 and len(after) > 100, (len(before), len(after))
-    assert not failures(after), [request.outcome for request in failures(after)]
-    assert p99(after) <= 3 * p99(before) + 250, (p99(before), p99(after))
+    before = [p99(seconds[second]) for second in seconds if second < -1]
+    after = [p99(seconds[second]) for second in seconds if second >= 5]
+    late = [request for request in requests if request.intended > fault + 5]
+    assert len(before) >= 3 and len(after) >= 3, (before, after)
+    assert not failures(late), [request.outcome for request in failures(late)]
+    assert statistics.median(after) <= 3 * max(before) + 100, (before, after)
+    assert max(request.latency for request in late) < 3000, max(request.latency for request in late)
 
 
 def expect_only_what_was_in_flight(large, fault):
@@ -75,7 +82,8 @@ def expect_only_what_was_in_flight(large, fault):
     return in_flight
 
 
-def skipped_a_rolling_restart_fails_no_request():
+@case
+def a_rolling_restart_fails_no_request():
     with Replicas("--drain-delay", "3") as replicas, tempfile.TemporaryDirectory() as folder:
         small, large = replicas.loads(folder, 22)
         small.wait_until(1)
@@ -138,8 +146,42 @@ def of_a_frozen_server_only_what_could_not_be_sent_again_fails():
         tell("large", few, again)
         expect_recovery(many, fault)
         assert not failures(many), [(r.outcome, r.intended - fault) for r in failures(many)]
+        stuck = [r.ended - fault for r in many + few if r.intended < fault + 5 and r.ended > fault + 6]
+        assert not stuck, f"waited for the frozen server until {stuck} s after"
         assert len(failures(few)) <= len([r for r in few if fault - SLACK <= r.intended <= fault + 5]), few
         replicas.servers[0].check_alive()
+
+
+def body_of(size):
+    head = {"query": "bread", "texts": ["water " * 5] * 3}
+    return json.dumps({**head, "texts": head["texts"] + ["x" * (size - len(json.dumps(head)) - 4)]}).encode()
+
+
+@case
+def what_fits_into_the_buffer_is_sent_again_and_no_more():
+    """Two frozen servers get a request of each size; one goes on, the other is killed."""
+    servers = [harness.Server("--threads", "1") for _ in range(2)]
+    with Balancer([f"127.0.0.1:{server.port}" for server in servers]) as front:
+        for server in servers:
+            server.process.send_signal(signal.SIGSTOP)
+        connections = []
+        for size in (BUFFER - 2048, BUFFER - 2048, BUFFER + 1, BUFFER + 1):
+            body = body_of(size)
+            assert len(body) == size, len(body)
+            connections.append(front.connect())
+            connections[-1].send_request("POST", "/rerank", body)
+            harness.eventually(lambda: sum(front.of_server(i, "current_sessions") for i in (1, 2)) == len(connections),
+                               "the request to be at a server")
+        assert [front.of_server(number, "current_sessions") for number in (1, 2)] == [2, 2]
+        servers[0].kill()
+        servers[1].process.send_signal(signal.SIGCONT)
+        answers = []
+        for connection in connections:
+            answers.append(connection.response().status)
+            connection.close()
+        print(f"# answers: {answers}")
+        assert answers[:2] == [200, 200] and sorted(answers[2:]) == [200, 502], answers
+    servers[1].stop()
 
 
 if __name__ == "__main__":
