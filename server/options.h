@@ -62,10 +62,13 @@ typedef struct options {
   bool core_dumps;       /* core files, and debuggers of the same user */
   bool json_output;
   log_level log_level;
+  const char *health;        /* what to ask instead of serving; NULL: serve */
+  size_t health_timeout_ms;
 } options;
 
 typedef enum options_result {
   OPTIONS_RUN,
+  OPTIONS_HEALTH, /* ask the server at `health`, serve nothing; there may be no model */
   OPTIONS_DONE,   /* --help or --version was printed to `out` */
   OPTIONS_INVALID /* one line was written to `problem` */
 } options_result;
