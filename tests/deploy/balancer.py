@@ -103,7 +103,7 @@ class Balancer:
                 for kind in ("retry", "redispatch")}
 
 
-def candidates(path, texts, words, queries=7):
+def candidates(path, texts, words, queries=4):
     """A file for bench/load: as many texts for a query, of as many words each."""
     choose = random.Random(1)
     with open(path, "w", encoding="utf-8") as file:

@@ -99,7 +99,8 @@ def the_servers_port_options_and_health_check_are_the_programs():
     with harness.Server(*arguments[:hostname], *arguments[hostname + 2:], "--drain-delay", "0") as server:
         asked = [argument.replace(f":{port}/", f":{server.port}/") for argument in test[2:]]
         assert harness.run_binary(*asked).returncode == 0, asked
-        server.stop()
+        server.terminate()
+        server.wait_for_end()
         assert harness.run_binary(*asked).returncode != 0, asked
 
 

@@ -16,7 +16,7 @@ import harness
 from harness import case
 
 BUFFER = 262144  # bytes: RERANKD_BUFFER where nobody says otherwise
-SLACK = 0.3  # seconds: between starting the load generator and the begin of its own clock
+SLACK = 1  # seconds: between starting the load generator and the begin of its own clock
 
 
 class Replicas:
@@ -43,9 +43,9 @@ class Replicas:
         self.servers[number - 1] = harness.Server(*self.arguments, port=port)
 
     def loads(self, folder, seconds):
-        """Small requests, and some that are too large to be sent again."""
-        return (Load(self.balancer.port, folder, "small", 60, 4, 20, seconds),
-                Load(self.balancer.port, folder, "large", 4, 40, 1500, seconds))
+        """Small requests, and some that are too large to be sent again: long texts, of which little is computed."""
+        return (Load(self.balancer.port, folder, "small", 40, 3, 12, seconds),
+                Load(self.balancer.port, folder, "large", 3, 2, 27000, seconds))
 
 
 def failures(requests):
@@ -70,7 +70,7 @@ def expect_recovery(requests, fault):
     late = [request for request in requests if request.intended > fault + 5]
     assert len(before) >= 3 and len(after) >= 3, (before, after)
     assert not failures(late), [request.outcome for request in failures(late)]
-    assert statistics.median(after) <= 3 * max(before) + 100, (before, after)
+    assert statistics.median(after) <= max(3 * max(before), 500), (before, after)  # the fault itself costs seconds
     assert max(request.latency for request in late) < 3000, max(request.latency for request in late)
 
 

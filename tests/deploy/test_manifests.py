@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 """The Kubernetes manifests: valid by the schemas, of one mind with each other and with the server that they start."""
 
+import json
 import os
 import re
+import shutil
+import subprocess
 import sys
 import tempfile
 
@@ -151,6 +154,14 @@ def the_autoscalers_metric_is_served():
     # Seconds in the gauge, milliseconds in the metric.
     assert rule["metricsQuery"].startswith("1000 * avg("), rule
     assert all(part in rule["metricsQuery"] for part in ("<<.Series>>", "<<.LabelMatchers>>", "<<.GroupBy>>")), rule
+    if shutil.which("promtool"):  # of Debian's package prometheus: is it PromQL?
+        query = rule["metricsQuery"].replace("<<.Series>>", name).replace("<<.LabelMatchers>>", 'namespace="a"')
+        with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
+            json.dump({"groups": [{"name": "a", "rules": [{"record": "a", "expr": query.replace("<<.GroupBy>>", "pod")}]}]}, file)
+            file.flush()
+            checked = subprocess.run(["promtool", "check", "rules", file.name], capture_output=True, text=True,
+                                     timeout=harness.PATIENCE)
+        assert checked.returncode == 0, checked
     server = harness.shared()
     text = server.request("GET", objects["ServiceMonitor", "rerankd"]["spec"]["endpoints"][0]["path"]).body.decode()
     assert re.search(rf"^# TYPE {name} gauge$", text, re.M) and re.search(rf"^{name} \d", text, re.M), text
