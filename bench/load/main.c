@@ -8,6 +8,7 @@
 
 #include "bench/load/arrivals.h"
 #include "bench/load/corpus.h"
+#include "bench/load/journal.h"
 #include "bench/load/mix.h"
 #include "bench/load/options.h"
 #include "bench/load/report.h"
@@ -23,6 +24,7 @@ typedef struct load {
   mix *requests;
   char *model;
   stats figures;
+  FILE *journal;
 } load;
 
 static rr_status open_file(const char *path, FILE **ret_file, rr_error *err) {
@@ -83,10 +85,11 @@ static rr_status prepare(load *self, rr_error *err) {
       !stats_init(&self->figures, (uint64_t)settings->deadline_ms * 1000000)) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory");
   }
-  return RR_OK;
+  return journal_open(settings->journal, &self->journal, err);
 }
 
 static void finish(load *self) {
+  (void)journal_close(self->journal, NULL, NULL);
   stats_finish(&self->figures);
   mix_destroy(self->requests);
   free(self->model);
@@ -106,9 +109,13 @@ static void raise_descriptors(void) {
 static rr_status run_and_report(load *self, rr_error *err) {
   const options *settings = &self->settings;
   run_input input = {settings,     self->model,    &self->where,
-                     &self->texts, self->requests, settings->connections > 0 ? NULL : &self->starts};
+                     &self->texts, self->requests, settings->connections > 0 ? NULL : &self->starts,
+                     self->journal};
   run_result result;
   rr_status status = run_load(&input, &self->figures, &result, err);
+  rr_status kept = journal_close(self->journal, settings->journal, status == RR_OK ? err : NULL);
+  self->journal = NULL;
+  status = status == RR_OK ? kept : status;
   if (status != RR_OK) {
     return status;
   }

@@ -70,6 +70,8 @@ static const spec specs[] = {
     {"json", TEXT, FIELD(json), 0, 0, "FILE", "write the report as JSON; - for standard output"},
     {"csv", TEXT, FIELD(csv), 0, 0, "FILE", "as CSV: a line of names and one of figures"},
     {"html", TEXT, FIELD(html), 0, 0, "FILE", "as a page with plots"},
+    {"journal", TEXT, FIELD(journal), 0, 0, "FILE",
+     "write a line for each request as it ends: when it was to start, how long it took, how it ended"},
     {"quiet", FLAG, FIELD(quiet), 0, 0, NULL, "no table and no progress line"},
     {"help", FLAG, FIELD(help), 0, 0, NULL, "print this and stop"},
 };

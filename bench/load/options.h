@@ -14,6 +14,7 @@ enum { OPTIONS_HEADERS_MAX = 16 };
 typedef struct options {
   const char *url, *path, *api_key, *model, *dialect_name, *candidates, *sizes_text, *arrivals, *label;
   const char *json, *csv, *html; /* files; "-": standard output */
+  const char *journal;            /* a file; NULL: none */
   const char *headers[OPTIONS_HEADERS_MAX];
   size_t n_headers;
   const dialect *spoken;

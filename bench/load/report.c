@@ -25,14 +25,10 @@ static void add_failure(report *self, const char *kind, const char *what, uint64
 }
 
 static void add_failures(report *self) {
-  static const char *const kinds[OUTCOME_KINDS] = {
-      [OUTCOME_CONNECT] = "connect",   [OUTCOME_RESET] = "reset",
-      [OUTCOME_CUT] = "cut answer",    [OUTCOME_TIMEOUT] = "timeout",
-      [OUTCOME_PROTOCOL] = "not HTTP", [OUTCOME_TOO_LARGE] = "answer too large",
-  };
   for (size_t i = 0; i < OUTCOME_KINDS; i++) {
-    if (kinds[i] != NULL) {
-      add_failure(self, kinds[i], "", self->figures->failed[i]);
+    const char *kind = stats_failure_words((outcome_kind)i);
+    if (kind != NULL) {
+      add_failure(self, kind, "", self->figures->failed[i]);
     }
   }
   for (size_t i = 0; i < STATS_STATUSES; i++) {

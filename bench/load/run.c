@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "bench/load/client.h"
+#include "bench/load/journal.h"
 #include "bench/load/progress.h"
 
 enum { STARTS_A_TURN = 64, TICK_MS = 500, REST_MS = 100 };
@@ -92,6 +93,7 @@ static void on_outcome(void *tag, const client_outcome *outcome) {
   }
   if (ended->measured) {
     stats_end(self->figures, &event);
+    journal_end(self->input->journal, self->figures->begin, &event);
   }
   release(self, ended);
   if (self->input->starts == NULL && !self->stopped) {
@@ -141,6 +143,9 @@ static bool start(run *self, uint64_t intended) {
   bool sent = send_request(self, &plan, intended, measured);
   if (measured) {
     stats_offer(self->figures, intended, !sent);
+    if (!sent) {
+      journal_drop(self->input->journal, self->figures->begin, intended);
+    }
     self->result->documents += sent ? plan.n : 0;
     self->result->repeats += sent ? plan.repeats : 0;
   }

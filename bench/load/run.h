@@ -9,6 +9,8 @@
 #ifndef RR_BENCH_LOAD_RUN_H
 #define RR_BENCH_LOAD_RUN_H
 
+#include <stdio.h>
+
 #include "bench/load/arrivals.h"
 #include "bench/load/mix.h"
 #include "bench/load/options.h"
@@ -23,6 +25,7 @@ typedef struct run_input {
   const corpus *texts;
   mix *requests;
   arrivals *starts; /* open loop; NULL: closed */
+  FILE *journal;    /* NULL: none */
 } run_input;
 
 typedef struct run_result {

@@ -88,6 +88,15 @@ void stats_end(stats *self, const stats_event *event) {
   }
 }
 
+const char *stats_failure_words(outcome_kind kind) {
+  static const char *const words[OUTCOME_KINDS] = {
+      [OUTCOME_CONNECT] = "connect",   [OUTCOME_RESET] = "reset",
+      [OUTCOME_CUT] = "cut answer",    [OUTCOME_TIMEOUT] = "timeout",
+      [OUTCOME_PROTOCOL] = "not HTTP", [OUTCOME_TOO_LARGE] = "answer too large",
+  };
+  return words[kind];
+}
+
 uint64_t stats_failures(const stats *self) { return self->ended - self->right - self->cancelled; }
 
 stats_summary stats_summarize(const stats *self) {

@@ -61,6 +61,9 @@ void stats_offer(stats *self, uint64_t intended, bool dropped);
 
 void stats_end(stats *self, const stats_event *event);
 
+/* In words, as reports tell it: "reset"; NULL: no failure by itself. */
+const char *stats_failure_words(outcome_kind kind);
+
 /* Failures of all kinds, dropped and cancelled requests not among them. */
 uint64_t stats_failures(const stats *self);
 

@@ -132,9 +132,9 @@ def free_port():
 class Server:
     """A running server; `with Server(...) as server` stops it and checks how it ended."""
 
-    def __init__(self, *arguments, model=None, environment=None, wait=True, unix_socket=None):
+    def __init__(self, *arguments, model=None, environment=None, wait=True, unix_socket=None, port=None):
         model = model or small_model()
-        self.port = free_port()
+        self.port = port or free_port()
         self.unix_socket = unix_socket
         self.asked_to_end = False
         self.log_file = tempfile.NamedTemporaryFile(prefix="rerankd-", suffix=".log")

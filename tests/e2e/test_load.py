@@ -80,6 +80,26 @@ def an_open_loop_and_every_report():
 
 
 @case
+def the_journal_has_a_line_for_every_measured_request():
+    with StandIn([standin.good, standin.status("503 Busy"), standin.good]) as server, \
+            tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "journal.csv")
+        report = load(server.url, "--rate", "200", "--arrivals", "even", "--requests", "40", "--warmup-requests", "5",
+                      "--sizes", "3", "--journal", path)
+        with open(path, encoding="utf-8") as file:
+            names, *lines = [line.rstrip("\n").split(",") for line in file]
+    assert names == ["intended_s", "latency_ms", "outcome"], names
+    assert len(lines) == 40 == report["counts"]["offered"], report
+    outcomes = [outcome for _, _, outcome in lines]
+    assert outcomes.count("right") == report["counts"]["right"] > 0, report
+    assert outcomes.count("status 503") == report["failures"].get("status 503", 0), report
+    starts = sorted(float(start) for start, _, _ in lines)
+    assert abs(starts[-1] - starts[0] - 39 / 200) < 0.001, starts
+    assert abs(max(float(took) for _, took, outcome in lines if outcome == "right")
+               - report["latency_ms"]["max"]) <= report["latency_ms"]["max"] / 100, report
+
+
+@case
 def keys_and_headers_are_sent():
     with harness.Server("--api-key", "secret") as server:
         url = f"http://127.0.0.1:{server.port}"
