@@ -299,6 +299,9 @@ TERSE = ("TerseError",)
 PAGES = [
     page("/health", "200 once the model has run", can_fail=True),
     page("/ping", "as /health", can_fail=True),
+    page("/ready", "200 while requests should come here: the model has run, and the server is not stopping",
+         can_fail=True),
+    page("/live", "200 from the first moment to the last"),
     page("/", "as /health", can_fail=True),
     page("/info", "the model and the limits", ref("Info"), key=True, can_fail=True),
     page("/models", "the model in a list of one", ref("Models"), key=True, can_fail=True),

@@ -21,7 +21,6 @@
 #include "server/version.h"
 
 enum {
-  DRAIN_SECONDS = 120,
   BODY_SECONDS = 5, /* what a client that is still sending gets when the server stops */
   DRAIN_POLL_MS = 20,
   DRAIN_BODIES = 16,         /* a refused body is read up to so many payload limits */
@@ -29,6 +28,8 @@ enum {
   ARENA_BASE = 64 << 20,     /* bytes of a request's arena, plus */
   ARENA_PER_PAYLOAD_BYTE = 16
 };
+
+#define NS_PER_SECOND UINT64_C(1000000000)
 
 typedef struct app {
   const options *options;
@@ -46,7 +47,8 @@ typedef struct app {
   api_keys *keys;
   api_keys *new_keys; /* between renewal's thread and the loop */
   rr_error keys_error;
-  uint64_t stopped_at; /* ns */
+  bool leaving;        /* SIGTERM was seen, --drain-delay has not passed */
+  uint64_t stopped_at; /* ns: when the listening socket was closed */
   metrics metrics;
   rerank_service rerank;
   router router;
@@ -115,35 +117,57 @@ static void on_drain(uv_timer_t *timer) {
     close_handles(self);
     return;
   }
-  uint64_t seconds = (clock_now() - self->stopped_at) / 1000000000u;
-  if (seconds >= BODY_SECONDS) {
+  uint64_t waited = clock_now() - self->stopped_at;
+  uint64_t limit = self->options->drain_timeout * NS_PER_SECOND;
+  if (waited >= BODY_SECONDS * NS_PER_SECOND || waited >= limit / 2) {
     http_drop_receiving(self->http);
   }
-  if (seconds >= DRAIN_SECONDS) {
-    log_text(LOG_LEVEL_ERROR, "gave up on %zu requests after %d seconds", http_active(self->http),
-             (int)DRAIN_SECONDS);
+  if (waited >= limit) {
+    log_text(LOG_LEVEL_ERROR, "gave up on %zu requests after %u seconds", http_active(self->http),
+             self->options->drain_timeout);
     log_stop();
     _exit(1);
   }
 }
 
+/* Nobody new from here on. The loop turns at least once more before it ends: connections that were just let in may have
+ * their request with them. */
 static void stop(app *self) {
+  self->leaving = false;
   self->router.stopping = true;
   load_cancel(&self->load);
   self->stopped_at = clock_now();
   http_stop_accepting(self->http);
-  (void)uv_timer_start(&self->drain, on_drain, 0, DRAIN_POLL_MS);
+  (void)uv_timer_start(&self->drain, on_drain, DRAIN_POLL_MS, DRAIN_POLL_MS);
+}
+
+static void on_delay_over(uv_timer_t *timer) {
+  app *self = timer->data;
+  log_text(LOG_LEVEL_INFO, "finishing %zu requests", http_active(self->http));
+  stop(self);
+}
+
+static void leave(app *self) {
+  self->leaving = true;
+  self->router.stopping = true;
+  http_ask_to_leave(self->http);
+  (void)uv_timer_start(&self->drain, on_delay_over, (uint64_t)self->options->drain_delay * 1000, 0);
 }
 
 static void on_signal(uv_signal_t *handle, int number) {
   app *self = handle->data;
-  if (self->router.stopping) {
-    log_text(LOG_LEVEL_WARN, "second %s: stopping at once", number == SIGTERM ? "SIGTERM" : "SIGINT");
+  const char *name = number == SIGTERM ? "SIGTERM" : "SIGINT";
+  if (self->router.stopping && !self->leaving) {
+    log_text(LOG_LEVEL_WARN, "another %s: stopping at once", name);
     log_stop();
     _exit(1);
   }
-  log_text(LOG_LEVEL_INFO, "%s: finishing %zu requests", number == SIGTERM ? "SIGTERM" : "SIGINT",
-           http_active(self->http));
+  if (!self->leaving && self->router.ready && self->options->drain_delay > 0) {
+    log_text(LOG_LEVEL_INFO, "%s: no longer ready, serving for %u more seconds", name, self->options->drain_delay);
+    leave(self);
+    return;
+  }
+  log_text(LOG_LEVEL_INFO, "%s: finishing %zu requests", name, http_active(self->http));
   stop(self);
 }
 

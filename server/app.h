@@ -1,8 +1,11 @@
 /* The server as a whole: loads the model while it already answers /health, serves, and stops.
  *
- * Stopping: the first SIGTERM or SIGINT closes the listening socket and lets every request under way
- * finish, for DRAIN_SECONDS at most (those whose body is still coming get BODY_SECONDS); a second one
- * ends the process at once.
+ * Stopping, at the first SIGTERM or SIGINT:
+ * 1. /ready and /health say 503, every reply ends its connection; all else goes on for --drain-delay, so that
+ *    balancers see it before anybody is refused. A model that is not there yet has no such clients: no delay.
+ * 2. Then, or at the next signal, the listening socket closes and the requests under way finish, for --drain-timeout
+ *    at most (those whose body is still coming get BODY_SECONDS, or half of that).
+ * 3. One more signal ends the process at once.
  */
 #ifndef RR_SERVER_APP_H
 #define RR_SERVER_APP_H

@@ -1,5 +1,6 @@
 #include "server/http.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,7 +16,8 @@
 enum {
   CONNECTION_MEMORY = 32 * 1024, /* bytes libmicrohttpd may use a connection: bounds the headers */
   CONNECTIONS_MAX = 8192,
-  RESERVED_DESCRIPTORS = 64
+  RESERVED_DESCRIPTORS = 64,
+  BACKLOG_TURNS = 256
 };
 
 static void on_timer(uv_timer_t *timer);
@@ -141,11 +143,24 @@ void http_drop_receiving(http_server *server) {
 
 size_t http_active(const http_server *server) { return server->active; }
 
+void http_ask_to_leave(http_server *server) { server->leaving = true; }
+
+/* Lets in who waits in the backlog: closing it would reset them. libmicrohttpd takes a few at a time, and none where
+ * there are too many connections. */
+static void empty_backlog(http_server *self) {
+  const union MHD_DaemonInfo *info = MHD_get_daemon_info(self->daemon, MHD_DAEMON_INFO_LISTEN_FD);
+  struct pollfd listener = {.fd = info == NULL ? -1 : info->listen_fd, .events = POLLIN};
+  for (int i = 0; i < BACKLOG_TURNS && poll(&listener, 1, 0) > 0; i++) {
+    drive(self);
+  }
+}
+
 void http_stop_accepting(http_server *server) {
   if (server->stopping) {
     return;
   }
-  drive(server); /* takes in what already waits in the backlog */
+  empty_backlog(server);
+  server->leaving = true;
   server->stopping = true;
   unix_socket_remove(&server->place);
   MHD_socket listener = MHD_quiesce_daemon(server->daemon);

@@ -134,7 +134,10 @@ void http_add_header(http_reply *reply, const char *name, const char *format, ..
 /* Adds a header to whatever reply the exchange gets; ignored beyond HTTP_OWN_HEADERS_MAX. */
 void http_add_own_header(http_exchange *exchange, const char *name, const char *value);
 
-/* Closes the listening socket; connections go on, each closed after its next reply. */
+/* From here on every reply says `Connection: close` and ends its connection; new ones are let in. */
+void http_ask_to_leave(http_server *server);
+
+/* The same, and closes the listening socket, once who waits there was let in. */
 void http_stop_accepting(http_server *server);
 
 /* Cuts off the clients that have not yet sent all of their request; their exchanges finish soon after. */

@@ -60,7 +60,7 @@ static struct MHD_Response *make_response(http_exchange *exchange) {
   (void)MHD_add_response_header(response, "x-request-id", exchange->request_id);
   add_headers(response, reply->headers, reply->n_headers);
   add_headers(response, exchange->headers, exchange->n_headers);
-  if (exchange->server->stopping) {
+  if (exchange->server->leaving) {
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
   }
   return response;

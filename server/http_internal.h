@@ -50,7 +50,8 @@ struct http_server {
   size_t active;
   http_connection_list connections[HTTP_PHASES];
   size_t buffered; /* bytes of all bodies */
-  bool stopping;
+  bool leaving;  /* connections end with their next reply */
+  bool stopping; /* nobody new is let in */
 };
 
 /* Has libmicrohttpd look at its connections soon, from the loop. */

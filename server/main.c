@@ -7,6 +7,7 @@
 
 #include "core/base/json.h"
 #include "server/app.h"
+#include "server/health.h"
 #include "server/log.h"
 #include "server/options.h"
 
@@ -27,6 +28,7 @@ int main(int argc, char **argv) {
   switch (options_read(argc, argv, getenv, stdout, &chosen, problem)) {
   case OPTIONS_DONE: return EXIT_SUCCESS;
   case OPTIONS_INVALID: (void)fprintf(stderr, "rerankd: %s\n", problem); return APP_EXIT_USAGE;
+  case OPTIONS_HEALTH: return health_ask(chosen.health, chosen.health_timeout_ms, stderr);
   case OPTIONS_RUN: break;
   }
   bound_heaps();

@@ -17,7 +17,7 @@
 
 enum { FLAGS_MAX = 64, NAME_MAX_BYTES = 64, THREADS_MAX = 1024 };
 
-typedef enum kind { TEXT, LIST, NUMBER, SMALL_NUMBER, FLAG, SWITCH, DTYPE, SCORING, LEVEL, HELP, VERSION } kind;
+typedef enum kind { TEXT, LIST, NUMBER, SMALL_NUMBER, FLAG, SWITCH, DTYPE, SCORING, LEVEL, HEALTH, HELP, VERSION } kind;
 
 typedef struct spec {
   const char *name;
@@ -88,6 +88,10 @@ static const spec specs[] = {
      "time from a connection's opening, or a reply, to the next request's headers (default: 75)"},
     {"client-timeout", SMALL_NUMBER, FIELD(client_timeout), 1, 86400, "SECONDS",
      "time a client has to send a body, and again to take the reply (default: 60)"},
+    {"drain-delay", SMALL_NUMBER, FIELD(drain_delay), 0, 3600, "SECONDS",
+     "go on for so long after SIGTERM, while /ready says 503 and clients are asked to leave (default: 0)"},
+    {"drain-timeout", SMALL_NUMBER, FIELD(drain_timeout), 1, 86400, "SECONDS",
+     "time that requests under way then have, once nobody new is let in (default: 120)"},
     {"auto-truncate", FLAG, FIELD(auto_truncate), 0, 0, "BOOL",
      "truncate what is too long, unless the request says otherwise (default: true)"},
     {"unix-socket", TEXT, FIELD(unix_socket), 0, 0, "PATH",
@@ -108,6 +112,9 @@ static const spec specs[] = {
      "leave core files and debuggers of the same user allowed (default: false)"},
     {"json-output", FLAG, FIELD(json_output), 0, 0, "BOOL", "log in JSON (default: false)"},
     {"log-level", LEVEL, FIELD(log_level), 0, 0, "LEVEL", "error, warn, info or debug (default: info)"},
+    {"health", HEALTH, FIELD(health), 0, 0, "URL",
+     "ask the server at http://HOST:PORT/ready or unix:PATH:/ready and end: with 0 if it says 200, else 1 (here alone)"},
+    {"health-timeout-ms", NUMBER, FIELD(health_timeout_ms), 1, 600000, "MS", "time for --health (default: 2000)"},
     {"help", HELP, 0, 0, 0, NULL, "print this and stop"},
     {"version", VERSION, 0, 0, 0, NULL, "print the version and stop"},
 };
@@ -211,6 +218,7 @@ static bool store(const spec *option, const char *text, options *self, char *exp
   size_t number;
   switch (option->kind) {
   case TEXT:
+  case HEALTH:
     (void)snprintf(expected, size, "some text");
     *(const char **)field = text;
     return text[0] != '\0';
@@ -279,7 +287,7 @@ static bool read_environment(char *(*lookup)(const char *name), options *self,
   for (int i = 0; i < SPECS; i++) {
     char name[NAME_MAX_BYTES];
     environment_name(specs[i].name, name);
-    const char *text = specs[i].kind < HELP ? lookup(name) : NULL;
+    const char *text = specs[i].kind < HEALTH ? lookup(name) : NULL;
     if (text == NULL || text[0] == '\0') { /* set but empty: as compose files leave it */
       continue;
     }
@@ -359,8 +367,10 @@ options_result options_read(int argc, char **argv, char *(*lookup)(const char *n
       .documents_bytes = DOCUMENT_FILE_BYTES_DEFAULT,
       .idle_timeout = 75,
       .client_timeout = 60,
+      .drain_timeout = 120,
       .auto_truncate = true,
       .log_level = LOG_LEVEL_INFO,
+      .health_timeout_ms = 2000,
   };
   /* The command line goes first where it only asks for help, whatever the environment holds. */
   options from_arguments = self;
@@ -381,6 +391,10 @@ options_result options_read(int argc, char **argv, char *(*lookup)(const char *n
   result = read_arguments(argc, argv, out, &self, problem);
   if (result != OPTIONS_RUN) {
     return result;
+  }
+  if (self.health != NULL) {
+    *ret_options = self;
+    return OPTIONS_HEALTH;
   }
   if (self.model_id == NULL) {
     (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--model-id is required (see --help)");

@@ -50,6 +50,8 @@ typedef struct options {
   size_t documents_bytes;      /* of the file */
   unsigned idle_timeout;   /* seconds, as the next */
   unsigned client_timeout;
+  unsigned drain_delay;    /* from SIGTERM to the closing of the listening socket */
+  unsigned drain_timeout;  /* from then on, for the requests under way */
   bool auto_truncate;
   option_list api_keys;     /* none, without a file: none wanted */
   const char *api_key_file; /* NULL: none */
@@ -60,10 +62,13 @@ typedef struct options {
   bool core_dumps;       /* core files, and debuggers of the same user */
   bool json_output;
   log_level log_level;
+  const char *health;        /* what to ask instead of serving; NULL: serve */
+  size_t health_timeout_ms;
 } options;
 
 typedef enum options_result {
   OPTIONS_RUN,
+  OPTIONS_HEALTH, /* ask the server at `health`, serve nothing; there may be no model */
   OPTIONS_DONE,   /* --help or --version was printed to `out` */
   OPTIONS_INVALID /* one line was written to `problem` */
 } options_result;

@@ -18,6 +18,26 @@ static void respond_health(router *self, http_exchange *exchange) {
   }
 }
 
+/* Overload does not count: it is told to each request (429), and where it made servers unready, the last ones would
+ * get what the first ones were spared, until none was left. Refusing a probe is no failure of a request. */
+static void respond_ready(router *self, http_exchange *exchange) {
+  rr_api_error error = {.kind = RR_API_UNHEALTHY, .message = "the server is stopping"};
+  http_reply reply = {.status = 200};
+  if (!self->stopping && !self->ready) {
+    load_describe(self->load, error.message);
+  }
+  if (self->stopping || !self->ready) {
+    answer_fill_error(&reply, exchange, NULL, &error);
+  }
+  http_reply_to(exchange, &reply);
+}
+
+/* The loop turns, whatever else is at work: restarting the process would help nobody. */
+static void respond_live(router *self, http_exchange *exchange) {
+  (void)self;
+  http_reply_to(exchange, &(http_reply){.status = 200});
+}
+
 static void respond_text(router *self, http_exchange *exchange, const char *type, char *body, size_t size) {
   if (body == NULL) {
     answer_error(self->metrics, exchange, RR_API_MEMORY, "out of memory");
@@ -111,6 +131,8 @@ static const page pages[] = {
     {"/", true, LOG_LEVEL_DEBUG, respond_health},
     {"/health", true, LOG_LEVEL_DEBUG, respond_health},
     {"/ping", true, LOG_LEVEL_DEBUG, respond_health},
+    {"/ready", true, LOG_LEVEL_DEBUG, respond_ready},
+    {"/live", true, LOG_LEVEL_DEBUG, respond_live},
     {"/metrics", true, LOG_LEVEL_DEBUG, respond_metrics},
     {"/info", false, LOG_LEVEL_INFO, respond_info},
     {"/models", false, LOG_LEVEL_INFO, respond_models},

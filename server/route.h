@@ -19,7 +19,7 @@ typedef struct router {
   const api_keys *keys; /* may be replaced between two events of the loop */
   int64_t started;      /* seconds since 1970 */
   bool ready;           /* a forward pass has run */
-  bool stopping;        /* SIGTERM was seen */
+  bool stopping;        /* SIGTERM was seen; requests are answered all the same */
 } router;
 
 /* The HTTP server's handlers, with the router as their context. */

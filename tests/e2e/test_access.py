@@ -15,7 +15,7 @@ from harness import Server, case, eventually, expect_error, run_binary, shared, 
 
 GOOD = {"query": "what", "texts": ["this", "that"]}
 DOCUMENTS = json.dumps({"query": "what", "documents": ["this", "that"]}).encode()
-OPEN = ("/", "/health", "/ping", "/metrics", "/openapi.json", "/docs")
+OPEN = ("/", "/health", "/ping", "/ready", "/live", "/metrics", "/openapi.json", "/docs")
 
 
 def bearer(key):

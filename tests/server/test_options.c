@@ -63,6 +63,34 @@ static void lists_grow_and_the_command_line_replaces_the_environments(void **sta
   assert_int_equal(o.cors_origins.n, 1);
 }
 
+static void draining_is_bounded_and_the_command_line_wins(void **state) {
+  (void)state;
+  options o;
+  static const char *const set[] = {"DRAIN_DELAY", "5", "DRAIN_TIMEOUT", "7", NULL};
+  assert_int_equal(read_line("--model-id m", &o), OPTIONS_RUN);
+  assert_int_equal(o.drain_delay, 0);
+  assert_int_equal(o.drain_timeout, 120);
+  environment = set;
+  assert_int_equal(read_line("--model-id m --drain-timeout 9", &o), OPTIONS_RUN);
+  assert_int_equal(o.drain_delay, 5);
+  assert_int_equal(o.drain_timeout, 9);
+  assert_int_equal(read_line("--model-id m --drain-delay 3601", &o), OPTIONS_INVALID);
+  assert_int_equal(read_line("--model-id m --drain-timeout 0", &o), OPTIONS_INVALID);
+}
+
+static void asking_for_health_wants_no_model_and_has_no_variable(void **state) {
+  (void)state;
+  options o;
+  static const char *const set[] = {"HEALTH", "http://x/", "HEALTH_TIMEOUT_MS", "7", NULL};
+  environment = set;
+  assert_int_equal(read_line("", &o), OPTIONS_INVALID);
+  assert_int_equal(read_line("--model-id m", &o), OPTIONS_RUN);
+  assert_null(o.health);
+  assert_int_equal(read_line("--health unix:socket", &o), OPTIONS_HEALTH);
+  assert_string_equal(o.health, "unix:socket");
+  assert_int_equal(o.health_timeout_ms, 7);
+}
+
 static int reset(void **state) {
   (void)state;
   environment = NULL;
@@ -321,6 +349,8 @@ int main(void) {
       cmocka_unit_test_setup(instruction_sets_have_a_variable_of_their_own, reset),
       cmocka_unit_test_setup(what_confines_the_server_is_chosen, reset),
       cmocka_unit_test_setup(a_bad_variable_is_named, reset),
+      cmocka_unit_test_setup(asking_for_health_wants_no_model_and_has_no_variable, reset),
+      cmocka_unit_test_setup(draining_is_bounded_and_the_command_line_wins, reset),
       cmocka_unit_test_setup(help_names_every_option_even_in_a_bad_environment, reset),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
