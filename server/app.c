@@ -18,10 +18,12 @@
 #include "server/metrics.h"
 #include "server/rerank.h"
 #include "server/route.h"
+#include "server/supervisor.h"
 #include "server/version.h"
 
 enum {
   BODY_SECONDS = 5, /* what a client that is still sending gets when the server stops */
+  FIRST_SECONDS = 1, /* what a client gets for its first request that had connected, but not sent it */
   DRAIN_POLL_MS = 20,
   DRAIN_BODIES = 16,         /* a refused body is read up to so many payload limits */
   BUFFERED_BODIES = 32,      /* payload limits that all bodies together may take */
@@ -32,7 +34,11 @@ enum {
 #define NS_PER_SECOND UINT64_C(1000000000)
 
 typedef struct app {
-  const options *options;
+  const options *options; /* `own` */
+  options own;
+  int sockets[HTTP_LISTENERS_MAX]; /* that were passed; the HTTP server's once it runs */
+  size_t n_sockets;
+  supervisor supervisor;
   uv_loop_t loop;
   uv_signal_t terminate;
   uv_signal_t interrupt;
@@ -105,6 +111,7 @@ static void close_handles(app *self) {
   http_close(self->http);
   self->http = NULL;
   rerank_service_close(&self->rerank);
+  supervisor_close(&self->supervisor);
   uv_close((uv_handle_t *)&self->terminate, NULL);
   uv_close((uv_handle_t *)&self->interrupt, NULL);
   uv_close((uv_handle_t *)&self->renew, NULL);
@@ -113,12 +120,13 @@ static void close_handles(app *self) {
 
 static void on_drain(uv_timer_t *timer) {
   app *self = timer->data;
-  if (http_active(self->http) == 0 && rerank_is_idle(&self->rerank) && !self->loading && !self->renewing) {
+  uint64_t waited = clock_now() - self->stopped_at;
+  uint64_t limit = self->options->drain_timeout * NS_PER_SECOND;
+  bool expects = waited < FIRST_SECONDS * NS_PER_SECOND && waited < limit / 2 && http_expects_first(self->http);
+  if (http_active(self->http) == 0 && rerank_is_idle(&self->rerank) && !self->loading && !self->renewing && !expects) {
     close_handles(self);
     return;
   }
-  uint64_t waited = clock_now() - self->stopped_at;
-  uint64_t limit = self->options->drain_timeout * NS_PER_SECOND;
   if (waited >= BODY_SECONDS * NS_PER_SECOND || waited >= limit / 2) {
     http_drop_receiving(self->http);
   }
@@ -130,14 +138,14 @@ static void on_drain(uv_timer_t *timer) {
   }
 }
 
-/* Nobody new from here on. The loop turns at least once more before it ends: connections that were just let in may have
- * their request with them. */
+/* Nobody new from here on. The loop turns at least once more before it ends: connections may have a request with them. */
 static void stop(app *self) {
   self->leaving = false;
   self->router.stopping = true;
   load_cancel(&self->load);
   self->stopped_at = clock_now();
   http_stop_accepting(self->http);
+  supervisor_enter(&self->supervisor, SUPERVISOR_STOPPING);
   (void)uv_timer_start(&self->drain, on_drain, DRAIN_POLL_MS, DRAIN_POLL_MS);
 }
 
@@ -151,6 +159,7 @@ static void leave(app *self) {
   self->leaving = true;
   self->router.stopping = true;
   http_ask_to_leave(self->http);
+  supervisor_enter(&self->supervisor, SUPERVISOR_STOPPING);
   (void)uv_timer_start(&self->drain, on_delay_over, (uint64_t)self->options->drain_delay * 1000, 0);
 }
 
@@ -190,6 +199,9 @@ static void on_loaded(uv_work_t *work, int status) {
   self->rerank.cache = self->load.cache;
   self->rerank.documents = self->load.documents;
   self->router.ready = true;
+  if (!self->router.stopping) {
+    supervisor_enter(&self->supervisor, SUPERVISOR_SERVING);
+  }
   if (model->pack_cache != RR_PACK_CACHE_OFF) {
     log_text(model->pack_cache == RR_PACK_CACHE_NOT_WRITTEN ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s",
              model->pack_note);
@@ -233,6 +245,8 @@ static bool start_rerank(app *self) {
 static rr_status start_http(app *self, rr_error *err) {
   const options *o = self->options;
   const http_config config = {
+      .passed = self->sockets,
+      .n_passed = self->n_sockets,
       .hostname = o->hostname,
       .port = o->port,
       .unix_socket = o->unix_socket,
@@ -261,6 +275,15 @@ static void size_pool(unsigned threads) {
 
 static void log_listening(const app *self) {
   const options *o = self->options;
+  for (size_t i = 0; i < self->n_sockets; i++) {
+    char place[SUPERVISOR_PLACE_MAX];
+    supervisor_place(self->sockets[i], place);
+    log_text(LOG_LEVEL_INFO, "rerankd %s listening on %s, a socket that was passed, loading %s", RERANKD_VERSION, place,
+             o->model_id);
+  }
+  if (self->n_sockets > 0) {
+    return;
+  }
   if (o->unix_socket != NULL) {
     log_text(LOG_LEVEL_INFO, "rerankd %s listening on %s, loading %s", RERANKD_VERSION, o->unix_socket,
              o->model_id);
@@ -270,13 +293,41 @@ static void log_listening(const app *self) {
   }
 }
 
+/* In one line, for the service manager. */
+static void describe(void *context, char text[SUPERVISOR_TEXT_MAX]) {
+  const app *self = context;
+  char loading[LOAD_TEXT_MAX];
+  if (self->exit_status != 0) {
+    (void)snprintf(text, SUPERVISOR_TEXT_MAX, "cannot load the model: %.200s", self->load.error.message);
+  } else if (self->leaving) {
+    (void)snprintf(text, SUPERVISOR_TEXT_MAX, "no longer ready, %zu requests at work", http_active(self->http));
+  } else if (self->router.stopping) {
+    (void)snprintf(text, SUPERVISOR_TEXT_MAX, "finishing %zu requests", http_active(self->http));
+  } else if (self->router.ready) {
+    (void)snprintf(text, SUPERVISOR_TEXT_MAX, "serving %.200s", self->options->model_id);
+  } else {
+    load_describe(&self->load, loading);
+    (void)snprintf(text, SUPERVISOR_TEXT_MAX, "%s", loading);
+  }
+}
+
+/* Sockets that are passed stand for those that the options name. */
+static rr_status take_sockets(app *self, rr_error *err) {
+  rr_status status = supervisor_sockets(self->sockets, HTTP_LISTENERS_MAX, &self->n_sockets, err);
+  if (self->n_sockets > 0) {
+    self->own.unix_socket = NULL;
+  }
+  return status;
+}
+
 static bool start(app *self) {
   rr_error error = {.status = RR_OK, .message = "libuv cannot start"};
-  if (!start_signals(self) || !start_rerank(self) ||
+  if (!start_signals(self) || !start_rerank(self) || take_sockets(self, &error) != RR_OK ||
       load_keys(self->options, &self->keys, &error) != RR_OK || start_http(self, &error) != RR_OK) {
     log_text(LOG_LEVEL_ERROR, "%s", error.message);
     return false;
   }
+  supervisor_start(&self->supervisor, &self->loop, describe, self);
   if (confine_start(&self->confined, self->options, &error) != RR_OK) {
     log_text(LOG_LEVEL_ERROR, "%s", error.message);
     return false;
@@ -314,8 +365,9 @@ int app_run(const options *chosen) {
   if (!choose_kernels(chosen)) {
     return APP_EXIT_USAGE;
   }
-  self.options = chosen;
-  load_init(&self.load, chosen);
+  self.own = *chosen;
+  self.options = &self.own;
+  load_init(&self.load, self.options);
   metrics_init(&self.metrics);
   size_pool(chosen->tokenization_workers);
   (void)signal(SIGPIPE, SIG_IGN);

@@ -25,7 +25,7 @@
 typedef struct http_server http_server;
 typedef struct http_exchange http_exchange;
 
-enum { HTTP_NAME_BYTES = 160, HTTP_HEADERS_MAX = 14, HTTP_OWN_HEADERS_MAX = 3 };
+enum { HTTP_LISTENERS_MAX = 8, HTTP_NAME_BYTES = 160, HTTP_HEADERS_MAX = 14, HTTP_OWN_HEADERS_MAX = 3 };
 
 typedef struct http_header {
   const char *name; /* static storage */
@@ -98,6 +98,8 @@ typedef struct http_handlers {
 } http_handlers;
 
 typedef struct http_config {
+  const int *passed;         /* sockets that listen already, which http_start takes over; they stand for host, port and path */
+  size_t n_passed;           /* HTTP_LISTENERS_MAX at most; 0: none */
   const char *hostname;
   unsigned port;
   const char *unix_socket;   /* a path to listen on instead; NULL: host and port */
@@ -111,7 +113,7 @@ typedef struct http_config {
 rr_status http_start(uv_loop_t *loop, const http_config *config, const http_handlers *handlers,
                      http_server **ret_server, rr_error *err);
 
-/* The port listened on; 0 for a socket in the file system. */
+/* The port listened on; 0 for a socket in the file system, and where sockets were passed. */
 unsigned http_port(const http_server *server);
 
 /* A request header's value, or NULL. Valid during the exchange. */
@@ -137,7 +139,8 @@ void http_add_own_header(http_exchange *exchange, const char *name, const char *
 /* From here on every reply says `Connection: close` and ends its connection; new ones are let in. */
 void http_ask_to_leave(http_server *server);
 
-/* The same, and closes the listening socket, once who waits there was let in. */
+/* The same, and closes the listening sockets, once who waits there was let in. Of a passed one others may keep a
+ * descriptor: who comes then waits for them. */
 void http_stop_accepting(http_server *server);
 
 /* Cuts off the clients that have not yet sent all of their request; their exchanges finish soon after. */
@@ -145,6 +148,9 @@ void http_drop_receiving(http_server *server);
 
 /* Exchanges not yet finished. */
 size_t http_active(const http_server *server);
+
+/* Whether there is a connection that has not had a request yet. */
+bool http_expects_first(const http_server *server);
 
 /* Ends all connections; http_active must be 0, or no exchange may be waiting for http_reply_to. The
  * memory is freed once the loop has closed the handles. NULL is allowed. */

@@ -185,10 +185,8 @@ bool http_connections_start(http_server *self, uv_loop_t *loop) {
     return false;
   }
   self->watch.data = self;
-  self->open_handles++;
   (void)uv_timer_init(loop, &self->tick);
   self->tick.data = self;
-  self->open_handles++;
   return uv_poll_start(&self->watch, UV_READABLE, on_events) == 0 &&
          uv_timer_start(&self->tick, on_tick, TICK_MS, TICK_MS) == 0;
 }

@@ -193,6 +193,7 @@ static http_exchange *begin(http_server *self, struct MHD_Connection *connection
   }
   exchange->client = client;
   client->exchange = exchange;
+  client->used = true;
   http_connection_enter(client, HTTP_BODY);
   exchange->server = self;
   exchange->connection = connection;

@@ -23,6 +23,7 @@ typedef struct http_connection {
   http_exchange *exchange; /* NULL: none */
   int descriptor;
   http_phase phase;
+  bool used;      /* it has had a request */
   uint64_t since; /* ns, of the phase */
   uint64_t muted_at; /* ns: when the client ended its sending; 0: it has not */
   struct http_connection *next; /* in the list of its phase */
@@ -35,18 +36,26 @@ typedef struct http_connection_list {
   http_connection *last;
 } http_connection_list;
 
-struct http_server {
+/* libmicrohttpd takes one listening socket a daemon. */
+typedef struct http_listener {
+  http_server *server;
   struct MHD_Daemon *daemon;
+  bool open; /* it accepts */
+  uv_poll_t poll;            /* of its epoll descriptor */
+} http_listener;
+
+struct http_server {
+  http_listener listeners[HTTP_LISTENERS_MAX];
+  size_t n_listeners;
   http_handlers handlers;
   http_config config;
   unsigned port;
   unix_socket place; /* path NULL: none */
-  uv_poll_t poll;
   uv_timer_t timer;
   uv_poll_t watch; /* of `watched` */
   uv_timer_t tick;
   int watched; /* an epoll descriptor with all connections' sockets; -1: none */
-  unsigned open_handles;
+  unsigned open_handles; /* not yet closed by the loop, once http_close has run */
   size_t active;
   http_connection_list connections[HTTP_PHASES];
   size_t buffered; /* bytes of all bodies */

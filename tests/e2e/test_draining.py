@@ -170,6 +170,21 @@ def who_waits_when_the_socket_closes_is_answered():
 
 
 @case
+def who_has_connected_may_still_ask():
+    for _ in range(1 if SLOW else 3):
+        server = Server("--threads", "1")
+        with server.connect() as early, server.connect() as silent:
+            server.metrics()  # a turn of the loop: both are let in
+            server.terminate()
+            server.wait_for_log(lambda line: "finishing" in line)
+            time.sleep(0.2)
+            early.send_request("POST", "/rerank", json.dumps(GOOD).encode())
+            assert early.response().status == 200
+            assert silent.at_end()  # it is not waited for for long
+        server.stop()
+
+
+@case
 def the_time_to_finish_has_a_limit():
     server = Server("--drain-timeout", "2")
     with server.connect() as connection:
