@@ -178,6 +178,34 @@ def what_the_administrator_set_stays_until_it_is_purged():
 
 
 @case
+def an_upgrade_restarts_the_server_alone_and_removal_stops_it_with_its_socket():
+    installed()
+    inside("dpkg", "--install", "/rerankd.deb")
+    # A stand-in for a running systemd, which writes down what it is asked.
+    os.makedirs(os.path.join(clean(), "run/systemd/system"))
+    control, log = (os.path.join(clean(), path) for path in ("usr/bin/systemctl", "tmp/asked"))
+    with open(control, "w", encoding="ascii") as file:
+        file.write('#!/bin/sh\necho "$*" >>/tmp/asked\n')
+    os.chmod(control, 0o755)
+
+    def asked(*command):
+        with open(log, "w", encoding="ascii"):
+            pass
+        inside(*command)
+        with open(log, encoding="ascii") as file:
+            return {line for line in file.read().splitlines() if re.search("start|stop|enable ", line)}
+
+    try:
+        upgraded = asked("dpkg", "--install", "/rerankd.deb")
+        assert [line.split()[-2:] for line in upgraded] == [["try-restart", "rerankd.service"]], upgraded
+        removed = asked("dpkg", "--purge", "rerankd")
+        assert [line.split()[-3:] for line in removed] == [["stop", "rerankd.socket", "rerankd.service"]], removed
+    finally:
+        os.remove(control)
+        shutil.rmtree(os.path.join(clean(), "run/systemd"))
+
+
+@case
 def purged_it_leaves_nothing():
     installed()
     inside("apt-get", "install", "-q", "-y", "--no-install-recommends", "/rerankd.deb")
