@@ -126,7 +126,12 @@ static uint32_t detect(void) { return 0; }
 
 static uint32_t detected;
 
-static void detect_once(void) { detected = detect() | RR_FEATURE_OPENBLAS; }
+static void detect_once(void) {
+  detected = detect();
+#ifdef RR_BUILT_OPENBLAS
+  detected |= RR_FEATURE_OPENBLAS;
+#endif
+}
 
 uint32_t rr_features_detect(void) {
   static pthread_once_t once = PTHREAD_ONCE_INIT;

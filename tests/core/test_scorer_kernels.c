@@ -97,7 +97,7 @@ static void scores_agree_with_the_reference(void **state) {
     skip();
   }
   if (gemm == NULL) {
-    print_message("# this CPU cannot run %s\n", pair->gemm);
+    print_message("# this CPU or build cannot run %s\n", pair->gemm);
     skip();
   }
   assert_int_equal(rr_kernels_set_mask(pair->mask, NULL), RR_OK);
