@@ -55,7 +55,7 @@ void cors_answer_preflight(http_exchange *exchange, const char *methods) {
   http_reply reply = {.status = 204};
   http_add_header(&reply, "Access-Control-Allow-Methods", "%s", methods);
   http_add_header(&reply, "Access-Control-Allow-Headers",
-                  "authorization, content-type, content-encoding, x-request-id, traceparent, "
+                  "authorization, content-type, content-encoding, x-request-id, traceparent, tracestate, "
                   "x-request-timeout-ms, x-request-on-timeout, x-request-priority");
   http_add_header(&reply, "Access-Control-Max-Age", "%d", 86400);
   http_reply_to(exchange, &reply);

@@ -59,6 +59,9 @@ struct http_exchange {
   char request_id[TRACE_ID_BYTES]; /* the client's x-request-id, or a new one */
   char trace[TRACE_CONTEXT_BYTES]; /* of the client's traceparent, or "" */
   char parent[TRACE_PARENT_BYTES];
+  char span[TRACE_PARENT_BYTES];   /* of this request in that trace; "" where no spans are made */
+  uint8_t trace_flags;
+  bool sampled;                    /* the span is wanted */
   char *body;                      /* what the client sent; freed after `finished`, or by http_release_body */
   size_t body_size;
   uint64_t received_bytes;         /* of the body, kept or not */
@@ -116,6 +119,9 @@ unsigned http_port(const http_server *server);
 
 /* A request header's value, or NULL. Valid during the exchange. */
 const char *http_header_of(const http_exchange *exchange, const char *name);
+
+/* All of a header's values, joined with commas; false where there is none, or no room for it. */
+bool http_join_header(http_exchange *exchange, const char *name, char *ret_value, size_t size);
 
 /* Answers; once an exchange. Takes over the reply's body. */
 void http_reply_to(http_exchange *exchange, const http_reply *reply);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "core/base/alloc.h"
 #include "server/clock.h"
@@ -12,6 +13,32 @@ enum { BODY_FIRST = 16 * 1024 };
 
 const char *http_header_of(const http_exchange *exchange, const char *name) {
   return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
+}
+
+typedef struct joined {
+  const char *name;
+  char *value;
+  size_t size; /* of the room */
+  size_t used;
+  bool found;
+} joined;
+
+static enum MHD_Result join_value(void *context, enum MHD_ValueKind kind, const char *name, const char *value) {
+  joined *self = context;
+  (void)kind;
+  if (strcasecmp(name, self->name) != 0 || value == NULL) {
+    return MHD_YES;
+  }
+  int length = snprintf(self->value + self->used, self->size - self->used, "%s%s", self->found ? "," : "", value);
+  self->found = length >= 0 && (size_t)length < self->size - self->used;
+  self->used += self->found ? (size_t)length : 0;
+  return self->found ? MHD_YES : MHD_NO;
+}
+
+bool http_join_header(http_exchange *exchange, const char *name, char *ret_value, size_t size) {
+  joined all = {.name = name, .value = ret_value, .size = size};
+  (void)MHD_get_connection_values(exchange->connection, MHD_HEADER_KIND, join_value, &all);
+  return all.found;
 }
 
 void http_add_header(http_reply *reply, const char *name, const char *format, ...) {
@@ -182,6 +209,13 @@ static void copy_path(const char *path, char ret_path[HTTP_NAME_BYTES]) {
   ret_path[size] = '\0';
 }
 
+/* Twice is as bad as wrong: which of the two is meant? */
+static void take_trace(http_exchange *exchange) {
+  char given[HTTP_NAME_BYTES];
+  bool there = http_join_header(exchange, "traceparent", given, sizeof given);
+  trace_context(there ? given : NULL, exchange->trace, exchange->parent, &exchange->trace_flags);
+}
+
 static http_exchange *begin(http_server *self, struct MHD_Connection *connection, const char *path,
                             const char *method, const char *version) {
   const union MHD_ConnectionInfo *info =
@@ -200,7 +234,7 @@ static http_exchange *begin(http_server *self, struct MHD_Connection *connection
   (void)snprintf(exchange->method, sizeof exchange->method, "%s", method);
   copy_path(path, exchange->path);
   trace_request_id(http_header_of(exchange, "x-request-id"), exchange->request_id);
-  trace_context(http_header_of(exchange, "traceparent"), exchange->trace, exchange->parent);
+  take_trace(exchange);
   exchange->interim_allowed = strcmp(version, MHD_HTTP_VERSION_1_0) != 0;
   self->active++;
   return exchange;
