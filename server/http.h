@@ -20,6 +20,7 @@
 #include <uv.h>
 
 #include "core/base/status.h"
+#include "server/phases.h"
 #include "server/trace.h"
 
 typedef struct http_server http_server;
@@ -66,6 +67,7 @@ struct http_exchange {
   size_t body_size;
   uint64_t received_bytes;         /* of the body, kept or not */
   uint64_t received_at;            /* ns, when the headers were read */
+  request_phases phases;           /* http.c's: read, write, and the whole; the others are the handlers' */
   bool gone;                       /* the client has left, as `gone` told */
   bool too_slow;                   /* it was cut off, in the middle of request or reply */
   void *task;                      /* the handlers' own, as the next */

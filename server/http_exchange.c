@@ -87,13 +87,29 @@ static struct MHD_Response *make_response(http_exchange *exchange) {
   (void)MHD_add_response_header(response, "x-request-id", exchange->request_id);
   add_headers(response, reply->headers, reply->n_headers);
   add_headers(response, exchange->headers, exchange->n_headers);
+  char timing[PHASES_TEXT_MAX];
+  phases_server_timing(&exchange->phases, timing);
+  (void)MHD_add_response_header(response, "Server-Timing", timing);
   if (exchange->server->stopping) {
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
   }
   return response;
 }
 
+/* A reply that was there before all of the request is written from here on. */
+static void note_writing(http_exchange *exchange) {
+  phase_span *of = exchange->phases.of;
+  uint64_t now = clock_now();
+  if (of[PHASE_READ].end == 0) {
+    of[PHASE_READ].end = now;
+  }
+  if (of[PHASE_WRITE].begin == 0) {
+    of[PHASE_WRITE].begin = now;
+  }
+}
+
 static enum MHD_Result send_reply(http_exchange *exchange) {
+  note_writing(exchange);
   http_connection_enter(exchange->client, HTTP_REPLYING);
   struct MHD_Response *response = make_response(exchange);
   if (response == NULL) {
@@ -109,6 +125,9 @@ void http_reply_to(http_exchange *exchange, const http_reply *reply) {
   http_server *self = exchange->server;
   exchange->reply = *reply;
   exchange->replied = true;
+  if (exchange->phases.of[PHASE_READ].end != 0) {
+    exchange->phases.of[PHASE_WRITE].begin = clock_now();
+  }
   if (exchange->suspended) {
     exchange->suspended = false;
     http_connection_enter(exchange->client, HTTP_REPLYING);
@@ -230,7 +249,8 @@ static http_exchange *begin(http_server *self, struct MHD_Connection *connection
   http_connection_enter(client, HTTP_BODY);
   exchange->server = self;
   exchange->connection = connection;
-  exchange->received_at = clock_now();
+  phases_begin(&exchange->phases);
+  exchange->received_at = exchange->phases.begun;
   (void)snprintf(exchange->method, sizeof exchange->method, "%s", method);
   copy_path(path, exchange->path);
   trace_request_id(http_header_of(exchange, "x-request-id"), exchange->request_id);
@@ -272,6 +292,9 @@ enum MHD_Result http_on_access(void *context, struct MHD_Connection *connection,
   if (*size > 0) {
     return receive(exchange, data, size);
   }
+  if (exchange->phases.of[PHASE_READ].end == 0) {
+    exchange->phases.of[PHASE_READ].end = clock_now();
+  }
   if (!exchange->replied) {
     self->handlers.respond(self->handlers.context, exchange);
   }
@@ -292,6 +315,7 @@ void http_on_completed(void *context, struct MHD_Connection *connection, void **
   if (exchange == NULL) {
     return;
   }
+  phases_end(&exchange->phases);
   self->handlers.finished(self->handlers.context, exchange,
                           code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
   http_release_body(exchange);

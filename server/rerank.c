@@ -116,6 +116,9 @@ static bool answer_partly(rerank_task *task) {
 
 /* Takes a task back from wherever it is. False where its answer is on its way anyway. */
 static bool take_back(rerank_task *task) {
+  if (task->stage == RERANK_CONCLUDING) {
+    return false;
+  }
   task->stopped_at = clock_now();
   switch (task->stage) {
   case RERANK_WAITING: intake_remove(&task->service->intake, &task->intake); return true;
@@ -202,7 +205,8 @@ static void on_prepared(uv_work_t *work, int status) {
   for (size_t i = 0; !task->failed && i < task->n_sequences; i++) {
     workload_add(&found, task->job.queue.lengths[i]);
   }
-  intake_done(&self->intake, &task->intake, task->parse + task->tokenization, task->failed ? NULL : &found);
+  intake_done(&self->intake, &task->intake, phase_ns(task->parse) + phase_ns(task->tokenize),
+              task->failed ? NULL : &found);
   http_free_body(&task->body);
   if (status != 0 && !task->failed) {
     rerank_fail(task, RR_API_UNHEALTHY, "the server is stopping");

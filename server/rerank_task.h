@@ -14,6 +14,7 @@
 #include "server/deadline.h"
 #include "server/engine.h"
 #include "server/intake.h"
+#include "server/phases.h"
 #include "server/rerank.h"
 #include "server/schedule.h"
 
@@ -74,8 +75,9 @@ struct rerank_task {
   size_t reply_size;
   int64_t created; /* seconds since 1970 */
   uint64_t characters;
-  uint64_t parse;        /* ns */
-  uint64_t tokenization; /* ns */
+  phase_span parse;
+  phase_span tokenize;
+  phase_span encode;
 };
 
 /* Marks the task as failed. */

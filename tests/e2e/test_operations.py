@@ -279,6 +279,32 @@ def timing_headers_are_whole_milliseconds():
     assert int(response.headers["x-total-time"]) >= int(response.headers["x-inference-time"])
 
 
+def timing_of(response):
+    """The phases a Server-Timing header tells, in ms; its form is checked."""
+    entries = response.headers["server-timing"].split(", ")
+    for entry in entries:
+        assert re.fullmatch(r"[a-z]+;dur=\d+\.\d{3}", entry), response
+    return {name: float(ms) for name, _, ms in (entry.partition(";dur=") for entry in entries)}
+
+
+@case
+def every_reply_tells_its_phases_in_a_server_timing_header():
+    response = shared().rerank({"query": "what", "texts": [f"{number} words " * 50 for number in range(50)]})
+    told = timing_of(response)
+    order = ["read", "pool", "parse", "tokenize", "queue", "compute", "encode", "total"]
+    assert list(told) == order, response
+    assert told["compute"] > 0 and told["tokenize"] > 0, response
+    parts = sum(told.values()) - told["total"]
+    assert parts <= told["total"] + 0.001 * len(order), response  # each is cut to whole microseconds
+    assert int(response.headers["x-inference-time"]) == int(told["compute"]), response
+    malformed = shared().request("POST", "/rerank", b"{", {"Content-Type": "application/json"})
+    assert list(timing_of(malformed)) == ["read", "pool", "parse", "total"], malformed
+    for method, path, status in (("GET", "/health", 200), ("HEAD", "/info", 200), ("GET", "/nothing", 404),
+                                 ("DELETE", "/rerank", 405), ("POST", "/rerank", 415)):
+        response = shared().request(method, path)
+        assert response.status == status and list(timing_of(response)) == ["read", "total"], response
+
+
 @case
 def json_logs_have_one_line_a_request_with_its_id():
     with Server("--json-output") as server:
