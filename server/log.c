@@ -282,7 +282,12 @@ static json_t *request_object(log_level level, const char *time_text, const log_
   }
   if (object != NULL && f->trace != NULL && f->trace[0] != '\0') {
     (void)json_object_set_new(object, "trace_id", json_string(f->trace));
+  }
+  if (object != NULL && f->parent != NULL && f->parent[0] != '\0') {
     (void)json_object_set_new(object, "parent_id", json_string(f->parent));
+  }
+  if (object != NULL && f->span != NULL && f->span[0] != '\0') {
+    (void)json_object_set_new(object, "span_id", json_string(f->span));
   }
   if (object != NULL && f->dialect != NULL) {
     (void)json_object_set_new(object, "dialect", json_string(f->dialect));
@@ -323,7 +328,13 @@ static void format_request(log_level level, const log_request_fields *f, char *r
     length += snprintf(ret_line + length, size - (size_t)length, " dialect=%s", f->dialect);
   }
   if (f->trace != NULL && f->trace[0] != '\0' && length > 0 && (size_t)length < size) {
-    length += snprintf(ret_line + length, size - (size_t)length, " trace=%s parent=%s", f->trace, f->parent);
+    length += snprintf(ret_line + length, size - (size_t)length, " trace=%s", f->trace);
+  }
+  if (f->parent != NULL && f->parent[0] != '\0' && length > 0 && (size_t)length < size) {
+    length += snprintf(ret_line + length, size - (size_t)length, " parent=%s", f->parent);
+  }
+  if (f->span != NULL && f->span[0] != '\0' && length > 0 && (size_t)length < size) {
+    length += snprintf(ret_line + length, size - (size_t)length, " span=%s", f->span);
   }
   if (f->error != NULL && length > 0 && (size_t)length < size) {
     (void)snprintf(ret_line + length, size - (size_t)length, " error=\"%s\"",

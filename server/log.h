@@ -41,6 +41,7 @@ typedef struct log_request_fields {
   size_t cached; /* of the texts, those whose score was known */
   uint64_t tokens;
   size_t truncated;
+  size_t unscored; /* texts that the deadline left */
   uint64_t parse;
   uint64_t tokenization;
   uint64_t queue;
@@ -48,6 +49,7 @@ typedef struct log_request_fields {
   const char *error; /* NULL for none */
   const char *trace; /* of the caller's trace context; "" or NULL for none */
   const char *parent;
+  const char *span;  /* the request's own in that trace; as the two before */
   const char *dialect; /* NULL: not known */
 } log_request_fields;
 

@@ -172,6 +172,13 @@ static void write_overload(FILE *out, const metrics *self, const engine_stats *s
   (void)fprintf(out, "te_estimated_tokens_per_second %.9g\n", stats->tokens_per_second);
 }
 
+static void write_spans(FILE *out, const otlp_stats *spans) {
+  write_counter(out, "te_spans_exported", "Spans that the collector of --otlp-endpoint has taken.", spans->exported);
+  write_counter(out, "te_spans_dropped", "Spans that were not sent: the queue was full, memory short, or the end came.",
+                spans->dropped);
+  write_counter(out, "te_spans_failed", "Spans that the collector did not take.", spans->failed);
+}
+
 static void write_all(FILE *out, const metrics *self, const engine_stats *stats, const cache_stats *cached,
                       const document_stats *documents) {
   write_requests(out, self);
@@ -198,6 +205,7 @@ static void write_all(FILE *out, const metrics *self, const engine_stats *stats,
   write_documents(out, documents);
   write_document_file(out, &documents->file);
   write_overload(out, self, stats);
+  write_spans(out, &self->spans);
 }
 
 char *metrics_text(const metrics *self, const engine_stats *stats, const cache_stats *cached,

@@ -13,6 +13,7 @@
 #include "server/admission.h"
 #include "server/cache.h"
 #include "server/document_cache.h"
+#include "server/otlp.h"
 
 enum { HISTOGRAM_BUCKETS_MAX = 20, METRICS_ERRORS = 14 };
 
@@ -52,6 +53,7 @@ typedef struct metrics {
   histogram queue;
   histogram inference;
   histogram input_length; /* tokens a sequence */
+  otlp_stats spans;       /* a copy, made for metrics_text */
 } metrics;
 
 void engine_stats_init(engine_stats *stats);

@@ -106,6 +106,13 @@ static const spec specs[] = {
      "filter system calls: on, off, or auto, which goes on without where it cannot be done (default: auto)"},
     {"core-dumps", FLAG, FIELD(core_dumps), 0, 0, "BOOL",
      "leave core files and debuggers of the same user allowed (default: false)"},
+    {"otlp-endpoint", TEXT, FIELD(otlp_endpoint), 0, 0, "URL",
+     "send spans to the OpenTelemetry collector here, as OTLP over HTTP in JSON (or OTEL_EXPORTER_OTLP_ENDPOINT and "
+     "its like; default: none)"},
+    {"otlp-service-name", TEXT, FIELD(otlp_service_name), 0, 0, "NAME",
+     "what the server is called in them (or OTEL_SERVICE_NAME; default: rerankd)"},
+    {"otlp-sample", TEXT, FIELD(otlp_sample), 0, 0, "RATIO",
+     "share of the traces sent on which no caller has decided, 0 to 1 (or OTEL_TRACES_SAMPLER; default: 1)"},
     {"json-output", FLAG, FIELD(json_output), 0, 0, "BOOL", "log in JSON (default: false)"},
     {"log-level", LEVEL, FIELD(log_level), 0, 0, "LEVEL", "error, warn, info or debug (default: info)"},
     {"help", HELP, 0, 0, 0, NULL, "print this and stop"},

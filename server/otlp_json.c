@@ -80,7 +80,7 @@ static void put_http(rr_json_writer *out, const otlp_record *record) {
   bool known = is_known_method(record->method);
   put_text(out, true, "http.request.method", known ? record->method : "_OTHER");
   put_known(out, "http.request.method_original", known ? NULL : record->method);
-  put_known(out, "http.route", record->route);
+  put_known(out, "http.route", record->routed ? record->path : NULL);
   put_text(out, false, "url.path", record->path);
   put_text(out, false, "url.scheme", "http");
   put_known(out, "server.address", record->host);
@@ -136,8 +136,7 @@ static void put_ids(rr_json_writer *out, const otlp_record *record, const char *
 static void put_server_span(rr_json_writer *out, const otlp_record *record) {
   char name[sizeof record->method + OTLP_TEXT_BYTES];
   const char *method = is_known_method(record->method) ? record->method : "HTTP";
-  (void)snprintf(name, sizeof name, "%s%s%.*s", method, record->route == NULL ? "" : " ", (int)OTLP_TEXT_BYTES - 2,
-                 record->route == NULL ? "" : record->route);
+  (void)snprintf(name, sizeof name, "%s%s%s", method, record->routed ? " " : "", record->routed ? record->path : "");
   put_ids(out, record, record->span, record->parent);
   put_kind(out, record->flags | HAS_IS_REMOTE | (record->parent[0] != '\0' ? IS_REMOTE : 0u), KIND_SERVER);
   put_member(out, ",\"name\":", name);
@@ -146,7 +145,7 @@ static void put_server_span(rr_json_writer *out, const otlp_record *record) {
   put_http(out, record);
   put_rerank(out, record);
   rr_json_put_raw(out, "]");
-  if (record->error != NULL) {
+  if (record->error[0] != '\0') {
     rr_json_put_raw(out, ",\"status\":{\"code\":");
     rr_json_put_unsigned(out, STATUS_ERROR);
     if (record->message[0] != '\0') {

@@ -12,7 +12,7 @@ enum { OTLP_PHASES_MAX = 8, OTLP_TEXT_BYTES = 160 };
 
 /* Times are ns since 1970. */
 typedef struct otlp_phase {
-  const char *name; /* static storage, as all such pointers here */
+  const char *name; /* static storage, as `dialect` */
   uint64_t begin;
   uint64_t end;
 } otlp_phase;
@@ -30,7 +30,7 @@ typedef struct otlp_record {
   char request_id[TRACE_ID_BYTES];
   char method[16];
   char path[OTLP_TEXT_BYTES];
-  const char *route; /* NULL: the path is none of the server's */
+  bool routed; /* the path is one of the server's, not a caller's idea */
   char host[OTLP_TEXT_BYTES]; /* as the caller addressed the server; "": not told */
   unsigned port;              /* 0: not told */
   char agent[OTLP_TEXT_BYTES]; /* User-Agent; "": not told */
@@ -38,7 +38,7 @@ typedef struct otlp_record {
   int status;                 /* 0: nothing was answered */
   uint64_t request_bytes;     /* bodies */
   uint64_t reply_bytes;
-  const char *error; /* kind; NULL: none of the server's doing */
+  char error[24]; /* its kind; "": none */
   char message[OTLP_TEXT_BYTES];
   bool ranks;        /* the next are told */
   uint64_t candidates;

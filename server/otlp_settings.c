@@ -55,7 +55,18 @@ static bool is_web(CURLU *parsed) {
   return web;
 }
 
-static rr_status read_url(const char *text, const char *source, path_rule rule, char ret_url[OTLP_URL_BYTES],
+static void describe(CURLU *parsed, char ret_where[OTLP_VALUE_BYTES]) {
+  char *rest = NULL;
+  (void)curl_url_set(parsed, CURLUPART_USER, NULL, 0);
+  (void)curl_url_set(parsed, CURLUPART_PASSWORD, NULL, 0);
+  (void)curl_url_set(parsed, CURLUPART_QUERY, NULL, 0);
+  (void)curl_url_set(parsed, CURLUPART_FRAGMENT, NULL, 0);
+  bool known = curl_url_get(parsed, CURLUPART_URL, &rest, 0) == CURLUE_OK;
+  (void)snprintf(ret_where, OTLP_VALUE_BYTES, "%s", known ? rest : "a collector");
+  curl_free(rest);
+}
+
+static rr_status read_url(const char *text, const char *source, path_rule rule, otlp_settings *settings,
                           rr_error *err) {
   CURLU *parsed = curl_url();
   char *whole = NULL;
@@ -63,7 +74,8 @@ static rr_status read_url(const char *text, const char *source, path_rule rule, 
               fix_path(parsed, rule) && curl_url_get(parsed, CURLUPART_URL, &whole, 0) == CURLUE_OK &&
               strlen(whole) < OTLP_URL_BYTES;
   if (good) {
-    (void)snprintf(ret_url, OTLP_URL_BYTES, "%s", whole);
+    (void)snprintf(settings->url, OTLP_URL_BYTES, "%s", whole);
+    describe(parsed, settings->where);
   }
   curl_free(whole);
   curl_url_cleanup(parsed);
@@ -275,7 +287,7 @@ static rr_status read_foreign_url(look_up lookup, otlp_settings *settings, rr_er
   if (text != NULL && protocol != NULL && strncmp(protocol, "http/", 5) != 0) {
     return rr_fail(err, RR_ERR_INPUT, "%s: rerankd speaks http/json", which);
   }
-  return text == NULL ? RR_OK : read_url(text, name, whole ? PATH_GIVEN : PATH_APPENDED, settings->url, err);
+  return text == NULL ? RR_OK : read_url(text, name, whole ? PATH_GIVEN : PATH_APPENDED, settings, err);
 }
 
 static rr_status read_foreign(look_up lookup, bool with_url, otlp_settings *settings, rr_error *err) {
@@ -301,7 +313,7 @@ rr_status otlp_settings_read(const otlp_choices *choices, look_up lookup, otlp_s
     return rr_fail(err, RR_ERR_INPUT, "--otlp-sample (OTLP_SAMPLE): expected a number from 0 to 1");
   }
   if (choices->endpoint != NULL) {
-    rr_status status = read_url(choices->endpoint, "--otlp-endpoint (OTLP_ENDPOINT)", PATH_ENSURED, self->url, err);
+    rr_status status = read_url(choices->endpoint, "--otlp-endpoint (OTLP_ENDPOINT)", PATH_ENSURED, self, err);
     if (status != RR_OK) {
       return status;
     }

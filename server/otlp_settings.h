@@ -33,6 +33,7 @@ typedef struct otlp_settings {
   bool gzip;
   uint64_t bound;  /* trace_is_sampled's, for all others */
   char url[OTLP_URL_BYTES];
+  char where[OTLP_VALUE_BYTES]; /* the same for the log: without a user, a password or a query */
   char ca_file[OTLP_VALUE_BYTES];                     /* "": the system's certificates */
   char headers[OTLP_HEADERS_MAX][OTLP_VALUE_BYTES];   /* "name: value" */
   size_t n_headers;

@@ -42,6 +42,9 @@ static void respond_metrics(router *self, http_exchange *exchange) {
   if (self->rerank->documents != NULL) {
     document_cache_read_stats(self->rerank->documents, &documents);
   }
+  if (self->spans.exporter != NULL) {
+    otlp_read_stats(self->spans.exporter, &self->metrics->spans);
+  }
   size_t size = 0;
   char *body = metrics_text(self->metrics, &stats, &cached, &documents, &size);
   respond_text(self, exchange, "text/plain; version=0.0.4; charset=utf-8", body, size);

@@ -150,6 +150,7 @@ void rerank_describe(const rerank_task *task, log_request_fields *fields) {
   fields->cached = task->n_cached;
   fields->tokens = task->tokens;
   fields->truncated = task->n_truncated;
+  fields->unscored = task->n_unscored;
   fields->tokenization = phase_ns(task->tokenize);
   fields->queue = queue_time(task);
   fields->inference = inference_time(task);

@@ -100,6 +100,9 @@ static size_t on_accept(void *context, http_exchange *exchange) {
   target at = target_of(exchange);
   bool reads = wants_page(&at, exchange);
   bool open = reads && at.page->open;
+  if (!reads || at.page->level != LOG_LEVEL_DEBUG) { /* no spans of probes */
+    spans_begin(&self->spans, exchange);
+  }
   cors_admit(&self->options->cors_origins, exchange);
   if (at.page == NULL && at.endpoint == NULL) {
     answer_error(self->metrics, exchange, RR_API_NOT_FOUND, "no such path");
@@ -164,6 +167,7 @@ static void on_finished(void *context, http_exchange *exchange, bool sent) {
       .body_bytes = (size_t)(exchange->received_bytes),
       .trace = exchange->trace,
       .parent = exchange->parent,
+      .span = exchange->span,
   };
   if (exchange->task != NULL) {
     rerank_describe(exchange->task, &fields);
@@ -175,6 +179,7 @@ static void on_finished(void *context, http_exchange *exchange, bool sent) {
     self->metrics->too_slow += exchange->too_slow;
   }
   log_request(wants_page(&at, exchange) ? at.page->level : LOG_LEVEL_INFO, &fields);
+  spans_end(&self->spans, exchange, &fields, at.page != NULL || at.endpoint != NULL, sent);
   rerank_task_destroy(exchange->task);
   exchange->task = NULL;
 }

@@ -10,12 +10,14 @@
 #include "server/load.h"
 #include "server/options.h"
 #include "server/rerank.h"
+#include "server/spans.h"
 
 typedef struct router {
   const options *options;
   const model_load *load;
   rerank_service *rerank;
   metrics *metrics;
+  spans spans;
   const api_keys *keys; /* may be replaced between two events of the loop */
   int64_t started;      /* seconds since 1970 */
   bool ready;           /* a forward pass has run */

@@ -15,6 +15,7 @@
 /* Beyond serving: reading files, accepting connections, computing in threads. */
 typedef struct sandbox_needs {
   bool fetches; /* sockets of its own, and modules of the C library that look names up */
+  bool connects; /* TCP and UDP of its own, and no more: names by what the C library has built in */
   bool writes;  /* makes and changes files */
   bool unlinks; /* removes files */
   bool keeps;   /* writes into files that are open already, at places of its choice */

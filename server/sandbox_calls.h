@@ -28,8 +28,11 @@ static const char *const calls_always[] = {
     "accept", "accept4", "getpeername", "getsockname", "getsockopt", "recvfrom", "sendfile", "sendmsg", "sendto",
     "setsockopt", "shutdown", NULL};
 
-/* Downloading; `socket` by its family. */
-static const char *const calls_fetch[] = {"bind", "connect", "recvmmsg", "recvmsg", "sendmmsg", "socketpair", NULL};
+/* Connections of its own: libcurl, and who looks names up; `socket` by its family. */
+static const char *const calls_connect[] = {"connect", "recvmmsg", "recvmsg", "sendmmsg", "socketpair", NULL};
+
+/* Downloading: which addresses does this machine have? */
+static const char *const calls_fetch[] = {"bind", NULL};
 
 /* The hub's cache, packed weights. */
 static const char *const calls_write[] = {"fallocate", "fchmod", "fdatasync", "flock", "fsync", "ftruncate", "mkdir",
