@@ -33,7 +33,7 @@ rr_status otlp_create(const otlp_settings *settings, otlp **ret_otlp, rr_error *
 /* Starts the thread. False where it cannot be. */
 bool otlp_start(otlp *self);
 
-/* Takes a copy. Any thread, between otlp_start and otlp_stop. */
+/* Takes a copy. Any thread, before otlp_destroy. */
 void otlp_offer(otlp *self, const otlp_record *record);
 
 /* Any thread. */
