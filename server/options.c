@@ -106,6 +106,8 @@ static const spec specs[] = {
      "filter system calls: on, off, or auto, which goes on without where it cannot be done (default: auto)"},
     {"core-dumps", FLAG, FIELD(core_dumps), 0, 0, "BOOL",
      "leave core files and debuggers of the same user allowed (default: false)"},
+    {"slow-request-ms", NUMBER, FIELD(slow_request_ms), 0, 86400000, "MS",
+     "warn in the log of requests for scores that take so long and longer, with their phases; 0: do not (default: 0)"},
     {"json-output", FLAG, FIELD(json_output), 0, 0, "BOOL", "log in JSON (default: false)"},
     {"log-level", LEVEL, FIELD(log_level), 0, 0, "LEVEL", "error, warn, info or debug (default: info)"},
     {"help", HELP, 0, 0, 0, NULL, "print this and stop"},

@@ -58,6 +58,7 @@ typedef struct options {
   const char *user;      /* NAME[:GROUP] to become; NULL: nobody, if that can be had */
   option_switch seccomp; /* auto: where it can be had */
   bool core_dumps;       /* core files, and debuggers of the same user */
+  size_t slow_request_ms; /* 0: none is told */
   bool json_output;
   log_level log_level;
 } options;
