@@ -126,6 +126,7 @@ static void describe(rr_scorer *scorer, const rr_load_options *options) {
       .intermediate_size = config->intermediate_size,
       .vocabulary_size = config->vocabulary_size,
       .parameters = bert->parameters,
+      .weight_bytes = bert->bytes,
       .pack_cache = pack_cache_of(options->pack_cache, &scorer->packs),
       .pack_note = scorer->packs.text,
   };
@@ -540,6 +541,11 @@ rr_status rr_workspace_create(const rr_scorer *scorer, size_t max_tokens, rr_wor
   }
   *ret_workspace = workspace;
   return RR_OK;
+}
+
+size_t rr_workspace_bytes(const rr_workspace *workspace) {
+  size_t inputs = rr_encoder_max_tokens(workspace->encoder) * sizeof *workspace->inputs;
+  return sizeof *workspace + inputs + rr_encoder_bytes(workspace->encoder);
 }
 
 void rr_workspace_destroy(rr_workspace *workspace) {

@@ -15,6 +15,7 @@
 #include "server/keys.h"
 #include "server/load.h"
 #include "server/log.h"
+#include "server/loop_watch.h"
 #include "server/metrics.h"
 #include "server/otlp.h"
 #include "server/rerank.h"
@@ -38,6 +39,7 @@ typedef struct app {
   uv_signal_t interrupt;
   uv_signal_t renew;
   uv_timer_t drain;
+  loop_watch watch;
   uv_work_t loader;
   model_load load;
   confinement confined;
@@ -110,6 +112,7 @@ static void close_handles(app *self) {
   uv_close((uv_handle_t *)&self->interrupt, NULL);
   uv_close((uv_handle_t *)&self->renew, NULL);
   uv_close((uv_handle_t *)&self->drain, NULL);
+  loop_watch_close(&self->watch);
 }
 
 static void on_drain(uv_timer_t *timer) {
@@ -258,8 +261,8 @@ static void log_tracing(const app *self) {
 
 static bool start(app *self) {
   rr_error error = {.status = RR_OK, .message = "libuv cannot start"};
-  if (!start_signals(self) || !start_rerank(self) ||
-      load_keys(self->options, &self->keys, &error) != RR_OK || start_http(self, &error) != RR_OK) {
+  if (!start_signals(self) || !loop_watch_start(&self->watch, &self->loop, &self->metrics.turns) ||
+      !start_rerank(self) || load_keys(self->options, &self->keys, &error) != RR_OK || start_http(self, &error) != RR_OK) {
     log_text(LOG_LEVEL_ERROR, "%s", error.message);
     return false;
   }

@@ -40,7 +40,8 @@ void cors_admit(const option_list *origins, http_exchange *exchange) {
     http_add_own_header(exchange, "Access-Control-Allow-Origin", any ? "*" : origin);
     http_add_own_header(exchange, "Access-Control-Expose-Headers",
                         "x-request-id, x-truncated-count, x-compute-tokens, x-total-time, retry-after, "
-                        "x-rerank-degraded");
+                        "x-rerank-degraded, server-timing");
+    http_add_own_header(exchange, "Timing-Allow-Origin", any ? "*" : origin); /* else pages cannot see Server-Timing */
   }
   http_add_own_header(exchange, "Vary", "Origin");
 }

@@ -26,7 +26,7 @@
 typedef struct http_server http_server;
 typedef struct http_exchange http_exchange;
 
-enum { HTTP_NAME_BYTES = 160, HTTP_HEADERS_MAX = 14, HTTP_OWN_HEADERS_MAX = 3 };
+enum { HTTP_NAME_BYTES = 160, HTTP_HEADERS_MAX = 14, HTTP_OWN_HEADERS_MAX = 4 };
 
 typedef struct http_header {
   const char *name; /* static storage */
@@ -147,6 +147,9 @@ void http_stop_accepting(http_server *server);
 
 /* Cuts off the clients that have not yet sent all of their request; their exchanges finish soon after. */
 void http_drop_receiving(http_server *server);
+
+/* Bytes of all bodies that are here. */
+size_t http_buffered(const http_server *server);
 
 /* Exchanges not yet finished. */
 size_t http_active(const http_server *server);

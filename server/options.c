@@ -113,6 +113,8 @@ static const spec specs[] = {
      "what the server is called in them (or OTEL_SERVICE_NAME; default: rerankd)"},
     {"otlp-sample", TEXT, FIELD(otlp_sample), 0, 0, "RATIO",
      "share of the traces sent on which no caller has decided, 0 to 1 (or OTEL_TRACES_SAMPLER; default: 1)"},
+    {"slow-request-ms", NUMBER, FIELD(slow_request_ms), 0, 86400000, "MS",
+     "warn in the log of requests for scores that take so long and longer, with their phases; 0: do not (default: 0)"},
     {"json-output", FLAG, FIELD(json_output), 0, 0, "BOOL", "log in JSON (default: false)"},
     {"log-level", LEVEL, FIELD(log_level), 0, 0, "LEVEL", "error, warn, info or debug (default: info)"},
     {"help", HELP, 0, 0, 0, NULL, "print this and stop"},

@@ -61,6 +61,7 @@ typedef struct options {
   const char *otlp_endpoint; /* of a collector; NULL: as OpenTelemetry's variables say, or none; the same for the next two */
   const char *otlp_service_name;
   const char *otlp_sample;   /* a ratio from 0 to 1; checked by otlp_settings_read */
+  size_t slow_request_ms; /* 0: none is told */
   bool json_output;
   log_level log_level;
 } options;

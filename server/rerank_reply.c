@@ -30,9 +30,12 @@ static void count_success(const rerank_task *task) {
     histogram_add(&counters->inference, seconds(inference_time(task)));
   }
   histogram_add(&counters->total, seconds(clock_now() - task->exchange->received_at));
+  uint64_t computed = 0;
   for (size_t i = 0; i < task->n_sequences; i++) {
     histogram_add(&counters->input_length, task->job.sequences[i]->length);
+    computed += task->job.sequences[i]->length;
   }
+  counters->known_tokens += task->tokens > computed ? task->tokens - computed : 0;
 }
 
 /* Whole milliseconds. */

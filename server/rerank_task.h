@@ -58,6 +58,7 @@ struct rerank_task {
   atomic_bool cancelled;  /* nobody waits for it: prepare no further */
   bool cut_short;         /* not all of it was computed */
   rr_arena arena;
+  size_t arena_counted; /* bytes of it, by the loop */
   rr_rerank_request request;
   rr_encoded *groups; /* one for a query with all texts, else one a text */
   size_t n_groups;

@@ -10,6 +10,7 @@
 #include "server/load.h"
 #include "server/options.h"
 #include "server/rerank.h"
+#include "server/slow_log.h"
 #include "server/spans.h"
 
 typedef struct router {
@@ -22,6 +23,7 @@ typedef struct router {
   int64_t started;      /* seconds since 1970 */
   bool ready;           /* a forward pass has run */
   bool stopping;        /* SIGTERM was seen */
+  slow_log slow;
 } router;
 
 /* The HTTP server's handlers, with the router as their context. */

@@ -116,7 +116,7 @@ static void every_option_reaches_its_field(void **state) {
   assert_int_equal(read_line("--model-id=m --tokenization-workers=2 --max-concurrent-requests 7 "
                              "--max-batch-tokens 99 --max-client-batch-size 5 --payload-limit 10 --max-queue-ms 11 "
                              "--max-queue-tokens 12 --default-timeout-ms 13 --cache-bytes 65536 --idle-timeout 7 "
-                             "--client-timeout 8",
+                             "--client-timeout 8 --slow-request-ms 9",
                              &o),
                    OPTIONS_RUN);
   assert_int_equal(o.tokenization_workers, 2);
@@ -130,6 +130,7 @@ static void every_option_reaches_its_field(void **state) {
   assert_int_equal(o.default_timeout_ms, 13);
   assert_int_equal(o.idle_timeout, 7);
   assert_int_equal(o.client_timeout, 8);
+  assert_int_equal(o.slow_request_ms, 9);
 }
 
 static void the_hub_has_options_and_its_own_variables(void **state) {
