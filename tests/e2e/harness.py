@@ -103,7 +103,8 @@ def clean_environment(extra=None):
                "API_KEY_FILE", "CORS_ALLOW_ORIGIN", "UNIX_SOCKET", "RERANKD_USER", "SECCOMP",
                "CORE_DUMPS", "IDLE_TIMEOUT", "CLIENT_TIMEOUT", "CACHE_BYTES", "DOCUMENT_CACHE_BYTES", "DOCUMENTS", "DOCUMENTS_BYTES", "MAX_QUEUE_MS", "MAX_QUEUE_TOKENS",
                "DEFAULT_TIMEOUT_MS", "SLOW_REQUEST_MS")
-    environment = {name: value for name, value in os.environ.items() if name not in options}
+    environment = {name: value for name, value in os.environ.items()
+                   if name not in options and not name.startswith(("OTEL_", "OTLP_"))}
     environment.update(extra or {})
     return environment
 
