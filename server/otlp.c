@@ -247,7 +247,7 @@ bool otlp_start(otlp *self) {
 
 /* Whether the thread has ended in time. */
 static bool stop(otlp *self) {
-  const uint64_t grace = NS_PER_SECOND / 4; /* for what notices the end a little later */
+  const uint64_t grace = NS_PER_SECOND; /* for a thread that gets no time of the processor just then */
   (void)pthread_mutex_lock(&self->lock);
   self->stopping = true;
   self->last = clock_now() + (uint64_t)OTLP_LAST_SECONDS * NS_PER_SECOND;

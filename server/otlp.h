@@ -3,7 +3,8 @@
  * 1. The queue is bounded; what does not fit is dropped and counted. Offering takes a lock that is never held for long, so that
  *    no collector, however slow, delays a request.
  * 2. A batch is tried a few times where a collector asks for it or does not answer, and then dropped and counted.
- * 3. At the end what is left gets OTLP_LAST_SECONDS in all.
+ * 3. At the end what is left gets OTLP_LAST_SECONDS in all, and the thread a second more to see that it is over; then it is left
+ *    behind with its memory.
  */
 #ifndef RR_SERVER_OTLP_H
 #define RR_SERVER_OTLP_H
@@ -27,7 +28,7 @@ typedef struct otlp_stats {
   uint64_t failed;  /* the collector did not take them */
 } otlp_stats;
 
-/* Memory, and libcurl: before any other thread runs. Borrows the settings. RR_ERR_MEMORY. */
+/* Memory, and libcurl: before any other thread runs. Borrows the settings, for good. RR_ERR_MEMORY. */
 rr_status otlp_create(const otlp_settings *settings, otlp **ret_otlp, rr_error *err);
 
 /* Starts the thread. False where it cannot be. */

@@ -26,7 +26,7 @@
 #include "server/otlp.h"
 #include "server/otlp_json.h"
 
-enum { BODY_MAX = 2 << 20, POSTS_MAX = 256, PHASES = 3, SPANS = 1 + PHASES, SLACK_MS = 1500 };
+enum { BODY_MAX = 2 << 20, POSTS_MAX = 256, PHASES = 3, SPANS = 1 + PHASES, SLACK_MS = 2500 };
 
 /* What the collector does, and what it has seen. */
 static struct {
@@ -35,7 +35,7 @@ static struct {
   pthread_t thread;
   atomic_bool stopping;
   const char *const *replies; /* one a post, the last one for all others; NULL in it: no answer at all */
-  size_t posts;
+  atomic_size_t posts;
   size_t spans;               /* of all posts, whatever was answered */
   uint64_t at[POSTS_MAX];     /* when they came */
   bool packed;
@@ -109,7 +109,7 @@ static void *collect(void *unused) {
         last++;
       }
       collector.at[collector.posts % POSTS_MAX] = clock_now();
-      collector.posts++;
+      atomic_fetch_add(&collector.posts, 1);
       collector.spans += count_spans(size);
       (void)!write(fd, replies[last], strlen(replies[last]));
       if (replies[last][0] == '\0') { /* silence, until the other side gives up */
