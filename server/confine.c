@@ -68,6 +68,7 @@ static sandbox_needs needs_of(const confinement *self) {
   bool writes = by_name || o->pack_cache || o->documents != NULL;
   return (sandbox_needs){.fetches = by_name,
                          .connects = self->connects,
+                         .resolves = self->connects,
                          .writes = writes,
                          .unlinks = o->unix_socket != NULL,
                          .narrows = writes};
@@ -129,6 +130,7 @@ rr_status confine_loaded(confinement *self, rr_error *err) {
     return RR_OK;
   }
   const sandbox_needs needs = {.connects = self->connects,
+                               .resolves = self->connects,
                                .unlinks = self->options->unix_socket != NULL,
                                .keeps = self->options->documents != NULL};
   rr_error reason;

@@ -123,20 +123,17 @@ static int rules_controls(scmp_filter_ctx filter) {
   return status != 0 ? status : rule(filter, SCMP_ACT_ALLOW, "prlimit64", 2, own_limits);
 }
 
-/* IP; for downloads the routes (which addresses does this machine have?) and local services that look names up. */
-static int rules_sockets(scmp_filter_ctx filter, bool fetches, bool connects) {
-  int status = rules(filter, fetches ? SCMP_ACT_ALLOW : REFUSE, calls_fetch);
-  status = status != 0 ? status : rules(filter, fetches || connects ? SCMP_ACT_ALLOW : REFUSE, calls_connect);
-  if (status != 0) {
-    return status;
+/* IP, the routes (which addresses does this machine have?) and local services that look names up. */
+static int rules_sockets(scmp_filter_ctx filter, const sandbox_needs *needs) {
+  bool resolves = needs->fetches || needs->resolves;
+  bool connects = resolves || needs->connects;
+  int status = rules(filter, connects ? SCMP_ACT_ALLOW : REFUSE, calls_connect);
+  status = status != 0 ? status : rules(filter, resolves ? SCMP_ACT_ALLOW : REFUSE, calls_resolve);
+  if (status == 0) {
+    status = connects ? EITHER(filter, SCMP_ACT_ALLOW, "socket", IS(0, AF_INET), IS(0, AF_INET6), IS(0, AF_UNIX))
+                      : rule(filter, REFUSE, "socket", 0, NULL);
   }
-  if (connects && !fetches) {
-    status = EITHER(filter, SCMP_ACT_ALLOW, "socket", IS(0, AF_INET), IS(0, AF_INET6));
-    return status != 0 ? status : EITHER(filter, REFUSE, "socket", IS(0, AF_UNIX), IS(0, AF_NETLINK), IS(0, AF_PACKET));
-  }
-  return fetches ? EITHER(filter, SCMP_ACT_ALLOW, "socket", IS(0, AF_INET), IS(0, AF_INET6), IS(0, AF_UNIX),
-                          IS(0, AF_NETLINK))
-                 : rule(filter, REFUSE, "socket", 0, NULL);
+  return status != 0 || !resolves ? status : EITHER(filter, SCMP_ACT_ALLOW, "socket", IS(0, AF_NETLINK));
 }
 
 static int fill(scmp_filter_ctx filter, const sandbox_needs *needs) {
@@ -145,7 +142,7 @@ static int fill(scmp_filter_ctx filter, const sandbox_needs *needs) {
   status = status != 0 ? status : rules_code(filter, needs->fetches);
   status = status != 0 ? status : rules_threads(filter);
   status = status != 0 ? status : rules_controls(filter);
-  status = status != 0 ? status : rules_sockets(filter, needs->fetches, needs->connects);
+  status = status != 0 ? status : rules_sockets(filter, needs);
   status = status != 0 ? status : rule_open(filter, "openat", 2, needs->writes);
   status = status != 0 ? status : rule_open(filter, "open", 1, needs->writes);
   status = status != 0 ? status : rules(filter, needs->writes ? SCMP_ACT_ALLOW : REFUSE, calls_write);

@@ -28,11 +28,11 @@ static const char *const calls_always[] = {
     "accept", "accept4", "getpeername", "getsockname", "getsockopt", "recvfrom", "sendfile", "sendmsg", "sendto",
     "setsockopt", "shutdown", NULL};
 
-/* Connections of its own: libcurl, and who looks names up; `socket` by its family. */
-static const char *const calls_connect[] = {"connect", "recvmmsg", "recvmsg", "sendmmsg", "socketpair", NULL};
+/* A service that is asked while it serves: a collector of spans. `socket` by its family. */
+static const char *const calls_connect[] = {"connect", NULL};
 
-/* Downloading: which addresses does this machine have? */
-static const char *const calls_fetch[] = {"bind", NULL};
+/* The C library, looking its name up, and the thread of libcurl's that waits for it. */
+static const char *const calls_resolve[] = {"bind", "recvmmsg", "recvmsg", "sendmmsg", "socketpair", NULL};
 
 /* The hub's cache, packed weights. */
 static const char *const calls_write[] = {"fallocate", "fchmod", "fdatasync", "flock", "fsync", "ftruncate", "mkdir",
