@@ -3,6 +3,7 @@
 import gzip
 import http.server
 import json
+import ssl
 import threading
 import time
 
@@ -40,9 +41,9 @@ class Span:
 
 
 class Collector:
-    """`answer(number)` gives status, headers and body of the n-th post, from 0; None: silence until the end."""
+    """With `tls`, a certificate and its key, by https. `answer(number)` gives status, headers and body of the n-th post, from 0; None: silence until the end."""
 
-    def __init__(self, answer=None):
+    def __init__(self, answer=None, tls=None):
         self.answer = answer or (lambda number: (200, {}, b"{}"))
         self.posts = []  # (seconds, path, headers, document), as they came
         self.taken = []  # the spans of those answered with 200
@@ -62,7 +63,12 @@ class Collector:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.port = self.server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+            self.server.handle_error = lambda *_: None  # who does not trust it leaves
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def take(self, handler):

@@ -2,6 +2,9 @@
 """Spans of requests, sent to a stand-in for an OpenTelemetry collector that is well, slow, failing, or gone."""
 
 import json
+import os
+import shutil
+import subprocess
 import sys
 import time
 
@@ -261,6 +264,26 @@ def opentelemetrys_own_variables_count():
             server.rerank(GOOD, traceparent(92))
         assert collector.wait_for(trace_id(92))[0].resource["service.name"] == "ours"
         assert collector.spans(trace_id(91)) == []
+
+
+@case
+def a_collector_is_trusted_by_its_certificate():
+    if not shutil.which("openssl"):
+        raise harness.Skip("no openssl command to make a certificate with")
+    folder = harness.temporary_folder()
+    os.chmod(folder, 0o755)
+    certificate, key = os.path.join(folder, "cert.pem"), os.path.join(folder, "key.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=collector", "-addext",
+                    "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+    with Collector(tls=(certificate, key)) as collector:
+        with tracing(collector, environment={"OTEL_EXPORTER_OTLP_CERTIFICATE": certificate}) as server:
+            server.rerank(GOOD, traceparent(93))
+            collector.wait_for(trace_id(93))
+        with tracing(collector) as server:
+            server.rerank(GOOD, traceparent(94))
+            eventually(lambda: span_counts(server)["failed"] == 9, "the refusal")
+        assert collector.spans(trace_id(94)) == []
 
 
 @case
