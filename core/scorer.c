@@ -98,6 +98,7 @@ static void describe(rr_scorer *scorer, const rr_load_options *options) {
       .intermediate_size = config->intermediate_size,
       .vocabulary_size = config->vocabulary_size,
       .parameters = bert->parameters,
+      .weight_bytes = bert->bytes,
       .pack_cache = pack_cache_of(options->pack_cache, &scorer->packs),
       .pack_note = scorer->packs.text,
   };

@@ -112,6 +112,7 @@ typedef struct rr_model_info {
   uint32_t intermediate_size;
   uint32_t vocabulary_size;
   uint64_t parameters;         /* weights used, counted once each */
+  uint64_t weight_bytes;       /* memory that they take, packed, biases and embeddings included; not the tokenizer */
   rr_pack_cache pack_cache;    /* what came of rr_load_options.pack_cache */
   const char *pack_note;       /* the same as a line for people; "" if it was not asked for */
 } rr_model_info;
@@ -268,6 +269,9 @@ rr_status rr_scorer_fingerprint(const rr_scorer *scorer, uint8_t ret_fingerprint
 rr_status rr_workspace_create(const rr_scorer *scorer, size_t max_tokens, rr_workspace **ret_workspace,
                               rr_error *err);
 void rr_workspace_destroy(rr_workspace *workspace); /* NULL is allowed */
+
+/* Bytes of memory it takes. */
+size_t rr_workspace_bytes(const rr_workspace *workspace);
 
 /* Runs the transformer over n sequences, of one request or many, packed without padding, and writes
  * each sequence's output; those at hand are passed over. The lengths of the others must sum to at most the workspace's max_tokens (RR_ERR_INPUT

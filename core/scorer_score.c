@@ -40,6 +40,11 @@ rr_status rr_workspace_create(const rr_scorer *scorer, size_t max_tokens, rr_wor
   return RR_OK;
 }
 
+size_t rr_workspace_bytes(const rr_workspace *workspace) {
+  size_t inputs = rr_encoder_max_tokens(workspace->encoder) * sizeof *workspace->inputs;
+  return sizeof *workspace + inputs + rr_encoder_bytes(workspace->encoder);
+}
+
 void rr_workspace_destroy(rr_workspace *workspace) {
   if (workspace == NULL) {
     return;

@@ -251,6 +251,8 @@ HEADERS = {name: {"description": text, "schema": {"type": "integer"}, "required"
     ("x-compute-characters", "characters of the request"), ("x-total-time", "ms"),
     ("x-tokenization-time", "ms"), ("x-queue-time", "ms"), ("x-inference-time", "ms"),
     ("x-compute-time", "ms"))}
+HEADERS["server-timing"] = {"description": "the phases of the request and the total, ms: `read;dur=0.041, ..., total;dur=8.130`",
+                            "schema": {"type": "string"}, "required": True}
 HEADERS["x-rerank-degraded"] = {"description": "texts without a score, where the time ended first",
                                 "schema": {"type": "integer"}, "required": False}
 PARAMETERS = [{"name": name, "in": "header", "required": False, "schema": schema} for name, schema in (

@@ -15,7 +15,9 @@
 #include "server/keys.h"
 #include "server/load.h"
 #include "server/log.h"
+#include "server/loop_watch.h"
 #include "server/metrics.h"
+#include "server/otlp.h"
 #include "server/rerank.h"
 #include "server/route.h"
 #include "server/supervisor.h"
@@ -45,6 +47,7 @@ typedef struct app {
   uv_signal_t interrupt;
   uv_signal_t renew;
   uv_timer_t drain; /* before that, of requests that are held */
+  loop_watch watch;
   uv_work_t loader;
   model_load load;
   confinement confined;
@@ -59,6 +62,8 @@ typedef struct app {
   metrics metrics;
   rerank_service rerank;
   router router;
+  otlp_settings tracing;
+  spans spans;
   http_server *http;
   int exit_status;
 } app;
@@ -117,6 +122,7 @@ static void close_handles(app *self) {
   uv_close((uv_handle_t *)&self->interrupt, NULL);
   uv_close((uv_handle_t *)&self->renew, NULL);
   uv_close((uv_handle_t *)&self->drain, NULL);
+  loop_watch_close(&self->watch);
 }
 
 static void on_drain(uv_timer_t *timer) {
@@ -263,6 +269,7 @@ static rr_status start_http(app *self, rr_error *err) {
                           .load = &self->load,
                           .rerank = &self->rerank,
                           .metrics = &self->metrics,
+                          .spans = self->spans,
                           .keys = self->keys,
                           .started = (int64_t)time(NULL)};
   http_handlers handlers = route_handlers(&self->router);
@@ -340,28 +347,63 @@ static rr_status take_sockets(app *self, rr_error *err) {
   return status;
 }
 
+static void log_tracing(const app *self) {
+  if (self->spans.exporter != NULL) {
+    log_text(LOG_LEVEL_INFO, "spans are sent to %s", self->tracing.where);
+  }
+}
+
 static bool start(app *self) {
   rr_error error = {.status = RR_OK, .message = "libuv cannot start"};
-  if (!start_signals(self) || !start_rerank(self) || take_sockets(self, &error) != RR_OK ||
+  if (!start_signals(self) || !loop_watch_start(&self->watch, &self->loop, &self->metrics.turns) ||
+      !start_rerank(self) || take_sockets(self, &error) != RR_OK ||
       load_keys(self->options, &self->keys, &error) != RR_OK || start_http(self, &error) != RR_OK) {
     log_text(LOG_LEVEL_ERROR, "%s", error.message);
     return false;
   }
   supervisor_start(&self->supervisor, &self->loop, describe, self);
-  if (confine_start(&self->confined, self->options, &error) != RR_OK) {
+  if (confine_start(&self->confined, self->options, self->tracing.on, &error) != RR_OK) {
     log_text(LOG_LEVEL_ERROR, "%s", error.message);
     return false;
   }
-  if (!log_start(self->options->log_level, self->options->json_output)) {
+  if (!log_start(self->options->log_level, self->options->json_output) ||
+      (self->spans.exporter != NULL && !otlp_start(self->spans.exporter))) {
     log_text(LOG_LEVEL_ERROR, "cannot start a thread");
     return false;
   }
   log_listening(self);
   hold_requests(self);
+  log_tracing(self);
   self->loader.data = self;
   self->loading = true;
   if (uv_queue_work(&self->loop, &self->loader, run_load, on_loaded) != 0) {
     log_text(LOG_LEVEL_ERROR, "libuv cannot start a thread");
+    return false;
+  }
+  return true;
+}
+
+/* What OpenTelemetry's variables say wrong may be meant for others, and is no reason not to serve. False for what is wrong
+ * here. */
+static bool read_tracing(app *self) {
+  const options *o = self->options;
+  const otlp_choices choices = {
+      .endpoint = o->otlp_endpoint, .service = o->otlp_service_name, .sample = o->otlp_sample};
+  bool foreign;
+  rr_error error;
+  if (otlp_settings_read(&choices, getenv, &self->tracing, &foreign, &error) != RR_OK) {
+    self->tracing.on = false;
+    log_text(foreign ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, "%s%s", foreign ? "spans are not sent: " : "", error.message);
+    return foreign;
+  }
+  return true;
+}
+
+static bool start_tracing(app *self) {
+  rr_error error;
+  self->spans.settings = &self->tracing;
+  if (self->tracing.on && otlp_create(&self->tracing, &self->spans.exporter, &error) != RR_OK) {
+    log_text(LOG_LEVEL_ERROR, "%s", error.message);
     return false;
   }
   return true;
@@ -383,7 +425,8 @@ static bool choose_kernels(const options *chosen) {
 
 int app_run(const options *chosen) {
   static app self; /* large, and its handles must outlive every callback */
-  if (!choose_kernels(chosen)) {
+  self.options = chosen;
+  if (!choose_kernels(chosen) || !read_tracing(&self)) {
     return APP_EXIT_USAGE;
   }
   self.own = *chosen;
@@ -393,11 +436,12 @@ int app_run(const options *chosen) {
   size_pool(chosen->tokenization_workers);
   (void)signal(SIGPIPE, SIG_IGN);
   (void)signal(SIGXFSZ, SIG_IGN); /* a write beyond the limit of the process is an error like any other */
-  if (uv_loop_init(&self.loop) != 0 || !start(&self)) {
+  if (uv_loop_init(&self.loop) != 0 || !start_tracing(&self) || !start(&self)) {
     return 1;
   }
   (void)uv_run(&self.loop, UV_RUN_DEFAULT);
   (void)uv_loop_close(&self.loop);
+  otlp_destroy(self.spans.exporter);
   engine_destroy(self.load.engine);
   score_cache_destroy(self.load.cache);
   document_cache_destroy(self.load.documents);

@@ -62,10 +62,16 @@ static rr_status become(const options *o, const user *who, rr_error *err) {
 }
 
 /* What until the model is there? */
-static sandbox_needs needs_of(const options *o) {
+static sandbox_needs needs_of(const confinement *self) {
+  const options *o = self->options;
   bool by_name = !load_is_local(o);
   bool writes = by_name || o->pack_cache || o->documents != NULL;
-  return (sandbox_needs){.fetches = by_name, .writes = writes, .unlinks = o->unix_socket != NULL, .narrows = writes};
+  return (sandbox_needs){.fetches = by_name,
+                         .connects = self->connects,
+                         .resolves = self->connects,
+                         .writes = writes,
+                         .unlinks = o->unix_socket != NULL,
+                         .narrows = writes};
 }
 
 /* The filter, as --seccomp has it. */
@@ -77,7 +83,7 @@ static rr_status filter_calls(confinement *self, rr_error *err) {
              o->seccomp == OPTION_OFF ? "--seccomp off" : unsuited);
     return RR_OK;
   }
-  sandbox_needs needs = needs_of(o);
+  sandbox_needs needs = needs_of(self);
   rr_error reason;
   rr_status status = sandbox_enter(&needs, &reason);
   self->filtered = status == RR_OK;
@@ -92,11 +98,11 @@ static rr_status filter_calls(confinement *self, rr_error *err) {
   return RR_OK;
 }
 
-rr_status confine_start(confinement *self, const options *chosen, rr_error *err) {
+rr_status confine_start(confinement *self, const options *chosen, bool connects, rr_error *err) {
   user who;
   bool switches;
   bool all;
-  *self = (confinement){.options = chosen};
+  *self = (confinement){.options = chosen, .connects = connects};
   rr_status status = choose(chosen, &who, &switches, err);
   if (status == RR_OK && switches) {
     status = become(chosen, &who, err);
@@ -123,7 +129,9 @@ rr_status confine_loaded(confinement *self, rr_error *err) {
   if (!self->wide) {
     return RR_OK;
   }
-  const sandbox_needs needs = {.unlinks = self->options->unix_socket != NULL,
+  const sandbox_needs needs = {.connects = self->connects,
+                               .resolves = self->connects,
+                               .unlinks = self->options->unix_socket != NULL,
                                .keeps = self->options->documents != NULL};
   rr_error reason;
   rr_status status = sandbox_enter(&needs, &reason);

@@ -40,7 +40,8 @@ void cors_admit(const option_list *origins, http_exchange *exchange) {
     http_add_own_header(exchange, "Access-Control-Allow-Origin", any ? "*" : origin);
     http_add_own_header(exchange, "Access-Control-Expose-Headers",
                         "x-request-id, x-truncated-count, x-compute-tokens, x-total-time, retry-after, "
-                        "x-rerank-degraded");
+                        "x-rerank-degraded, server-timing");
+    http_add_own_header(exchange, "Timing-Allow-Origin", any ? "*" : origin); /* else pages cannot see Server-Timing */
   }
   http_add_own_header(exchange, "Vary", "Origin");
 }
@@ -55,7 +56,7 @@ void cors_answer_preflight(http_exchange *exchange, const char *methods) {
   http_reply reply = {.status = 204};
   http_add_header(&reply, "Access-Control-Allow-Methods", "%s", methods);
   http_add_header(&reply, "Access-Control-Allow-Headers",
-                  "authorization, content-type, content-encoding, x-request-id, traceparent, "
+                  "authorization, content-type, content-encoding, x-request-id, traceparent, tracestate, "
                   "x-request-timeout-ms, x-request-on-timeout, x-request-priority");
   http_add_header(&reply, "Access-Control-Max-Age", "%d", 86400);
   http_reply_to(exchange, &reply);

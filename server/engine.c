@@ -21,6 +21,7 @@ typedef struct worker {
   pthread_t thread;
   bool started;
   uint64_t busy_until; /* ns, predicted; 0: idle */
+  uint64_t busy_since; /* ns; 0: it waits for work */
   batcher_item items[SEQUENCES_MAX];
   rr_sequence *sequences[SEQUENCES_MAX];
 } worker;
@@ -56,6 +57,8 @@ static size_t take_work(engine *self, worker *me, uint64_t *ret_begin) {
   size_t tokens = 0;
   size_t n = 0;
   (void)pthread_mutex_lock(&self->lock);
+  self->stats.busy_ns += me->busy_since == 0 ? 0 : clock_now() - me->busy_since;
+  me->busy_since = 0;
   while (!self->stopping &&
          (n = batcher_cut(&self->batcher, clock_now(), me->items, SEQUENCES_MAX, &tokens)) == 0) {
     (void)pthread_cond_wait(&self->work, &self->lock);
@@ -63,6 +66,7 @@ static size_t take_work(engine *self, worker *me, uint64_t *ret_begin) {
   if (n > 0) {
     count_batch(self, n, tokens);
     *ret_begin = clock_now();
+    me->busy_since = *ret_begin;
     me->busy_until = *ret_begin + estimate_ns(&self->speed, work_of(me, n)) + 1;
   }
   (void)pthread_mutex_unlock(&self->lock);
@@ -138,6 +142,7 @@ static rr_status start_workers(engine *self, const rr_scorer *scorer, rr_error *
     if (status != RR_OK) {
       return status;
     }
+    self->stats.workspace_bytes += rr_workspace_bytes(me->workspace);
     int failure = pthread_create(&me->thread, NULL, work, me);
     if (failure != 0) {
       return rr_fail(err, RR_ERR_MEMORY, "cannot start a worker thread: %s", strerror(failure));
@@ -214,6 +219,17 @@ static uint64_t running(const engine *self, bool *ret_working) {
   return sum;
 }
 
+/* ns that all workers have been busy, the micro-batches under way included. */
+static uint64_t busy(const engine *self) {
+  uint64_t now = clock_now();
+  uint64_t sum = self->stats.busy_ns;
+  for (unsigned i = 0; i < self->n_workers; i++) {
+    uint64_t since = self->workers[i].busy_since;
+    sum += since != 0 && now > since ? now - since : 0;
+  }
+  return sum;
+}
+
 static admission ask(const engine *self, const admission_outlook *outlook) {
   bool working;
   uint64_t left = running(self, &working);
@@ -272,6 +288,8 @@ engine_detached engine_detach(engine *self, engine_job *job) {
 void engine_read_stats(engine *self, engine_stats *ret_stats) {
   (void)pthread_mutex_lock(&self->lock);
   *ret_stats = self->stats;
+  ret_stats->workers = self->n_workers;
+  ret_stats->busy_ns = busy(self);
   ret_stats->queued_requests = self->batcher.n_jobs;
   ret_stats->queued_sequences = self->batcher.waiting_sequences;
   ret_stats->queued_tokens = self->batcher.waiting.tokens;

@@ -191,6 +191,8 @@ void http_drop_receiving(http_server *server) {
   }
 }
 
+size_t http_buffered(const http_server *server) { return server->buffered; }
+
 size_t http_active(const http_server *server) { return server->active; }
 
 bool http_expects_first(const http_server *server) {

@@ -20,12 +20,13 @@
 #include <uv.h>
 
 #include "core/base/status.h"
+#include "server/phases.h"
 #include "server/trace.h"
 
 typedef struct http_server http_server;
 typedef struct http_exchange http_exchange;
 
-enum { HTTP_LISTENERS_MAX = 8, HTTP_NAME_BYTES = 160, HTTP_HEADERS_MAX = 14, HTTP_OWN_HEADERS_MAX = 3 };
+enum { HTTP_LISTENERS_MAX = 8, HTTP_NAME_BYTES = 160, HTTP_HEADERS_MAX = 14, HTTP_OWN_HEADERS_MAX = 4 };
 
 typedef struct http_header {
   const char *name; /* static storage */
@@ -59,10 +60,14 @@ struct http_exchange {
   char request_id[TRACE_ID_BYTES]; /* the client's x-request-id, or a new one */
   char trace[TRACE_CONTEXT_BYTES]; /* of the client's traceparent, or "" */
   char parent[TRACE_PARENT_BYTES];
+  char span[TRACE_PARENT_BYTES];   /* of this request in that trace; "" where no spans are made */
+  uint8_t trace_flags;
+  bool sampled;                    /* the span is wanted */
   char *body;                      /* what the client sent; freed after `finished`, or by http_release_body */
   size_t body_size;
   uint64_t received_bytes;         /* of the body, kept or not */
   uint64_t received_at;            /* ns, when the headers were read */
+  request_phases phases;           /* http.c's: read, write, and the whole; the others are the handlers' */
   bool gone;                       /* the client has left, as `gone` told */
   bool too_slow;                   /* it was cut off, in the middle of request or reply */
   void *task;                      /* the handlers' own, as the next */
@@ -120,6 +125,9 @@ unsigned http_port(const http_server *server);
 /* A request header's value, or NULL. Valid during the exchange. */
 const char *http_header_of(const http_exchange *exchange, const char *name);
 
+/* All of a header's values, joined with commas; false where there is none, or no room for it. */
+bool http_join_header(http_exchange *exchange, const char *name, char *ret_value, size_t size);
+
 /* Answers; once an exchange. Takes over the reply's body. */
 void http_reply_to(http_exchange *exchange, const http_reply *reply);
 
@@ -146,6 +154,9 @@ void http_stop_accepting(http_server *server);
 
 /* Cuts off the clients that have not yet sent all of their request; their exchanges finish soon after. */
 void http_drop_receiving(http_server *server);
+
+/* Bytes of all bodies that are here. */
+size_t http_buffered(const http_server *server);
 
 /* Exchanges not yet finished. */
 size_t http_active(const http_server *server);

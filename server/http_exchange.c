@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "core/base/alloc.h"
 #include "server/clock.h"
@@ -12,6 +13,32 @@ enum { BODY_FIRST = 16 * 1024 };
 
 const char *http_header_of(const http_exchange *exchange, const char *name) {
   return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
+}
+
+typedef struct joined {
+  const char *name;
+  char *value;
+  size_t size; /* of the room */
+  size_t used;
+  bool found;
+} joined;
+
+static enum MHD_Result join_value(void *context, enum MHD_ValueKind kind, const char *name, const char *value) {
+  joined *self = context;
+  (void)kind;
+  if (strcasecmp(name, self->name) != 0 || value == NULL) {
+    return MHD_YES;
+  }
+  int length = snprintf(self->value + self->used, self->size - self->used, "%s%s", self->found ? "," : "", value);
+  self->found = length >= 0 && (size_t)length < self->size - self->used;
+  self->used += self->found ? (size_t)length : 0;
+  return self->found ? MHD_YES : MHD_NO;
+}
+
+bool http_join_header(http_exchange *exchange, const char *name, char *ret_value, size_t size) {
+  joined all = {.name = name, .value = ret_value, .size = size};
+  (void)MHD_get_connection_values(exchange->connection, MHD_HEADER_KIND, join_value, &all);
+  return all.found;
 }
 
 void http_add_header(http_reply *reply, const char *name, const char *format, ...) {
@@ -60,13 +87,29 @@ static struct MHD_Response *make_response(http_exchange *exchange) {
   (void)MHD_add_response_header(response, "x-request-id", exchange->request_id);
   add_headers(response, reply->headers, reply->n_headers);
   add_headers(response, exchange->headers, exchange->n_headers);
+  char timing[PHASES_TEXT_MAX];
+  phases_server_timing(&exchange->phases, timing);
+  (void)MHD_add_response_header(response, "Server-Timing", timing);
   if (exchange->server->leaving) {
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
   }
   return response;
 }
 
+/* A reply that was there before all of the request is written from here on. */
+static void note_writing(http_exchange *exchange) {
+  phase_span *of = exchange->phases.of;
+  uint64_t now = clock_now();
+  if (of[PHASE_READ].end == 0) {
+    of[PHASE_READ].end = now;
+  }
+  if (of[PHASE_WRITE].begin == 0) {
+    of[PHASE_WRITE].begin = now;
+  }
+}
+
 static enum MHD_Result send_reply(http_exchange *exchange) {
+  note_writing(exchange);
   http_connection_enter(exchange->client, HTTP_REPLYING);
   struct MHD_Response *response = make_response(exchange);
   if (response == NULL) {
@@ -82,6 +125,9 @@ void http_reply_to(http_exchange *exchange, const http_reply *reply) {
   http_server *self = exchange->server;
   exchange->reply = *reply;
   exchange->replied = true;
+  if (exchange->phases.of[PHASE_READ].end != 0) {
+    exchange->phases.of[PHASE_WRITE].begin = clock_now();
+  }
   if (exchange->suspended) {
     exchange->suspended = false;
     http_connection_enter(exchange->client, HTTP_REPLYING);
@@ -182,6 +228,13 @@ static void copy_path(const char *path, char ret_path[HTTP_NAME_BYTES]) {
   ret_path[size] = '\0';
 }
 
+/* Twice is as bad as wrong: which of the two is meant? */
+static void take_trace(http_exchange *exchange) {
+  char given[HTTP_NAME_BYTES];
+  bool there = http_join_header(exchange, "traceparent", given, sizeof given);
+  trace_context(there ? given : NULL, exchange->trace, exchange->parent, &exchange->trace_flags);
+}
+
 static http_exchange *begin(http_server *self, struct MHD_Connection *connection, const char *path,
                             const char *method, const char *version) {
   const union MHD_ConnectionInfo *info =
@@ -197,11 +250,12 @@ static http_exchange *begin(http_server *self, struct MHD_Connection *connection
   http_connection_enter(client, HTTP_BODY);
   exchange->server = self;
   exchange->connection = connection;
-  exchange->received_at = clock_now();
+  phases_begin(&exchange->phases);
+  exchange->received_at = exchange->phases.begun;
   (void)snprintf(exchange->method, sizeof exchange->method, "%s", method);
   copy_path(path, exchange->path);
   trace_request_id(http_header_of(exchange, "x-request-id"), exchange->request_id);
-  trace_context(http_header_of(exchange, "traceparent"), exchange->trace, exchange->parent);
+  take_trace(exchange);
   exchange->interim_allowed = strcmp(version, MHD_HTTP_VERSION_1_0) != 0;
   self->active++;
   return exchange;
@@ -239,6 +293,9 @@ enum MHD_Result http_on_access(void *context, struct MHD_Connection *connection,
   if (*size > 0) {
     return receive(exchange, data, size);
   }
+  if (exchange->phases.of[PHASE_READ].end == 0) {
+    exchange->phases.of[PHASE_READ].end = clock_now();
+  }
   if (!exchange->replied) {
     self->handlers.respond(self->handlers.context, exchange);
   }
@@ -259,6 +316,7 @@ void http_on_completed(void *context, struct MHD_Connection *connection, void **
   if (exchange == NULL) {
     return;
   }
+  phases_end(&exchange->phases);
   self->handlers.finished(self->handlers.context, exchange,
                           code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
   http_release_body(exchange);

@@ -262,13 +262,42 @@ void log_text(log_level level, const char *format, ...) {
 
 static double milliseconds(uint64_t ns) { return (double)(ns / 1000) / 1000.0; }
 
+/* All phases that there were, and what lies between them. */
+static void add_phases(json_t *object, const log_request_fields *f) {
+  json_t *phases = json_object();
+  for (int i = 0; i < REQUEST_PHASES; i++) {
+    if (f->phases->of[i].begin != 0) {
+      (void)json_object_set_new(phases, phase_name((request_phase)i),
+                                json_real(milliseconds(phase_ns(f->phases->of[i]))));
+    }
+  }
+  (void)json_object_set_new(phases, "between", json_real(milliseconds(phases_between(f->phases))));
+  (void)json_object_set_new(object, "phases_ms", phases);
+  (void)json_object_set_new(object, "slow_untold", json_integer((json_int_t)f->untold));
+}
+
+static int print_phases(char *text, size_t size, const log_request_fields *f) {
+  int length = snprintf(text, size, " SLOW");
+  for (int i = 0; i < REQUEST_PHASES && (size_t)length < size; i++) {
+    if (f->phases->of[i].begin != 0) {
+      length += snprintf(text + length, size - (size_t)length, " %s:%.1f", phase_name((request_phase)i),
+                         milliseconds(phase_ns(f->phases->of[i])));
+    }
+  }
+  if ((size_t)length < size) {
+    length += snprintf(text + length, size - (size_t)length, " between:%.1f untold:%llu",
+                       milliseconds(phases_between(f->phases)), (unsigned long long)f->untold);
+  }
+  return length;
+}
+
 static json_t *request_object(log_level level, const char *time_text, const log_request_fields *f) {
   char id[FIELD_BYTES];
   char method[FIELD_BYTES];
   char path[FIELD_BYTES];
   json_t *object = json_pack(
       "{s:s,s:s,s:s,s:s,s:s,s:s,s:i,s:f,s:I}", "timestamp", time_text, "level", level_names[level],
-      "message", "request", "request_id", printable(f->request_id, id), "method",
+      "message", f->phases == NULL ? "request" : "slow request", "request_id", printable(f->request_id, id), "method",
       printable(f->method, method), "path", printable(f->path, path), "status", f->status, "total_ms",
       milliseconds(f->total), "body_bytes", (json_int_t)f->body_bytes);
   if (object != NULL && f->texts > 0) {
@@ -282,10 +311,18 @@ static json_t *request_object(log_level level, const char *time_text, const log_
   }
   if (object != NULL && f->trace != NULL && f->trace[0] != '\0') {
     (void)json_object_set_new(object, "trace_id", json_string(f->trace));
+  }
+  if (object != NULL && f->parent != NULL && f->parent[0] != '\0') {
     (void)json_object_set_new(object, "parent_id", json_string(f->parent));
+  }
+  if (object != NULL && f->span != NULL && f->span[0] != '\0') {
+    (void)json_object_set_new(object, "span_id", json_string(f->span));
   }
   if (object != NULL && f->dialect != NULL) {
     (void)json_object_set_new(object, "dialect", json_string(f->dialect));
+  }
+  if (object != NULL && f->phases != NULL) {
+    add_phases(object, f);
   }
   if (object != NULL && f->error != NULL) {
     char error[FIELD_BYTES];
@@ -323,7 +360,16 @@ static void format_request(log_level level, const log_request_fields *f, char *r
     length += snprintf(ret_line + length, size - (size_t)length, " dialect=%s", f->dialect);
   }
   if (f->trace != NULL && f->trace[0] != '\0' && length > 0 && (size_t)length < size) {
-    length += snprintf(ret_line + length, size - (size_t)length, " trace=%s parent=%s", f->trace, f->parent);
+    length += snprintf(ret_line + length, size - (size_t)length, " trace=%s", f->trace);
+  }
+  if (f->parent != NULL && f->parent[0] != '\0' && length > 0 && (size_t)length < size) {
+    length += snprintf(ret_line + length, size - (size_t)length, " parent=%s", f->parent);
+  }
+  if (f->span != NULL && f->span[0] != '\0' && length > 0 && (size_t)length < size) {
+    length += snprintf(ret_line + length, size - (size_t)length, " span=%s", f->span);
+  }
+  if (f->phases != NULL && length > 0 && (size_t)length < size) {
+    length += print_phases(ret_line + length, size - (size_t)length, f);
   }
   if (f->error != NULL && length > 0 && (size_t)length < size) {
     (void)snprintf(ret_line + length, size - (size_t)length, " error=\"%s\"",

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "server/phases.h"
+
 typedef enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG } log_level;
 
 /* "error", "warn", "info" or "debug"; false for anything else. */
@@ -41,6 +43,7 @@ typedef struct log_request_fields {
   size_t cached; /* of the texts, those whose score was known */
   uint64_t tokens;
   size_t truncated;
+  size_t unscored; /* texts that the deadline left */
   uint64_t parse;
   uint64_t tokenization;
   uint64_t queue;
@@ -48,7 +51,10 @@ typedef struct log_request_fields {
   const char *error; /* NULL for none */
   const char *trace; /* of the caller's trace context; "" or NULL for none */
   const char *parent;
+  const char *span;  /* the request's own in that trace; as the two before */
   const char *dialect; /* NULL: not known */
+  const request_phases *phases; /* of a request that was slow; else NULL */
+  uint64_t untold;              /* with phases: how many slow requests since the last such line had none */
 } log_request_fields;
 
 void log_request(log_level level, const log_request_fields *fields);

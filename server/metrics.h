@@ -1,11 +1,13 @@
-/* Counters, gauges and histograms, and their Prometheus text form.
+/* Counters, gauges and histograms, and their Prometheus text form (metrics_text.c).
  *
  * 1. `metrics` belongs to the event loop's thread.
  * 2. `engine_stats`, `cache_stats` and `document_stats` are filled under their owners' locks and handed over as copies.
+ * 3. No label has more values than this source names: nothing of a request becomes one.
  */
 #ifndef RR_SERVER_METRICS_H
 #define RR_SERVER_METRICS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,6 +15,9 @@
 #include "server/admission.h"
 #include "server/cache.h"
 #include "server/document_cache.h"
+#include "server/otlp.h"
+#include "server/phases.h"
+#include "server/process_stats.h"
 
 enum { HISTOGRAM_BUCKETS_MAX = 20, METRICS_ERRORS = 14 };
 
@@ -33,6 +38,9 @@ typedef struct engine_stats {
   uint64_t queued_tokens;
   uint64_t queued_ns;       /* predicted, on all workers */
   double tokens_per_second; /* estimated, of all workers */
+  unsigned workers;
+  uint64_t busy_ns;         /* of all workers together: computing, and making replies of what is complete */
+  uint64_t workspace_bytes; /* of all workers */
 } engine_stats;
 
 typedef struct metrics {
@@ -52,15 +60,51 @@ typedef struct metrics {
   histogram queue;
   histogram inference;
   histogram input_length; /* tokens a sequence */
+  otlp_stats spans;       /* a copy, made for metrics_text */
+  histogram phases[REQUEST_PHASES]; /* seconds, of all requests for scores that were let in, however they ended */
+  histogram between;                /* seconds of theirs that no phase accounts for */
+  histogram turns;                  /* seconds, of the event loop */
+  uint64_t known_tokens;            /* of pairs whose score was known, or document at hand */
+  uint64_t pool_busy;               /* ns that threads of the pool spent on requests */
+  uint64_t slow;                    /* requests that took --slow-request-ms and more */
 } metrics;
+
+/* What the server is, and what it holds at the moment. Strings are borrowed; NULL where it is not known yet. */
+typedef struct metrics_facts {
+  const char *version;
+  const char *model;
+  const char *dtype;
+  const char *scoring;
+  const char *kernels;
+  int64_t started; /* seconds since 1970 */
+  bool ready;
+  unsigned pool_threads;
+  size_t max_requests;
+  size_t max_queue_ms;
+  size_t max_queue_tokens;
+  uint64_t weight_bytes;
+  uint64_t body_bytes;  /* of bodies that are here */
+  uint64_t arena_bytes; /* of requests whose texts are tokenized */
+} metrics_facts;
+
+/* All that the text tells: a part that is not there is zeros. */
+typedef struct metrics_view {
+  const metrics *counters;
+  const metrics_facts *facts;
+  const engine_stats *engine;
+  const cache_stats *cached;
+  const document_stats *documents;
+  const process_stats *process;
+} metrics_view;
 
 void engine_stats_init(engine_stats *stats);
 void metrics_init(metrics *self);
 void histogram_add(histogram *self, double value);
 
-/* Prometheus text exposition format 0.0.4; heap memory for rr_free, or NULL when memory is out. cached, documents: zeros
- * where there is no such cache. */
-char *metrics_text(const metrics *self, const engine_stats *stats, const cache_stats *cached,
-                   const document_stats *documents, size_t *ret_size);
+/* A request for scores is over. */
+void metrics_add_phases(metrics *self, const request_phases *phases);
+
+/* Prometheus text exposition format 0.0.4; heap memory for rr_free, or NULL when memory is out. */
+char *metrics_text(const metrics_view *view, size_t *ret_size);
 
 #endif

@@ -60,6 +60,10 @@ typedef struct options {
   const char *user;      /* NAME[:GROUP] to become; NULL: nobody, if that can be had */
   option_switch seccomp; /* auto: where it can be had */
   bool core_dumps;       /* core files, and debuggers of the same user */
+  const char *otlp_endpoint; /* of a collector; NULL: as OpenTelemetry's variables say, or none; the same for the next two */
+  const char *otlp_service_name;
+  const char *otlp_sample;   /* a ratio from 0 to 1; checked by otlp_settings_read */
+  size_t slow_request_ms; /* 0: none is told */
   bool json_output;
   log_level log_level;
   const char *health;        /* what to ask instead of serving; NULL: serve */

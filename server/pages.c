@@ -47,6 +47,34 @@ static void respond_text(router *self, http_exchange *exchange, const char *type
                 &(http_reply){.status = 200, .content_type = type, .body = body, .size = size});
 }
 
+/* A directory's name without where it lies: /metrics is open to all. A name on the hub stays whole. */
+static const char *last_part(const char *model_id) {
+  const char *slash = model_id[0] == '/' || model_id[0] == '.' ? strrchr(model_id, '/') : NULL;
+  return slash == NULL || slash[1] == '\0' ? model_id : slash + 1;
+}
+
+static metrics_facts describe_metrics(const router *self, const http_exchange *exchange) {
+  const options *o = self->options;
+  metrics_facts facts = {.version = RERANKD_VERSION,
+                         .started = self->started,
+                         .ready = self->ready && !self->stopping,
+                         .pool_threads = o->tokenization_workers,
+                         .max_requests = o->max_concurrent_requests,
+                         .max_queue_ms = o->max_queue_ms,
+                         .max_queue_tokens = o->max_queue_tokens,
+                         .body_bytes = http_buffered(exchange->server),
+                         .arena_bytes = self->rerank->arena_bytes};
+  if (self->ready) {
+    const rr_model_info *model = rr_scorer_info(self->rerank->scorer);
+    facts.model = o->served_model_name == NULL ? last_part(o->model_id) : o->served_model_name;
+    facts.dtype = model->dtype_name;
+    facts.scoring = model->scoring_name;
+    facts.kernels = model->kernels;
+    facts.weight_bytes = model->weight_bytes;
+  }
+  return facts;
+}
+
 static void respond_metrics(router *self, http_exchange *exchange) {
   engine_stats stats;
   if (self->ready) {
@@ -62,8 +90,20 @@ static void respond_metrics(router *self, http_exchange *exchange) {
   if (self->rerank->documents != NULL) {
     document_cache_read_stats(self->rerank->documents, &documents);
   }
+  if (self->spans.exporter != NULL) {
+    otlp_read_stats(self->spans.exporter, &self->metrics->spans);
+  }
+  process_stats process;
+  process_stats_read(&process);
+  const metrics_facts facts = describe_metrics(self, exchange);
+  const metrics_view view = {.counters = self->metrics,
+                             .facts = &facts,
+                             .engine = &stats,
+                             .cached = &cached,
+                             .documents = &documents,
+                             .process = &process};
   size_t size = 0;
-  char *body = metrics_text(self->metrics, &stats, &cached, &documents, &size);
+  char *body = metrics_text(&view, &size);
   respond_text(self, exchange, "text/plain; version=0.0.4; charset=utf-8", body, size);
 }
 

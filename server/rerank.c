@@ -40,6 +40,7 @@ static void on_computed(engine_job *job) {
 
 static void free_task(rerank_task *task) {
   task->service->tasks--;
+  task->service->arena_bytes -= task->arena_counted;
   http_free_body(&task->body);
   rerank_documents_release(task);
   rr_arena_finish(&task->arena);
@@ -92,6 +93,7 @@ static void on_concluded(uv_work_t *work, int status) {
   if (status != 0) {
     rerank_fail(task, RR_API_UNHEALTHY, "the server is stopping");
   }
+  task->service->metrics->pool_busy += phase_ns(task->encode);
   rerank_reply(task);
   let_go(task);
 }
@@ -116,6 +118,9 @@ static bool answer_partly(rerank_task *task) {
 
 /* Takes a task back from wherever it is. False where its answer is on its way anyway. */
 static bool take_back(rerank_task *task) {
+  if (task->stage == RERANK_CONCLUDING) {
+    return false;
+  }
   task->stopped_at = clock_now();
   switch (task->stage) {
   case RERANK_WAITING: intake_remove(&task->service->intake, &task->intake); return true;
@@ -194,6 +199,14 @@ static void submit(rerank_task *task) {
   /* The task is the workers' from here on: not even its `failed` may be read. */
 }
 
+/* What a thread of the pool has done and taken. */
+static void count_prepared(rerank_task *task) {
+  rerank_service *self = task->service;
+  self->metrics->pool_busy += phase_ns(task->parse) + phase_ns(task->tokenize) + phase_ns(task->encode);
+  task->arena_counted = task->arena.total;
+  self->arena_bytes += task->arena_counted;
+}
+
 /* Back on the loop, with sequences. */
 static void on_prepared(uv_work_t *work, int status) {
   rerank_task *task = work->data;
@@ -202,7 +215,9 @@ static void on_prepared(uv_work_t *work, int status) {
   for (size_t i = 0; !task->failed && i < task->n_sequences; i++) {
     workload_add(&found, task->job.queue.lengths[i]);
   }
-  intake_done(&self->intake, &task->intake, task->parse + task->tokenization, task->failed ? NULL : &found);
+  intake_done(&self->intake, &task->intake, phase_ns(task->parse) + phase_ns(task->tokenize),
+              task->failed ? NULL : &found);
+  count_prepared(task);
   http_free_body(&task->body);
   if (status != 0 && !task->failed) {
     rerank_fail(task, RR_API_UNHEALTHY, "the server is stopping");

@@ -54,6 +54,7 @@ typedef struct rerank_service {
   deadlines cuts;
   intake intake;
   size_t tasks; /* not yet freed */
+  size_t arena_bytes; /* of tasks that were prepared, as much as it was then */
   pthread_mutex_t lock;
   rerank_task *finished; /* newest first; guarded by lock */
 } rerank_service;

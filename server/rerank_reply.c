@@ -23,22 +23,25 @@ static double seconds(uint64_t ns) { return (double)ns / 1e9; }
 static void count_success(const rerank_task *task) {
   metrics *counters = task->service->metrics;
   counters->successes[rr_endpoint_operation(task->endpoint)]++;
-  histogram_add(&counters->parse, seconds(task->parse));
-  histogram_add(&counters->tokenization, seconds(task->tokenization));
+  histogram_add(&counters->parse, seconds(phase_ns(task->parse)));
+  histogram_add(&counters->tokenization, seconds(phase_ns(task->tokenize)));
   if (task->n_sequences > 0) { /* else it never met the workers */
     histogram_add(&counters->queue, seconds(queue_time(task)));
     histogram_add(&counters->inference, seconds(inference_time(task)));
   }
   histogram_add(&counters->total, seconds(clock_now() - task->exchange->received_at));
+  uint64_t computed = 0;
   for (size_t i = 0; i < task->n_sequences; i++) {
     histogram_add(&counters->input_length, task->job.sequences[i]->length);
+    computed += task->job.sequences[i]->length;
   }
+  counters->known_tokens += task->tokens > computed ? task->tokens - computed : 0;
 }
 
 /* Whole milliseconds. */
 static void add_timing(http_reply *reply, const rerank_task *task) {
   const uint64_t ms = 1000000;
-  uint64_t compute = task->parse + task->tokenization + inference_time(task);
+  uint64_t compute = phase_ns(task->parse) + phase_ns(task->tokenize) + inference_time(task);
   uint64_t total = clock_now() - task->exchange->received_at;
   http_add_header(reply, "x-compute-type", "cpu");
   http_add_header(reply, "x-compute-time", "%" PRIu64, compute / ms);
@@ -46,21 +49,46 @@ static void add_timing(http_reply *reply, const rerank_task *task) {
   http_add_header(reply, "x-compute-tokens", "%" PRIu64, task->tokens);
   http_add_header(reply, "x-truncated-count", "%zu", task->n_truncated);
   http_add_header(reply, "x-total-time", "%" PRIu64, total / ms);
-  http_add_header(reply, "x-tokenization-time", "%" PRIu64, task->tokenization / ms);
+  http_add_header(reply, "x-tokenization-time", "%" PRIu64, phase_ns(task->tokenize) / ms);
   http_add_header(reply, "x-queue-time", "%" PRIu64, queue_time(task) / ms);
   http_add_header(reply, "x-inference-time", "%" PRIu64, inference_time(task) / ms);
 }
 
-/* What every answer ends. */
-static void leave(rerank_task *task) {
+/* Hands what is known of the task's phases to its exchange. What a thread of the pool that is at it writes is not read. */
+static void tell_phases(const rerank_task *task, bool thread_at_it) {
+  phase_span *of = task->exchange->phases.of;
+  const batcher_job *body = &task->intake.queue;
+  const batcher_job *queue = &task->job.queue;
+  uint64_t given_out = body->started_at > 0 ? body->started_at : task->stopped_at;
+  of[PHASE_POOL] = (phase_span){body->added_at, body->added_at == 0 ? 0 : given_out};
+  if (thread_at_it) {
+    of[PHASE_PARSE] = (phase_span){given_out, task->stopped_at};
+    return;
+  }
+  if (task->parse.begin != 0) {
+    of[PHASE_POOL].end = task->parse.begin;
+  }
+  of[PHASE_PARSE] = task->parse;
+  of[PHASE_TOKENIZE] = task->tokenize;
+  of[PHASE_ENCODE] = task->encode;
+  if (queue->added_at > 0) {
+    uint64_t begun = queue->started_at > 0 ? queue->started_at : task->stopped_at;
+    of[PHASE_QUEUE] = (phase_span){queue->added_at, begun};
+    of[PHASE_COMPUTE] = (phase_span){queue->started_at, queue->started_at > 0 ? task->stopped_at : 0};
+  }
+}
+
+/* What every answer ends; `thread_at_it`: a thread of the pool has the task all the same. */
+static void leave(rerank_task *task, bool thread_at_it) {
   rerank_service *self = task->service;
+  tell_phases(task, thread_at_it);
   task->stage = RERANK_ANSWERED;
   deadlines_remove(&self->cuts, &task->cut);
   self->metrics->active--;
 }
 
 void rerank_reply_to_nobody(rerank_task *task) {
-  leave(task);
+  leave(task, task->stage == RERANK_PREPARING);
   task->service->metrics->dropped++;
   http_reply_to(task->exchange, &(http_reply){.status = CLIENT_GONE});
 }
@@ -75,7 +103,7 @@ void rerank_reply_late(rerank_task *task) {
   rr_api_error error;
   const rr_dialect *dialect = task->stage == RERANK_COMPUTING ? task->dialect : rerank_guess(task);
   rerank_late(task->told_ms, &error);
-  leave(task);
+  leave(task, task->stage == RERANK_PREPARING);
   task->late = true;
   task->service->metrics->missed++;
   answer_api_error(task->service->metrics, task->exchange, dialect, &error);
@@ -87,7 +115,7 @@ void rerank_reply(rerank_task *task) {
     return;
   }
   metrics *counters = task->service->metrics;
-  leave(task);
+  leave(task, false);
   if (task->failed) {
     counters->refusals[task->refused]++;
     counters->missed += task->refused == ADMISSION_GRANTED && task->error.kind == RR_API_TIMEOUT;
@@ -115,7 +143,7 @@ void rerank_describe(const rerank_task *task, log_request_fields *fields) {
     fields->error = task->gone ? "the client left" : "the deadline came first";
     return;
   }
-  fields->parse = task->parse;
+  fields->parse = phase_ns(task->parse);
   fields->dialect = task->dialect == NULL ? NULL : rr_dialect_name(task->dialect);
   if (task->failed) {
     fields->error = task->error.message;
@@ -125,7 +153,8 @@ void rerank_describe(const rerank_task *task, log_request_fields *fields) {
   fields->cached = task->n_cached;
   fields->tokens = task->tokens;
   fields->truncated = task->n_truncated;
-  fields->tokenization = task->tokenization;
+  fields->unscored = task->n_unscored;
+  fields->tokenization = phase_ns(task->tokenize);
   fields->queue = queue_time(task);
   fields->inference = inference_time(task);
 }

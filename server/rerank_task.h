@@ -14,6 +14,7 @@
 #include "server/deadline.h"
 #include "server/engine.h"
 #include "server/intake.h"
+#include "server/phases.h"
 #include "server/rerank.h"
 #include "server/schedule.h"
 
@@ -57,6 +58,7 @@ struct rerank_task {
   atomic_bool cancelled;  /* nobody waits for it: prepare no further */
   bool cut_short;         /* not all of it was computed */
   rr_arena arena;
+  size_t arena_counted; /* bytes of it, by the loop */
   rr_rerank_request request;
   rr_encoded *groups; /* one for a query with all texts, else one a text */
   size_t n_groups;
@@ -74,8 +76,9 @@ struct rerank_task {
   size_t reply_size;
   int64_t created; /* seconds since 1970 */
   uint64_t characters;
-  uint64_t parse;        /* ns */
-  uint64_t tokenization; /* ns */
+  phase_span parse;
+  phase_span tokenize;
+  phase_span encode;
 };
 
 /* Marks the task as failed. */

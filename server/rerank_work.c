@@ -228,7 +228,7 @@ static void take_schedule(rerank_task *task) {
 void rerank_prepare(rerank_task *task) {
   const rr_rerank_limits limits = {.max_texts = task->service->config.max_texts,
                                    .max_json_values = JSON_VALUES_MAX};
-  uint64_t begin = clock_now();
+  task->parse.begin = clock_now();
   const char *body;
   size_t size;
   char *unpacked;
@@ -239,14 +239,14 @@ void rerank_prepare(rerank_task *task) {
                                       &task->request, &task->error);
     rr_free(unpacked);
   }
-  uint64_t parsed = clock_now();
-  task->parse = parsed - begin;
+  task->parse.end = clock_now();
   if (!task->failed) {
     take_schedule(task);
   }
   if (!task->failed && rerank_documents_name(task)) {
+    task->tokenize.begin = task->parse.end;
     tokenize(task);
-    task->tokenization = clock_now() - parsed;
+    task->tokenize.end = clock_now();
   }
   if (!task->failed && task->n_sequences == 0) {
     rerank_conclude(task); /* every score is known */
@@ -320,7 +320,7 @@ static void pack(rerank_task *task) {
   task->reply_size = size;
 }
 
-void rerank_conclude(rerank_task *task) {
+static void conclude(rerank_task *task) {
   const rr_rerank_request *request = &task->request;
   outcome out;
   if (!make_outcome(task, &out)) {
@@ -354,4 +354,10 @@ void rerank_conclude(rerank_task *task) {
     return;
   }
   pack(task);
+}
+
+void rerank_conclude(rerank_task *task) {
+  task->encode.begin = clock_now();
+  conclude(task);
+  task->encode.end = clock_now();
 }

@@ -7,7 +7,6 @@
 #include "core/base/alloc.h"
 #include "proto/dialect.h"
 #include "server/answer.h"
-#include "server/clock.h"
 #include "server/coding.h"
 #include "server/cors.h"
 #include "server/pages.h"
@@ -100,6 +99,9 @@ static size_t on_accept(void *context, http_exchange *exchange) {
   target at = target_of(exchange);
   bool reads = wants_page(&at, exchange);
   bool open = reads && at.page->open;
+  if (!reads || at.page->level != LOG_LEVEL_DEBUG) { /* no spans of probes */
+    spans_begin(&self->spans, exchange);
+  }
   cors_admit(&self->options->cors_origins, exchange);
   if (at.page == NULL && at.endpoint == NULL) {
     answer_error(self->metrics, exchange, RR_API_NOT_FOUND, "no such path");
@@ -168,6 +170,20 @@ static void on_gone(void *context, http_exchange *exchange) {
   }
 }
 
+/* Whether a request for scores was slow; then its line becomes a warning, unless there were many of late. */
+static bool tell_slow(router *self, const http_exchange *exchange, log_request_fields *fields) {
+  uint64_t limit = (uint64_t)self->options->slow_request_ms * 1000000;
+  if (limit == 0 || fields->total < limit) {
+    return false;
+  }
+  self->metrics->slow++;
+  if (!slow_log_tell(&self->slow, exchange->phases.ended, &fields->untold)) {
+    return false;
+  }
+  fields->phases = &exchange->phases;
+  return true;
+}
+
 static void on_finished(void *context, http_exchange *exchange, bool sent) {
   router *self = context;
   target at = target_of(exchange);
@@ -176,13 +192,17 @@ static void on_finished(void *context, http_exchange *exchange, bool sent) {
       .method = exchange->method,
       .path = exchange->path,
       .status = exchange->replied ? exchange->reply.status : 0,
-      .total = clock_now() - exchange->received_at,
+      .total = phases_total(&exchange->phases),
       .body_bytes = (size_t)(exchange->received_bytes),
       .trace = exchange->trace,
       .parent = exchange->parent,
+      .span = exchange->span,
   };
+  bool slow = false;
   if (exchange->task != NULL) {
     rerank_describe(exchange->task, &fields);
+    metrics_add_phases(self->metrics, &exchange->phases);
+    slow = tell_slow(self, exchange, &fields);
   }
   if (!sent) {
     fields.error = exchange->gone       ? "the client left while it waited"
@@ -190,7 +210,11 @@ static void on_finished(void *context, http_exchange *exchange, bool sent) {
                                         : "the connection was lost";
     self->metrics->too_slow += exchange->too_slow;
   }
-  log_request(wants_page(&at, exchange) ? at.page->level : LOG_LEVEL_INFO, &fields);
+  log_request(slow                          ? LOG_LEVEL_WARN
+              : wants_page(&at, exchange) ? at.page->level
+                                          : LOG_LEVEL_INFO,
+              &fields);
+  spans_end(&self->spans, exchange, &fields, at.page != NULL || at.endpoint != NULL, sent);
   rerank_task_destroy(exchange->task);
   exchange->task = NULL;
 }

@@ -11,17 +11,21 @@
 #include "server/load.h"
 #include "server/options.h"
 #include "server/rerank.h"
+#include "server/slow_log.h"
+#include "server/spans.h"
 
 typedef struct router {
   const options *options;
   const model_load *load;
   rerank_service *rerank;
   metrics *metrics;
+  spans spans;
   const api_keys *keys; /* may be replaced between two events of the loop */
   int64_t started;      /* seconds since 1970 */
   hold held;            /* requests for scores, until `ready` */
   bool ready;           /* a forward pass has run */
   bool stopping;        /* SIGTERM was seen; requests are answered all the same */
+  slow_log slow;
 } router;
 
 /* The HTTP server's handlers, with the router as their context. */

@@ -28,8 +28,11 @@ static const char *const calls_always[] = {
     "accept", "accept4", "getpeername", "getsockname", "getsockopt", "recvfrom", "sendfile", "sendmsg", "sendto",
     "setsockopt", "shutdown", NULL};
 
-/* Downloading; `socket` by its family. */
-static const char *const calls_fetch[] = {"bind", "connect", "recvmmsg", "recvmsg", "sendmmsg", "socketpair", NULL};
+/* A service that is asked while it serves: a collector of spans. `socket` by its family. */
+static const char *const calls_connect[] = {"connect", NULL};
+
+/* The C library, looking its name up, and the thread of libcurl's that waits for it. */
+static const char *const calls_resolve[] = {"bind", "recvmmsg", "recvmsg", "sendmmsg", "socketpair", NULL};
 
 /* The hub's cache, packed weights. */
 static const char *const calls_write[] = {"fallocate", "fchmod", "fdatasync", "flock", "fsync", "ftruncate", "mkdir",

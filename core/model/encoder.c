@@ -71,7 +71,8 @@ rr_status rr_encoder_create(const rr_bert *bert, size_t max_tokens, rr_encoder *
   size_t rows = split ? rr_encoder_aligned(max_tokens * sizeof(rr_pair_rows)) : 0;
   size_t sides = split ? rr_encoder_aligned(max_tokens * sizeof(rr_encoder_input)) : 0;
   size_t before = 2 * hidden + wide + block + lead;
-  char *memory = rr_alloc_aligned(before + residuals + rows + sides + scratch_bytes(bert, max_tokens));
+  size_t bytes = before + residuals + rows + sides + scratch_bytes(bert, max_tokens);
+  char *memory = rr_alloc_aligned(bytes);
   if (encoder == NULL || memory == NULL) {
     rr_free(memory);
     rr_free(encoder);
@@ -90,6 +91,7 @@ rr_status rr_encoder_create(const rr_bert *bert, size_t max_tokens, rr_encoder *
       .sides = (rr_encoder_input *)(void *)(memory + before + residuals + rows),
       .scratch = memory + before + residuals + rows + sides,
       .memory = memory,
+      .bytes = bytes,
   };
   *ret_encoder = encoder;
   return RR_OK;
@@ -104,6 +106,8 @@ void rr_encoder_destroy(rr_encoder *encoder) {
 }
 
 size_t rr_encoder_max_tokens(const rr_encoder *encoder) { return encoder->max_tokens; }
+
+size_t rr_encoder_bytes(const rr_encoder *encoder) { return encoder->bytes + sizeof *encoder; }
 
 static rr_status check_input(const rr_config *config, const rr_encoder_input *input, bool after_half, rr_error *err) {
   if (input->length == 0 || input->length > config->positions) {

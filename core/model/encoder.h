@@ -50,6 +50,9 @@ void rr_encoder_destroy(rr_encoder *encoder); /* NULL is allowed */
 
 size_t rr_encoder_max_tokens(const rr_encoder *encoder);
 
+/* Bytes of memory it takes. */
+size_t rr_encoder_bytes(const rr_encoder *encoder);
+
 /* Writes every input's output. RR_ERR_INPUT, before anything is computed, if a length, an id or a
  * type is out of bounds or the lengths sum to more than max_tokens. n of 0 does nothing. */
 rr_status rr_encoder_forward(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n,

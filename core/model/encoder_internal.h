@@ -34,6 +34,7 @@ struct rr_encoder {
   rr_encoder_input *sides; /* T: of a split model, what its split layers run over */
   rr_pair_rows *pair_rows; /* T: and where they leave a pair's sides */
   char *memory;  /* all of the above */
+  size_t bytes;  /* of it */
 };
 
 /* Sequences whose rows lie one behind the other in hidden. */

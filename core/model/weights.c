@@ -100,6 +100,13 @@ static rr_status out_of_memory(const loader *load) {
   return rr_fail(load->err, RR_ERR_MEMORY, "%s: out of memory", rr_safetensors_path(load->file));
 }
 
+/* Memory that stays as long as the weights. */
+static void *keep(loader *load, size_t size) {
+  void *memory = rr_alloc_aligned(size);
+  load->bert->bytes += memory == NULL ? 0 : size;
+  return memory;
+}
+
 /* A tensor as it is, in memory of its own. */
 static rr_status read_plain(loader *load, const char *name, shape want, float **ret_data) {
   const rr_tensor *tensor;
@@ -107,7 +114,7 @@ static rr_status read_plain(loader *load, const char *name, shape want, float **
   if (status != RR_OK) {
     return status;
   }
-  float *data = rr_alloc_aligned(elements(want) * sizeof *data);
+  float *data = keep(load, elements(want) * sizeof *data);
   if (data == NULL) {
     return out_of_memory(load);
   }
@@ -155,8 +162,8 @@ static rr_status read_linear(loader *load, rr_linear_kind kind, const char *cons
   to->gemm = gemm;
   to->n = count * n;
   to->k = k;
-  to->packed = rr_alloc_aligned(gemm->packed_size(to->n, k));
-  to->bias = rr_alloc_aligned(to->n * sizeof *to->bias);
+  to->packed = keep(load, gemm->packed_size(to->n, k));
+  to->bias = keep(load, to->n * sizeof *to->bias);
   if (to->packed == NULL || to->bias == NULL) {
     return out_of_memory(load);
   }
@@ -234,8 +241,8 @@ static rr_status pack_slice(loader *load, const slice *from, size_t n, size_t k,
   const rr_gemm *gemm = rr_gemm_best(RR_FORMAT_FP32);
   *to = (rr_linear){.gemm = gemm, .n = n, .k = k};
   float *rows = rr_alloc_aligned(n * k * sizeof *rows);
-  to->packed = rr_alloc_aligned(gemm->packed_size(n, k));
-  to->bias = rr_alloc_aligned(n * sizeof *to->bias);
+  to->packed = keep(load, gemm->packed_size(n, k));
+  to->bias = keep(load, n * sizeof *to->bias);
   if (rows == NULL || to->packed == NULL || to->bias == NULL) {
     rr_free(rows);
     return out_of_memory(load);
@@ -284,6 +291,7 @@ static rr_status read_heads(loader *load, const char *prefix, bool keys, rr_line
   }
   if (status == RR_OK) {
     status = pack_heads(load, w, bias, keys, heads);
+    load->bert->bytes -= elements((shape){.rows = hidden, .cols = hidden}) * sizeof *w + hidden * sizeof *bias;
   }
   rr_free(bias);
   rr_free(w);

@@ -75,6 +75,7 @@ typedef struct rr_bert {
   rr_linear classifier; /* n = 1; a classifier head's, else all zero */
   rr_linear projection; /* ColBERT's, to token_dim, else all zero */
   uint64_t parameters;
+  uint64_t bytes; /* of memory that all of these take */
 } rr_bert;
 
 /* True if what is wanted, the head's output alone, reads only the [CLS] row of the last layer. */

@@ -102,9 +102,10 @@ def clean_environment(extra=None):
                "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN_PATH", "PACK_CACHE",
                "API_KEY_FILE", "CORS_ALLOW_ORIGIN", "UNIX_SOCKET", "RERANKD_USER", "SECCOMP",
                "CORE_DUMPS", "IDLE_TIMEOUT", "CLIENT_TIMEOUT", "CACHE_BYTES", "DOCUMENT_CACHE_BYTES", "DOCUMENTS", "DOCUMENTS_BYTES", "MAX_QUEUE_MS", "MAX_QUEUE_TOKENS",
-               "DEFAULT_TIMEOUT_MS", "DRAIN_DELAY", "DRAIN_TIMEOUT", "HEALTH_TIMEOUT_MS",
+               "DEFAULT_TIMEOUT_MS", "SLOW_REQUEST_MS", "DRAIN_DELAY", "DRAIN_TIMEOUT", "HEALTH_TIMEOUT_MS",
                "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID")
-    environment = {name: value for name, value in os.environ.items() if name not in options}
+    environment = {name: value for name, value in os.environ.items()
+                   if name not in options and not name.startswith(("OTEL_", "OTLP_"))}
     environment.update(extra or {})
     return environment
 

@@ -344,21 +344,33 @@ def metrics_are_prometheus_text():
     assert text.endswith("\n")
     sample = re.compile(r"[a-z_:]+(\{[a-z]+=\"[^\"]*\"(,[a-z]+=\"[^\"]*\")*\})? "
                         r"[0-9.e+-]+$")
-    typed = set()
+    typed = {}
     for line in text.splitlines():
         if line.startswith("# TYPE "):
             _, _, name, kind = line.split()
-            assert kind in ("counter", "gauge", "histogram"), line
+            assert kind in ("counter", "gauge", "histogram", "untyped"), line
+            assert (kind == "counter") == name.endswith("_total"), line
             assert name not in typed, line
-            typed.add(name)
+            typed[name] = kind
         elif not line.startswith("# HELP "):
             assert sample.match(line), line
             name = re.match(r"[a-z_:]+", line).group()
             base = re.sub(r"_(bucket|sum|count)$", "", name)
             assert name in typed or base in typed, line
     for name in HISTOGRAMS + ("te_request_count", "te_request_success", "te_request_failure",
-                              "te_queue_size", "te_queue_tokens"):
+                              "te_queue_size", "te_queue_tokens", "rerankd_request_phase_seconds"):
         assert name in typed, name
+    samples = shared().metrics()
+    old = [name for name, kind in typed.items() if kind == "untyped"]
+    assert len(old) > 20, old  # names of before, each beside a counter of its own
+    for name in old:
+        new = {"te_request_count": "te_requests_total", "te_request_success": "te_requests_succeeded_total",
+               "te_request_failure": "te_requests_failed_total",
+               "te_request_refused": "te_requests_refused_total"}.get(name, name + "_total")
+        counts = {key: value for key, value in samples.items() if key.partition("{")[0] == name}
+        assert counts, name
+        for key, value in counts.items():
+            assert samples[key.replace(name, new, 1)] == value, key
 
 
 @case

@@ -18,7 +18,11 @@ static void take_value(const char *value) {
   char parent[TRACE_PARENT_BYTES];
   trace_request_id(value, id);
   fuzz_require(id[0] != '\0' && strlen(id) < sizeof id && strpbrk(id, "\r\n \"\\") == NULL, "a wrong id");
-  trace_context(value, trace, parent);
+  uint8_t flags;
+  trace_context(value, trace, parent, &flags);
+  fuzz_require(trace[0] != '\0' || flags == 0, "flags of no trace");
+  fuzz_require(!trace_state_is_valid(value) || strpbrk(value, "\r\n") == NULL,
+               "a trace state of control characters");
   fuzz_require((strlen(trace) == 32 && strlen(parent) == 16) || (trace[0] == '\0' && parent[0] == '\0'),
                "half a trace context");
   fuzz_require(strspn(trace, "0123456789abcdef") == strlen(trace), "a wrong trace");

@@ -129,6 +129,7 @@ static void a_trace_context_is_taken_whole_or_not_at_all(void **state) {
   (void)state;
   char trace[TRACE_CONTEXT_BYTES];
   char parent[TRACE_PARENT_BYTES];
+  uint8_t flags;
 #define TRACE "0af7651916cd43dd8448eb211c80319c"
 #define PARENT "b7ad6b7169203331"
   static const char *const good[] = {"00-" TRACE "-" PARENT "-01", "00-" TRACE "-" PARENT "-00",
@@ -140,12 +141,14 @@ static void a_trace_context_is_taken_whole_or_not_at_all(void **state) {
       "00_" TRACE "-" PARENT "-01", "00-" TRACE "-" PARENT "-0x", "0x-" TRACE "-" PARENT "-01",
       "cc-" TRACE "-" PARENT "-01x"};
   for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
-    trace_context(good[i], trace, parent);
+    trace_context(good[i], trace, parent, &flags);
+    assert_int_equal(flags, i == 1 ? 0 : TRACE_SAMPLED);
     assert_string_equal(trace, TRACE);
     assert_string_equal(parent, PARENT);
   }
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-    trace_context(bad[i], trace, parent);
+    trace_context(bad[i], trace, parent, &flags);
+    assert_int_equal(flags, 0);
     assert_string_equal(trace, "");
     assert_string_equal(parent, "");
   }

@@ -67,6 +67,36 @@ static void readable_lines_hold_no_control_characters(void **state) {
   assert_ptr_equal(strchr(logged, '\n'), logged + strlen(logged) - 1);
 }
 
+static void log_slow_request(void) {
+  request_phases phases = {.begun = 1, .ended = 30000001};
+  phases.of[PHASE_READ] = (phase_span){1, 2000001};
+  phases.of[PHASE_COMPUTE] = (phase_span){10000001, 30000001};
+  log_request_fields slow = request;
+  slow.phases = &phases;
+  slow.untold = 4;
+  log_request(LOG_LEVEL_WARN, &slow);
+}
+
+static void slow_requests_carry_their_phases(void **state) {
+  (void)state;
+  capture(LOG_LEVEL_WARN, true, log_slow_request);
+  json_error_t error;
+  json_t *line = json_loads(logged, 0, &error);
+  assert_non_null(line);
+  assert_string_equal(json_string_value(json_object_get(line, "message")), "slow request");
+  assert_string_equal(json_string_value(json_object_get(line, "level")), "warn");
+  assert_int_equal(json_integer_value(json_object_get(line, "slow_untold")), 4);
+  const json_t *phases = json_object_get(line, "phases_ms");
+  assert_int_equal(json_object_size(phases), 3);
+  assert_true(json_real_value(json_object_get(phases, "read")) == 2.0);
+  assert_true(json_real_value(json_object_get(phases, "compute")) == 20.0);
+  assert_true(json_real_value(json_object_get(phases, "between")) == 8.0);
+  json_decref(line);
+  capture(LOG_LEVEL_WARN, false, log_slow_request);
+  assert_non_null(strstr(logged, " WARN  POST /rerank?\"x\"? 200 12.3ms id=abc-1 "));
+  assert_non_null(strstr(logged, " cached=2 SLOW read:2.0 compute:20.0 between:8.0 untold:4 error="));
+}
+
 static void log_all_levels(void) {
   log_text(LOG_LEVEL_ERROR, "one error");
   log_text(LOG_LEVEL_WARN, "one warning");
@@ -113,6 +143,7 @@ int main(void) {
       cmocka_unit_test(json_lines_parse_and_carry_the_fields),
       cmocka_unit_test(readable_lines_hold_no_control_characters),
       cmocka_unit_test(lines_above_the_level_are_left_out),
+      cmocka_unit_test(slow_requests_carry_their_phases),
       cmocka_unit_test(long_lines_are_cut_and_still_end),
       cmocka_unit_test(level_names_are_read),
   };

@@ -144,7 +144,7 @@ static void every_option_reaches_its_field(void **state) {
   assert_int_equal(read_line("--model-id=m --tokenization-workers=2 --max-concurrent-requests 7 "
                              "--max-batch-tokens 99 --max-client-batch-size 5 --payload-limit 10 --max-queue-ms 11 "
                              "--max-queue-tokens 12 --default-timeout-ms 13 --cache-bytes 65536 --idle-timeout 7 "
-                             "--client-timeout 8",
+                             "--client-timeout 8 --slow-request-ms 9",
                              &o),
                    OPTIONS_RUN);
   assert_int_equal(o.tokenization_workers, 2);
@@ -158,6 +158,7 @@ static void every_option_reaches_its_field(void **state) {
   assert_int_equal(o.default_timeout_ms, 13);
   assert_int_equal(o.idle_timeout, 7);
   assert_int_equal(o.client_timeout, 8);
+  assert_int_equal(o.slow_request_ms, 9);
 }
 
 static void the_hub_has_options_and_its_own_variables(void **state) {
@@ -305,6 +306,21 @@ static void what_confines_the_server_is_chosen(void **state) {
   assert_non_null(strstr(problem, "--seccomp"));
 }
 
+static void where_spans_go_is_chosen(void **state) {
+  (void)state;
+  static const char *const variables[] = {"OTLP_ENDPOINT", "http://e", "OTLP_SERVICE_NAME", "n", "OTLP_SAMPLE", "0.5", NULL};
+  options o;
+  assert_int_equal(read_line("--model-id m", &o), OPTIONS_RUN);
+  assert_null(o.otlp_endpoint);
+  assert_null(o.otlp_service_name);
+  assert_null(o.otlp_sample);
+  environment = variables;
+  assert_int_equal(read_line("--model-id m --otlp-sample 0.25", &o), OPTIONS_RUN);
+  assert_string_equal(o.otlp_endpoint, "http://e");
+  assert_string_equal(o.otlp_service_name, "n");
+  assert_string_equal(o.otlp_sample, "0.25");
+}
+
 static void a_bad_variable_is_named(void **state) {
   (void)state;
   static const char *const variables[] = {"PORT", "eighty", NULL};
@@ -327,7 +343,7 @@ static void help_names_every_option_even_in_a_bad_environment(void **state) {
       "--auto-truncate", "--api-key", "--json-output",
       "--log-level", "--revision", "--hf-token", "--hf-endpoint", "--hf-home", "--huggingface-hub-cache",
       "--hf-hub-offline", "--pack-cache", "--api-key-file", "--cors-allow-origin", "--unix-socket", "--user",
-      "--seccomp", "--core-dumps", "--help",
+      "--seccomp", "--core-dumps", "--otlp-endpoint", "--otlp-service-name", "--otlp-sample", "--help",
       "--version"};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
     assert_non_null(strstr(printed, names[i]));
@@ -348,6 +364,7 @@ int main(void) {
       cmocka_unit_test_setup(scorings_have_names, reset),
       cmocka_unit_test_setup(instruction_sets_have_a_variable_of_their_own, reset),
       cmocka_unit_test_setup(what_confines_the_server_is_chosen, reset),
+      cmocka_unit_test_setup(where_spans_go_is_chosen, reset),
       cmocka_unit_test_setup(a_bad_variable_is_named, reset),
       cmocka_unit_test_setup(asking_for_health_wants_no_model_and_has_no_variable, reset),
       cmocka_unit_test_setup(draining_is_bounded_and_the_command_line_wins, reset),

@@ -206,6 +206,24 @@ static void files_are_read_unless_writing_is_needed(void **state) {
   assert_true(write_file());
 }
 
+static void check_connecting(void) {
+  struct sockaddr_in nobody = {.sin_family = AF_INET, .sin_port = htons(1)};
+  nobody.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  int tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  expect(tcp >= 0 && socket(AF_INET6, SOCK_DGRAM, 0) >= 0, "sockets to connect");
+  expect(connect(tcp, (struct sockaddr *)&nobody, sizeof nobody) == 0 || errno == ECONNREFUSED, "connecting");
+  expect_error(listen(tcp, 1), EPERM, "listen");
+  expect(socket(AF_PACKET, SOCK_RAW, 0) == -1, "a packet socket");
+}
+
+static void connections_of_its_own_need_no_programs_and_no_code(void **state) {
+  (void)state;
+  const sandbox_needs sending = {.connects = true, .resolves = true};
+  confined(&sending, check_connecting);
+  confined(&sending, check_no_programs);
+  confined(&sending, check_no_mapped_code);
+}
+
 static void check_others(void) {
   expect_error(ptrace(PTRACE_ATTACH, getppid(), NULL, NULL), EPERM, "ptrace");
   expect_error(kill(getppid(), 0), EPERM, "kill");
@@ -291,6 +309,7 @@ int main(void) {
       cmocka_unit_test(no_program_and_no_process_is_started),
       cmocka_unit_test(no_memory_becomes_code),
       cmocka_unit_test(sockets_are_for_downloads_alone),
+      cmocka_unit_test(connections_of_its_own_need_no_programs_and_no_code),
       cmocka_unit_test(files_are_read_unless_writing_is_needed),
       cmocka_unit_test(other_processes_and_the_kernel_are_out_of_reach),
       cmocka_unit_test(a_filter_is_narrowed_but_never_widened),
