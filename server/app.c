@@ -24,6 +24,7 @@
 enum {
   BODY_SECONDS = 5, /* what a client that is still sending gets when the server stops */
   FIRST_SECONDS = 1, /* what a client gets for its first request that had connected, but not sent it */
+  HOLD_MS = 10000, /* that requests at passed sockets wait for the model, from the start on */
   DRAIN_POLL_MS = 20,
   DRAIN_BODIES = 16,         /* a refused body is read up to so many payload limits */
   BUFFERED_BODIES = 32,      /* payload limits that all bodies together may take */
@@ -43,7 +44,7 @@ typedef struct app {
   uv_signal_t terminate;
   uv_signal_t interrupt;
   uv_signal_t renew;
-  uv_timer_t drain;
+  uv_timer_t drain; /* before that, of requests that are held */
   uv_work_t loader;
   model_load load;
   confinement confined;
@@ -143,6 +144,7 @@ static void stop(app *self) {
   self->leaving = false;
   self->router.stopping = true;
   load_cancel(&self->load);
+  route_release(&self->router);
   self->stopped_at = clock_now();
   http_stop_accepting(self->http);
   supervisor_enter(&self->supervisor, SUPERVISOR_STOPPING);
@@ -200,7 +202,9 @@ static void on_loaded(uv_work_t *work, int status) {
   self->rerank.documents = self->load.documents;
   self->router.ready = true;
   if (!self->router.stopping) {
+    (void)uv_timer_stop(&self->drain);
     supervisor_enter(&self->supervisor, SUPERVISOR_SERVING);
+    route_release(&self->router);
   }
   if (model->pack_cache != RR_PACK_CACHE_OFF) {
     log_text(model->pack_cache == RR_PACK_CACHE_NOT_WRITTEN ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s",
@@ -273,6 +277,22 @@ static void size_pool(unsigned threads) {
   (void)setenv("UV_THREADPOOL_SIZE", text, 1);
 }
 
+static void on_held_long(uv_timer_t *timer) {
+  app *self = timer->data;
+  if (self->router.held.n > 0) {
+    log_text(LOG_LEVEL_WARN, "refusing %zu requests that have waited for the model", self->router.held.n);
+  }
+  route_release(&self->router);
+}
+
+/* The sockets have brought the clients of the process before, who need not notice. */
+static void hold_requests(app *self) {
+  if (self->n_sockets > 0) {
+    self->router.held = (hold){.open = true, .most = self->options->max_concurrent_requests};
+    (void)uv_timer_start(&self->drain, on_held_long, HOLD_MS, 0);
+  }
+}
+
 static void log_listening(const app *self) {
   const options *o = self->options;
   for (size_t i = 0; i < self->n_sockets; i++) {
@@ -337,6 +357,7 @@ static bool start(app *self) {
     return false;
   }
   log_listening(self);
+  hold_requests(self);
   self->loader.data = self;
   self->loading = true;
   if (uv_queue_work(&self->loop, &self->loader, run_load, on_loaded) != 0) {

@@ -67,6 +67,7 @@ struct http_exchange {
   bool too_slow;                   /* it was cut off, in the middle of request or reply */
   void *task;                      /* the handlers' own, as the next */
   int32_t priority;                /* of the API key that was shown */
+  http_exchange *next_held;        /* while it waits for the model */
 
   /* http.c's own. */
   http_server *server;
@@ -98,7 +99,7 @@ typedef struct http_handlers {
 } http_handlers;
 
 typedef struct http_config {
-  const int *passed;         /* sockets that listen already, which http_start takes over; they stand for host, port and path */
+  const int *passed;         /* sockets that listen already, instead of host, port and path; http_start takes them over */
   size_t n_passed;           /* HTTP_LISTENERS_MAX at most; 0: none */
   const char *hostname;
   unsigned port;

@@ -109,7 +109,7 @@ static size_t on_accept(void *context, http_exchange *exchange) {
     refuse_method(self, exchange, &at);
   } else if (!open && !authorized(self, exchange)) {
     refuse_key(self, exchange);
-  } else if (!open && !self->ready) {
+  } else if (!open && !self->ready && (reads || !self->held.open)) {
     answer_loading(self->metrics, exchange, self->load);
   } else if (!reads) {
     (void)refuse_body(self, exchange);
@@ -138,8 +138,22 @@ static void on_respond(void *context, http_exchange *exchange) {
   target at = target_of(exchange); /* on_accept has found it */
   if (wants_page(&at, exchange)) {
     at.page->respond(self, exchange);
-  } else {
+  } else if (self->ready) {
     rerank_start(self->rerank, exchange);
+  } else if (!hold_take(&self->held, exchange)) {
+    answer_loading(self->metrics, exchange, self->load);
+  }
+}
+
+void route_release(router *self) {
+  http_exchange *exchange;
+  self->held.open = false;
+  while ((exchange = hold_next(&self->held)) != NULL) {
+    if (self->ready) {
+      rerank_start(self->rerank, exchange);
+    } else {
+      answer_loading(self->metrics, exchange, self->load);
+    }
   }
 }
 
@@ -149,6 +163,8 @@ static void on_gone(void *context, http_exchange *exchange) {
   log_text(LOG_LEVEL_DEBUG, "id=%s: the client left while its request waited", exchange->request_id);
   if (exchange->task != NULL) {
     rerank_abandon(exchange->task);
+  } else if (hold_remove(&self->held, exchange)) {
+    answer_loading(self->metrics, exchange, self->load);
   }
 }
 

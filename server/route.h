@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "server/hold.h"
 #include "server/http.h"
 #include "server/keys.h"
 #include "server/load.h"
@@ -18,11 +19,15 @@ typedef struct router {
   metrics *metrics;
   const api_keys *keys; /* may be replaced between two events of the loop */
   int64_t started;      /* seconds since 1970 */
+  hold held;            /* requests for scores, until `ready` */
   bool ready;           /* a forward pass has run */
   bool stopping;        /* SIGTERM was seen; requests are answered all the same */
 } router;
 
 /* The HTTP server's handlers, with the router as their context. */
 http_handlers route_handlers(router *self);
+
+/* Holds nobody any more: who is held is served, if `ready`, or refused. */
+void route_release(router *self);
 
 #endif

@@ -1,5 +1,5 @@
-/* The service manager that started the server, if it is systemd or speaks as it does: sockets that it passes, and what it is
- * told of the server's state.
+/* The service manager that started the server, if it is systemd or speaks as it does: sockets that it passes, and
+ * what it is told of the server's state.
  *
  * 1. Everything runs on the loop's thread. Nothing blocks: where the manager does not take a message, it is told later.
  * 2. Messages go by a datagram socket that is connected before the process is confined. sd_notify would open one for
@@ -42,8 +42,8 @@ rr_status supervisor_sockets(int *ret_sockets, size_t most, size_t *ret_n, rr_er
 /* Where a socket listens: "127.0.0.1 port 80", or a path. */
 void supervisor_place(int socket, char ret_text[SUPERVISOR_PLACE_MAX]);
 
-/* Before the process is confined. Messages begin once the loop runs, with SUPERVISOR_LOADING. A manager that cannot be reached
- * is an error in the log, and no more. */
+/* Before the process is confined. Messages begin once the loop runs, with SUPERVISOR_LOADING. A manager that cannot be
+ * reached is an error in the log, and no more. */
 void supervisor_start(supervisor *self, uv_loop_t *loop, supervisor_describe describe, void *context);
 
 /* States are entered in their order. */

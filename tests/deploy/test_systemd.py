@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The units in deploy/: what systemd's own tools say of them, and what becomes of them under a real systemd, which is started as
-the first process of a container (systemd-nspawn) over this machine's /usr."""
+"""The units in deploy/: what systemd's own tools say of them, and what becomes of them under a real systemd, which is
+started as the first process of a container (systemd-nspawn) over this machine's /usr."""
 
 import contextlib
 import functools

@@ -94,7 +94,7 @@ def binary():
 
 
 def clean_environment(extra=None):
-    """The caller's environment without anything that is also an option of the server."""
+    """The caller's environment without anything that is also an option of the server, or its service manager's."""
     options = ("MODEL_ID", "SERVED_MODEL_NAME", "HOSTNAME", "PORT", "DTYPE", "THREADS", "API_KEY",
                "TOKENIZATION_WORKERS", "MAX_CONCURRENT_REQUESTS", "MAX_BATCH_TOKENS", "JSON_OUTPUT",
                "MAX_CLIENT_BATCH_SIZE", "PAYLOAD_LIMIT", "AUTO_TRUNCATE", "LOG_LEVEL", "REVISION",
@@ -102,7 +102,8 @@ def clean_environment(extra=None):
                "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN_PATH", "PACK_CACHE",
                "API_KEY_FILE", "CORS_ALLOW_ORIGIN", "UNIX_SOCKET", "RERANKD_USER", "SECCOMP",
                "CORE_DUMPS", "IDLE_TIMEOUT", "CLIENT_TIMEOUT", "CACHE_BYTES", "DOCUMENT_CACHE_BYTES", "DOCUMENTS", "DOCUMENTS_BYTES", "MAX_QUEUE_MS", "MAX_QUEUE_TOKENS",
-               "DEFAULT_TIMEOUT_MS", "DRAIN_DELAY", "DRAIN_TIMEOUT", "HEALTH_TIMEOUT_MS")
+               "DEFAULT_TIMEOUT_MS", "DRAIN_DELAY", "DRAIN_TIMEOUT", "HEALTH_TIMEOUT_MS",
+               "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID")
     environment = {name: value for name, value in os.environ.items() if name not in options}
     environment.update(extra or {})
     return environment

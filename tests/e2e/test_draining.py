@@ -49,8 +49,9 @@ def a_server_that_loads_is_live_and_not_ready():
     home = harness.temporary_folder()
     with hubs.Hub("team/model", files) as hub:
         hub.faults["model.safetensors"] = hubs.Fault(hubs.trickle(1000, seconds=120))
-        server = Server("--drain-delay", LONG, model="team/model", wait=False, environment={
-            "HF_ENDPOINT": hub.url, "HF_HOME": home, "HOME": home, "NO_PROXY": "127.0.0.1", "HF_HUB_DOWNLOAD_TIMEOUT": "60"})
+        environment = {"HF_ENDPOINT": hub.url, "HF_HOME": home, "HOME": home, "NO_PROXY": "127.0.0.1",
+                       "HF_HUB_DOWNLOAD_TIMEOUT": "60"}
+        server = Server("--drain-delay", LONG, model="team/model", wait=False, environment=environment)
         try:
             server.wait_for_log(lambda line: "listening" in line)
             expect_error(server.request("GET", "/ready"), 503, "Unhealthy", "still loading")

@@ -63,7 +63,8 @@ def a_server_that_is_well_is_0_and_silence():
 @case
 def neither_a_model_nor_other_options_are_wanted():
     expect(run_binary("--model-id", "/nowhere", "--health", url(shared(), "/ready")), 0)
-    expect(ask(url(shared(), "/ready"), MODEL_ID="/nowhere", http_proxy="http://127.0.0.1:9", ALL_PROXY="http://127.0.0.1:9"), 0)
+    expect(ask(url(shared(), "/ready"), MODEL_ID="/nowhere", http_proxy="http://127.0.0.1:9",
+               ALL_PROXY="http://127.0.0.1:9"), 0)
     result = run_binary(environment={"HEALTH": url(shared(), "/ready")})  # is nobody's option
     assert result.returncode == 2 and "--model-id" in result.stderr, result
 

@@ -235,7 +235,61 @@ def nobody_is_refused_across_restarts():
                     pass
 
         harness.in_parallel([ask, ask, restart])
-        assert set(seen) <= {200, 503} and 200 in seen, set(seen)  # 503: the model is loading
+        assert set(seen) == {200}, set(seen)
+
+
+@contextlib.contextmanager
+def loading_behind(one, *arguments):
+    """A server at a socket of ours whose model does not come."""
+    files = {}
+    for name in os.listdir(harness.small_model()):
+        with open(os.path.join(harness.small_model(), name), "rb") as file:
+            files[name] = file.read()
+    home = harness.temporary_folder()
+    with hubs.Hub("team/model", files) as hub:
+        hub.faults["model.safetensors"] = hubs.Fault(hubs.trickle(1000, seconds=120))
+        environment = {"HF_ENDPOINT": hub.url, "HF_HOME": home, "HOME": home, "NO_PROXY": "127.0.0.1",
+                       "HF_HUB_DOWNLOAD_TIMEOUT": "60"}
+        server = Activated([one], *arguments, port=port_of(one), wait=False, model="team/model",
+                           environment=environment)
+        try:
+            server.wait_for_log(lambda line: "listening" in line)
+            yield server
+        finally:
+            server.kill()
+
+
+def asks(server):
+    connection = server.connect()
+    connection.send_request("POST", "/rerank", harness.json.dumps(GOOD).encode())
+    return connection
+
+
+@case
+def requests_at_passed_sockets_wait_for_the_model_but_not_for_long():
+    with listening() as one, loading_behind(one, "--max-concurrent-requests", "3") as server:
+        held = [asks(server) for _ in range(3)]
+        harness.expect_error(server.rerank(GOOD), 503, "Unhealthy", "loading")  # there is a bound
+        assert server.request("GET", "/live").status == 200 and server.request("GET", "/ready").status == 503
+        harness.expect_error(server.request("GET", "/info"), 503, "Unhealthy", "loading")
+        held.pop(1).reset()  # makes room
+        server.wait_for_log(lambda line: "the client left" in line)
+        held.append(asks(server))
+        for connection in held:
+            harness.expect_error(connection.response(), 503, "Unhealthy", "loading")
+        assert "refusing 3 requests that have waited" in server.log(), server.log()
+        harness.expect_error(server.rerank(GOOD), 503, "Unhealthy", "loading")  # and at once from now on
+
+
+@case
+def requests_that_wait_for_the_model_are_answered_when_the_server_stops():
+    with listening() as one, loading_behind(one) as server:
+        held = [asks(server) for _ in range(3)]
+        assert server.request("GET", "/live").status == 200  # a turn of the loop: they are held
+        server.terminate()
+        for connection in held:
+            harness.expect_error(connection.response(), 503, "Unhealthy")
+        assert server.wait_for_end() == 0
 
 
 @case
