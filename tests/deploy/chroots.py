@@ -27,6 +27,8 @@ def need(*commands):
     """Skips where these are not to be had."""
     if os.geteuid() != 0:
         raise harness.Skip("wants root, to make a chroot")
+    if subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL, check=False).returncode != 0:
+        raise harness.Skip("this root may not mount anything")
     missing = [command for command in commands if shutil.which(command) is None]
     if missing:
         raise harness.Skip(f"no {', '.join(missing)} here; deploy/setup --tests installs them")
@@ -42,19 +44,24 @@ def run(*command, timeout=8 * MINUTES, **options):
     return done.stdout
 
 
+def remove(folder):
+    """With whatever is mounted in it."""
+    with open("/proc/mounts", encoding="utf-8") as mounts:
+        inside = [line.split()[1] for line in mounts if line.split()[1].startswith(folder + "/")]
+    for path in sorted(inside, reverse=True):
+        subprocess.run(["umount", "--lazy", path], check=False)
+    subprocess.run(["rm", "-rf", "--one-file-system", folder], check=False)
+
+
 def work_folder(name):
-    """An empty folder in build/, gone when the program ends, with whatever was mounted in it."""
-    folder = os.path.join(ROOT, "build", f"deploy-{name}-{os.getpid()}")
+    """An empty folder in build/, gone when the program ends; those of killed programs go now."""
+    start = os.path.join(ROOT, "build", f"deploy-{name}-")
+    for old in glob.glob(start + "*"):
+        if not os.path.exists("/proc/" + old[len(start):]):
+            remove(old)
+    folder = start + str(os.getpid())
     os.makedirs(folder)
-
-    def remove():
-        with open("/proc/mounts", encoding="utf-8") as mounts:
-            inside = [line.split()[1] for line in mounts if line.split()[1].startswith(folder + "/")]
-        for path in sorted(inside, reverse=True):
-            subprocess.run(["umount", "--lazy", path], check=False)
-        subprocess.run(["rm", "-rf", "--one-file-system", folder], check=False)
-
-    atexit.register(remove)
+    atexit.register(remove, folder)
     return folder
 
 
