@@ -7,6 +7,7 @@
 
 #include "core/base/json.h"
 #include "server/app.h"
+#include "server/default_model.h"
 #include "server/health.h"
 #include "server/log.h"
 #include "server/options.h"
@@ -22,6 +23,23 @@ static void bound_heaps(void) {
 #endif
 }
 
+/* Fills in the default model where none is named. */
+static bool choose_model(options *chosen) {
+  static char path[DEFAULT_MODEL_PATH_MAX]; /* lives as long as the options */
+  if (chosen->model_id != NULL) {
+    return true;
+  }
+  if (!default_model_find(path)) {
+    (void)fprintf(stderr, "rerankd: --model-id is needed: the default model is not at %s\n", path);
+    return false;
+  }
+  chosen->model_id = path;
+  if (chosen->served_model_name == NULL) {
+    chosen->served_model_name = DEFAULT_MODEL_NAME;
+  }
+  return true;
+}
+
 int main(int argc, char **argv) {
   options chosen;
   char problem[OPTIONS_PROBLEM_MAX];
@@ -30,6 +48,9 @@ int main(int argc, char **argv) {
   case OPTIONS_INVALID: (void)fprintf(stderr, "rerankd: %s\n", problem); return APP_EXIT_USAGE;
   case OPTIONS_HEALTH: return health_ask(chosen.health, chosen.health_timeout_ms, stderr);
   case OPTIONS_RUN: break;
+  }
+  if (!choose_model(&chosen)) {
+    return APP_EXIT_USAGE;
   }
   bound_heaps();
   rr_json_init();

@@ -33,7 +33,7 @@ typedef struct spec {
 
 static const spec specs[] = {
     {"model-id", TEXT, FIELD(model_id), 0, 0, "MODEL",
-     "model directory, or name on the Hugging Face hub (required)"},
+     "model directory, or name on the Hugging Face hub (default: rerankd-minilm-en-v1, which comes with rerankd)"},
     {"revision", TEXT, FIELD(revision), 0, 0, "REV", "branch, tag or commit on the hub (default: main)"},
     {"hf-token", TEXT, FIELD(hf_token), 0, 0, "TOKEN", "token for private and gated models of the hub"},
     {"hf-endpoint", TEXT, FIELD(hf_endpoint), 0, 0, "URL", "the hub (default: https://huggingface.co)"},
@@ -279,7 +279,7 @@ static bool apply(const spec *option, const char *source, const char *text, opti
 }
 
 static void print_help(FILE *out) {
-  (void)fprintf(out, "Usage: rerankd --model-id MODEL [OPTION]...\n"
+  (void)fprintf(out, "Usage: rerankd [--model-id MODEL] [OPTION]...\n"
                      "Ranks texts by their relevance to a query, over HTTP.\n\n"
                      "Each option is also an environment variable in upper snake case (MAX_BATCH_TOKENS);\n"
                      "the command line wins.\n\n");
@@ -404,10 +404,6 @@ options_result options_read(int argc, char **argv, char *(*lookup)(const char *n
   if (self.health != NULL) {
     *ret_options = self;
     return OPTIONS_HEALTH;
-  }
-  if (self.model_id == NULL) {
-    (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--model-id is required (see --help)");
-    return OPTIONS_INVALID;
   }
   if (self.cache_bytes > 0 && self.cache_bytes < CACHE_BYTES_MIN) {
     (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--cache-bytes: 0, or at least %d", (int)CACHE_BYTES_MIN);

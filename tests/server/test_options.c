@@ -78,13 +78,12 @@ static void draining_is_bounded_and_the_command_line_wins(void **state) {
   assert_int_equal(read_line("--model-id m --drain-timeout 0", &o), OPTIONS_INVALID);
 }
 
-static void asking_for_health_wants_no_model_and_has_no_variable(void **state) {
+static void asking_for_health_has_no_variable(void **state) {
   (void)state;
   options o;
   static const char *const set[] = {"HEALTH", "http://x/", "HEALTH_TIMEOUT_MS", "7", NULL};
   environment = set;
-  assert_int_equal(read_line("", &o), OPTIONS_INVALID);
-  assert_int_equal(read_line("--model-id m", &o), OPTIONS_RUN);
+  assert_int_equal(read_line("", &o), OPTIONS_RUN);
   assert_null(o.health);
   assert_int_equal(read_line("--health unix:socket", &o), OPTIONS_HEALTH);
   assert_string_equal(o.health, "unix:socket");
@@ -230,7 +229,6 @@ static void bad_values_give_one_line_that_names_the_option(void **state) {
     const char *line;
     const char *named;
   } bad[] = {
-      {"", "--model-id"},
       {"--model-id m --port 65536", "--port"},
       {"--model-id m --port -1", "--port"},
       {"--model-id m --port 80x", "--port"},
@@ -253,6 +251,13 @@ static void bad_values_give_one_line_that_names_the_option(void **state) {
     assert_non_null(strstr(problem, bad[i].named));
     assert_null(strchr(problem, '\n'));
   }
+}
+
+static void no_model_has_to_be_named(void **state) {
+  (void)state;
+  options o;
+  assert_int_equal(read_line("", &o), OPTIONS_RUN);
+  assert_null(o.model_id);
 }
 
 static void scorings_have_names(void **state) {
@@ -361,12 +366,13 @@ int main(void) {
       cmocka_unit_test_setup(flags_stand_alone_or_take_a_value, reset),
       cmocka_unit_test_setup(the_environment_is_read_and_the_command_line_wins, reset),
       cmocka_unit_test_setup(bad_values_give_one_line_that_names_the_option, reset),
+      cmocka_unit_test_setup(no_model_has_to_be_named, reset),
       cmocka_unit_test_setup(scorings_have_names, reset),
       cmocka_unit_test_setup(instruction_sets_have_a_variable_of_their_own, reset),
       cmocka_unit_test_setup(what_confines_the_server_is_chosen, reset),
       cmocka_unit_test_setup(where_spans_go_is_chosen, reset),
       cmocka_unit_test_setup(a_bad_variable_is_named, reset),
-      cmocka_unit_test_setup(asking_for_health_wants_no_model_and_has_no_variable, reset),
+      cmocka_unit_test_setup(asking_for_health_has_no_variable, reset),
       cmocka_unit_test_setup(draining_is_bounded_and_the_command_line_wins, reset),
       cmocka_unit_test_setup(help_names_every_option_even_in_a_bad_environment, reset),
   };
