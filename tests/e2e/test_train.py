@@ -157,5 +157,39 @@ def the_server_scores_the_held_apart_lists():
                 assert row["relevant"] == 1 and row["scores"] == server.scores(query["query"], passages, truncate=True)
 
 
+@case
+def a_teacher_scores_each_list_once_and_the_same_lists_whoever_it_is():
+    with made_up_pairs() as folder:
+        os.chmod(folder, 0o755)
+        made = {}
+        for model, prefix in (("bi-encoder-mean", ""), ("bi-encoder-cls", "so ")):
+            out = os.path.join(folder, model)
+            command = ("teach", "--server", harness.binary(), "--data", folder, "--model", os.path.join(GOLDEN, model),
+                       "--scoring", "hybrid", "--negatives", "3", "--others", "5", "--dtype", "float32",
+                       "--passage-prefix", prefix, "--out", out)
+            run(*command)
+            with open(out, encoding="utf-8") as file:
+                lines = file.readlines()
+            with open(out, "w", encoding="utf-8") as file:
+                file.writelines(lines[:-2])  # as an end in the middle leaves it
+            run(*command)
+            with open(out, encoding="utf-8") as file:
+                assert file.readlines() == lines
+            made[model] = [json.loads(line) for line in lines]
+        first, other = made.values()
+        assert [(row["query"], row["passages"]) for row in first] == [(row["query"], row["passages"]) for row in other]
+        assert [row["scores"] for row in first] != [row["scores"] for row in other]
+        assert sum(row["src"] not in data.WEB for row in first) == 5 < len(first)
+        texts, queries = data.read(folder)
+        trained = {query["query"]: query for query in data.training(texts, queries)}
+        for row in first:
+            query = trained[row["query"]]
+            assert row["passages"][0] in query["pos"] and set(row["passages"][1:]) <= set(query["bm25"]), row
+            assert len(row["passages"]) == len(row["scores"]) <= 4 and len(set(row["passages"])) == len(row["passages"])
+        with Server("--scoring", "hybrid", model=os.path.join(GOLDEN, "bi-encoder-mean")) as server:
+            scores = server.scores(first[0]["query"], [texts[passage] for passage in first[0]["passages"]], truncate=True)
+            assert first[0]["scores"] == [round(score, 6) for score in scores]
+
+
 if __name__ == "__main__":
     sys.exit(harness.main())
