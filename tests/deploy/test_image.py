@@ -24,7 +24,6 @@ MB = 1000 * 1000
 USER = "65532:65532"
 SERVER = "/usr/bin/rerankd"
 REPO, FOLDER = "team/small-cross-encoder", "models--team--small-cross-encoder"
-BAKED = ".cache/models/small"
 BODY = {"query": "how do bees make honey", "texts": ["Bees fan nectar.", "A hive is a box.", "Bread is baked."]}
 
 
@@ -42,14 +41,13 @@ def workshop():
 
 @functools.cache
 def context():
-    """The sources as somebody has them who has got a model, and with a build and a secret beside them."""
+    """The sources as somebody has them, with a build and a secret beside them."""
     folder = os.path.join(workshop()[0], "context")
     os.makedirs(folder)
-    for name in ("core", "proto", "server", "deploy"):
+    for name in ("core", "proto", "server", "deploy", "models"):
         shutil.copytree(os.path.join(ROOT, name), os.path.join(folder, name))
     for name in ("meson.build", "meson_options.txt", "LICENSE", "README.md", "CHANGELOG.md"):
         shutil.copy(os.path.join(ROOT, name), folder)
-    shutil.copytree(harness.small_model(), os.path.join(folder, BAKED))
     for name in ("build", ".git"):
         os.makedirs(os.path.join(folder, name))
         with open(os.path.join(folder, name, "of-the-machine"), "w", encoding="ascii") as file:
@@ -68,12 +66,13 @@ def build(name, *arguments):
 
 
 def image():
+    """Without a model."""
+    return build("rerankd-bare", "--build-arg", "MODEL=deploy/rerankd.json")
+
+
+def with_model():
+    image()
     return build("rerankd")
-
-
-def baked():
-    build("rerankd")
-    return build("rerankd-baked", "--build-arg", f"MODEL={BAKED}")
 
 
 @functools.cache
@@ -265,9 +264,9 @@ def a_mounted_model_is_served_as_elsewhere():
 
 
 @case
-def a_model_is_baked_in_by_a_build_argument():
-    with Running(name=baked()) as server:
-        assert server.rerank() == expected(harness.small_model())
+def the_default_model_is_baked_in():
+    with Running(name=with_model()) as server:
+        assert server.rerank() == expected(os.path.join(ROOT, "models", "rerankd-minilm-en-v1"))
 
 
 def read_only(data):

@@ -18,6 +18,7 @@ from harness import Server, case, eventually, free_port
 
 BODY = {"query": "how do bees make honey", "texts": ["Bees fan nectar.", "A hive is a box.", "Bread is baked."]}
 DEFAULTS = "/etc/default/rerankd"
+MODEL = "/usr/share/rerankd/models/rerankd-minilm-en-v1"
 # What any installation changes, whatever is installed.
 NOISE = re.compile(r"/(dev|proc|sys|tmp|run|var/log|var/cache|var/lib/apt|var/lib/dpkg|var/lib/systemd)(/|$)|/etc/ld\.so\.cache$")
 
@@ -117,7 +118,8 @@ def its_files_lie_where_debian_wants_them():
     files = {line.split()[5].lstrip("."): line.split()[0] for line in listed}
     assert all(line.split()[1] == "root/root" for line in listed), listed
     for path, mode in (("/usr/bin/rerankd", "-rwxr-xr-x"), ("/usr/share/rerankd/get-model", "-rwxr-xr-x"),
-                       ("/usr/share/rerankd/rerankd.json", "-rw-r--r--"), ("/usr/share/doc/rerankd/copyright", "-rw-r--r--"),
+                       ("/usr/share/rerankd/rerankd.json", "-rw-r--r--"), (MODEL + "/model.safetensors", "-rw-r--r--"),
+                       ("/usr/share/doc/rerankd/copyright", "-rw-r--r--"),
                        ("/usr/share/man/man1/rerankd.1.gz", "-rw-r--r--"), (DEFAULTS, "-rw-r--r--"),
                        ("/lib/systemd/system/rerankd.service", "-rw-r--r--"), ("/lib/systemd/system/rerankd.socket", "-rw-r--r--")):
         assert files.get(path, files.get("/usr" + path)) == mode, (path, files)
@@ -136,11 +138,10 @@ def apt_installs_it_in_a_clean_debian():
 @case
 def the_installed_server_answers_as_the_built_one():
     installed()
-    shutil.copytree(harness.small_model(), os.path.join(clean(), "srv/model"))
-    with Server() as server:
+    with Server(model=os.path.join(ROOT, "models", os.path.basename(MODEL))) as server:
         expected = server.rerank(BODY).json()
     port = free_port()
-    words = ["/usr/bin/rerankd", "--model-id", "/srv/model", "--dtype", "float32", "--hostname", "127.0.0.1", "--port", str(port)]
+    words = ["/usr/bin/rerankd", "--dtype", "float32", "--hostname", "127.0.0.1", "--port", str(port)]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen([*into(clean()), *words], env=harness.clean_environment(), stdin=subprocess.DEVNULL,
                                    stdout=subprocess.DEVNULL, stderr=log)
@@ -154,7 +155,6 @@ def the_installed_server_answers_as_the_built_one():
         finally:
             process.kill()
             process.wait()
-    shutil.rmtree(os.path.join(clean(), "srv/model"))
 
 
 def ask_health(process, port):

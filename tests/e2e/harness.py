@@ -134,7 +134,7 @@ class Server:
     """A running server; `with Server(...) as server` stops it and checks how it ended."""
 
     def __init__(self, *arguments, model=None, environment=None, wait=True, unix_socket=None, port=None):
-        model = model or small_model()
+        model = small_model() if model is None else model  # "": the server's own choice
         self.port = port or free_port()
         self.unix_socket = unix_socket
         self.asked_to_end = False
@@ -142,8 +142,8 @@ class Server:
         # Reference values are float32's; what --dtype's default chooses depends on the CPU.
         if "--dtype" not in arguments and "DTYPE" not in (environment or {}):
             arguments = ("--dtype", "float32", *arguments)
-        command = [binary(), "--model-id", model, "--hostname", "127.0.0.1", "--port",
-                   str(self.port), *arguments]
+        command = [binary(), "--hostname", "127.0.0.1", "--port", str(self.port), *arguments]
+        command += ["--model-id", model] if model else []
         command += ["--unix-socket", unix_socket] if unix_socket else []
         self.process = subprocess.Popen(command, env=clean_environment(environment),
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
