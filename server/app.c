@@ -17,6 +17,7 @@
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/rerank.h"
+#include "server/rerank_shared.h"
 #include "server/route.h"
 #include "server/version.h"
 
@@ -49,6 +50,8 @@ typedef struct app {
   uint64_t stopped_at; /* ns */
   metrics metrics;
   rerank_service rerank;
+  shared_address shared_address; /* of the shared cache; the same of its parts */
+  rerank_sharing sharing;        /* no client: there is none */
   router router;
   http_server *http;
   int exit_status;
@@ -103,6 +106,9 @@ static void close_handles(app *self) {
   http_close(self->http);
   self->http = NULL;
   rerank_service_close(&self->rerank);
+  if (self->sharing.client != NULL) {
+    shared_client_close(self->sharing.client);
+  }
   uv_close((uv_handle_t *)&self->terminate, NULL);
   uv_close((uv_handle_t *)&self->interrupt, NULL);
   uv_close((uv_handle_t *)&self->renew, NULL);
@@ -165,6 +171,11 @@ static void on_loaded(uv_work_t *work, int status) {
   self->rerank.engine = self->load.engine;
   self->rerank.cache = self->load.cache;
   self->rerank.documents = self->load.documents;
+  if (self->sharing.client != NULL && !self->router.stopping) {
+    self->sharing.keys = self->load.shared;
+    self->rerank.sharing = &self->sharing;
+    shared_client_start(self->sharing.client);
+  }
   self->router.ready = true;
   if (model->pack_cache != RR_PACK_CACHE_OFF) {
     log_text(model->pack_cache == RR_PACK_CACHE_NOT_WRITTEN ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s",
@@ -206,6 +217,24 @@ static bool start_rerank(app *self) {
   return rerank_service_init(&self->rerank, &self->loop, &config, &self->metrics) == 0;
 }
 
+/* Begins nothing: the connection is made once the model is there. */
+static rr_status create_sharing(app *self, rr_error *err) {
+  const options *o = self->options;
+  if (o->shared_cache == NULL) {
+    return RR_OK;
+  }
+  rr_status status = shared_address_parse(o->shared_cache, o->shared_cache_password, &self->shared_address, err);
+  if (status != RR_OK) {
+    return status;
+  }
+  shared_commands_init(&self->sharing.commands, o->shared_cache_prefix, o->shared_cache_ttl);
+  const shared_client_config config = {.address = &self->shared_address,
+                                       .commands = &self->sharing.commands,
+                                       .timeout_ms = o->shared_cache_timeout_ms};
+  self->sharing.client = shared_client_create(&self->loop, &config, &self->metrics.shared);
+  return self->sharing.client != NULL ? RR_OK : rr_fail(err, RR_ERR_MEMORY, "out of memory for the shared cache");
+}
+
 static rr_status start_http(app *self, rr_error *err) {
   const options *o = self->options;
   const http_config config = {
@@ -228,7 +257,7 @@ static rr_status start_http(app *self, rr_error *err) {
 }
 
 /* The pool's threads parse and tokenize, and one is there for what must not wait for those: answers cut short by their
- * deadline, keys. libuv reads the number once, from the environment. */
+ * deadline, keys, names of other machines. libuv reads the number once, from the environment. */
 static void size_pool(unsigned threads) {
   char text[16];
   (void)snprintf(text, sizeof text, "%u", threads + 1);
@@ -249,7 +278,8 @@ static void log_listening(const app *self) {
 static bool start(app *self) {
   rr_error error = {.status = RR_OK, .message = "libuv cannot start"};
   if (!start_signals(self) || !start_rerank(self) ||
-      load_keys(self->options, &self->keys, &error) != RR_OK || start_http(self, &error) != RR_OK) {
+      create_sharing(self, &error) != RR_OK || load_keys(self->options, &self->keys, &error) != RR_OK ||
+      start_http(self, &error) != RR_OK) {
     log_text(LOG_LEVEL_ERROR, "%s", error.message);
     return false;
   }
@@ -302,6 +332,7 @@ int app_run(const options *chosen) {
   (void)uv_run(&self.loop, UV_RUN_DEFAULT);
   (void)uv_loop_close(&self.loop);
   engine_destroy(self.load.engine);
+  shared_client_destroy(self.sharing.client);
   score_cache_destroy(self.load.cache);
   document_cache_destroy(self.load.documents);
   rr_scorer_destroy(self.load.scorer);

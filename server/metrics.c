@@ -28,6 +28,7 @@ _Static_assert(sizeof error_names / sizeof error_names[0] == METRICS_ERRORS,
 
 static const double duration_bounds[] = {.0005, .001, .0025, .005, .01, .025, .05, .1, .25,
                                          .5,    1,    2.5,   5,    10,  25,   60};
+static const double wait_bounds[] = {.0001, .0002, .0005, .001, .0015, .002, .0025, .003, .004, .005, .01, .025, .1, 1};
 static const double length_bounds[] = {8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 1024, 2048, 4096, 8192};
 static const double size_bounds[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
 static const double token_bounds[] = {64, 128, 256, 512, 768, 1024, 1536, 2048, 4096, 8192, 16384, 32768};
@@ -52,6 +53,7 @@ void metrics_init(metrics *self) {
       .queue = HISTOGRAM(duration_bounds),
       .inference = HISTOGRAM(duration_bounds),
       .input_length = HISTOGRAM(length_bounds),
+      .shared = {.wait = HISTOGRAM(wait_bounds)},
   };
 }
 
@@ -153,6 +155,32 @@ static void write_document_file(FILE *out, const document_file_stats *file) {
   write_counter(out, "te_document_file_evictions", "Those that made room for newer ones.", file->evicted);
 }
 
+/* The value of the `outcome` label, by shared_outcome. */
+static const char *const outcome_names[SHARED_OUTCOMES] = {
+    [SHARED_ANSWERED] = "answered", [SHARED_LATE] = "late",           [SHARED_REFUSED] = "refused",
+    [SHARED_LOST] = "lost",         [SHARED_NOT_ASKED] = "not_asked", [SHARED_CANCELLED] = "cancelled",
+};
+
+static void write_shared(FILE *out, const shared_metrics *shared) {
+  const char *name = "te_shared_cache_lookups";
+  head(out, name, "counter", "Look-ups in the shared cache, one a request, by how they ended.");
+  for (int outcome = 0; outcome < SHARED_OUTCOMES; outcome++) {
+    (void)fprintf(out, "%s{outcome=\"%s\"} %" PRIu64 "\n", name, outcome_names[outcome], shared->lookups[outcome]);
+  }
+  write_histogram(out, "te_shared_cache_wait_duration", "Seconds that a request waited for the shared cache.",
+                  &shared->wait);
+  write_counter(out, "te_shared_cache_hits", "Scores found in the shared cache.", shared->hits);
+  write_counter(out, "te_shared_cache_misses", "Scores asked for and not found there.", shared->misses);
+  write_counter(out, "te_shared_cache_damaged", "Of these, what was there and was no score.", shared->damaged);
+  write_counter(out, "te_shared_cache_stores", "Scores that the engine was told to keep, and answered.", shared->stores);
+  write_counter(out, "te_shared_cache_store_failures", "Of these, what it refused.", shared->stores_failed);
+  write_counter(out, "te_shared_cache_store_drops", "Scores that were not told it: too many waited, or it was gone.",
+                shared->stores_dropped);
+  write_gauge(out, "te_shared_cache_pending_bytes", "Bytes that wait to be written to it.", shared->stores_bytes);
+  write_gauge(out, "te_shared_cache_up", "Whether it is asked: 0 while the breaker is open, or without one.", shared->up);
+  write_counter(out, "te_shared_cache_connects", "Connections tried.", shared->connects);
+}
+
 static void write_overload(FILE *out, const metrics *self, const engine_stats *stats) {
   const char *name = "te_request_refused";
   head(out, name, "counter", "Requests refused before they were computed, by what was exceeded.");
@@ -197,6 +225,7 @@ static void write_all(FILE *out, const metrics *self, const engine_stats *stats,
   write_cache(out, cached);
   write_documents(out, documents);
   write_document_file(out, &documents->file);
+  write_shared(out, &self->shared);
   write_overload(out, self, stats);
 }
 

@@ -73,7 +73,8 @@ const rr_dialect *rerank_guess(const rerank_task *task) {
 
 void rerank_reply_late(rerank_task *task) {
   rr_api_error error;
-  const rr_dialect *dialect = task->stage == RERANK_COMPUTING ? task->dialect : rerank_guess(task);
+  bool known = task->parsed || task->stage == RERANK_COMPUTING;
+  const rr_dialect *dialect = known ? task->dialect : rerank_guess(task);
   rerank_late(task->told_ms, &error);
   leave(task);
   task->late = true;

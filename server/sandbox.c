@@ -124,14 +124,17 @@ static int rules_controls(scmp_filter_ctx filter) {
 }
 
 /* IP, the routes (which addresses does this machine have?) and local services that look names up. */
-static int rules_sockets(scmp_filter_ctx filter, bool fetches) {
-  int status = rules(filter, fetches ? SCMP_ACT_ALLOW : REFUSE, calls_fetch);
-  if (status != 0) {
-    return status;
+static int rules_sockets(scmp_filter_ctx filter, const sandbox_needs *needs) {
+  bool resolves = needs->fetches || needs->resolves;
+  bool connects = resolves || needs->connects;
+  int status = rules(filter, needs->fetches ? SCMP_ACT_ALLOW : REFUSE, calls_fetch);
+  status = status != 0 ? status : rules(filter, connects ? SCMP_ACT_ALLOW : REFUSE, calls_connect);
+  status = status != 0 ? status : rules(filter, resolves ? SCMP_ACT_ALLOW : REFUSE, calls_resolve);
+  if (status == 0) {
+    status = connects ? EITHER(filter, SCMP_ACT_ALLOW, "socket", IS(0, AF_INET), IS(0, AF_INET6), IS(0, AF_UNIX))
+                      : rule(filter, REFUSE, "socket", 0, NULL);
   }
-  return fetches ? EITHER(filter, SCMP_ACT_ALLOW, "socket", IS(0, AF_INET), IS(0, AF_INET6), IS(0, AF_UNIX),
-                          IS(0, AF_NETLINK))
-                 : rule(filter, REFUSE, "socket", 0, NULL);
+  return status != 0 || !resolves ? status : EITHER(filter, SCMP_ACT_ALLOW, "socket", IS(0, AF_NETLINK));
 }
 
 static int fill(scmp_filter_ctx filter, const sandbox_needs *needs) {
@@ -140,7 +143,7 @@ static int fill(scmp_filter_ctx filter, const sandbox_needs *needs) {
   status = status != 0 ? status : rules_code(filter, needs->fetches);
   status = status != 0 ? status : rules_threads(filter);
   status = status != 0 ? status : rules_controls(filter);
-  status = status != 0 ? status : rules_sockets(filter, needs->fetches);
+  status = status != 0 ? status : rules_sockets(filter, needs);
   status = status != 0 ? status : rule_open(filter, "openat", 2, needs->writes);
   status = status != 0 ? status : rule_open(filter, "open", 1, needs->writes);
   status = status != 0 ? status : rules(filter, needs->writes ? SCMP_ACT_ALLOW : REFUSE, calls_write);

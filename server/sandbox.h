@@ -17,6 +17,8 @@ typedef struct sandbox_needs {
   bool fetches; /* sockets of its own, and modules of the C library that look names up */
   bool writes;  /* makes and changes files */
   bool unlinks; /* removes files */
+  bool connects; /* to another service, also while it serves */
+  bool resolves; /* whose name it looks up */
   bool keeps;   /* writes into files that are open already, at places of its choice */
   bool narrows; /* will call sandbox_enter again */
 } sandbox_needs;

@@ -26,10 +26,18 @@ static const char *const calls_always[] = {
     "write", "writev",
     /* connections */
     "accept", "accept4", "getpeername", "getsockname", "getsockopt", "recvfrom", "sendfile", "sendmsg", "sendto",
-    "setsockopt", "shutdown", NULL};
+    "setsockopt", "shutdown",
+    /* a timer of the loop's, made before the filter */
+    "timerfd_settime", NULL};
 
-/* Downloading; `socket` by its family. */
-static const char *const calls_fetch[] = {"bind", "connect", "recvmmsg", "recvmsg", "sendmmsg", "socketpair", NULL};
+/* Downloading, beside the next two. */
+static const char *const calls_fetch[] = {"socketpair", NULL};
+
+/* A service that is asked while it serves: the shared cache. `socket` by its family. */
+static const char *const calls_connect[] = {"connect", NULL};
+
+/* The C library, looking its name up. */
+static const char *const calls_resolve[] = {"bind", "recvmmsg", "recvmsg", "sendmmsg", NULL};
 
 /* The hub's cache, packed weights. */
 static const char *const calls_write[] = {"fallocate", "fchmod", "fdatasync", "flock", "fsync", "ftruncate", "mkdir",

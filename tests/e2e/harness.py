@@ -102,7 +102,8 @@ def clean_environment(extra=None):
                "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN_PATH", "PACK_CACHE",
                "API_KEY_FILE", "CORS_ALLOW_ORIGIN", "UNIX_SOCKET", "RERANKD_USER", "SECCOMP",
                "CORE_DUMPS", "IDLE_TIMEOUT", "CLIENT_TIMEOUT", "CACHE_BYTES", "DOCUMENT_CACHE_BYTES", "DOCUMENTS", "DOCUMENTS_BYTES", "MAX_QUEUE_MS", "MAX_QUEUE_TOKENS",
-               "DEFAULT_TIMEOUT_MS")
+               "DEFAULT_TIMEOUT_MS", "SHARED_CACHE", "RERANKD_SHARED_CACHE_PASSWORD", "RERANKD_SHARED_CACHE_SECRET",
+               "SHARED_CACHE_PREFIX", "SHARED_CACHE_TIMEOUT_MS", "SHARED_CACHE_TTL")
     environment = {name: value for name, value in os.environ.items() if name not in options}
     environment.update(extra or {})
     return environment
