@@ -27,5 +27,5 @@ void shared_breaker_lost(shared_breaker *self, uint64_t now, uint32_t chance) {
   self->closed = false;
   self->failures = 0;
   self->tries++;
-  self->until = now + wait / 2 + wait / 2 * (uint64_t)chance / UINT32_MAX;
+  self->until = now + wait / 2 + wait / 2000 * chance / UINT32_MAX * 1000;
 }
