@@ -1,5 +1,5 @@
 /* The whole server in this process, on the golden cross-encoder, while allocations fail one by one. With the
- * argument `cache` it has a score cache, and knows all or half of what is asked; with `documents` the model is a
+ * argument `cache` it has a score cache, and knows all or half of what is asked, with `shared` a shared one too; with `documents` the model is a
  * bi-encoder, whose documents are kept, and with `documents-file` in a file too. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
