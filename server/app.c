@@ -257,10 +257,11 @@ static rr_status start_http(app *self, rr_error *err) {
 }
 
 /* The pool's threads parse and tokenize, and one is there for what must not wait for those: answers cut short by their
- * deadline, keys, names of other machines. libuv reads the number once, from the environment. */
-static void size_pool(unsigned threads) {
+ * deadline, keys. libuv reads the number once, from the environment. */
+static void size_pool(const options *chosen) {
   char text[16];
-  (void)snprintf(text, sizeof text, "%u", threads + 1);
+  unsigned names = chosen->shared_cache != NULL ? 1 : 0; /* looking one up may take seconds */
+  (void)snprintf(text, sizeof text, "%u", chosen->tokenization_workers + 1 + names);
   (void)setenv("UV_THREADPOOL_SIZE", text, 1);
 }
 
@@ -323,7 +324,7 @@ int app_run(const options *chosen) {
   self.options = chosen;
   load_init(&self.load, chosen);
   metrics_init(&self.metrics);
-  size_pool(chosen->tokenization_workers);
+  size_pool(chosen);
   (void)signal(SIGPIPE, SIG_IGN);
   (void)signal(SIGXFSZ, SIG_IGN); /* a write beyond the limit of the process is an error like any other */
   if (uv_loop_init(&self.loop) != 0 || !start(&self)) {
