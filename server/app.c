@@ -129,6 +129,9 @@ static void close_handles(app *self) {
   uv_close((uv_handle_t *)&self->renew, NULL);
   uv_close((uv_handle_t *)&self->drain, NULL);
   loop_watch_close(&self->watch);
+  if (shared_client_lingers(self->sharing.client)) {
+    uv_stop(&self->loop); /* once this turn has closed the handles */
+  }
 }
 
 static void on_drain(uv_timer_t *timer) {
@@ -473,11 +476,15 @@ int app_run(const options *chosen) {
   (void)uv_loop_close(&self.loop);
   otlp_destroy(self.spans.exporter);
   engine_destroy(self.load.engine);
-  shared_client_destroy(self.sharing.client);
   score_cache_destroy(self.load.cache);
   document_cache_destroy(self.load.documents);
   rr_scorer_destroy(self.load.scorer);
   api_keys_destroy(self.keys);
   log_text(LOG_LEVEL_INFO, "stopped");
+  if (shared_client_lingers(self.sharing.client)) { /* a thread of the pool does, and an exit would wait for it */
+    log_stop();
+    _exit(self.exit_status);
+  }
+  shared_client_destroy(self.sharing.client);
   return self.exit_status;
 }

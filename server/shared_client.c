@@ -381,6 +381,8 @@ void shared_client_close(shared_client *self) {
   shared_clock_close(&self->expiry);
 }
 
+bool shared_client_lingers(const shared_client *self) { return self != NULL && shared_link_lingers(&self->link); }
+
 void shared_client_destroy(shared_client *self) {
   if (self != NULL) {
     shared_reader_finish(&self->reader);

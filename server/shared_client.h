@@ -58,7 +58,11 @@ void shared_client_start(shared_client *self);
 
 /* Ends look-ups, drops what is not written and closes the handles; the loop has to run until they are. */
 void shared_client_close(shared_client *self);
-void shared_client_destroy(shared_client *self); /* after that; NULL is allowed */
+
+/* Whether its name is being looked up all the same, which nothing ends: whoever does not wait for that stops the loop and
+ * never destroys the client. NULL is allowed, as in the next. */
+bool shared_client_lingers(const shared_client *self);
+void shared_client_destroy(shared_client *self); /* after that */
 
 /* Whether it is worth making keys. Any thread. */
 bool shared_client_is_up(const shared_client *self);

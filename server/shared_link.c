@@ -20,12 +20,14 @@ static void on_closed(uv_handle_t *handle) { ((shared_link *)handle->data)->has_
 void shared_link_close(shared_link *self) {
   self->wanted = false;
   if (self->looking_up) {
-    (void)uv_cancel((uv_req_t *)&self->lookup); /* one that has begun goes on, for nobody */
+    self->lingers = uv_cancel((uv_req_t *)&self->lookup) != 0 || self->lingers;
   }
   if (self->has_socket && !uv_is_closing(&self->socket.handle)) {
     uv_close(&self->socket.handle, on_closed);
   }
 }
+
+bool shared_link_lingers(const shared_link *self) { return self->lingers; }
 
 static void go_down(shared_link *self, const char *reason) {
   if (self->wanted) {
@@ -93,6 +95,7 @@ static void connect_to(shared_link *self, const struct sockaddr *address) {
 static void on_found(uv_getaddrinfo_t *lookup, int status, struct addrinfo *found) {
   shared_link *self = lookup->data;
   self->looking_up = false;
+  self->lingers = false;
   if (self->wanted && status != 0) {
     go_down(self, uv_strerror(status));
   } else if (self->wanted) {

@@ -36,6 +36,7 @@ typedef struct shared_link {
   uv_getaddrinfo_t lookup;
   bool wanted;      /* opened and not closed */
   bool looking_up;
+  bool lingers;     /* a name is looked up for nobody: that has begun, and cannot be ended */
   bool has_socket;  /* until its close is through */
   char chunk[SHARED_LINK_CHUNK];
 } shared_link;
@@ -53,5 +54,9 @@ bool shared_link_write(shared_link *self, char *bytes, size_t size);
 size_t shared_link_waiting(const shared_link *self);
 
 void shared_link_close(shared_link *self);
+
+/* Whether a closed one still is somewhere in the C library, which may take seconds: the loop would run until then, and the memory
+ * is not to be freed. */
+bool shared_link_lingers(const shared_link *self);
 
 #endif
