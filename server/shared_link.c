@@ -63,6 +63,7 @@ static void on_connected(uv_connect_t *request, int status) {
     go_down(self, uv_strerror(status));
     return;
   }
+  self->turn--; /* this one will do the next time too */
   self->events.up(self->events.context);
 }
 
@@ -92,6 +93,19 @@ static void connect_to(shared_link *self, const struct sockaddr *address) {
   }
 }
 
+/* The C library has put them in order; after one that does not answer the next one is tried. */
+static const struct sockaddr *address_of_turn(shared_link *self, const struct addrinfo *found) {
+  unsigned n = 0;
+  for (const struct addrinfo *at = found; at != NULL; at = at->ai_next) {
+    n++;
+  }
+  const struct addrinfo *chosen = found;
+  for (unsigned i = self->turn++ % n; i > 0; i--) {
+    chosen = chosen->ai_next;
+  }
+  return chosen->ai_addr;
+}
+
 static void on_found(uv_getaddrinfo_t *lookup, int status, struct addrinfo *found) {
   shared_link *self = lookup->data;
   self->looking_up = false;
@@ -99,7 +113,7 @@ static void on_found(uv_getaddrinfo_t *lookup, int status, struct addrinfo *foun
   if (self->wanted && status != 0) {
     go_down(self, uv_strerror(status));
   } else if (self->wanted) {
-    connect_to(self, found->ai_addr); /* the first: the C library has put them in order */
+    connect_to(self, address_of_turn(self, found));
   }
   uv_freeaddrinfo(found);
 }

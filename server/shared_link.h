@@ -34,6 +34,7 @@ typedef struct shared_link {
   } socket;
   uv_connect_t connecting;
   uv_getaddrinfo_t lookup;
+  unsigned turn;    /* which of a name's addresses is next */
   bool wanted;      /* opened and not closed */
   bool looking_up;
   bool lingers;     /* a name is looked up for nobody: that has begun, and cannot be ended */
