@@ -3,6 +3,7 @@
 reply changes, and none waits for longer than its bound. The engine here is a stand-in; tests/deploy has a real one."""
 
 import os
+import subprocess
 import sys
 import time
 
@@ -307,6 +308,26 @@ def a_socket_and_a_name_will_do():
     with Server(*sharing("redis://no.such.host.invalid")) as server:
         server.wait_for_log(lambda line: "the shared cache is not asked" in line)
         assert server.rerank(BODY).status == 200
+
+
+@case
+def the_end_waits_for_no_look_up_of_a_name():
+    if SLOW:
+        raise harness.Skip("a preloaded library does not go with sanitizers")
+    shim = os.path.join(harness.temporary_folder(), "names.so")
+    os.chmod(os.path.dirname(shim), 0o755)
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "slow_names.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", shim, source], check=True)
+    with Engine() as engine, Server(*sharing(engine.url)) as plain, \
+            Server(*sharing("redis://slow.invalid"), environment={"LD_PRELOAD": shim}) as server:
+        wait_until_up(plain)
+        server.wait_for_log(lambda line: "looking up slow.invalid" in line)
+        assert ask(server, "/rerank", BODY) == ask(plain, "/rerank", BODY)
+        begin = time.monotonic()
+        server.stop()
+        assert time.monotonic() - begin < 30  # of the minute that the look-up takes
+        with open(server.log_file.name, encoding="utf-8") as file:
+            assert file.read().splitlines()[-1].endswith("stopped")
 
 
 @case
