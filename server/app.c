@@ -19,6 +19,7 @@
 #include "server/metrics.h"
 #include "server/otlp.h"
 #include "server/rerank.h"
+#include "server/rerank_shared.h"
 #include "server/route.h"
 #include "server/supervisor.h"
 #include "server/version.h"
@@ -61,6 +62,8 @@ typedef struct app {
   uint64_t stopped_at; /* ns: when the listening socket was closed */
   metrics metrics;
   rerank_service rerank;
+  shared_address shared_address; /* of the shared cache; the same of its parts */
+  rerank_sharing sharing;        /* no client: there is none */
   router router;
   otlp_settings tracing;
   spans spans;
@@ -118,11 +121,17 @@ static void close_handles(app *self) {
   self->http = NULL;
   rerank_service_close(&self->rerank);
   supervisor_close(&self->supervisor);
+  if (self->sharing.client != NULL) {
+    shared_client_close(self->sharing.client);
+  }
   uv_close((uv_handle_t *)&self->terminate, NULL);
   uv_close((uv_handle_t *)&self->interrupt, NULL);
   uv_close((uv_handle_t *)&self->renew, NULL);
   uv_close((uv_handle_t *)&self->drain, NULL);
   loop_watch_close(&self->watch);
+  if (shared_client_lingers(self->sharing.client)) {
+    uv_stop(&self->loop); /* once this turn has closed the handles */
+  }
 }
 
 static void on_drain(uv_timer_t *timer) {
@@ -206,6 +215,11 @@ static void on_loaded(uv_work_t *work, int status) {
   self->rerank.engine = self->load.engine;
   self->rerank.cache = self->load.cache;
   self->rerank.documents = self->load.documents;
+  if (self->sharing.client != NULL && !self->router.stopping) {
+    self->sharing.keys = self->load.shared;
+    self->rerank.sharing = &self->sharing;
+    shared_client_start(self->sharing.client);
+  }
   self->router.ready = true;
   if (!self->router.stopping) {
     (void)uv_timer_stop(&self->drain);
@@ -252,6 +266,24 @@ static bool start_rerank(app *self) {
   return rerank_service_init(&self->rerank, &self->loop, &config, &self->metrics) == 0;
 }
 
+/* Begins nothing: the connection is made once the model is there. */
+static rr_status create_sharing(app *self, rr_error *err) {
+  const options *o = self->options;
+  if (o->shared_cache == NULL) {
+    return RR_OK;
+  }
+  rr_status status = shared_address_parse(o->shared_cache, o->shared_cache_password, &self->shared_address, err);
+  if (status != RR_OK) {
+    return status;
+  }
+  shared_commands_init(&self->sharing.commands, o->shared_cache_prefix, o->shared_cache_ttl);
+  const shared_client_config config = {.address = &self->shared_address,
+                                       .commands = &self->sharing.commands,
+                                       .timeout_ms = o->shared_cache_timeout_ms};
+  self->sharing.client = shared_client_create(&self->loop, &config, &self->metrics.shared);
+  return self->sharing.client != NULL ? RR_OK : rr_fail(err, RR_ERR_MEMORY, "out of memory for the shared cache");
+}
+
 static rr_status start_http(app *self, rr_error *err) {
   const options *o = self->options;
   const http_config config = {
@@ -278,9 +310,10 @@ static rr_status start_http(app *self, rr_error *err) {
 
 /* The pool's threads parse and tokenize, and one is there for what must not wait for those: answers cut short by their
  * deadline, keys. libuv reads the number once, from the environment. */
-static void size_pool(unsigned threads) {
+static void size_pool(const options *chosen) {
   char text[16];
-  (void)snprintf(text, sizeof text, "%u", threads + 1);
+  unsigned names = chosen->shared_cache != NULL ? 1 : 0; /* looking one up may take seconds */
+  (void)snprintf(text, sizeof text, "%u", chosen->tokenization_workers + 1 + names);
   (void)setenv("UV_THREADPOOL_SIZE", text, 1);
 }
 
@@ -356,7 +389,7 @@ static void log_tracing(const app *self) {
 static bool start(app *self) {
   rr_error error = {.status = RR_OK, .message = "libuv cannot start"};
   if (!start_signals(self) || !loop_watch_start(&self->watch, &self->loop, &self->metrics.turns) ||
-      !start_rerank(self) || take_sockets(self, &error) != RR_OK ||
+      !start_rerank(self) || create_sharing(self, &error) != RR_OK || take_sockets(self, &error) != RR_OK ||
       load_keys(self->options, &self->keys, &error) != RR_OK || start_http(self, &error) != RR_OK) {
     log_text(LOG_LEVEL_ERROR, "%s", error.message);
     return false;
@@ -433,7 +466,7 @@ int app_run(const options *chosen) {
   self.options = &self.own;
   load_init(&self.load, self.options);
   metrics_init(&self.metrics);
-  size_pool(chosen->tokenization_workers);
+  size_pool(chosen);
   (void)signal(SIGPIPE, SIG_IGN);
   (void)signal(SIGXFSZ, SIG_IGN); /* a write beyond the limit of the process is an error like any other */
   if (uv_loop_init(&self.loop) != 0 || !start_tracing(&self) || !start(&self)) {
@@ -448,5 +481,10 @@ int app_run(const options *chosen) {
   rr_scorer_destroy(self.load.scorer);
   api_keys_destroy(self.keys);
   log_text(LOG_LEVEL_INFO, "stopped");
+  if (shared_client_lingers(self.sharing.client)) { /* a thread of the pool does, and an exit would wait for it */
+    log_stop();
+    _exit(self.exit_status);
+  }
+  shared_client_destroy(self.sharing.client);
   return self.exit_status;
 }

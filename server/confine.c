@@ -11,6 +11,7 @@
 #include "server/load.h"
 #include "server/log.h"
 #include "server/sandbox.h"
+#include "server/shared_address.h"
 #include "server/user.h"
 
 static const char default_user[] = "nobody";
@@ -61,6 +62,17 @@ static rr_status become(const options *o, const user *who, rr_error *err) {
   return status;
 }
 
+/* What for the shared cache, beside that? Its address is right: options_read has seen it. */
+static void add_shared(const options *o, sandbox_needs *needs) {
+  shared_address address;
+  rr_error error;
+  if (o->shared_cache != NULL && shared_address_parse(o->shared_cache, NULL, &address, &error) == RR_OK) {
+    needs->connects = true;
+    needs->resolves = needs->resolves || shared_address_is_name(&address);
+    explicit_bzero(&address, sizeof address);
+  }
+}
+
 /* What until the model is there? */
 static sandbox_needs needs_of(const confinement *self) {
   const options *o = self->options;
@@ -84,6 +96,7 @@ static rr_status filter_calls(confinement *self, rr_error *err) {
     return RR_OK;
   }
   sandbox_needs needs = needs_of(self);
+  add_shared(o, &needs);
   rr_error reason;
   rr_status status = sandbox_enter(&needs, &reason);
   self->filtered = status == RR_OK;
@@ -129,10 +142,11 @@ rr_status confine_loaded(confinement *self, rr_error *err) {
   if (!self->wide) {
     return RR_OK;
   }
-  const sandbox_needs needs = {.connects = self->connects,
-                               .resolves = self->connects,
-                               .unlinks = self->options->unix_socket != NULL,
-                               .keeps = self->options->documents != NULL};
+  sandbox_needs needs = {.connects = self->connects,
+                         .resolves = self->connects,
+                         .unlinks = self->options->unix_socket != NULL,
+                         .keeps = self->options->documents != NULL};
+  add_shared(self->options, &needs);
   rr_error reason;
   rr_status status = sandbox_enter(&needs, &reason);
   self->wide = status != RR_OK;

@@ -9,14 +9,13 @@
 
 typedef struct confinement {
   const options *options;
-  bool connects; /* serving opens connections */
+  bool connects; /* to a collector of spans */
   bool filtered; /* there is a filter of system calls */
   bool wide;     /* it still allows what getting the model takes */
 } confinement;
 
-/* Once listening, before anything a client sent is read and before any thread of ours runs. `connects`: serving opens connections of its own, to a
- * collector of spans. Logs what was done,
- * and what could not be. Errors: what was asked for explicitly cannot be had. */
+/* Once listening, before anything a client sent is read and before any thread of ours runs. `connects`: serving opens connections
+ * to a collector of spans, whose name it looks up; what the shared cache needs is in the options. Logs what was done, and what could not be. Errors: what was asked for explicitly cannot be had. */
 rr_status confine_start(confinement *self, const options *chosen, bool connects, rr_error *err);
 
 /* Once the model is there: no files are written from here on, and no sockets opened that were not announced. Any thread. */

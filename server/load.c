@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "server/log.h"
+#include "server/shared_identity.h"
 #include "server/warmup.h"
 
 enum { NS_PER_MS = 1000000 };
@@ -82,6 +83,26 @@ static rr_status create_documents(model_load *load, rr_error *err) {
   return status;
 }
 
+static rr_status create_caches(model_load *load, rr_error *err) {
+  const options *o = load->options;
+  rr_status status = RR_OK;
+  if (o->cache_bytes > 0) {
+    status = score_cache_create(o->cache_bytes, o->model_id, load->commit, rr_scorer_info(load->scorer),
+                                &load->cache, err);
+  }
+  if (status == RR_OK && o->shared_cache != NULL) {
+    shared_digest identity;
+    status = shared_identity(load->scorer, &identity, err);
+    if (status == RR_OK) {
+      shared_keys_init(&load->shared, o->shared_cache_secret == NULL ? "" : o->shared_cache_secret, &identity);
+    }
+  }
+  if (status == RR_OK && o->document_cache_bytes > 0) {
+    status = create_documents(load, err);
+  }
+  return status;
+}
+
 void load_run(model_load *load) {
   const options *o = load->options;
   rr_error *err = &load->error;
@@ -100,12 +121,8 @@ void load_run(model_load *load) {
                                              .max_tokens = o->max_queue_tokens}};
     status = engine_create(load->scorer, &config, &load->engine, err);
   }
-  if (status == RR_OK && o->cache_bytes > 0) {
-    status = score_cache_create(o->cache_bytes, o->model_id, load->commit, rr_scorer_info(load->scorer),
-                                &load->cache, err);
-  }
-  if (status == RR_OK && o->document_cache_bytes > 0) {
-    status = create_documents(load, err);
+  if (status == RR_OK) {
+    status = create_caches(load, err);
   }
   if (status == RR_OK) {
     status = warmup_run(load->scorer, load->engine, err);

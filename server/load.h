@@ -16,6 +16,7 @@
 #include "server/hub/hub.h"
 #include "server/options.h"
 #include "server/score_cache.h"
+#include "server/shared_keys.h"
 
 enum { LOAD_TEXT_MAX = 160 };
 
@@ -27,6 +28,7 @@ typedef struct model_load {
   rr_scorer *scorer;           /* NULL if loading failed before there was one */
   engine *engine;
   score_cache *cache;          /* NULL if it is not wanted */
+  shared_keys shared;          /* of the shared cache, if it is wanted */
   document_cache *documents;   /* the same, or the model is a cross-encoder */
   rr_error error;              /* RR_OK if all is there */
 } model_load;

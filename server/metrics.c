@@ -4,6 +4,7 @@ static const double duration_bounds[] = {.0005, .001, .0025, .005, .01, .025, .0
                                          .5,    1,    2.5,   5,    10,  25,   60};
 static const double phase_bounds[] = {.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05,
                                       .1,     .25,   .5,     1,     2.5,  5,     10,   30};
+static const double wait_bounds[] = {.0001, .0002, .0005, .001, .0015, .002, .0025, .003, .004, .005, .01, .025, .1, 1};
 static const double length_bounds[] = {8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 1024, 2048, 4096, 8192};
 static const double size_bounds[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
 static const double token_bounds[] = {64, 128, 256, 512, 768, 1024, 1536, 2048, 4096, 8192, 16384, 32768};
@@ -30,6 +31,7 @@ void metrics_init(metrics *self) {
       .input_length = HISTOGRAM(length_bounds),
       .between = HISTOGRAM(phase_bounds),
       .turns = HISTOGRAM(phase_bounds),
+      .shared = {.wait = HISTOGRAM(wait_bounds)},
   };
   for (int i = 0; i < REQUEST_PHASES; i++) {
     self->phases[i] = HISTOGRAM(phase_bounds);

@@ -43,6 +43,32 @@ typedef struct engine_stats {
   uint64_t workspace_bytes; /* of all workers */
 } engine_stats;
 
+/* How a look-up in the shared cache ended. */
+typedef enum shared_outcome {
+  SHARED_ANSWERED,
+  SHARED_LATE,      /* not within --shared-cache-timeout-ms */
+  SHARED_REFUSED,   /* with an error, or what is no answer */
+  SHARED_LOST,      /* with the connection */
+  SHARED_NOT_ASKED, /* the connection was gone, or had too much to do */
+  SHARED_CANCELLED, /* the request's own time was over, or its client left */
+  SHARED_OUTCOMES
+} shared_outcome;
+
+/* Of the shared cache: the loop's own. */
+typedef struct shared_metrics {
+  uint64_t lookups[SHARED_OUTCOMES];
+  histogram wait;         /* seconds that requests waited for it, whatever came of that */
+  uint64_t hits;          /* scores */
+  uint64_t misses;
+  uint64_t damaged;       /* of these, what was there and no score */
+  uint64_t stores;        /* written, or refused */
+  uint64_t stores_failed; /* refused */
+  uint64_t stores_dropped;
+  uint64_t stores_bytes;  /* that wait to be written: a gauge, as the next */
+  uint64_t up;            /* it is asked */
+  uint64_t connects;      /* tries */
+} shared_metrics;
+
 typedef struct metrics {
   uint64_t requests[RR_OPERATIONS];
   uint64_t successes[RR_OPERATIONS];
@@ -67,6 +93,7 @@ typedef struct metrics {
   uint64_t known_tokens;            /* of pairs whose score was known, or document at hand */
   uint64_t pool_busy;               /* ns that threads of the pool spent on requests */
   uint64_t slow;                    /* requests that took --slow-request-ms and more */
+  shared_metrics shared;
 } metrics;
 
 /* What the server is, and what it holds at the moment. Strings are borrowed; NULL where it is not known yet. */

@@ -162,6 +162,34 @@ static void write_document_file(FILE *out, const document_file_stats *file) {
   write_old_counter(out, "te_document_file_evictions", "Those that made room for newer ones.", file->evicted);
 }
 
+/* The value of the `outcome` label, by shared_outcome. */
+static const char *const outcome_names[SHARED_OUTCOMES] = {
+    [SHARED_ANSWERED] = "answered", [SHARED_LATE] = "late",           [SHARED_REFUSED] = "refused",
+    [SHARED_LOST] = "lost",         [SHARED_NOT_ASKED] = "not_asked", [SHARED_CANCELLED] = "cancelled",
+};
+
+static void write_shared(FILE *out, const shared_metrics *shared) {
+  head(out, "te_shared_cache_lookups_total", "counter",
+       "Look-ups in the shared cache, one a request, by how they ended.");
+  write_labelled(out, "te_shared_cache_lookups_total", "outcome", outcome_names, shared->lookups, SHARED_OUTCOMES);
+  write_histogram(out, "te_shared_cache_wait_duration", "Seconds that a request waited for the shared cache.",
+                  &shared->wait);
+  write_counter(out, "te_shared_cache_hits_total", "Scores found in the shared cache.", (double)shared->hits);
+  write_counter(out, "te_shared_cache_misses_total", "Scores asked for and not found there.", (double)shared->misses);
+  write_counter(out, "te_shared_cache_damaged_total", "Of these, what was there and was no score.",
+                (double)shared->damaged);
+  write_counter(out, "te_shared_cache_stores_total", "Scores that the engine was told to keep, and answered.",
+                (double)shared->stores);
+  write_counter(out, "te_shared_cache_store_failures_total", "Of these, what it refused.",
+                (double)shared->stores_failed);
+  write_counter(out, "te_shared_cache_store_drops_total",
+                "Scores that were not told it: too many waited, or it was gone.", (double)shared->stores_dropped);
+  write_gauge(out, "te_shared_cache_pending_bytes", "Bytes that wait to be written to it.", shared->stores_bytes);
+  write_gauge(out, "te_shared_cache_up", "Whether it is asked: 0 while the breaker is open, or without one.",
+              shared->up);
+  write_counter(out, "te_shared_cache_connects_total", "Connections tried.", (double)shared->connects);
+}
+
 static void write_overload(FILE *out, const metrics *self, const engine_stats *stats) {
   write_counters(out, "te_requests_refused_total", "te_request_refused",
                  "Requests refused before they were computed, by what was exceeded.", "reason", refusal_names,
@@ -302,6 +330,7 @@ static void write_all(FILE *out, const metrics_view *view) {
   write_cache(out, view->cached);
   write_documents(out, view->documents);
   write_document_file(out, &view->documents->file);
+  write_shared(out, &self->shared);
   write_overload(out, self, stats);
   write_phases(out, self);
   write_work(out, self, view->facts, stats);

@@ -11,11 +11,13 @@
 #include "core/base/cpu.h"
 #include "server/cache.h"
 #include "server/document_cache.h"
+#include "server/shared_address.h"
+#include "server/shared_commands.h"
 #include "server/version.h"
 
 #define DOCUMENT_FILE_BYTES_DEFAULT ((size_t)1 << 30)
 
-enum { FLAGS_MAX = 64, NAME_MAX_BYTES = 64, THREADS_MAX = 1024 };
+enum { FLAGS_MAX = 128, NAME_MAX_BYTES = 64, THREADS_MAX = 1024 };
 
 typedef enum kind { TEXT, LIST, NUMBER, SMALL_NUMBER, FLAG, SWITCH, DTYPE, SCORING, LEVEL, HEALTH, HELP, VERSION } kind;
 
@@ -77,6 +79,20 @@ static const spec specs[] = {
      "size of a request body, at most (default: 10000000)"},
     {"cache-bytes", NUMBER, FIELD(cache_bytes), 0, (size_t)1 << 40, "BYTES",
      "memory for scores of pairs that come again: 0, for none, or 65536 and more (default: 0)"},
+    {"shared-cache", TEXT, FIELD(shared_cache), 0, 0, "URL",
+     "share scores with other replicas through this engine: redis://[user[:password]@]host[:port][/database], or a socket's "
+     "path; with --cache-bytes (default: none)"},
+    {"shared-cache-password", TEXT, FIELD(shared_cache_password), 0, 0, "PASSWORD",
+     "its password, instead of the URL's (RERANKD_SHARED_CACHE_PASSWORD)"},
+    {"shared-cache-secret", TEXT, FIELD(shared_cache_secret), 0, 0, "SECRET",
+     "key of all that is kept there, the same for all replicas, so that nobody else can forge scores "
+     "(RERANKD_SHARED_CACHE_SECRET; default: none)"},
+    {"shared-cache-prefix", TEXT, FIELD(shared_cache_prefix), 0, 0, "TEXT",
+     "how its keys begin (default: rerankd:)"},
+    {"shared-cache-timeout-ms", NUMBER, FIELD(shared_cache_timeout_ms), 1, 1000, "MS",
+     "longest that it may delay a request (default: 2)"},
+    {"shared-cache-ttl", NUMBER, FIELD(shared_cache_ttl), 1, 315360000, "SECONDS",
+     "how long it keeps a score (default: 86400)"},
     {"document-cache-bytes", NUMBER, FIELD(document_cache_bytes), 0, (size_t)1 << 40, "BYTES",
      "memory for what a bi-encoder or split layers compute of documents that come again: 0, for none, or 1048576 and more "
      "(default: 67108864)"},
@@ -132,7 +148,9 @@ enum { SPECS = sizeof specs / sizeof specs[0] };
 _Static_assert((int)SPECS < (int)FLAGS_MAX, "the option table fits");
 
 static void environment_name(const char *name, char *ret_name) {
-  bool common = strcmp(name, "isa") == 0 || strcmp(name, "user") == 0; /* ISA is anybody's, USER the shell's */
+  /* ISA is anybody's, USER the shell's; a secret's name tells whose it is. */
+  bool common = strcmp(name, "isa") == 0 || strcmp(name, "user") == 0 || strcmp(name, "shared-cache-password") == 0 ||
+                strcmp(name, "shared-cache-secret") == 0;
   size_t at = (size_t)snprintf(ret_name, NAME_MAX_BYTES, "%s", common ? "RERANKD_" : "");
   for (size_t i = 0; name[i] != '\0' && at + 1 < NAME_MAX_BYTES; i++) {
     ret_name[at++] = name[i] == '-' ? '_' : (char)toupper((unsigned char)name[i]);
@@ -360,6 +378,29 @@ static options_result read_arguments(int argc, char **argv, FILE *out, options *
   return OPTIONS_RUN;
 }
 
+/* The URL is not told again: it may hold a password. */
+static bool check_shared(const options *self, char problem[OPTIONS_PROBLEM_MAX]) {
+  shared_address address;
+  rr_error error;
+  if (self->shared_cache == NULL) {
+    return true;
+  }
+  if (self->cache_bytes == 0) {
+    (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--shared-cache: only with --cache-bytes, which goes before it");
+    return false;
+  }
+  if (strlen(self->shared_cache_prefix) > SHARED_PREFIX_MAX) {
+    (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--shared-cache-prefix: %d bytes at most", (int)SHARED_PREFIX_MAX);
+    return false;
+  }
+  if (shared_address_parse(self->shared_cache, self->shared_cache_password, &address, &error) != RR_OK) {
+    (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--shared-cache: %s", error.message);
+    return false;
+  }
+  explicit_bzero(&address, sizeof address);
+  return true;
+}
+
 options_result options_read(int argc, char **argv, char *(*lookup)(const char *name), FILE *out,
                             options *ret_options, char problem[OPTIONS_PROBLEM_MAX]) {
   options self = {
@@ -374,6 +415,9 @@ options_result options_read(int argc, char **argv, char *(*lookup)(const char *n
       .payload_limit = 10000000,
       .document_cache_bytes = DOCUMENT_CACHE_BYTES_DEFAULT,
       .documents_bytes = DOCUMENT_FILE_BYTES_DEFAULT,
+      .shared_cache_prefix = "rerankd:",
+      .shared_cache_timeout_ms = 2,
+      .shared_cache_ttl = 86400,
       .idle_timeout = 75,
       .client_timeout = 60,
       .drain_timeout = 120,
@@ -412,6 +456,9 @@ options_result options_read(int argc, char **argv, char *(*lookup)(const char *n
   if (self.document_cache_bytes > 0 && self.document_cache_bytes < DOCUMENT_CACHE_BYTES_MIN) {
     (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--document-cache-bytes: 0, or at least %d",
                    (int)DOCUMENT_CACHE_BYTES_MIN);
+    return OPTIONS_INVALID;
+  }
+  if (!check_shared(&self, problem)) {
     return OPTIONS_INVALID;
   }
   if (self.document_cache_bytes == 0 && self.documents != NULL) {

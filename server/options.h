@@ -45,6 +45,12 @@ typedef struct options {
   size_t max_client_batch_size;
   size_t payload_limit; /* bytes */
   size_t cache_bytes;   /* of the score cache; 0: none */
+  const char *shared_cache;    /* the engine's URL; NULL: none */
+  const char *shared_cache_password; /* NULL: the URL's, or none */
+  const char *shared_cache_secret;   /* NULL: none */
+  const char *shared_cache_prefix;
+  size_t shared_cache_timeout_ms;
+  size_t shared_cache_ttl;     /* seconds */
   size_t document_cache_bytes; /* 0: none */
   const char *documents;       /* a file behind it; NULL: none */
   size_t documents_bytes;      /* of the file */

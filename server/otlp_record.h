@@ -8,7 +8,7 @@
 
 #include "server/trace.h"
 
-enum { OTLP_PHASES_MAX = 8, OTLP_TEXT_BYTES = 160 };
+enum { OTLP_PHASES_MAX = 10, OTLP_TEXT_BYTES = 160 };
 
 /* Times are ns since 1970. */
 typedef struct otlp_phase {

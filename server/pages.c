@@ -5,6 +5,7 @@
 #include "proto/api_pages.h"
 #include "proto/info.h"
 #include "server/answer.h"
+#include "server/rerank_shared.h"
 #include "server/score_cache.h"
 #include "server/version.h"
 
@@ -89,6 +90,9 @@ static void respond_metrics(router *self, http_exchange *exchange) {
   document_stats documents = {0};
   if (self->rerank->documents != NULL) {
     document_cache_read_stats(self->rerank->documents, &documents);
+  }
+  if (self->rerank->sharing != NULL) {
+    shared_client_gauge(self->rerank->sharing->client);
   }
   if (self->spans.exporter != NULL) {
     otlp_read_stats(self->spans.exporter, &self->metrics->spans);

@@ -6,8 +6,9 @@
 #include "server/clock.h"
 
 static const char *const names[REQUEST_PHASES] = {
-    [PHASE_READ] = "read",   [PHASE_POOL] = "pool",       [PHASE_PARSE] = "parse",   [PHASE_TOKENIZE] = "tokenize",
-    [PHASE_QUEUE] = "queue", [PHASE_COMPUTE] = "compute", [PHASE_ENCODE] = "encode", [PHASE_WRITE] = "write",
+    [PHASE_READ] = "read",   [PHASE_POOL] = "pool",       [PHASE_PARSE] = "parse", [PHASE_SHARE] = "share",
+    [PHASE_RESUME] = "resume", [PHASE_TOKENIZE] = "tokenize", [PHASE_QUEUE] = "queue", [PHASE_COMPUTE] = "compute",
+    [PHASE_ENCODE] = "encode", [PHASE_WRITE] = "write",
 };
 
 const char *phase_name(request_phase which) { return names[which]; }
@@ -53,7 +54,7 @@ static void add(char *text, size_t *at, const char *name, uint64_t ns) {
   *at += length < 0 ? 0 : (size_t)length;
 }
 
-/* At most nine entries of 8 letters, 9 and 3 digits, and 8 signs between. */
+/* At most eleven entries of 8 letters, 9 and 3 digits, and 8 signs between. */
 _Static_assert((REQUEST_PHASES + 1) * (8 + 12 + 8) < PHASES_TEXT_MAX, "the header has room");
 
 void phases_server_timing(const request_phases *self, char ret_text[PHASES_TEXT_MAX]) {

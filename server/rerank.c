@@ -7,6 +7,7 @@
 #include "server/answer.h"
 #include "server/clock.h"
 #include "server/rerank_documents.h"
+#include "server/rerank_shared.h"
 #include "server/rerank_task.h"
 
 enum { PACKED_SHARE = 4 }; /* a packed body is taken for so many times its size */
@@ -17,6 +18,7 @@ static void pump(rerank_service *self);
 
 /* On a thread of the pool. */
 static void prepare(uv_work_t *work) { rerank_prepare(work->data); }
+static void resume(uv_work_t *work) { rerank_resume(work->data); }
 
 /* On the worker that let go of the task's last sequence. */
 static void on_computed(engine_job *job) {
@@ -43,6 +45,7 @@ static void free_task(rerank_task *task) {
   task->service->arena_bytes -= task->arena_counted;
   http_free_body(&task->body);
   rerank_documents_release(task);
+  rerank_shared_release(task);
   rr_arena_finish(&task->arena);
   rr_free(task->reply);
   rr_free(task);
@@ -125,6 +128,7 @@ static bool take_back(rerank_task *task) {
   switch (task->stage) {
   case RERANK_WAITING: intake_remove(&task->service->intake, &task->intake); return true;
   case RERANK_PREPARING: atomic_store(&task->cancelled, true); return true;
+  case RERANK_ASKING: rerank_shared_cancel(task); return true;
   case RERANK_COMPUTING:
     switch (engine_detach(task->service->engine, &task->job)) {
     case ENGINE_FREE: task->holders--; return true;
@@ -199,32 +203,68 @@ static void submit(rerank_task *task) {
   /* The task is the workers' from here on: not even its `failed` may be read. */
 }
 
-/* What a thread of the pool has done and taken. */
-static void count_prepared(rerank_task *task) {
+/* What a thread of the pool has done and taken: all of it, or what came before the shared cache, or after it. Returns ns of the
+ * body, of both. */
+static uint64_t count_prepared(rerank_task *task) {
   rerank_service *self = task->service;
-  self->metrics->pool_busy += phase_ns(task->parse) + phase_ns(task->tokenize) + phase_ns(task->encode);
+  uint64_t before = phase_ns(task->parse) + phase_ns(task->look_up);
+  uint64_t after = phase_ns(task->tokenize);
+  self->metrics->pool_busy += (task->parsed ? 0 : before) + after + phase_ns(task->encode);
+  self->arena_bytes += task->arena.total - task->arena_counted;
   task->arena_counted = task->arena.total;
-  self->arena_bytes += task->arena_counted;
+  return before + after;
 }
 
-/* Back on the loop, with sequences. */
+/* To the threads of the pool, once more. */
+static void queue_again(rerank_task *task) {
+  rerank_service *self = task->service;
+  uint64_t now = clock_now();
+  task->shared_end = now;
+  task->stage = RERANK_WAITING;
+  if (!intake_add(&self->intake, &task->intake, task->intake.bytes, now)) { /* there is room for all */
+    task->stopped_at = now;
+    rerank_fail(task, RR_API_UNHEALTHY, "the server cannot take work");
+    rerank_reply(task);
+    return;
+  }
+  pump(self);
+}
+
+/* With the texts looked up. */
+static void ask(rerank_task *task) {
+  batcher_job *queue = &task->intake.queue;
+  task->parsed = true;
+  task->pool = (phase_span){queue->added_at, task->parse.begin};
+  task->told_ms = task->timeout_ms;
+  queue->priority = task->job.queue.priority;
+  queue->deadline = task->job.queue.deadline;
+  watch_deadline(task, queue->deadline);
+  task->stage = RERANK_ASKING;
+  if (!rerank_shared_ask(task, queue_again)) {
+    queue_again(task);
+  }
+}
+
+/* Back on the loop, with sequences; or with a question. */
 static void on_prepared(uv_work_t *work, int status) {
   rerank_task *task = work->data;
   rerank_service *self = task->service;
+  bool asks = !task->failed && !task->parsed && rerank_shared_is_due(task);
   workload found = {0};
   for (size_t i = 0; !task->failed && i < task->n_sequences; i++) {
     workload_add(&found, task->job.queue.lengths[i]);
   }
-  intake_done(&self->intake, &task->intake, phase_ns(task->parse) + phase_ns(task->tokenize),
-              task->failed ? NULL : &found);
-  count_prepared(task);
+  uint64_t took = count_prepared(task);
+  intake_done(&self->intake, &task->intake, took, task->failed || asks ? NULL : &found);
   http_free_body(&task->body);
   if (status != 0 && !task->failed) {
     rerank_fail(task, RR_API_UNHEALTHY, "the server is stopping");
   }
   if (task->stage == RERANK_PREPARING) {
     task->stopped_at = clock_now();
-    if (task->failed || task->reply != NULL) { /* all may be known, and nothing left to compute */
+    if (asks && !task->failed) {
+      ask(task);
+    } else if (task->failed || task->reply != NULL) { /* all may be known, and nothing left to compute */
       rerank_reply(task);
     } else {
       task->told_ms = task->timeout_ms;
@@ -243,7 +283,7 @@ static void pump(rerank_service *self) {
     rerank_task *task = (rerank_task *)((char *)job - offsetof(rerank_task, intake));
     task->stage = RERANK_PREPARING;
     task->holders++;
-    if (uv_queue_work(self->loop, &task->work, prepare, on_prepared) != 0) {
+    if (uv_queue_work(self->loop, &task->work, task->parsed ? resume : prepare, on_prepared) != 0) {
       intake_done(&self->intake, job, 0, NULL);
       rerank_fail(task, RR_API_UNHEALTHY, "the server cannot take work");
       rerank_reply(task);

@@ -44,6 +44,7 @@ typedef struct rerank_service {
   const rr_scorer *scorer; /* NULL until the model is loaded */
   struct score_cache *cache; /* NULL: none, or not yet */
   struct document_cache *documents; /* the same */
+  struct rerank_sharing *sharing;   /* the same; of the shared cache */
   engine *engine;
   metrics *metrics;
   uv_loop_t *loop;

@@ -4,6 +4,7 @@
 
 #include "server/partial.h"
 #include "server/rerank_documents.h"
+#include "server/rerank_shared.h"
 #include "server/score_cache.h"
 
 size_t rerank_group_size(const rerank_task *task) {
@@ -72,18 +73,43 @@ static bool find_repeats(rerank_lookup *lookups, size_t n, rr_arena *arena) {
   return true;
 }
 
-/* Asks for each different text once. Returns how many of the n are known. */
-static size_t look_up(rerank_task *task, rerank_lookup *lookups, size_t n) {
+rr_status rerank_look_up_group(rerank_task *task, size_t g, const rr_encode_options *options, rr_error *err) {
+  const score_cache *cache = task->service->cache;
+  if (cache == NULL || options->halves_only) {
+    return RR_OK;
+  }
+  if (task->lookups == NULL) {
+    task->lookups = rr_arena_calloc(&task->arena, task->request.n_texts, sizeof *task->lookups);
+  }
+  if (task->lookups == NULL) {
+    return rr_fail(err, RR_ERR_MEMORY, "out of memory");
+  }
+  size_t n = rerank_group_size(task);
+  rerank_lookup *lookups = task->lookups + g;
+  score_query query;
+  score_query_init(&query, cache, query_of(task, g), options);
+  for (size_t i = 0; i < n; i++) {
+    lookups[i].key = score_query_key(&query, task->request.texts[g + i]);
+  }
+  if (n > 1 && !find_repeats(lookups, n, &task->arena)) {
+    return rr_fail(err, RR_ERR_MEMORY, "out of memory");
+  }
+  for (size_t i = 0; i < n; i++) { /* each different text once */
+    lookups[i].hit = lookups[i].first == i && cache_find(cache->entries, lookups[i].key, &lookups[i].value);
+  }
+  rerank_shared_add(task, g, options);
+  return RR_OK;
+}
+
+/* Gives repeated texts what is known of the first. Returns how many of the n are known. */
+static size_t spread(rerank_lookup *lookups, size_t n) {
   size_t known = 0;
   for (size_t i = 0; i < n; i++) {
-    rerank_lookup *text = &lookups[i];
-    if (text->first == i) {
-      text->hit = cache_find(task->service->cache->entries, text->key, &text->value);
-    } else {
-      text->hit = lookups[text->first].hit;
-      text->value = lookups[text->first].value;
+    if (lookups[i].first != i) {
+      lookups[i].hit = lookups[lookups[i].first].hit;
+      lookups[i].value = lookups[lookups[i].first].value;
     }
-    known += text->hit;
+    known += lookups[i].hit;
   }
   return known;
 }
@@ -108,15 +134,7 @@ static rr_status encode_unknown(rerank_task *task, size_t g, const rr_encode_opt
   size_t n = rerank_group_size(task);
   const rr_text *texts = task->request.texts + g;
   rerank_lookup *lookups = task->lookups + g;
-  score_query query;
-  score_query_init(&query, task->service->cache, query_of(task, g), options);
-  for (size_t i = 0; i < n; i++) {
-    lookups[i].key = score_query_key(&query, texts[i]);
-  }
-  if (n > 1 && !find_repeats(lookups, n, &task->arena)) {
-    return rr_fail(err, RR_ERR_MEMORY, "out of memory");
-  }
-  size_t known = look_up(task, lookups, n);
+  size_t known = spread(lookups, n);
   task->n_cached += known;
   count_known(task, lookups, n, known == n);
   if (known == 0) {
@@ -140,14 +158,9 @@ static rr_status encode_unknown(rerank_task *task, size_t g, const rr_encode_opt
 }
 
 rr_status rerank_encode_group(rerank_task *task, size_t g, const rr_encode_options *options, rr_error *err) {
-  if (task->service->cache == NULL || options->halves_only) {
-    return encode(task, g, task->request.texts + g, rerank_group_size(task), options, err);
-  }
-  if (task->lookups == NULL) {
-    task->lookups = rr_arena_calloc(&task->arena, task->request.n_texts, sizeof *task->lookups);
-  }
-  return task->lookups == NULL ? rr_fail(err, RR_ERR_MEMORY, "out of memory")
-                               : encode_unknown(task, g, options, err);
+  return task->lookups == NULL
+             ? encode(task, g, task->request.texts + g, rerank_group_size(task), options, err)
+             : encode_unknown(task, g, options, err);
 }
 
 static rr_text_tokens tokens_of(const rr_encoded *group, size_t candidate) {

@@ -54,18 +54,34 @@ static void add_timing(http_reply *reply, const rerank_task *task) {
   http_add_header(reply, "x-inference-time", "%" PRIu64, inference_time(task) / ms);
 }
 
+/* Before, at and after the shared cache. What a thread wrote before it is the loop's since. */
+static void tell_sharing(const rerank_task *task, uint64_t given_out, bool thread_at_it) {
+  phase_span *of = task->exchange->phases.of;
+  of[PHASE_POOL] = task->pool;
+  of[PHASE_PARSE] = task->parse;
+  of[PHASE_SHARE] = (phase_span){task->look_up.begin, task->shared_end > 0 ? task->shared_end : task->stopped_at};
+  if (task->shared_end > 0) {
+    bool known = !thread_at_it && task->tokenize.begin > 0;
+    of[PHASE_RESUME] = (phase_span){task->shared_end, known ? task->tokenize.begin : given_out};
+  }
+}
+
 /* Hands what is known of the task's phases to its exchange. What a thread of the pool that is at it writes is not read. */
 static void tell_phases(const rerank_task *task, bool thread_at_it) {
   phase_span *of = task->exchange->phases.of;
   const batcher_job *body = &task->intake.queue;
   const batcher_job *queue = &task->job.queue;
   uint64_t given_out = body->started_at > 0 ? body->started_at : task->stopped_at;
-  of[PHASE_POOL] = (phase_span){body->added_at, body->added_at == 0 ? 0 : given_out};
+  if (task->parsed) {
+    tell_sharing(task, given_out, thread_at_it);
+  } else {
+    of[PHASE_POOL] = (phase_span){body->added_at, body->added_at == 0 ? 0 : given_out};
+  }
   if (thread_at_it) {
-    of[PHASE_PARSE] = (phase_span){given_out, task->stopped_at};
+    of[task->parsed ? PHASE_TOKENIZE : PHASE_PARSE] = (phase_span){given_out, task->stopped_at};
     return;
   }
-  if (task->parse.begin != 0) {
+  if (!task->parsed && task->parse.begin != 0) {
     of[PHASE_POOL].end = task->parse.begin;
   }
   of[PHASE_PARSE] = task->parse;
@@ -101,7 +117,8 @@ const rr_dialect *rerank_guess(const rerank_task *task) {
 
 void rerank_reply_late(rerank_task *task) {
   rr_api_error error;
-  const rr_dialect *dialect = task->stage == RERANK_COMPUTING ? task->dialect : rerank_guess(task);
+  bool known = task->parsed || task->stage == RERANK_COMPUTING;
+  const rr_dialect *dialect = known ? task->dialect : rerank_guess(task);
   rerank_late(task->told_ms, &error);
   leave(task, task->stage == RERANK_PREPARING);
   task->late = true;

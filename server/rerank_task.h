@@ -22,6 +22,7 @@
 typedef enum rerank_stage {
   RERANK_WAITING,    /* for a thread of the pool, in the intake */
   RERANK_PREPARING,  /* on such a thread */
+  RERANK_ASKING,     /* the shared cache; then it waits for such a thread again */
   RERANK_COMPUTING,  /* in the engine, or with the worker that ends it */
   RERANK_CONCLUDING, /* on a thread of the pool, cut short */
   RERANK_ANSWERED,
@@ -39,7 +40,10 @@ struct rerank_task {
   bool over;        /* the exchange is */
   bool gone;        /* the client is */
   bool late;        /* answered while a thread was at it, since its deadline had come */
+  bool parsed;      /* the body was read, and its texts were looked up: what is left is to tokenize */
   size_t told_ms;   /* as timeout_ms below, as far as the loop knows */
+  phase_span pool;     /* its first wait for a thread, where it waits for one again; the next too is of this alone */
+  uint64_t shared_end; /* ns when the shared cache had answered, or the wait for it was over */
   uint64_t stopped_at; /* ns when it was answered, or taken back to be */
 
   rerank_service *service;
@@ -64,6 +68,7 @@ struct rerank_task {
   size_t n_groups;
   struct rerank_lookup *lookups; /* one a text; NULL without a cache */
   size_t n_cached;               /* texts whose score was known */
+  struct rerank_shared *shared;  /* what the shared cache is asked; NULL: nothing */
   struct rerank_halves *halves;  /* one a group; NULL without a document cache */
   size_t n_sequences; /* of all groups, to be computed: no longer those whose half is at hand */
   uint64_t tokens;
@@ -77,6 +82,7 @@ struct rerank_task {
   int64_t created; /* seconds since 1970 */
   uint64_t characters;
   phase_span parse;
+  phase_span look_up; /* where the shared cache is to be asked; else `tokenize` has it */
   phase_span tokenize;
   phase_span encode;
 };
@@ -94,8 +100,12 @@ void rerank_fail_late(rerank_task *task);
 void rerank_late(size_t timeout_ms, rr_api_error *ret_error);
 
 /* Body to sequences: unpacks, decodes, tokenizes what the cache does not know; where that is nothing, on to the
- * reply. On a thread of the pool. */
+ * reply. With a shared cache that is to be asked (rerank_shared_is_due) it ends before it tokenizes. On a thread of the
+ * pool, as the next. */
 void rerank_prepare(rerank_task *task);
+
+/* Goes on with what the shared cache has answered, or without. */
+void rerank_resume(rerank_task *task);
 
 /* Outputs to reply: scores, ranks, encodes, packs. On the worker that finished the last sequence; on a thread of the
  * pool for a task that was taken back from the engine. */

@@ -6,6 +6,7 @@
 #include "server/partial.h"
 #include "server/rerank_cache.h"
 #include "server/rerank_documents.h"
+#include "server/rerank_shared.h"
 #include "server/rerank_task.h"
 
 enum {
@@ -101,7 +102,8 @@ static bool order_sequences(rerank_task *task) {
 
 static uint32_t bounded(size_t value) { return value < UINT32_MAX ? (uint32_t)value : UINT32_MAX; }
 
-static rr_encode_options encode_options(const rerank_task *task) {
+/* Of group g. */
+static rr_encode_options encode_options(const rerank_task *task, size_t g) {
   static const rr_cut cuts[] = {[RR_REQUEST_CUT_TEXT] = RR_CUT_TEXT,
                                 [RR_REQUEST_CUT_TEXT_IF_POSSIBLE] = RR_CUT_TEXT_IF_POSSIBLE,
                                 [RR_REQUEST_CUT_LONGEST] = RR_CUT_LONGEST};
@@ -113,6 +115,7 @@ static rr_encode_options encode_options(const rerank_task *task) {
       .strategy = cuts[request->cut],
       .max_length = bounded(request->max_tokens),
       .max_text_tokens = bounded(request->max_text_tokens),
+      .alone = request->queries != NULL && request->queries[g].data == NULL,
       .halves_only = request->keep,
   };
 }
@@ -123,15 +126,26 @@ static bool is_late(const rerank_task *task) {
   return atomic_load(&task->cancelled) || (until != 0 && until <= clock_now());
 }
 
-/* One group of all texts, or one a text where each has a query of its own or none. *ret_member: what of the
+/* One group of all texts, or one a text where each has a query of its own or none. */
+static size_t count_groups(const rerank_task *task) {
+  return task->request.queries == NULL ? 1 : task->request.n_texts;
+}
+
+static rr_status look_up_groups(rerank_task *task, rr_error *problem) {
+  rr_status status = RR_OK;
+  for (size_t g = 0; status == RR_OK && g < count_groups(task); g++) {
+    const rr_encode_options options = encode_options(task, g);
+    status = rerank_look_up_group(task, g, &options, problem);
+  }
+  return status;
+}
+
+/* *ret_member: what of the
  * request is at fault. */
 static rr_status encode_groups(rerank_task *task, const char **ret_member, rr_error *problem) {
   const rr_rerank_request *request = &task->request;
-  rr_encode_options options = encode_options(task);
   size_t culprit = RR_CULPRIT_QUERY;
-  options.ret_culprit = &culprit;
-  bool alike = request->queries == NULL;
-  size_t n = alike ? 1 : request->n_texts;
+  size_t n = count_groups(task);
   rr_encoded *groups = rr_arena_calloc(&task->arena, n, sizeof *groups);
   if (groups == NULL) {
     return rr_fail(problem, RR_ERR_MEMORY, "out of memory");
@@ -142,7 +156,8 @@ static rr_status encode_groups(rerank_task *task, const char **ret_member, rr_er
     if (is_late(task)) {
       return rr_fail(problem, RR_ERR_INPUT, "too late");
     }
-    options.alone = !alike && request->queries[g].data == NULL;
+    rr_encode_options options = encode_options(task, g);
+    options.ret_culprit = &culprit;
     rr_status status = rerank_encode_group(task, g, &options, problem);
     if (status != RR_OK) {
       *ret_member = culprit == RR_CULPRIT_QUERY ? request->query_name : request->texts_name;
@@ -152,12 +167,17 @@ static rr_status encode_groups(rerank_task *task, const char **ret_member, rr_er
   return order_sequences(task) ? RR_OK : rr_fail(problem, RR_ERR_MEMORY, "out of memory");
 }
 
-static void tokenize(rerank_task *task) {
+static void look_up(rerank_task *task) {
   rr_error problem;
   if (task->request.classify && rr_scorer_info(task->service->scorer)->kind != RR_CROSS_ENCODER) {
     rerank_fail(task, RR_API_BACKEND, "the model is not a classifier: it has no label");
-    return;
+  } else if (look_up_groups(task, &problem) != RR_OK) {
+    rerank_fail(task, RR_API_MEMORY, problem.message);
   }
+}
+
+static void tokenize(rerank_task *task) {
+  rr_error problem;
   const char *member = "";
   rr_status status = encode_groups(task, &member, &problem);
   if (status != RR_OK && is_late(task)) {
@@ -174,6 +194,16 @@ static void tokenize(rerank_task *task) {
     return;
   }
   task->characters = request_characters(&task->request);
+}
+
+/* Tokenizes what is not known; where every score is, on to the reply. */
+static void encode(rerank_task *task, uint64_t begun) {
+  task->tokenize.begin = begun;
+  tokenize(task);
+  task->tokenize.end = clock_now();
+  if (!task->failed && task->n_sequences == 0) {
+    rerank_conclude(task);
+  }
 }
 
 /* The body as JSON; *ret_unpacked is to be freed, NULL where the body is not coded. */
@@ -244,13 +274,26 @@ void rerank_prepare(rerank_task *task) {
     take_schedule(task);
   }
   if (!task->failed && rerank_documents_name(task)) {
-    task->tokenize.begin = task->parse.end;
-    tokenize(task);
-    task->tokenize.end = clock_now();
+    look_up(task);
+    if (!task->failed && rerank_shared_prepare(task)) {
+      task->look_up = (phase_span){task->parse.end, clock_now()};
+    } else if (!task->failed) {
+      encode(task, task->parse.end);
+    } else {
+      task->tokenize = (phase_span){task->parse.end, clock_now()};
+    }
   }
-  if (!task->failed && task->n_sequences == 0) {
-    rerank_conclude(task); /* every score is known */
+}
+
+void rerank_resume(rerank_task *task) {
+  uint64_t begin = clock_now();
+  if (is_late(task)) {
+    task->tokenize = (phase_span){begin, begin};
+    rerank_fail_late(task);
+    return;
   }
+  rerank_shared_take(task);
+  encode(task, begin);
 }
 
 /* What rerank_conclude needs, one entry a text. */
@@ -330,6 +373,7 @@ static void conclude(rerank_task *task) {
   if (!read_scores(task, &out)) {
     return;
   }
+  rerank_shared_keep(task);
   order(request, &out);
   partial_fill(out.ranked, request->n_texts);
   size_t n = request->top_n == 0 || request->top_n > request->n_texts ? request->n_texts : request->top_n;

@@ -26,9 +26,11 @@ static const char *const calls_always[] = {
     "write", "writev",
     /* connections */
     "accept", "accept4", "getpeername", "getsockname", "getsockopt", "recvfrom", "sendfile", "sendmsg", "sendto",
-    "setsockopt", "shutdown", NULL};
+    "setsockopt", "shutdown",
+    /* a timer of the loop's, made before the filter */
+    "timerfd_settime", NULL};
 
-/* A service that is asked while it serves: a collector of spans. `socket` by its family. */
+/* A service that is asked while it serves: the shared cache, a collector of spans. `socket` by its family. */
 static const char *const calls_connect[] = {"connect", NULL};
 
 /* The C library, looking its name up, and the thread of libcurl's that waits for it. */

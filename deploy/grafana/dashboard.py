@@ -91,8 +91,11 @@ ROWS = [
     ]),
     ("Caches", [
         ("Hits", "percentunit", [(share("te_cache_hits_total", "te_cache_misses_total"), "scores"),
+                                 (share("te_shared_cache_hits_total", "te_shared_cache_misses_total"), "shared scores"),
                                  (share("te_document_cache_hits_total", "te_document_cache_misses_total"), "documents")]),
         ("Scores", "short", [(gauge("te_cache_entries"), "{{instance}}"), (gauge("te_cache_capacity"), "{{instance}} at most")]),
+        ("Shared cache: look-ups", "reqps", [(rate("te_shared_cache_lookups_total", by="outcome"), "{{outcome}}")]),
+        ("Shared cache: waits", "s", quantiles("te_shared_cache_wait_duration")),
         ("Documents", "bytes", [(gauge("te_document_cache_bytes"), "{{instance}}"),
                                 (gauge("te_document_cache_capacity_bytes"), "{{instance}} at most")]),
         ("Evicted", "ops", [(rate("te_cache_evictions_total"), "scores"),

@@ -103,7 +103,9 @@ def clean_environment(extra=None):
                "API_KEY_FILE", "CORS_ALLOW_ORIGIN", "UNIX_SOCKET", "RERANKD_USER", "SECCOMP",
                "CORE_DUMPS", "IDLE_TIMEOUT", "CLIENT_TIMEOUT", "CACHE_BYTES", "DOCUMENT_CACHE_BYTES", "DOCUMENTS", "DOCUMENTS_BYTES", "MAX_QUEUE_MS", "MAX_QUEUE_TOKENS",
                "DEFAULT_TIMEOUT_MS", "SLOW_REQUEST_MS", "DRAIN_DELAY", "DRAIN_TIMEOUT", "HEALTH_TIMEOUT_MS",
-               "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID")
+               "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID",
+               "SHARED_CACHE", "RERANKD_SHARED_CACHE_PASSWORD", "RERANKD_SHARED_CACHE_SECRET",
+               "SHARED_CACHE_PREFIX", "SHARED_CACHE_TIMEOUT_MS", "SHARED_CACHE_TTL")
     environment = {name: value for name, value in os.environ.items()
                    if name not in options and not name.startswith(("OTEL_", "OTLP_"))}
     environment.update(extra or {})

@@ -27,6 +27,29 @@ RERANKS = [
 ]
 
 
+def requests():
+    """Path and body of many kinds, with texts in common."""
+    for more in RERANKS:
+        yield "/rerank", {"query": QUERY, **more}
+        yield "/rerank", {"query": LONG, **more, "truncation_strategy": "longest_first"}
+        if "documents" in more:
+            yield "/v1/rerank", {"query": QUERY, **more}
+            yield "/v2/rerank", {"query": QUERY, "model": "any", **more}
+            yield "/v1/reranking", {"query": QUERY, **more}
+    yield "/score", {"text_1": QUERY, "text_2": TEXTS}
+    yield "/score", {"text_1": TEXTS, "text_2": TEXTS[::-1]}
+    yield "/score", {"text_1": [QUERY, QUERY, "new too"], "text_2": [TEXTS[0], TEXTS[0], LONG]}
+    yield "/predict", {"inputs": [[QUERY, TEXTS[0]], [QUERY, TEXTS[0]], [TEXTS[0], QUERY]]}
+    yield "/predict", {"inputs": [[TEXTS[0]], [TEXTS[1]], [LONG]], "raw_scores": True}
+    yield "/predict", {"inputs": TEXTS[0]}
+
+
+def some_texts(count, seed=0):
+    words = "river bread oven stone water house light baker field winter".split()
+    return [" ".join(words[(i * i + seed + j * (i % 7 + 1)) % 10] for j in range(1 + i % 40)) + f" {i}"
+            for i in range(count)]
+
+
 def ask(server, path, body):
     """All of a reply that must not change, as bytes: ids are given, only the second varies."""
     response = server.request("POST", path, json.dumps(body).encode(), {"x-request-id": "fixed"})

@@ -13,27 +13,10 @@ import tempfile
 
 import harness
 from harness import SLOW, Server, case, golden_model, in_parallel, run_binary
-from kinds import LONG, QUERY, RERANKS, TEXTS, ask, compare
+from kinds import QUERY, TEXTS, ask, compare, requests, some_texts
 
 WIRE = os.path.join(os.environ.get("RR_GOLDEN", ""), "wire")
 ON = ("--cache-bytes", "4000000")
-
-
-def requests():
-    """Path and body of many kinds, with texts in common."""
-    for more in RERANKS:
-        yield "/rerank", {"query": QUERY, **more}
-        yield "/rerank", {"query": LONG, **more, "truncation_strategy": "longest_first"}
-        if "documents" in more:
-            yield "/v1/rerank", {"query": QUERY, **more}
-            yield "/v2/rerank", {"query": QUERY, "model": "any", **more}
-            yield "/v1/reranking", {"query": QUERY, **more}
-    yield "/score", {"text_1": QUERY, "text_2": TEXTS}
-    yield "/score", {"text_1": TEXTS, "text_2": TEXTS[::-1]}
-    yield "/score", {"text_1": [QUERY, QUERY, "new too"], "text_2": [TEXTS[0], TEXTS[0], LONG]}
-    yield "/predict", {"inputs": [[QUERY, TEXTS[0]], [QUERY, TEXTS[0]], [TEXTS[0], QUERY]]}
-    yield "/predict", {"inputs": [[TEXTS[0]], [TEXTS[1]], [LONG]], "raw_scores": True}
-    yield "/predict", {"inputs": TEXTS[0]}
 
 
 def wire_requests():
@@ -80,12 +63,6 @@ def replies_in_every_dialect_are_the_same_to_the_byte():
     with Server() as plain, Server(*ON) as cached:
         reference = compare(plain, cached, wire_requests())
         assert [status for status, *_ in reference].count(200) > 20, reference
-
-
-def some_texts(count, seed=0):
-    words = "river bread oven stone water house light baker field winter".split()
-    return [" ".join(words[(i * i + seed + j * (i % 7 + 1)) % 10] for j in range(1 + i % 40)) + f" {i}"
-            for i in range(count)]
 
 
 @case

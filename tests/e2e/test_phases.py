@@ -7,10 +7,12 @@ import sys
 import time
 
 import harness
+from engine import Engine, always, right
 from harness import Server, case, eventually, heavy_body, in_parallel, shared
 
 GOOD = {"query": "what", "texts": ["this", "that"]}
 PHASES = ["read", "pool", "parse", "tokenize", "queue", "compute", "encode", "write"]
+ASKING = PHASES[:3] + ["share", "resume"] + PHASES[3:]  # where there is a shared cache
 NAME = "rerankd_request_phase_seconds"
 ENOUGH = {"query": "what", "texts": [f"{number} words " * 50 for number in range(50)]}
 
@@ -44,7 +46,8 @@ def every_reply_tells_its_phases_in_a_server_timing_header():
 def counts(server):
     """How many requests were in each phase."""
     samples = server.metrics()
-    return {phase: samples[f'{NAME}_count{{phase="{phase}"}}'] for phase in PHASES + ["between"]}
+    assert set(ASKING + ["between"]) == {name.split('"')[1] for name in samples if name.startswith(f"{NAME}_count")}
+    return {phase: samples[f'{NAME}_count{{phase="{phase}"}}'] for phase in ASKING + ["between"]}
 
 
 def settled(server, requests):
@@ -56,7 +59,8 @@ def settled(server, requests):
 def each_phase_a_request_was_in_is_counted_once():
     with Server() as server:
         assert server.rerank(ENOUGH).status == 200
-        assert settled(server, 1) == dict.fromkeys(PHASES + ["between"], 1), counts(server)
+        once = {**dict.fromkeys(PHASES + ["between"], 1), "share": 0, "resume": 0}
+        assert settled(server, 1) == once, counts(server)
         assert server.request("POST", "/rerank", b"{", {"Content-Type": "application/json"}).status == 400
         after = settled(server, 2)
         for phase in PHASES + ["between"]:
@@ -96,6 +100,42 @@ def an_answer_that_is_all_known_was_with_no_worker():
         known, computed = (f'rerankd_tokens_total{{source="{source}"}}' for source in ("known", "computed"))
         assert before[known] == 0 and after[computed] == before[computed], after
         assert after[known] == int(server.rerank(ENOUGH).headers["x-compute-tokens"]), after
+
+
+@case
+def asking_a_shared_cache_is_a_phase_and_the_wait_thereafter_another():
+    def slow(engine, keys):
+        time.sleep(0.05)
+        return right(engine, keys)
+
+    bound = ("--cache-bytes", "1000000", "--shared-cache-timeout-ms", "300", "--slow-request-ms", "1", "--json-output")
+    with Engine(slow) as engine, Server(*bound, "--shared-cache", engine.url) as server:
+        eventually(lambda: server.metrics()["te_shared_cache_up"] == 1, "the shared cache")
+        busy = server.metrics()["rerankd_pool_busy_seconds_total"]
+        told = timing_of(server.rerank(ENOUGH, {"x-request-id": "slow-one"}))
+        assert list(told) == [phase for phase in ASKING if phase != "write"] + ["total"], told
+        assert told["share"] >= 50, told
+        assert sum(told.values()) - told["total"] <= told["total"] + 0.001 * len(told), told
+        assert settled(server, 1) == dict.fromkeys(ASKING + ["between"], 1), counts(server)
+        samples = server.metrics()
+        spent = samples["rerankd_pool_busy_seconds_total"] - busy  # in neither is the wait
+        assert (told["parse"] + told["tokenize"] - 0.002) / 1000 <= spent <= (told["total"] - 50) / 1000, (told, spent)
+        assert samples["te_request_tokenization_duration_sum"] * 1000 <= told["tokenize"] + 0.002, told
+        assert samples['rerankd_memory_bytes{kind="arenas"}'] == 0, samples
+        (line,) = server.wait_for_log(lambda line: "slow-one" in line)
+        entry = json.loads(line)
+        assert list(entry["phases_ms"]) == ASKING + ["between"], entry
+        assert abs(sum(entry["phases_ms"].values()) - entry["total_ms"]) < 0.02, entry
+        engine.mget = always(None)
+        body = {**GOOD, "timeout_ms": 100}  # before the bound
+        late = server.rerank(body)
+        told = timing_of(late)
+        assert late.status == 504 and list(told) == ["read", "pool", "parse", "share", "total"], late
+        assert 90 <= told["share"] <= told["total"], told
+        told = timing_of(server.rerank(GOOD))
+        assert told["share"] >= 300 and "resume" in told and "compute" in told, told
+        asked = settled(server, 3)
+        assert asked["share"] == 3 and asked["resume"] == 2 and asked["queue"] == 2, asked
 
 
 @case

@@ -10,11 +10,13 @@ import time
 
 import harness
 from collector import Collector
+from engine import Engine
 from harness import Server, case, eventually, heavy_body, in_parallel, run_binary, small_model
 
 GOOD = {"query": "what", "texts": ["this", "that", "what else"]}
 PARENT = "b7ad6b7169203331"
 PHASES = ["read", "pool", "parse", "tokenize", "queue", "compute", "encode", "write"]
+ASKING = PHASES[:3] + ["share", "resume"] + PHASES[3:]
 END_SECONDS = 2  # what the end of the server may take longer, for the last spans
 
 
@@ -75,6 +77,19 @@ def a_request_is_a_span_under_its_callers_with_one_below_it_a_phase():
         assert "traceparent" not in reply.headers, reply
         counted = eventually(lambda: [c for c in [span_counts(server)] if c["exported"] == 9], "a count")
         assert counted == [{"exported": 9, "dropped": 0, "failed": 0}], counted
+
+
+@case
+def asking_a_shared_cache_is_a_span_too():
+    with Collector() as collector, Engine() as engine, \
+            tracing(collector, "--cache-bytes", "1000000", "--shared-cache", engine.url,
+                    "--shared-cache-timeout-ms", "1000") as server:
+        eventually(lambda: server.metrics()["te_shared_cache_up"] == 1, "the shared cache")
+        assert server.rerank(GOOD, traceparent(2)).status == 200
+        root, *phases = collector.wait_for(trace_id(2))
+        assert [phase.name for phase in phases] == ASKING, phases
+        times = [time for phase in phases for time in (phase.begin, phase.end)]
+        assert times == sorted(times) and root.begin <= times[0] and times[-1] <= root.end, phases
 
 
 @case

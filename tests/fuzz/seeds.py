@@ -95,6 +95,18 @@ def documents():
     yield b"\x10"
 
 
+def shared():
+    value = b"$36\r\n" + bytes(range(36)) + b"\r\n"
+    replies = [b"+PONG\r\n", b"-ERR no\r\n", b":7\r\n", b"$-1\r\n", b"*-1\r\n", b"*0\r\n", b"*2\r\n" + value + b"$-1\r\n",
+               b"*3\r\n" + value + b":1\r\n+x\r\n", b"*1\r\n*1\r\n" + value, b"*16\r\n" + value * 16, b"*17\r\n" + value * 17,
+               b"$2147483647\r\n", b"*2147483647\r\n", b"HTTP/1.1 400\r\n\r\n", b"+OK\r\n" * 5 + b"*1\r\n" + value,
+               b"%1\r\n+a\r\n:1\r\n", b"_\r\n", b",1.5\r\n", b"#t\r\n", b"$5000\r\n" + b"x" * 5000]
+    for piece in (0, 40, 255):
+        for reply in replies:
+            yield bytes([piece, 16]) + reply
+            yield bytes([piece, 2]) + reply + reply
+
+
 def headers():
     yield b"gzip, deflate, br, zstd;q=0.9\n*;q=0.5, identity;q=0\nx-gzip\n"
     yield b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\nrequest-1.a_b\n"
@@ -252,4 +264,4 @@ def model():
 
 
 TARGETS = {maker.__name__: maker for maker in (coding, config, documents, headers, hub, model, request, safetensors,
-                                               scorer_file, shards, text, tokenizer, vocabulary)}
+                                               scorer_file, shards, shared, text, tokenizer, vocabulary)}

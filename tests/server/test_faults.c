@@ -1,5 +1,5 @@
 /* The whole server in this process, on the golden cross-encoder, while allocations fail one by one. With the
- * argument `cache` it has a score cache, and knows all or half of what is asked; with `documents` the model is a
+ * argument `cache` it has a score cache, and knows all or half of what is asked, with `shared` a shared one too; with `documents` the model is a
  * bi-encoder, whose documents are kept, and with `documents-file` in a file too. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -21,6 +21,7 @@
 
 #include "core/base/alloc.h"
 #include "core/base/json.h"
+#include "engine.h"
 #include "server/app.h"
 #include "server/coding.h"
 #include "server/document_cache.h"
@@ -45,6 +46,8 @@ static options chosen;
 static bool keeps; /* documents */
 static char folder[] = "/tmp/rerankd-faults-XXXXXX"; /* of their file, where there is one */
 static char documents[64];
+static bool shares;
+static char engine_url[64];
 static pthread_t server;
 static char model[4096];
 static char expected[REPLY_BYTES]; /* the body of a reply without faults */
@@ -154,12 +157,14 @@ static int start_server(void **state) {
     return -1;
   }
   rr_json_init();
+  (void)snprintf(engine_url, sizeof engine_url, "redis://127.0.0.1:%u", shares ? engine_start() : 0);
   (void)snprintf(model, sizeof model, "%s/score/%s", golden, keeps ? "bi-encoder-mean" : "cross-encoder");
   chosen = (options){.model_id = model, .hostname = "127.0.0.1", .port = free_port(), .threads = 2,
                      .tokenization_workers = 2, .max_concurrent_requests = 8, .max_batch_tokens = 512,
                      .max_client_batch_size = 10, .payload_limit = 20000, .idle_timeout = 75,
                      .client_timeout = 60, .auto_truncate = true, .cache_bytes = chosen.cache_bytes,
-                     .scoring = RR_SCORING_AUTO, .document_cache_bytes = keeps ? DOCUMENT_CACHE_BYTES_MIN : 0,
+                     .shared_cache = shares ? engine_url : NULL, .shared_cache_prefix = "", .shared_cache_timeout_ms = 1000,
+                     .shared_cache_ttl = 60, .scoring = RR_SCORING_AUTO, .document_cache_bytes = keeps ? DOCUMENT_CACHE_BYTES_MIN : 0,
                      .documents = documents[0] == '\0' ? NULL : documents, .documents_bytes = DOCUMENT_FILE_BYTES_MIN,
                      .log_level = LOG_LEVEL_INFO, .json_output = true,
                      /* The test's own process is not to be confined. */
@@ -267,6 +272,7 @@ static void fail_each(const fault *which, int sticky) {
   assert_int_equal(exchange(sent.data, sent.size), 200);
   assert_int_equal(exchange(sent.data, sent.size), 200); /* all that may be known is */
   memcpy(expected, reply, sizeof expected);
+  unsigned long lookups = engine_lookups();
   int refused = 0;
   unsigned long n = 1;
   for (; n < FAULTS_MAX; n++) {
@@ -292,6 +298,8 @@ static void fail_each(const fault *which, int sticky) {
   }
   assert_true(n < FAULTS_MAX);
   assert_true(refused > 10);
+  /* Each new text is asked for once, unless the fault came between. */
+  assert_true(!shares || !which->changing || engine_lookups() - lookups > n / 2);
 }
 
 static void a_reply_is_right_or_an_error_when_one_allocation_fails(void **state) { fail_each(*state, 0); }
@@ -301,7 +309,8 @@ static void a_reply_is_right_or_an_error_when_every_allocation_from_one_on_fails
 }
 
 int main(int argc, char **argv) {
-  chosen.cache_bytes = argc > 1 && strcmp(argv[1], "cache") == 0 ? CACHE_BYTES : 0;
+  shares = argc > 1 && strcmp(argv[1], "shared") == 0;
+  chosen.cache_bytes = shares || (argc > 1 && strcmp(argv[1], "cache") == 0) ? CACHE_BYTES : 0;
   keeps = argc > 1 && strncmp(argv[1], "documents", 9) == 0;
   if (keeps && strcmp(argv[1], "documents-file") == 0) {
     (void)snprintf(documents, sizeof documents, "%s/documents", mkdtemp(folder) == NULL ? "" : folder);

@@ -132,6 +132,27 @@ static void the_cache_is_told(void **state) {
   rr_free(text);
 }
 
+static void the_shared_cache_is_told(void **state) {
+  (void)state;
+  metrics counters;
+  engine_stats stats;
+  metrics_init(&counters);
+  engine_stats_init(&stats);
+  counters.shared.lookups[SHARED_LATE] = 3;
+  counters.shared.hits = 7;
+  counters.shared.up = 1;
+  histogram_add(&counters.shared.wait, 0.0015);
+  char *text = text_of(&counters, &stats);
+  assert_non_null(strstr(text, "# TYPE te_shared_cache_lookups_total counter\n"));
+  assert_non_null(strstr(text, "te_shared_cache_lookups_total{outcome=\"answered\"} 0\n"));
+  assert_non_null(strstr(text, "te_shared_cache_lookups_total{outcome=\"late\"} 3\n"));
+  assert_non_null(strstr(text, "te_shared_cache_hits_total 7\n"));
+  assert_non_null(strstr(text, "# TYPE te_shared_cache_up gauge\nte_shared_cache_up 1\n"));
+  assert_non_null(strstr(text, "te_shared_cache_wait_duration_bucket{le=\"0.001\"} 0\n"));
+  assert_non_null(strstr(text, "te_shared_cache_wait_duration_bucket{le=\"0.0015\"} 1\n"));
+  rr_free(text);
+}
+
 static void phases_are_one_histogram_by_phase(void **state) {
   (void)state;
   metrics counters;
@@ -227,6 +248,7 @@ int main(void) {
       cmocka_unit_test(histograms_are_cumulative_and_put_bounds_into_the_lower_bucket),
       cmocka_unit_test(failures_are_told_by_kind),
       cmocka_unit_test(the_cache_is_told),
+      cmocka_unit_test(the_shared_cache_is_told),
       cmocka_unit_test(phases_are_one_histogram_by_phase),
       cmocka_unit_test(what_the_server_is_and_holds_is_told),
       cmocka_unit_test(what_is_not_known_of_the_process_is_left_out),

@@ -160,6 +160,30 @@ static void every_option_reaches_its_field(void **state) {
   assert_int_equal(o.slow_request_ms, 9);
 }
 
+static void the_shared_cache_has_options_and_its_secrets_variables(void **state) {
+  (void)state;
+  options o;
+  assert_int_equal(read_line("--model-id m", &o), OPTIONS_RUN);
+  assert_null(o.shared_cache);
+  assert_null(o.shared_cache_password);
+  assert_null(o.shared_cache_secret);
+  assert_string_equal(o.shared_cache_prefix, "rerankd:");
+  assert_int_equal(o.shared_cache_timeout_ms, 2);
+  assert_int_equal(o.shared_cache_ttl, 86400);
+  static const char *const variables[] = {"SHARED_CACHE", "/run/e", "RERANKD_SHARED_CACHE_PASSWORD", "p",
+                                          "RERANKD_SHARED_CACHE_SECRET", "s", "SHARED_CACHE_PASSWORD", "no",
+                                          "SHARED_CACHE_SECRET", "no", "CACHE_BYTES", "65536", NULL};
+  environment = variables;
+  assert_int_equal(read_line("--model-id m --shared-cache-timeout-ms 9 --shared-cache-ttl 8 --shared-cache-prefix x", &o),
+                   OPTIONS_RUN);
+  assert_string_equal(o.shared_cache, "/run/e");
+  assert_string_equal(o.shared_cache_password, "p");
+  assert_string_equal(o.shared_cache_secret, "s");
+  assert_string_equal(o.shared_cache_prefix, "x");
+  assert_int_equal(o.shared_cache_timeout_ms, 9);
+  assert_int_equal(o.shared_cache_ttl, 8);
+}
+
 static void the_hub_has_options_and_its_own_variables(void **state) {
   (void)state;
   options o;
@@ -242,6 +266,14 @@ static void bad_values_give_one_line_that_names_the_option(void **state) {
       {"--model-id m --max-batch-tokens 99999999999999999999", "--max-batch-tokens"},
       {"--model-id m --cache-bytes 65535", "--cache-bytes"},
       {"--model-id m --cache-bytes 1M", "--cache-bytes"},
+      {"--model-id m --shared-cache redis://cache", "--cache-bytes"},
+      {"--model-id m --cache-bytes 65536 --shared-cache rediss://cache", "TLS"},
+      {"--model-id m --cache-bytes 65536 --shared-cache cache", "--shared-cache"},
+      {"--model-id m --shared-cache-timeout-ms 0", "--shared-cache-timeout-ms"},
+      {"--model-id m --shared-cache-timeout-ms 1001", "--shared-cache-timeout-ms"},
+      {"--model-id m --shared-cache-ttl 0", "--shared-cache-ttl"},
+      {"--model-id m --cache-bytes 65536 --shared-cache redis://cache --shared-cache-prefix "
+       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "--shared-cache-prefix"},
       {"--model-id m --colour", "--colour"},
       {"--model-id m stray", "stray"},
   };
@@ -344,7 +376,8 @@ static void help_names_every_option_even_in_a_bad_environment(void **state) {
   static const char *const names[] = {
       "--model-id", "--served-model-name", "--hostname", "--port", "--dtype", "--isa", "--threads",
       "--tokenization-workers", "--max-concurrent-requests", "--max-batch-tokens",
-      "--max-client-batch-size", "--payload-limit", "--cache-bytes", "--idle-timeout", "--client-timeout",
+      "--max-client-batch-size", "--payload-limit", "--cache-bytes", "--shared-cache", "--shared-cache-timeout-ms", "--shared-cache-ttl",
+      "--shared-cache-prefix", "--shared-cache-password", "--shared-cache-secret", "--idle-timeout", "--client-timeout",
       "--auto-truncate", "--api-key", "--json-output",
       "--log-level", "--revision", "--hf-token", "--hf-endpoint", "--hf-home", "--huggingface-hub-cache",
       "--hf-hub-offline", "--pack-cache", "--api-key-file", "--cors-allow-origin", "--unix-socket", "--user",
@@ -361,6 +394,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup(defaults_are_as_documented, reset),
       cmocka_unit_test_setup(every_option_reaches_its_field, reset),
+      cmocka_unit_test_setup(the_shared_cache_has_options_and_its_secrets_variables, reset),
       cmocka_unit_test_setup(the_hub_has_options_and_its_own_variables, reset),
       cmocka_unit_test_setup(lists_grow_and_the_command_line_replaces_the_environments, reset),
       cmocka_unit_test_setup(flags_stand_alone_or_take_a_value, reset),

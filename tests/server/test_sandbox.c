@@ -154,10 +154,44 @@ static void check_few_sockets(void) {
   expect_error(socket(AF_PACKET, SOCK_RAW, 0), ENOSYS, "socket(AF_PACKET)");
 }
 
-static void sockets_are_for_downloads_alone(void **state) {
+/* A service on this machine where nobody listens: the connection is refused, not the call. */
+static void check_connecting(void) {
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(9)};
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  int fd = socket(AF_INET, SOCK_STREAM, 0);
+  expect(fd >= 0 && socket(AF_INET6, SOCK_STREAM, 0) >= 0 && socket(AF_UNIX, SOCK_STREAM, 0) >= 0, "sockets to connect");
+  expect(connect(fd, (const struct sockaddr *)&address, sizeof address) == 0 || errno == ECONNREFUSED, "connect");
+  expect_error(listen(fd, 1), EPERM, "listen");
+}
+
+static void check_connecting_alone(void) {
+  struct sockaddr_in address = {.sin_family = AF_INET};
+  check_connecting();
+  expect_error(socket(AF_NETLINK, SOCK_RAW, 0), ENOSYS, "socket(AF_NETLINK)");
+  expect_error(bind(report, (const struct sockaddr *)&address, sizeof address), EPERM, "bind");
+  expect_error(open(file, O_WRONLY), EPERM, "writing");
+}
+
+static void check_looking_up(void) {
+  check_connecting();
+  expect(socket(AF_NETLINK, SOCK_RAW, 0) >= 0, "socket(AF_NETLINK) to look a name up");
+  expect_error(socket(AF_PACKET, SOCK_RAW, 0), ENOSYS, "socket(AF_PACKET)");
+  expect_error(open(file, O_WRONLY), EPERM, "writing");
+}
+
+static void sockets_are_for_downloads_and_services_alone(void **state) {
   (void)state;
   confined(&serving, check_no_sockets);
   confined(&loading, check_few_sockets);
+  confined(&(sandbox_needs){.connects = true}, check_connecting_alone);
+  confined(&(sandbox_needs){.connects = true, .resolves = true}, check_looking_up);
+}
+
+static void connections_of_its_own_need_no_programs_and_no_code(void **state) {
+  (void)state;
+  const sandbox_needs sending = {.connects = true, .resolves = true};
+  confined(&sending, check_no_programs);
+  confined(&sending, check_no_mapped_code);
 }
 
 static void check_reading_alone(void) {
@@ -204,24 +238,6 @@ static void files_are_read_unless_writing_is_needed(void **state) {
   confined(&documents_in_a_file, check_keeping);
   confined(&socket_in_a_folder, check_unlinking);
   assert_true(write_file());
-}
-
-static void check_connecting(void) {
-  struct sockaddr_in nobody = {.sin_family = AF_INET, .sin_port = htons(1)};
-  nobody.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  int tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  expect(tcp >= 0 && socket(AF_INET6, SOCK_DGRAM, 0) >= 0, "sockets to connect");
-  expect(connect(tcp, (struct sockaddr *)&nobody, sizeof nobody) == 0 || errno == ECONNREFUSED, "connecting");
-  expect_error(listen(tcp, 1), EPERM, "listen");
-  expect(socket(AF_PACKET, SOCK_RAW, 0) == -1, "a packet socket");
-}
-
-static void connections_of_its_own_need_no_programs_and_no_code(void **state) {
-  (void)state;
-  const sandbox_needs sending = {.connects = true, .resolves = true};
-  confined(&sending, check_connecting);
-  confined(&sending, check_no_programs);
-  confined(&sending, check_no_mapped_code);
 }
 
 static void check_others(void) {
@@ -308,7 +324,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(no_program_and_no_process_is_started),
       cmocka_unit_test(no_memory_becomes_code),
-      cmocka_unit_test(sockets_are_for_downloads_alone),
+      cmocka_unit_test(sockets_are_for_downloads_and_services_alone),
       cmocka_unit_test(connections_of_its_own_need_no_programs_and_no_code),
       cmocka_unit_test(files_are_read_unless_writing_is_needed),
       cmocka_unit_test(other_processes_and_the_kernel_are_out_of_reach),
