@@ -33,6 +33,15 @@ class Balancer:
                 self.place[last] = at
             self.place[number] = -1
 
+    def pick_other(self, query, number):
+        """As pick, but another than this one where there is one: what did not work there is tried elsewhere."""
+        if self.place[number] < 0 or len(self.members) < 2:
+            return self.pick(query)
+        self.remove(number)
+        other = self.pick(query)
+        self.add(number)
+        return other
+
     def sent(self, number):
         self.count[number] += 1
 

@@ -159,7 +159,8 @@ class Fleet:
         self.route(job)
 
     def route(self, job):
-        number = job.balancer.pick(job.query)
+        tried = job.replica
+        number = job.balancer.pick(job.query) if tried is None else job.balancer.pick_other(job.query, tried.number)
         if number is None:
             self.end(job, LOST)
             return

@@ -8,7 +8,7 @@ import bisect
 import csv
 import math
 
-COLUMNS = ("workers", "candidates", "warm", "replicas", "utilisation", "requests", "p50", "p99", "seed")
+MOST = 0.85  # utilisation: above, a tenth more load is seconds of waiting (section `check`), whatever p99 is before
 
 
 class Curves:
@@ -61,12 +61,12 @@ class Curves:
         return a * (b / a) ** share
 
     def target(self, shape, replicas, bound):
-        """The highest utilisation that keeps p99 within the bound (in units of the mean service time); 0: none."""
-        low, high = 0.0, 1.0
+        """The highest utilisation, up to MOST, that keeps p99 within the bound (in units of the mean service time); 0: none."""
+        low, high = 0.0, MOST
         for _ in range(30):
             middle = (low + high) / 2
             low, high = (middle, high) if self.latency(shape, replicas, middle) <= bound else (low, middle)
-        return low
+        return MOST if low > 0.999 * MOST else low
 
     def replicas(self, kind, workers, cost, rate, bound):
         """The fewest that keep p99 within `bound` seconds; None: not even an idle replica does."""
@@ -74,7 +74,8 @@ class Curves:
         unit = cost / workers
 
         def enough(n):
-            return self.latency(shape, n, rate * cost / (workers * n)) * unit <= bound
+            utilisation = rate * cost / (workers * n)
+            return utilisation <= MOST and self.latency(shape, n, utilisation) * unit <= bound
         high = 1
         while not enough(high):
             if rate * cost / (workers * high) < 0.01 and high >= max(shape):

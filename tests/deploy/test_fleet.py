@@ -199,6 +199,16 @@ def deadlines_refuse_or_drop_and_answers_come_in_time():
 
 
 @case
+def what_a_dead_replica_had_is_done_elsewhere():
+    for policy in ("leastconn", "two", "roundrobin", "hash"):
+        fleet = model.Fleet(whole(replicas=4, policy=policy, redispatch=2, warmup=0.0))
+        fleet.later(100.0, fleet.kill, 0)  # balancers notice 5 s later; until then it is the one with the fewest requests
+        fleet.later(105.0, fleet.take_out, 0)
+        result = fleet.run(arrivals(2.0, exponential, 1000))
+        assert (result.done, result.lost) == (1000, 0), (policy, result)
+
+
+@case
 def work_is_conserved():
     made = list(arrivals(2.5, exponential, 5000))
     fleet = model.Fleet(model.Settings(replicas=2, workers=2, min_tokens=0.2, max_tokens=0.5))
