@@ -70,37 +70,32 @@ class Client:
         self.connection = kind("127.0.0.1", port or server.port, timeout=600, **({"context": tls} if tls else {}))
 
     def ask(self, body, **headers):
-        """CPU and wall seconds, the reply and its headers."""
-        cpu, begin = self.server.cpu_seconds(), time.perf_counter()
+        """CPU seconds of the server's process, the reply and its headers."""
+        cpu = self.server.cpu_seconds()
         self.connection.request("POST", "/rerank", body, {**HEADERS, **headers})
         response = self.connection.getresponse()
         reply = response.read()
-        wall = time.perf_counter() - begin
         if response.status != 200:
             raise SystemExit(f"measure: {response.status} {reply[:200]}")
-        return self.server.cpu_seconds() - cpu, wall, reply, response.headers
+        return self.server.cpu_seconds() - cpu, reply, response.headers
 
     def cost(self, bodies, **headers):
-        """Mean CPU and wall seconds of these requests, one after the other."""
-        taken = [self.ask(body, **headers)[:2] for body in bodies]
-        return tuple(sum(column) / len(taken) for column in zip(*taken))
+        """Mean CPU seconds of these requests, one after the other."""
+        return sum(self.ask(body, **headers)[0] for body in bodies) / len(bodies)
 
 
-def summary(pairs):
-    """Of [(cpu, wall)] of rounds, in ms."""
-    cpu, wall = zip(*pairs)
-    return {"cpu_ms": round(1000 * min(cpu), 4), "cpu_median_ms": round(1000 * statistics.median(cpu), 4),
-            "wall_ms": round(1000 * min(wall), 4), "wall_median_ms": round(1000 * statistics.median(wall), 4)}
+def summary(seconds):
+    return {"cpu_ms": round(1000 * min(seconds), 4), "cpu_median_ms": round(1000 * statistics.median(seconds), 4)}
 
 
 def in_turns(rounds, loads):
-    """{name: function returning (cpu, wall)} run in every round: {name: summary}."""
+    """{name: function returning seconds} run in every round: {name: summary}."""
     found = {name: [] for name in loads}
     for number in range(rounds):
         names = list(loads)
         for name in names if number % 2 == 0 else names[::-1]:
             found[name].append(loads[name]())
-    return {name: summary(pairs) for name, pairs in found.items()}
+    return {name: summary(taken) for name, taken in found.items()}
 
 
 def body_of(query, texts):
