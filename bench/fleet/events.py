@@ -47,7 +47,7 @@ def failing(replicas, utilisation, what):
     requests = int(rate * seconds)
     result, _, _ = simulate("bfloat16", utilisation, requests, setup=setup, series=True, replicas=replicas, redispatch=2,
                             warmup=10.0, max_wait=2.0)
-    after = sorted(latency for arrived, latency in result.series if arrived >= begin and latency >= 0)
+    after = sorted(latency for arrived, latency in result.series if arrived >= begin - 1 and latency >= 0)
     late = sorted(latency for arrived, latency in result.series if arrived >= begin + 5 and latency >= 0)
     return {"replicas": replicas, "utilisation": utilisation, "what": what, "rate": f"{rate:.0f}", "requests": requests,
             "p99_ms": ms(after[int(0.99 * len(after))]), "p99_from_5_s_on_ms": ms(late[int(0.99 * len(late))]),
