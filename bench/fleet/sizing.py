@@ -8,7 +8,7 @@ import bisect
 import csv
 import math
 
-MOST = 0.85  # utilisation: above, a tenth more load is seconds of waiting (section `check`), whatever p99 is before
+MOST = 0.85  # utilisation: this bears a tenth more load, or fewer replicas (section `check`); near 1 nothing is left
 
 
 class Curves:

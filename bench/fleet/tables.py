@@ -132,7 +132,8 @@ def bursts(replicas, burst, utilisation):
 
 # --- caches ---------------------------------------------------------------------------------------
 
-QUERIES, ZIPF, REQUEST_PAIRS, KEPT = 200000, 0.9, 30, 4000  # different queries; of which a replica keeps so many
+QUERIES, ZIPF, REQUEST_PAIRS = 200000, 0.9, 30
+KEPT, SHARED = 4000, 32000  # queries that a replica's own cache keeps, and a shared one
 LOOK_UP = 100e-6  # seconds of CPU time that asking the shared cache takes a replica: assumed
 
 
@@ -144,14 +145,14 @@ def cache_runs(_arguments):
 
 def cached(replicas, where):
     """30 candidates a query, queries by Zipf. A replica's own cache keeps 4,000 queries (7.2 MB of --cache-bytes), a shared one
-    beside it all of them. The rate is the same for all: 0.8 of what the fleet does without a cache. Caches are full when it
+    beside it eight times as many. The rate is the same for all: 0.8 of what the fleet does without a cache. Caches are full when it
     begins: queries were sent through them before, to replicas as the policy would."""
     kind = load.Kind(REQUEST_PAIRS, "bfloat16")
     cost = state["costs"].dtype("bfloat16")
     hit_cost = cost["request"] + REQUEST_PAIRS * cost["candidate"]
     zipf = state.setdefault("zipf", None) or load.Zipf(QUERIES, ZIPF)
     state["zipf"] = zipf
-    common = caches.Lru(QUERIES)
+    common = caches.Lru(SHARED)
 
     def answer(replica, job):
         job.hit = replica.cache.ask(job.query)
@@ -169,7 +170,7 @@ def cached(replicas, where):
             return
         fleet.on_start = answer
         rng = random.Random(state["seed"])
-        for _ in range(min(25 * KEPT * replicas, 1500000)):
+        for _ in range(max(400000, 20 * KEPT * replicas)):
             query = zipf.draw(rng.random)
             number = fleet.balancers[0].pick(query) if where.startswith("hash") else int(rng.random() * replicas)
             fleet.replicas[number].cache.ask(query)
