@@ -265,6 +265,7 @@ def a_mounted_model_is_served_as_elsewhere():
 
 @case
 def the_default_model_is_baked_in():
+    print(f"# as layers in a registry {blobs(with_model()) / MB:.1f} MB")
     with Running(name=with_model()) as server:
         assert server.rerank() == expected(os.path.join(ROOT, "models", "rerankd-minilm-en-v1"))
 
