@@ -14,13 +14,13 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 
 import harness  # noqa: E402
+from engine import is_up, outcomes, wait_until_up  # noqa: E402
 from harness import Server, Skip, case, eventually, in_parallel  # noqa: E402
 from kinds import QUERY, TEXTS, ask, requests  # noqa: E402
 
 BOUND = 0.002  # seconds, the default
 SLACK = 0.25   # what a busy machine may take to wake a thread, on the average of the few that wait
 PASSWORD = "pass word"
-OUTCOMES = ("answered", "late", "refused", "lost", "not_asked", "cancelled")
 
 
 def program():
@@ -89,20 +89,6 @@ def replica(engine, *options):
 
 
 PATIENT = ("--shared-cache-timeout-ms", "1000")  # where a busy machine's lateness would be no finding
-
-
-def is_up(server):
-    return server.metrics()["te_shared_cache_up"] == 1
-
-
-def wait_until_up(*servers):
-    for server in servers:
-        eventually(lambda server=server: is_up(server), "the shared cache")
-
-
-def outcomes(server):
-    metrics = server.metrics()
-    return {name: metrics[f'te_shared_cache_lookups_total{{outcome="{name}"}}'] for name in OUTCOMES}
 
 
 class Traffic:

@@ -6,6 +6,25 @@ import struct
 import threading
 import time
 
+from harness import eventually
+
+# What comes of a look-up, as the server counts them.
+OUTCOMES = ("answered", "late", "refused", "lost", "not_asked", "cancelled")
+
+
+def is_up(server):
+    return server.metrics()["te_shared_cache_up"] == 1
+
+
+def wait_until_up(*servers):
+    for server in servers:
+        eventually(lambda server=server: is_up(server), "the shared cache")
+
+
+def outcomes(server):
+    metrics = server.metrics()
+    return {name: metrics[f'te_shared_cache_lookups_total{{outcome="{name}"}}'] for name in OUTCOMES}
+
 
 def bulk(value):
     return b"$-1\r\n" if value is None else b"$%d\r\n%s\r\n" % (len(value), value)

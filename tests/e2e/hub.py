@@ -1,14 +1,18 @@
 """A stand-in for the hub on loopback: the parts of its protocol that fetching a model takes, two origins
 (the hub and the storage that it redirects to), a record of what was asked, and faults on demand."""
 
+import contextlib
 import hashlib
 import json
+import os
 import re
 import ssl
 import threading
 import time
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import harness
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER_COMMIT = "89abcdef0123456789abcdef0123456789abcdef"
@@ -310,3 +314,16 @@ def trickle(first, seconds, size=1):
         handler.close_connection = True
         return True
     return act
+
+
+@contextlib.contextmanager
+def endless():
+    """The environment of a server whose --model-id team/model does not come."""
+    files = {}
+    for name in os.listdir(harness.small_model()):
+        with open(os.path.join(harness.small_model(), name), "rb") as file:
+            files[name] = file.read()
+    home = harness.temporary_folder()
+    with Hub("team/model", files) as hub:
+        hub.faults["model.safetensors"] = Fault(trickle(1000, seconds=120))
+        yield {"HF_ENDPOINT": hub.url, "HF_HOME": home, "HOME": home, "NO_PROXY": "127.0.0.1", "HF_HUB_DOWNLOAD_TIMEOUT": "60"}

@@ -2,7 +2,6 @@
 """/live and /ready, and how a server leaves: readiness first, then newcomers, then the requests under way."""
 
 import json
-import os
 import signal
 import socket
 import sys
@@ -42,15 +41,7 @@ def a_server_that_serves_is_live_and_ready():
 
 @case
 def a_server_that_loads_is_live_and_not_ready():
-    files = {}
-    for name in os.listdir(harness.small_model()):
-        with open(os.path.join(harness.small_model(), name), "rb") as file:
-            files[name] = file.read()
-    home = harness.temporary_folder()
-    with hubs.Hub("team/model", files) as hub:
-        hub.faults["model.safetensors"] = hubs.Fault(hubs.trickle(1000, seconds=120))
-        environment = {"HF_ENDPOINT": hub.url, "HF_HOME": home, "HOME": home, "NO_PROXY": "127.0.0.1",
-                       "HF_HUB_DOWNLOAD_TIMEOUT": "60"}
+    with hubs.endless() as environment:
         server = Server("--drain-delay", LONG, model="team/model", wait=False, environment=environment)
         try:
             server.wait_for_log(lambda line: "listening" in line)

@@ -8,31 +8,16 @@ import sys
 import time
 
 import harness
-from engine import Engine, always, changed, right
+from engine import Engine, always, changed, is_up, outcomes, right, wait_until_up
 from harness import SLOW, Server, case, eventually, golden_model, in_parallel, run_binary
 from kinds import QUERY, TEXTS, ask, compare, requests, some_texts
 
-OUTCOMES = ("answered", "late", "refused", "lost", "not_asked", "cancelled")
 BODY = {"query": QUERY, "texts": TEXTS}
 PATIENT = ("--shared-cache-timeout-ms", "1000")  # where lateness is not what is tested
 
 
 def sharing(url, *options):
     return ("--cache-bytes", "4000000", "--shared-cache", url, *options)
-
-
-def is_up(server):
-    return server.metrics()["te_shared_cache_up"] == 1
-
-
-def wait_until_up(*servers):
-    for server in servers:
-        eventually(lambda server=server: is_up(server), "the shared cache")
-
-
-def outcomes(server):
-    metrics = server.metrics()
-    return {name: metrics[f'te_shared_cache_lookups_total{{outcome="{name}"}}'] for name in OUTCOMES}
 
 
 def stored(server, count):

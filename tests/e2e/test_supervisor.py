@@ -70,15 +70,8 @@ def it_is_told_from_behind_the_filter_of_system_calls():
 
 @case
 def a_long_load_asks_for_more_time():
-    files = {}
-    for name in os.listdir(harness.small_model()):
-        with open(os.path.join(harness.small_model(), name), "rb") as file:
-            files[name] = file.read()
-    home = harness.temporary_folder()
-    with Manager() as manager, hubs.Hub("team/model", files) as hub:
-        hub.faults["model.safetensors"] = hubs.Fault(hubs.trickle(1000, seconds=120))
-        environment = {"HF_ENDPOINT": hub.url, "HF_HOME": home, "HOME": home, "NO_PROXY": "127.0.0.1",
-                       "HF_HUB_DOWNLOAD_TIMEOUT": "60", "WATCHDOG_USEC": "300000", **manager.environment}
+    with Manager() as manager, hubs.endless() as home:
+        environment = {**home, "WATCHDOG_USEC": "300000", **manager.environment}
         server = Server(model="team/model", wait=False, environment=environment)
         try:
             messages = manager.until("STATUS", "downloading") + manager.until("STATUS", "downloading")
@@ -241,15 +234,7 @@ def nobody_is_refused_across_restarts():
 @contextlib.contextmanager
 def loading_behind(one, *arguments):
     """A server at a socket of ours whose model does not come."""
-    files = {}
-    for name in os.listdir(harness.small_model()):
-        with open(os.path.join(harness.small_model(), name), "rb") as file:
-            files[name] = file.read()
-    home = harness.temporary_folder()
-    with hubs.Hub("team/model", files) as hub:
-        hub.faults["model.safetensors"] = hubs.Fault(hubs.trickle(1000, seconds=120))
-        environment = {"HF_ENDPOINT": hub.url, "HF_HOME": home, "HOME": home, "NO_PROXY": "127.0.0.1",
-                       "HF_HUB_DOWNLOAD_TIMEOUT": "60"}
+    with hubs.endless() as environment:
         server = Activated([one], *arguments, port=port_of(one), wait=False, model="team/model",
                            environment=environment)
         try:
