@@ -1,7 +1,7 @@
 """Starts the real server, talks to it over raw sockets, and prints TAP.
 
 A test file decorates functions with @case and ends with `sys.exit(harness.main())`. The environment:
-RERANKD_BIN the server; RR_GOLDEN the folder with the small models; RR_MODEL_DIR the default model;
+RERANKD_BIN the server; RR_GOLDEN the folder with the small models; RR_MODEL_DIR all-MiniLM-L6-v2;
 RR_DATA judged passages; RR_SLOW=1 asks for fewer repeats.
 """
 
