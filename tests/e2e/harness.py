@@ -112,9 +112,9 @@ def clean_environment(extra=None):
     return environment
 
 
-def run_binary(*arguments, environment=None):
-    """Runs the server where it is expected to end by itself."""
-    return subprocess.run([binary(), *arguments], env=clean_environment(environment),
+def run_binary(*arguments, environment=None, program=None):
+    """Runs the server, or a copy of it, where it is expected to end by itself."""
+    return subprocess.run([program or binary(), *arguments], env=clean_environment(environment),
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           timeout=PATIENCE, text=True)
 

@@ -55,11 +55,14 @@ def bad_values_are_one_line_and_status_2():
 
 
 @case
-def unknown_options_and_missing_ones_are_status_2():
+def unknown_options_and_a_missing_model_are_status_2():
     expect_usage_error(run_binary("--nonsense"), "--nonsense")
     expect_usage_error(run_binary("--port"), "--port")
     expect_usage_error(run_binary("stray"), "stray")
-    expect_usage_error(run_binary(), "--model-id")
+    with tempfile.TemporaryDirectory() as folder:  # where no default model lies beside it
+        alone = shutil.copy(harness.binary(), folder)
+        expect_usage_error(run_binary(program=alone), "--model-id")
+        expect_usage_error(run_binary(program=alone), "share/rerankd/models/rerankd-minilm-en-v1")
 
 
 @case
