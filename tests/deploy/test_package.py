@@ -117,8 +117,7 @@ def its_files_lie_where_debian_wants_them():
     listed = run("dpkg-deb", "--contents", package()).splitlines()
     files = {line.split()[5].lstrip("."): line.split()[0] for line in listed}
     assert all(line.split()[1] == "root/root" for line in listed), listed
-    for path, mode in (("/usr/bin/rerankd", "-rwxr-xr-x"), ("/usr/share/rerankd/get-model", "-rwxr-xr-x"),
-                       ("/usr/share/rerankd/rerankd.json", "-rw-r--r--"), (MODEL + "/model.safetensors", "-rw-r--r--"),
+    for path, mode in (("/usr/bin/rerankd", "-rwxr-xr-x"), (MODEL + "/model.safetensors", "-rw-r--r--"),
                        ("/usr/share/doc/rerankd/copyright", "-rw-r--r--"),
                        ("/usr/share/man/man1/rerankd.1.gz", "-rw-r--r--"), (DEFAULTS, "-rw-r--r--"),
                        ("/lib/systemd/system/rerankd.service", "-rw-r--r--"), ("/lib/systemd/system/rerankd.socket", "-rw-r--r--")):
