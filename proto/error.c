@@ -19,6 +19,11 @@ int rr_api_error_status(rr_api_error_kind kind) {
   case RR_API_UNHEALTHY:
   case RR_API_MEMORY: return 503;
   case RR_API_TIMEOUT: return 504;
+  case RR_API_TARGET: return 414;
+  case RR_API_EXPECTATION: return 417;
+  case RR_API_HEADERS: return 431;
+  case RR_API_NOT_KNOWN: return 501;
+  case RR_API_VERSION: return 505;
   }
   return 500;
 }

@@ -21,6 +21,11 @@ typedef enum rr_api_error_kind {
   RR_API_NOT_FOUND,    /* 404: no such path */
   RR_API_METHOD,       /* 405: the path does not take this method */
   RR_API_TIMEOUT,      /* 504: the deadline came first */
+  RR_API_TARGET,       /* 414: the request line is too long */
+  RR_API_EXPECTATION,  /* 417: an Expect that is not known */
+  RR_API_HEADERS,      /* 431: the header fields are too large, or too many */
+  RR_API_NOT_KNOWN,    /* 501: a method or transfer coding that is not known */
+  RR_API_VERSION,      /* 505: a version of HTTP that is not spoken */
 } rr_api_error_kind;
 
 enum { RR_FIELD_NAME_MAX = 64 };

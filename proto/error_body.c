@@ -21,7 +21,12 @@ static const char *type_of(rr_api_error_kind kind) {
   case RR_API_TOKENIZER:
   case RR_API_TOO_LARGE:
   case RR_API_MEDIA_TYPE:
-  case RR_API_METHOD: break;
+  case RR_API_METHOD:
+  case RR_API_TARGET:
+  case RR_API_EXPECTATION:
+  case RR_API_HEADERS:
+  case RR_API_NOT_KNOWN:
+  case RR_API_VERSION: break;
   }
   return "invalid_request_error";
 }

@@ -57,7 +57,12 @@ static const char *error_type(rr_api_error_kind kind) {
   case RR_API_MEDIA_TYPE:
   case RR_API_UNAUTHORIZED:
   case RR_API_NOT_FOUND:
-  case RR_API_METHOD: return "Validation";
+  case RR_API_METHOD:
+  case RR_API_TARGET:
+  case RR_API_EXPECTATION:
+  case RR_API_HEADERS:
+  case RR_API_NOT_KNOWN:
+  case RR_API_VERSION: return "Validation";
   }
   return "Backend";
 }

@@ -302,6 +302,7 @@ static rr_status start_http(app *self, rr_error *err) {
                           .rerank = &self->rerank,
                           .metrics = &self->metrics,
                           .spans = self->spans,
+                          .watch = &self->watch,
                           .keys = self->keys,
                           .started = (int64_t)time(NULL)};
   http_handlers handlers = route_handlers(&self->router);
@@ -354,7 +355,7 @@ static void log_listening(const app *self) {
 }
 
 /* In one line, for the service manager. */
-static void describe(void *context, char text[SUPERVISOR_TEXT_MAX]) {
+static bool describe(void *context, char text[SUPERVISOR_TEXT_MAX]) {
   const app *self = context;
   char loading[LOAD_TEXT_MAX];
   if (self->exit_status != 0) {
@@ -369,6 +370,7 @@ static void describe(void *context, char text[SUPERVISOR_TEXT_MAX]) {
     load_describe(&self->load, loading);
     (void)snprintf(text, SUPERVISOR_TEXT_MAX, "%s", loading);
   }
+  return !loop_watch_is_stuck(&self->watch);
 }
 
 /* Sockets that are passed stand for those that the options name. */

@@ -1,11 +1,15 @@
 #include "server/http.h"
 
-#include <poll.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/base/alloc.h"
@@ -14,37 +18,21 @@
 #include "server/log.h"
 
 enum {
-  CONNECTION_MEMORY = 32 * 1024, /* bytes libmicrohttpd may use a connection: bounds the headers */
+  RELAY_MEMORY = 192 * 1024, /* bytes libmicrohttpd may use a request: the head, and its fields' list */
   CONNECTIONS_MAX = 8192,
+  DESCRIPTORS_EACH = 3, /* of a connection whose request is at work: its own, and both ends of a relay */
   RESERVED_DESCRIPTORS = 64,
-  BACKLOG_TURNS = 256
+  ACCEPTS_AT_ONCE = 32,
+  BACKLOG_MAX = 1024 /* that are let in at the end */
 };
 
-static void on_timer(uv_timer_t *timer);
+/* --- libmicrohttpd on the loop ------------------------------------------------------------------- */
 
-/* Sets the timer for what libmicrohttpd waits for. */
-static void set_timer(http_server *self) {
-  bool waits = false;
-  MHD_UNSIGNED_LONG_LONG soonest = 0;
-  for (size_t i = 0; i < self->n_listeners; i++) {
-    MHD_UNSIGNED_LONG_LONG timeout = 0;
-    if (MHD_get_timeout(self->listeners[i].daemon, &timeout) == MHD_YES) {
-      soonest = waits && soonest < timeout ? soonest : timeout;
-      waits = true;
-    }
-  }
-  if (waits) {
-    (void)uv_timer_start(&self->timer, on_timer, (uint64_t)soonest, 0);
-  } else {
-    (void)uv_timer_stop(&self->timer);
-  }
-}
+static void drive(http_server *self);
 
-/* Lets libmicrohttpd do what is due. */
-static void drive(http_listener *listener) {
-  (void)MHD_run(listener->daemon);
-  set_timer(listener->server);
-}
+static void on_timer(uv_timer_t *timer) { drive(timer->data); }
+
+static void on_spin(uv_idle_t *idle) { drive(idle->data); }
 
 static void on_poll(uv_poll_t *poll, int status, int events) {
   (void)status;
@@ -52,15 +40,31 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
   drive(poll->data);
 }
 
-static void on_timer(uv_timer_t *timer) {
-  http_server *self = timer->data;
-  for (size_t i = 0; i < self->n_listeners; i++) {
-    (void)MHD_run(self->listeners[i].daemon);
+/* Comes again when libmicrohttpd wants to. At once is an idle handle's, which lets everything else of the loop have its
+ * turn in between; a timer of 0 ms that is set in its own callback would not (libuv 1.44 runs all timers that are due
+ * before it goes on). */
+static void come_again(http_server *self) {
+  MHD_UNSIGNED_LONG_LONG timeout = 0;
+  bool waits = MHD_get_timeout(self->daemon, &timeout) == MHD_YES;
+  if (waits && timeout == 0) {
+    (void)uv_idle_start(&self->spin, on_spin);
+    return;
   }
-  set_timer(self);
+  (void)uv_idle_stop(&self->spin);
+  if (waits) {
+    (void)uv_timer_start(&self->timer, on_timer, (uint64_t)timeout, 0);
+  } else {
+    (void)uv_timer_stop(&self->timer);
+  }
 }
 
-void http_wake(http_server *self) { (void)uv_timer_start(&self->timer, on_timer, 0, 0); }
+/* Lets libmicrohttpd do what is due. */
+static void drive(http_server *self) {
+  (void)MHD_run(self->daemon);
+  come_again(self);
+}
+
+void http_wake(http_server *self) { (void)uv_idle_start(&self->spin, on_spin); }
 
 static void on_daemon_log(void *context, const char *format, va_list arguments) {
   (void)context;
@@ -77,76 +81,125 @@ static size_t unescape(void *context, struct MHD_Connection *connection, char *t
   return strstr(text, "%00") == NULL ? MHD_http_unescape(text) : strlen(text);
 }
 
-static unsigned connection_limit(void) {
+/* How long a client may take is http_connection.c's, as is their number. */
+static rr_status start_daemon(http_server *self, rr_error *err) {
+  self->daemon = MHD_start_daemon(
+      MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET, 0, NULL,
+      NULL, http_on_access, self, MHD_OPTION_EXTERNAL_LOGGER, on_daemon_log, NULL, MHD_OPTION_CONNECTION_LIMIT,
+      (unsigned)CONNECTIONS_MAX * 2, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)RELAY_MEMORY,
+      MHD_OPTION_NOTIFY_CONNECTION, http_on_relay, self, MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, self,
+      MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_END);
+  return self->daemon != NULL ? RR_OK : rr_fail(err, RR_ERR_IO, "cannot start the HTTP server");
+}
+
+/* --- who is let in ------------------------------------------------------------------------------- */
+
+/* As many as descriptors allow, of which the process takes what it may have. */
+static size_t connection_limit(void) {
+  const rlim_t wanted = (rlim_t)CONNECTIONS_MAX * DESCRIPTORS_EACH + RESERVED_DESCRIPTORS;
   struct rlimit descriptors;
-  if (getrlimit(RLIMIT_NOFILE, &descriptors) != 0 ||
-      descriptors.rlim_cur >= CONNECTIONS_MAX + RESERVED_DESCRIPTORS) {
+  if (getrlimit(RLIMIT_NOFILE, &descriptors) != 0) {
     return CONNECTIONS_MAX;
   }
-  rlim_t usable = descriptors.rlim_cur;
-  return usable > 2 * RESERVED_DESCRIPTORS ? (unsigned)(usable - RESERVED_DESCRIPTORS)
-                                           : RESERVED_DESCRIPTORS;
-}
-
-/* Takes the socket over. */
-static rr_status start_daemon(http_server *self, int socket, unsigned limit, rr_error *err) {
-  /* The stricter bound of each phase is http_connection.c's. */
-  unsigned silence = self->config.idle_seconds > self->config.client_seconds ? self->config.idle_seconds
-                                                                             : self->config.client_seconds;
-  http_listener *listener = &self->listeners[self->n_listeners];
-  listener->server = self;
-  listener->daemon = MHD_start_daemon(
-      MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-      http_on_access, self, MHD_OPTION_EXTERNAL_LOGGER, on_daemon_log, NULL, MHD_OPTION_LISTEN_SOCKET,
-      socket, MHD_OPTION_CONNECTION_LIMIT, limit, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-      (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, silence,
-      MHD_OPTION_NOTIFY_CONNECTION, http_on_connection, self, MHD_OPTION_NOTIFY_COMPLETED, http_on_completed,
-      self, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
-      MHD_OPTION_END);
-  if (listener->daemon == NULL) {
-    (void)close(socket);
-    return rr_fail(err, RR_ERR_IO, "cannot start the HTTP server");
+  if (descriptors.rlim_cur < wanted && descriptors.rlim_cur < descriptors.rlim_max) {
+    rlim_t before = descriptors.rlim_cur;
+    descriptors.rlim_cur = descriptors.rlim_max < wanted ? descriptors.rlim_max : wanted;
+    if (setrlimit(RLIMIT_NOFILE, &descriptors) != 0) {
+      descriptors.rlim_cur = before;
+    }
   }
-  listener->open = true;
-  self->n_listeners++;
-  return RR_OK;
+  if (descriptors.rlim_cur >= wanted) {
+    return CONNECTIONS_MAX;
+  }
+  rlim_t usable = descriptors.rlim_cur > RESERVED_DESCRIPTORS ? descriptors.rlim_cur - RESERVED_DESCRIPTORS : 0;
+  size_t limit = (size_t)(usable / DESCRIPTORS_EACH);
+  return limit > 4 ? limit : 4;
 }
 
-/* On all sockets, with an equal share of the connections each. All of them are taken over, also on failure. */
-static rr_status start_daemons(http_server *self, const int *sockets, size_t n, rr_error *err) {
-  unsigned limit = connection_limit() / (unsigned)n;
+static void on_listener(uv_poll_t *poll, int status, int events);
+
+void http_listen_on(http_server *self) {
+  if (!self->full || self->n_connections >= self->max_connections) {
+    return;
+  }
+  self->full = false;
+  for (size_t i = 0; i < self->n_listeners; i++) {
+    if (self->listeners[i].descriptor >= 0) {
+      (void)uv_poll_start(&self->listeners[i].poll, UV_READABLE, on_listener);
+    }
+  }
+}
+
+/* Who comes now waits in the kernel's queue. */
+static void pause_listening(http_server *self) {
+  self->full = true;
+  for (size_t i = 0; i < self->n_listeners; i++) {
+    if (self->listeners[i].descriptor >= 0) {
+      (void)uv_poll_stop(&self->listeners[i].poll);
+    }
+  }
+}
+
+/* Whether there may be another one. */
+static bool let_in(http_listener *self) {
+  http_server *server = self->server;
+  struct sockaddr_storage address;
+  socklen_t size = sizeof address;
+  if (server->n_connections >= server->max_connections) {
+    pause_listening(server);
+    return false;
+  }
+  int descriptor = accept4(self->descriptor, (struct sockaddr *)&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (descriptor >= 0) {
+    http_connection_open(server, descriptor, size >= sizeof address.ss_family && address.ss_family == AF_UNIX);
+    return true;
+  }
+  if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+    pause_listening(server);
+    return false;
+  }
+  return errno != EAGAIN && errno != EWOULDBLOCK;
+}
+
+static void on_listener(uv_poll_t *poll, int status, int events) {
+  (void)status;
+  (void)events;
+  for (int i = 0; i < ACCEPTS_AT_ONCE && let_in(poll->data); i++) {
+  }
+}
+
+/* Takes the socket over, also on failure. */
+static rr_status add_listener(http_server *self, uv_loop_t *loop, int descriptor, rr_error *err) {
+  http_listener *listener = &self->listeners[self->n_listeners];
+  int yes = 1;
+  /* Connections inherit it; a socket in the file system has no such option. */
+  (void)setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+  int flags = fcntl(descriptor, F_GETFL);
+  if (flags < 0 || fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) != 0 ||
+      uv_poll_init(loop, &listener->poll, descriptor) != 0) {
+    (void)close(descriptor);
+    return rr_fail(err, RR_ERR_IO, "cannot watch the socket that listens");
+  }
+  listener->server = self;
+  listener->descriptor = descriptor;
+  listener->poll.data = listener;
+  self->n_listeners++;
+  return uv_poll_start(&listener->poll, UV_READABLE, on_listener) == 0
+             ? RR_OK
+             : rr_fail(err, RR_ERR_IO, "cannot watch the socket that listens");
+}
+
+/* All of them are taken over, also on failure. */
+static rr_status add_listeners(http_server *self, uv_loop_t *loop, const int *sockets, size_t n, rr_error *err) {
   rr_status status = RR_OK;
   for (size_t i = 0; i < n; i++) {
     if (status == RR_OK) {
-      status = start_daemon(self, sockets[i], limit, err);
+      status = add_listener(self, loop, sockets[i], err);
     } else {
       (void)close(sockets[i]);
     }
   }
   return status;
-}
-
-static bool watch_daemon(http_listener *self, uv_loop_t *loop) {
-  const union MHD_DaemonInfo *info = MHD_get_daemon_info(self->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-  if (info == NULL || uv_poll_init(loop, &self->poll, info->epoll_fd) != 0) {
-    return false;
-  }
-  self->poll.data = self;
-  return uv_poll_start(&self->poll, UV_READABLE, on_poll) == 0;
-}
-
-static rr_status watch(http_server *self, uv_loop_t *loop, rr_error *err) {
-  (void)uv_timer_init(loop, &self->timer);
-  self->timer.data = self;
-  bool good = http_connections_start(self, loop);
-  for (size_t i = 0; good && i < self->n_listeners; i++) {
-    good = watch_daemon(&self->listeners[i], loop);
-  }
-  if (!good) {
-    return rr_fail(err, RR_ERR_IO, "cannot watch the HTTP server's descriptors");
-  }
-  http_wake(self); /* nothing is read from a client before the loop runs */
-  return RR_OK;
 }
 
 /* *ret_socket is new, as the configuration has it. */
@@ -155,6 +208,32 @@ static rr_status open_socket(http_server *self, int *ret_socket, rr_error *err) 
   return config->unix_socket != NULL
              ? unix_socket_listen(config->unix_socket, ret_socket, &self->place, err)
              : http_listen(config->hostname, config->port, ret_socket, &self->port, err);
+}
+
+/* --- its life ------------------------------------------------------------------------------------ */
+
+static rr_status watch(http_server *self, uv_loop_t *loop, rr_error *err) {
+  (void)uv_timer_init(loop, &self->timer);
+  (void)uv_idle_init(loop, &self->spin);
+  self->timer.data = self;
+  self->spin.data = self;
+  self->poll.data = self;
+  const union MHD_DaemonInfo *info = MHD_get_daemon_info(self->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+  if (!http_connections_start(self, loop) || info == NULL || uv_poll_init(loop, &self->poll, info->epoll_fd) != 0 ||
+      uv_poll_start(&self->poll, UV_READABLE, on_poll) != 0) {
+    return rr_fail(err, RR_ERR_IO, "cannot watch the HTTP server's descriptors");
+  }
+  return RR_OK;
+}
+
+static rr_status start_listening(http_server *self, uv_loop_t *loop, rr_error *err) {
+  const http_config *config = &self->config;
+  if (config->n_passed > 0) {
+    return add_listeners(self, loop, config->passed, config->n_passed, err);
+  }
+  int own;
+  rr_status status = open_socket(self, &own, err);
+  return status == RR_OK ? add_listeners(self, loop, &own, 1, err) : status;
 }
 
 rr_status http_start(uv_loop_t *loop, const http_config *config, const http_handlers *handlers,
@@ -166,15 +245,10 @@ rr_status http_start(uv_loop_t *loop, const http_config *config, const http_hand
   self->watched = epoll_create1(EPOLL_CLOEXEC);
   self->config = *config;
   self->handlers = *handlers;
-  int own;
-  rr_status status = config->n_passed > 0 ? RR_OK : open_socket(self, &own, err);
-  if (status == RR_OK) {
-    status = config->n_passed > 0 ? start_daemons(self, config->passed, config->n_passed, err)
-                                  : start_daemons(self, &own, 1, err);
-  }
-  if (status == RR_OK) {
-    status = watch(self, loop, err);
-  }
+  self->max_connections = connection_limit();
+  rr_status status = start_listening(self, loop, err);
+  status = status == RR_OK ? start_daemon(self, err) : status;
+  status = status == RR_OK ? watch(self, loop, err) : status;
   if (status != RR_OK) {
     http_close(self);
     return status;
@@ -205,22 +279,11 @@ bool http_expects_first(const http_server *server) {
 
 void http_ask_to_leave(http_server *server) { server->leaving = true; }
 
-/* Lets in who waits in the backlog: closing it would reset them. libmicrohttpd takes a few at a time, and none where
- * there are too many connections. */
-static void empty_backlog(http_listener *self) {
-  const union MHD_DaemonInfo *info = MHD_get_daemon_info(self->daemon, MHD_DAEMON_INFO_LISTEN_FD);
-  struct pollfd waiting = {.fd = info == NULL ? -1 : info->listen_fd, .events = POLLIN};
-  for (int i = 0; i < BACKLOG_TURNS && poll(&waiting, 1, 0) > 0; i++) {
-    drive(self);
-  }
-}
-
-/* Ends this process's listening, and no other's: a passed socket is never shut down. */
 static void close_listener(http_listener *self) {
-  MHD_socket socket = self->open ? MHD_quiesce_daemon(self->daemon) : MHD_INVALID_SOCKET;
-  self->open = false;
-  if (socket != MHD_INVALID_SOCKET) {
-    (void)close(socket);
+  if (self->descriptor >= 0) { /* this process's listening ends, no other's: a passed socket is never shut down */
+    (void)uv_poll_stop(&self->poll);
+    (void)close(self->descriptor);
+    self->descriptor = -1;
   }
 }
 
@@ -230,11 +293,11 @@ void http_stop_accepting(http_server *server) {
   }
   server->leaving = true;
   server->stopping = true;
-  for (size_t i = 0; i < server->n_listeners; i++) {
-    empty_backlog(&server->listeners[i]);
-  }
   unix_socket_remove(&server->place);
   for (size_t i = 0; i < server->n_listeners; i++) {
+    /* Lets in who waits in the backlog: closing it would reset them. */
+    for (int n = 0; n < BACKLOG_MAX && let_in(&server->listeners[i]); n++) {
+    }
     close_listener(&server->listeners[i]);
   }
 }
@@ -260,19 +323,25 @@ void http_close(http_server *server) {
   if (server == NULL) {
     return;
   }
+  http_connections_close(server);
+  close_handle(server, (uv_handle_t *)&server->poll); /* before what it watches */
+  if (server->daemon != NULL) {
+    (void)MHD_run(server->daemon); /* what was suspended must not be so when it stops */
+    MHD_stop_daemon(server->daemon);
+  }
   for (size_t i = 0; i < server->n_listeners; i++) {
-    http_listener *listener = &server->listeners[i];
-    close_handle(server, (uv_handle_t *)&listener->poll); /* before what it watches */
-    close_listener(listener);
-    MHD_stop_daemon(listener->daemon);
+    close_listener(&server->listeners[i]);
+    close_handle(server, (uv_handle_t *)&server->listeners[i].poll);
   }
   server->n_listeners = 0;
   close_handle(server, (uv_handle_t *)&server->timer);
+  close_handle(server, (uv_handle_t *)&server->spin);
   close_handle(server, (uv_handle_t *)&server->watch);
   close_handle(server, (uv_handle_t *)&server->tick);
   if (server->watched >= 0) {
     (void)close(server->watched);
   }
+  http_connections_bury(server);
   if (server->open_handles == 0) {
     rr_free(server);
   }

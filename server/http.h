@@ -1,8 +1,7 @@
 /* HTTP through libmicrohttpd on the libuv loop; knows no route and no JSON.
  *
  * 1. Everything here runs on the loop's thread.
- * 2. libmicrohttpd has no threads of its own: the loop watches its epoll descriptor and keeps its
- *    timeout.
+ * 2. libmicrohttpd has no threads of its own, and no client's socket: http_internal.h tells how both are joined.
  * 3. An exchange is one request and its reply. It lives from the headers until `finished`, and once
  *    `respond` was called it lives at least until http_reply_to, whatever the client does.
  * 4. A request that is refused early is still read to its end (up to a bound) before it is answered,
@@ -20,6 +19,7 @@
 #include <uv.h>
 
 #include "core/base/status.h"
+#include "server/http_head.h"
 #include "server/phases.h"
 #include "server/trace.h"
 
@@ -52,10 +52,16 @@ typedef struct http_body {
   size_t capacity;
 } http_body;
 
-typedef enum http_problem { HTTP_BODY_TOO_LARGE, HTTP_BODIES_TOO_MANY, HTTP_OUT_OF_MEMORY } http_problem;
+/* What http.c knows of an exchange, in this order. */
+typedef enum http_state {
+  HTTP_STATE_READING,  /* its body comes */
+  HTTP_STATE_WAITING,  /* for http_reply_to */
+  HTTP_STATE_REPLYING, /* libmicrohttpd has the reply */
+  HTTP_STATE_WRITTEN   /* and is done with it: what is left is the client's to take */
+} http_state;
 
 struct http_exchange {
-  char method[16];
+  char method[HTTP_METHOD_BYTES];  /* "-": the request line could not be read; then the path is so too */
   char path[HTTP_NAME_BYTES];      /* slashes in a row are one; cut if longer; such a path has no route */
   char request_id[TRACE_ID_BYTES]; /* the client's x-request-id, or a new one */
   char trace[TRACE_CONTEXT_BYTES]; /* of the client's traceparent, or "" */
@@ -63,6 +69,7 @@ struct http_exchange {
   char span[TRACE_PARENT_BYTES];   /* of this request in that trace; "" where no spans are made */
   uint8_t trace_flags;
   bool sampled;                    /* the span is wanted */
+  struct otlp_record *told;        /* of the span, what headers say; NULL: none */
   char *body;                      /* what the client sent; freed after `finished`, or by http_release_body */
   size_t body_size;
   uint64_t received_bytes;         /* of the body, kept or not */
@@ -81,19 +88,20 @@ struct http_exchange {
   size_t body_limit;
   size_t n_headers;       /* of any reply to this request, by http_add_own_header */
   http_header headers[HTTP_OWN_HEADERS_MAX];
-  bool replied;
-  bool suspended;
-  bool interim_allowed;   /* HTTP/1.1 */
-  struct http_connection *client;
+  http_state state;
+  bool replied;           /* http_reply_to was called */
+  bool suspended;         /* in libmicrohttpd */
+  bool old;               /* HTTP/1.0 */
+  struct http_connection *client; /* NULL: it has gone */
   http_reply reply;
 };
 
 typedef struct http_handlers {
   void *context;
-  /* The headers are there. Returns how many bytes of body to keep; may refuse by http_reply_to. */
+  /* The headers are there and well-formed. Returns how many bytes of body to keep; may refuse by http_reply_to. */
   size_t (*accept)(void *context, http_exchange *exchange);
-  /* The body cannot be kept; must call http_reply_to. */
-  void (*reject)(void *context, http_exchange *exchange, http_problem problem);
+  /* The request is not HTTP (then it was not accepted before), or its body cannot be kept; must call http_reply_to. */
+  void (*reject)(void *context, http_exchange *exchange, http_fault fault);
   /* All of the request is there; calls http_reply_to now or later. Not called after a refusal. */
   void (*respond)(void *context, http_exchange *exchange);
   /* The client has left while its request waits for http_reply_to, which is still due, now or later. At
@@ -122,7 +130,7 @@ rr_status http_start(uv_loop_t *loop, const http_config *config, const http_hand
 /* The port listened on; 0 for a socket in the file system, and where sockets were passed. */
 unsigned http_port(const http_server *server);
 
-/* A request header's value, or NULL. Valid during the exchange. */
+/* A request header's value, or NULL. Valid until http_reply_to returns, and no longer to be had in `finished`. */
 const char *http_header_of(const http_exchange *exchange, const char *name);
 
 /* All of a header's values, joined with commas; false where there is none, or no room for it. */

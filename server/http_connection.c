@@ -1,3 +1,15 @@
+/* Clients' connections: their life, what is watched for, and how long it may take.
+ *
+ * 1. Who ends the sending in the middle of a request is cut off: the rest will never come.
+ * 2. A reset, or the full close of a socket in the file system, while the request waits: the client has gone.
+ * 3. A client that ends its sending then may still read. One of HTTP/1.1 is sent `100 Continue`, which every
+ *    such client must be able to skip; where nobody reads any more, a reset comes back. So nobody is given up
+ *    who still listens, and who left is noticed after one round trip.
+ * 4. HTTP/1.0 has no interim answers, and there "the closing of the connection by either or both parties
+ *    always terminates the current request" (RFC 1945, 1.3): the client has gone.
+ *
+ * A connection is in the list of its phase, and is cut off when that has taken too long. */
+#include <errno.h>
 #include <linux/sockios.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -9,9 +21,38 @@
 #include "server/clock.h"
 #include "server/http_internal.h"
 
-enum { EVENTS_AT_ONCE = 64, TICK_MS = 1000 };
+enum { EVENTS_AT_ONCE = 64, TICK_MS = 1000, ENDING_SECONDS = 2 };
 
 #define NS_PER_SECOND 1000000000u
+
+/* --- sockets ------------------------------------------------------------------------------------- */
+
+bool http_source_watch(http_server *server, http_source *source, uint32_t events, bool fresh) {
+  struct epoll_event event = {.events = events, .data.ptr = source};
+  return epoll_ctl(server->watched, fresh ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, source->descriptor, &event) == 0;
+}
+
+void http_source_close(http_server *server, http_source *source) {
+  (void)epoll_ctl(server->watched, EPOLL_CTL_DEL, source->descriptor, NULL);
+  (void)close(source->descriptor);
+  source->descriptor = -1;
+  source->dead = true;
+  if (!source->relay || ((http_relay *)source)->ended) { /* else once libmicrohttpd has closed the other end */
+    source->next_dead = server->dead;
+    server->dead = source;
+  }
+}
+
+void http_connections_bury(http_server *self) {
+  http_source *next;
+  for (http_source *at = self->dead; at != NULL; at = next) {
+    next = at->next_dead;
+    rr_free(at);
+  }
+  self->dead = NULL;
+}
+
+/* --- lists --------------------------------------------------------------------------------------- */
 
 static void enqueue(http_connection *self) {
   http_connection_list *list = &self->server->connections[self->phase];
@@ -28,9 +69,14 @@ static void dequeue(http_connection *self) {
 }
 
 static void watch_for(http_connection *self, uint32_t events) {
-  struct epoll_event event = {.events = events, .data.ptr = self};
-  self->muted_at = events == 0 ? clock_now() : 0;
-  (void)epoll_ctl(self->server->watched, EPOLL_CTL_MOD, self->descriptor, &event);
+  if (events != self->events) {
+    self->events = events;
+    (void)http_source_watch(self->server, &self->source, events, false);
+  }
+}
+
+void http_connection_read(http_connection *self, bool wanted) {
+  watch_for(self, wanted ? self->events | EPOLLIN : self->events & ~(uint32_t)EPOLLIN);
 }
 
 void http_connection_enter(http_connection *self, http_phase phase) {
@@ -38,101 +84,241 @@ void http_connection_enter(http_connection *self, http_phase phase) {
   self->phase = phase;
   self->since = clock_now();
   enqueue(self);
-  if (self->muted_at != 0 && phase != HTTP_REPLYING && phase != HTTP_ENDING) {
-    watch_for(self, EPOLLRDHUP);
-  }
 }
 
-static http_connection *open_connection(http_server *server, struct MHD_Connection *connection) {
-  const union MHD_ConnectionInfo *info =
-      MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+void http_connection_open(http_server *server, int descriptor, bool local) {
   http_connection *self = rr_calloc(1, sizeof *self);
-  struct epoll_event event = {.events = EPOLLRDHUP, .data.ptr = self};
-  if (self == NULL || epoll_ctl(server->watched, EPOLL_CTL_ADD, info->connect_fd, &event) != 0) {
-    (void)shutdown(info->connect_fd, SHUT_RDWR);
-    rr_free(self);
-    return NULL;
+  if (self != NULL) {
+    *self = (http_connection){.source = {.descriptor = descriptor},
+                              .server = server,
+                              .local = local,
+                              .events = EPOLLIN | EPOLLRDHUP,
+                              .since = clock_now()};
   }
-  *self = (http_connection){.server = server, .descriptor = info->connect_fd, .since = clock_now()};
+  if (self == NULL || !http_source_watch(server, &self->source, self->events, true)) {
+    (void)close(descriptor);
+    rr_free(self);
+    return;
+  }
   enqueue(self);
-  return self;
+  server->n_connections++;
 }
 
-void http_on_connection(void *context, struct MHD_Connection *connection, void **state,
-                        enum MHD_ConnectionNotificationCode code) {
-  http_connection *self = *state;
-  if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-    *state = open_connection(context, connection);
-  } else if (self != NULL) {
-    dequeue(self);
-    (void)epoll_ctl(self->server->watched, EPOLL_CTL_DEL, self->descriptor, NULL);
-    rr_free(self);
-    *state = NULL;
+/* --- ends ---------------------------------------------------------------------------------------- */
+
+/* The request under way has no client any more. */
+static void lose_request(http_connection *self) {
+  http_exchange *exchange = self->exchange;
+  self->exchange = NULL;
+  if (exchange != NULL) {
+    http_exchange_lose(exchange);
   }
+  if (self->relay != NULL) {
+    http_relay_close(self->relay);
+    self->relay = NULL;
+  }
+}
+
+static void close_connection(http_connection *self) {
+  http_server *server = self->server;
+  dequeue(self);
+  server->inputs -= self->input_capacity;
+  server->n_connections--;
+  rr_free(self->input);
+  rr_free(self->output);
+  http_source_close(server, &self->source);
+  http_listen_on(server);
+}
+
+void http_connection_cut_off(http_connection *self) {
+  lose_request(self);
+  close_connection(self);
+}
+
+/* Nothing is left of what the client has sent: closing then does not take back the reply. */
+static bool all_is_read(const http_connection *self) {
+  int unread = 0;
+  return self->input_size == 0 && ioctl(self->source.descriptor, FIONREAD, &unread) == 0 && unread == 0;
+}
+
+/* RFC 9112, 9.6: ends the sending, and reads over what the client still sends. */
+static void end_gently(http_connection *self) {
+  self->input_size = 0;
+  (void)shutdown(self->source.descriptor, SHUT_WR);
+  http_connection_enter(self, HTTP_ENDING);
+  watch_for(self, EPOLLIN);
+}
+
+void http_connection_replied(http_connection *self) {
+  http_exchange *exchange = self->exchange;
+  http_relay *relay = self->relay;
+  self->exchange = NULL;
+  self->relay = NULL;
+  http_exchange_finish(exchange, true);
+  if (!self->closes) {
+    http_relay_release(relay);
+    http_connection_enter(self, HTTP_HEADERS);
+    http_read_head(self);
+    return;
+  }
+  http_relay_close(relay);
+  if (!self->unread && all_is_read(self)) {
+    close_connection(self);
+  } else {
+    end_gently(self);
+  }
+}
+
+/* --- sending ------------------------------------------------------------------------------------- */
+
+/* Bytes that the socket has taken; -1: it is lost. */
+static ssize_t give(const http_connection *self, const char *data, size_t size) {
+  ssize_t n = send(self->source.descriptor, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+  return n >= 0 || (errno != EAGAIN && errno != EINTR) ? n : 0;
+}
+
+bool http_connection_send(http_connection *self, const char *data, size_t size) {
+  ssize_t n = give(self, data, size);
+  size_t left = n < 0 ? 0 : size - (size_t)n;
+  if (left > 0) {
+    self->output = rr_malloc(left);
+  }
+  if (n < 0 || (left > 0 && self->output == NULL)) {
+    http_connection_cut_off(self);
+    return false;
+  }
+  if (left > 0) {
+    memcpy(self->output, data + n, left);
+    self->output_size = left;
+    watch_for(self, self->events | EPOLLOUT);
+    http_relay_pause(self->relay, true);
+  }
+  return true;
+}
+
+/* The client takes more. */
+static void go_on_sending(http_connection *self) {
+  ssize_t n = give(self, self->output, self->output_size);
+  if (n < 0) {
+    http_connection_cut_off(self);
+    return;
+  }
+  self->output_size -= (size_t)n;
+  if (self->output_size > 0) {
+    memmove(self->output, self->output + n, self->output_size);
+    return;
+  }
+  rr_free(self->output);
+  self->output = NULL;
+  watch_for(self, self->events & ~(uint32_t)EPOLLOUT);
+  http_relay_pause(self->relay, false);
+  http_relay_flow(self->relay);
 }
 
 /* Nothing is left to send, so that a short line fits whole. */
 static bool all_is_sent(const http_connection *self) {
   int unsent = 0;
-  return ioctl(self->descriptor, SIOCOUTQ, &unsent) == 0 && unsent == 0;
+  return self->output_size == 0 && ioctl(self->source.descriptor, SIOCOUTQ, &unsent) == 0 && unsent == 0;
 }
 
-/* Returns false where the connection was lost. */
-static bool send_line(const http_connection *self, const char *line) {
-  size_t size = strlen(line);
-  return send(self->descriptor, line, size, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)size;
+void http_connection_send_line(http_connection *self, const char *line) {
+  (void)give(self, line, strlen(line));
 }
 
-/* The client sends no more. Has it show whether it still reads: one that does not refuses the interim answer
- * with a reset, which the watch sees. Returns false where it has gone already. */
-static bool ask_further(const http_connection *self) {
-  struct sockaddr_storage address;
-  socklen_t size = sizeof address;
-  if (getsockname(self->descriptor, (struct sockaddr *)&address, &size) != 0) {
-    return false;
-  }
-  if (address.ss_family == AF_UNIX) {
-    return true; /* there a full close is told apart by itself */
-  }
-  if (!self->exchange->interim_allowed) {
-    return false;
-  }
-  /* What is under way asks as well. */
-  return !all_is_sent(self) || send_line(self, "HTTP/1.1 100 Continue\r\n\r\n");
+/* --- what a socket tells ------------------------------------------------------------------------- */
+
+/* The client of a request that waits has gone: what comes of it is for nobody. */
+static void tell_gone(http_connection *self) {
+  http_server *server = self->server;
+  http_exchange *exchange = self->exchange;
+  self->exchange = NULL;
+  exchange->client = NULL;
+  http_connection_cut_off(self);
+  exchange->gone = true;
+  server->handlers.gone(server->handlers.context, exchange);
 }
 
-/* The client sends no more, or has reset the connection. */
-static void look_at(http_connection *self, uint32_t events) {
+/* The client of a request that waits sends no more. Has it show whether it still reads: one that does not refuses the
+ * interim answer with a reset, which the watch sees. */
+static void look_further(http_connection *self) {
+  self->muted_at = clock_now();
+  watch_for(self, 0); /* for resets, which are always told */
+  if (self->local) {
+    return; /* there a full close is told apart by itself */
+  }
+  if (self->head.old) {
+    tell_gone(self);
+  } else if (all_is_sent(self)) { /* else what is under way asks as well */
+    http_connection_send_line(self, "HTTP/1.1 100 Continue\r\n\r\n");
+  }
+}
+
+static void read_over(http_connection *self) {
+  ssize_t n = recv(self->source.descriptor, self->server->piece, HTTP_PIECE, 0);
+  if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+    close_connection(self);
+  }
+}
+
+static void on_readable(http_connection *self) {
+  switch (self->phase) {
+  case HTTP_HEADERS:
+  case HTTP_BODY: http_read(self); return;
+  case HTTP_ENDING: read_over(self); return;
+  case HTTP_WAITING:
+  case HTTP_REPLYING:
+  case HTTP_PHASES: break;
+  }
+  http_connection_read(self, false); /* it may be the next request, whose turn comes */
+}
+
+static void on_client(http_connection *self, uint32_t events) {
   bool lost = (events & (EPOLLHUP | EPOLLERR)) != 0;
-  if (lost) { /* told as long as it is asked for */
-    (void)epoll_ctl(self->server->watched, EPOLL_CTL_DEL, self->descriptor, NULL);
-  } else {
-    watch_for(self, 0); /* for resets, which are always told */
+  if (lost && self->phase == HTTP_WAITING) {
+    tell_gone(self);
+    return;
   }
-  if (self->phase == HTTP_WAITING && (lost || !ask_further(self))) {
-    self->exchange->gone = true;
-    self->server->handlers.gone(self->server->handlers.context, self->exchange);
-  } else if (lost && self->phase != HTTP_ENDING) {
+  if (lost) {
     http_connection_cut_off(self);
+    return;
+  }
+  if ((events & EPOLLOUT) != 0) {
+    go_on_sending(self);
+  }
+  if (!self->source.dead && (events & EPOLLIN) != 0) {
+    on_readable(self);
+  }
+  if (self->source.dead || (events & EPOLLRDHUP) == 0 || self->phase == HTTP_HEADERS || self->phase == HTTP_BODY) {
+    return; /* reading comes to the end by itself */
+  }
+  if (self->phase == HTTP_WAITING) {
+    look_further(self);
+  } else {
+    watch_for(self, self->events & ~(uint32_t)EPOLLRDHUP);
   }
 }
 
 static void on_events(uv_poll_t *poll, int status, int unused) {
   (void)status;
   (void)unused;
-  const http_server *self = poll->data;
-  /* Connections end within libmicrohttpd's turns only, never within this one: all pointers are good. */
+  http_server *self = poll->data;
   struct epoll_event events[EVENTS_AT_ONCE];
   int n = epoll_wait(self->watched, events, EVENTS_AT_ONCE, 0);
   for (int i = 0; i < n; i++) {
-    look_at(events[i].data.ptr, events[i].events);
+    http_source *source = events[i].data.ptr;
+    if (source->dead) { /* by an event before */
+      continue;
+    }
+    if (source->relay) {
+      http_relay_flow((http_relay *)source);
+    } else {
+      on_client((http_connection *)source, events[i].events);
+    }
   }
+  http_connections_bury(self);
 }
 
-void http_connection_cut_off(http_connection *self) {
-  http_connection_enter(self, HTTP_ENDING);
-  (void)shutdown(self->descriptor, SHUT_RDWR);
-}
+/* --- time ---------------------------------------------------------------------------------------- */
 
 /* Its time is over. */
 static void give_up(http_connection *self) {
@@ -141,25 +327,15 @@ static void give_up(http_connection *self) {
     self->exchange->too_slow = true;
   }
   if (self->phase == HTTP_BODY && all_is_sent(self)) {
-    (void)send_line(self, "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
-  } else if (self->phase == HTTP_REPLYING) { /* the kernel is not to keep what nobody takes */
-    (void)setsockopt(self->descriptor, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+    http_connection_send_line(self, "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    lose_request(self);
+    end_gently(self);
+    return;
+  }
+  if (self->phase == HTTP_REPLYING) { /* the kernel is not to keep what nobody takes */
+    (void)setsockopt(self->source.descriptor, SOL_SOCKET, SO_LINGER, &none, sizeof none);
   }
   http_connection_cut_off(self);
-}
-
-/* The rest of these requests will never come: the clients have ended their sending, and libmicrohttpd has had
- * time to take up whatever came before. */
-static void cut_off_incomplete(const http_connection_list *list, uint64_t now) {
-  http_connection *next;
-  char byte;
-  for (http_connection *at = list->first; at != NULL; at = next) {
-    next = at->next;
-    if (at->muted_at != 0 && now - at->muted_at >= NS_PER_SECOND / 2 &&
-        recv(at->descriptor, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) {
-      http_connection_cut_off(at);
-    }
-  }
 }
 
 /* The first of each list has been in its phase for the longest time. */
@@ -167,7 +343,8 @@ static void on_tick(uv_timer_t *timer) {
   http_server *self = timer->data;
   const unsigned seconds[HTTP_PHASES] = {[HTTP_HEADERS] = self->config.idle_seconds,
                                          [HTTP_BODY] = self->config.client_seconds,
-                                         [HTTP_REPLYING] = self->config.client_seconds};
+                                         [HTTP_REPLYING] = self->config.client_seconds,
+                                         [HTTP_ENDING] = ENDING_SECONDS};
   uint64_t now = clock_now();
   for (int phase = 0; phase < HTTP_PHASES; phase++) {
     http_connection *oldest;
@@ -176,8 +353,9 @@ static void on_tick(uv_timer_t *timer) {
       give_up(oldest);
     }
   }
-  cut_off_incomplete(&self->connections[HTTP_HEADERS], now);
-  cut_off_incomplete(&self->connections[HTTP_BODY], now);
+  http_relays_trim(self);
+  http_listen_on(self); /* descriptors may be there again that others had */
+  http_connections_bury(self);
 }
 
 bool http_connections_start(http_server *self, uv_loop_t *loop) {
@@ -189,4 +367,15 @@ bool http_connections_start(http_server *self, uv_loop_t *loop) {
   self->tick.data = self;
   return uv_poll_start(&self->watch, UV_READABLE, on_events) == 0 &&
          uv_timer_start(&self->tick, on_tick, TICK_MS, TICK_MS) == 0;
+}
+
+void http_connections_close(http_server *self) {
+  for (int phase = 0; phase < HTTP_PHASES; phase++) {
+    while (self->connections[phase].first != NULL) {
+      http_connection_cut_off(self->connections[phase].first);
+    }
+  }
+  while (self->free_relays != NULL) {
+    http_relay_close(self->free_relays);
+  }
 }

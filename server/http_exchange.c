@@ -1,6 +1,5 @@
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -12,7 +11,8 @@
 enum { BODY_FIRST = 16 * 1024 };
 
 const char *http_header_of(const http_exchange *exchange, const char *name) {
-  return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
+  return exchange->connection == NULL ? NULL
+                                      : MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
 }
 
 typedef struct joined {
@@ -91,6 +91,9 @@ static struct MHD_Response *make_response(http_exchange *exchange) {
   phases_server_timing(&exchange->phases, timing);
   (void)MHD_add_response_header(response, "Server-Timing", timing);
   if (exchange->server->leaving) {
+    exchange->client->closes = true;
+  }
+  if (exchange->client->closes) {
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
   }
   return response;
@@ -111,6 +114,7 @@ static void note_writing(http_exchange *exchange) {
 static enum MHD_Result send_reply(http_exchange *exchange) {
   note_writing(exchange);
   http_connection_enter(exchange->client, HTTP_REPLYING);
+  exchange->state = HTTP_STATE_REPLYING;
   struct MHD_Response *response = make_response(exchange);
   if (response == NULL) {
     return MHD_NO; /* out of memory: all that is left is to close the connection */
@@ -121,19 +125,23 @@ static enum MHD_Result send_reply(http_exchange *exchange) {
   return queued;
 }
 
+/* Has libmicrohttpd ask again, where something has come of its last question. */
+static void go_on(http_exchange *exchange) {
+  bool due = exchange->client == NULL || (exchange->replied && exchange->state == HTTP_STATE_WAITING);
+  if (exchange->suspended && due) {
+    exchange->suspended = false;
+    MHD_resume_connection(exchange->connection);
+    http_wake(exchange->server);
+  }
+}
+
 void http_reply_to(http_exchange *exchange, const http_reply *reply) {
-  http_server *self = exchange->server;
   exchange->reply = *reply;
   exchange->replied = true;
   if (exchange->phases.of[PHASE_READ].end != 0) {
     exchange->phases.of[PHASE_WRITE].begin = clock_now();
   }
-  if (exchange->suspended) {
-    exchange->suspended = false;
-    http_connection_enter(exchange->client, HTTP_REPLYING);
-    MHD_resume_connection(exchange->connection);
-    http_wake(self);
-  }
+  go_on(exchange);
 }
 
 http_body http_take_body(http_exchange *exchange) {
@@ -191,30 +199,40 @@ static bool grow_body(http_exchange *exchange, size_t more, http_problem *ret_pr
   return true;
 }
 
-/* The body's announced size; 0 where there is none (or it comes in chunks). */
-static uint64_t announced_size(const http_exchange *exchange) {
-  const char *text = http_header_of(exchange, MHD_HTTP_HEADER_CONTENT_LENGTH);
-  return text == NULL ? 0 : strtoull(text, NULL, 10);
-}
-
-static enum MHD_Result receive(http_exchange *exchange, const char *data, size_t *size) {
+bool http_exchange_receive(http_exchange *exchange, const char *data, size_t size) {
   http_server *self = exchange->server;
   http_problem problem;
-  if (!exchange->replied && !grow_body(exchange, *size, &problem)) {
+  if (!exchange->replied && !grow_body(exchange, size, &problem)) {
     http_release_body(exchange);
-    self->handlers.reject(self->handlers.context, exchange, problem);
+    self->handlers.reject(self->handlers.context, exchange, (http_fault){.problem = problem});
   }
-  exchange->received_bytes += *size;
-  if (exchange->replied) {
-    if (exchange->received_bytes > self->config.drain_limit) {
-      return MHD_NO;
-    }
+  exchange->received_bytes += size;
+  if (!exchange->replied) {
+    memcpy(exchange->body + exchange->body_size, data, size);
+    exchange->body_size += size;
+  }
+  return !exchange->replied || exchange->received_bytes <= self->config.drain_limit;
+}
+
+void http_exchange_refuse(http_exchange *exchange, http_fault fault) {
+  http_server *self = exchange->server;
+  if (!exchange->replied) {
+    http_release_body(exchange);
+    self->handlers.reject(self->handlers.context, exchange, fault);
+  }
+}
+
+void http_exchange_end_body(http_exchange *exchange) {
+  http_server *self = exchange->server;
+  exchange->state = HTTP_STATE_WAITING;
+  if (exchange->phases.of[PHASE_READ].end == 0) {
+    exchange->phases.of[PHASE_READ].end = clock_now();
+  }
+  if (!exchange->replied) {
+    self->handlers.respond(self->handlers.context, exchange);
   } else {
-    memcpy(exchange->body + exchange->body_size, data, *size);
-    exchange->body_size += *size;
+    go_on(exchange);
   }
-  *size = 0;
-  return MHD_YES;
 }
 
 /* Slashes in a row come from clients that join a base that ends in one. */
@@ -235,99 +253,133 @@ static void take_trace(http_exchange *exchange) {
   trace_context(there ? given : NULL, exchange->trace, exchange->parent, &exchange->trace_flags);
 }
 
+/* What stands in the place of a request line that could not be read. */
+static void describe(http_exchange *exchange, const char *path, const char *method) {
+  bool known = exchange->client->head.method[0] != '\0';
+  (void)snprintf(exchange->method, sizeof exchange->method, "%s", known ? method : "-");
+  copy_path(known ? path : "-", exchange->path);
+}
+
 static http_exchange *begin(http_server *self, struct MHD_Connection *connection, const char *path,
-                            const char *method, const char *version) {
+                            const char *method) {
   const union MHD_ConnectionInfo *info =
       MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-  http_connection *client = info->socket_context;
+  const http_relay *relay = info->socket_context;
+  http_connection *client = relay == NULL ? NULL : relay->client;
   http_exchange *exchange = client == NULL ? NULL : rr_calloc(1, sizeof *exchange);
   if (exchange == NULL) {
     return NULL;
   }
   exchange->client = client;
   client->exchange = exchange;
-  client->used = true;
-  http_connection_enter(client, HTTP_BODY);
   exchange->server = self;
+  exchange->old = client->head.old;
   exchange->connection = connection;
   phases_begin(&exchange->phases);
   exchange->received_at = exchange->phases.begun;
-  (void)snprintf(exchange->method, sizeof exchange->method, "%s", method);
-  copy_path(path, exchange->path);
+  describe(exchange, path, method);
   trace_request_id(http_header_of(exchange, "x-request-id"), exchange->request_id);
   take_trace(exchange);
-  exchange->interim_allowed = strcmp(version, MHD_HTTP_VERSION_1_0) != 0;
   self->active++;
   return exchange;
 }
 
-/* After the headers: who is refused here gets the answer at once if nobody has sent the body yet, or
- * if there is too much of it to read. */
-static enum MHD_Result open_exchange(http_exchange *exchange) {
+/* The reply goes out before the body is read: nobody has sent that yet, or there is too much of it, or no telling where
+ * it ends. */
+static void answer_at_once(http_exchange *exchange) {
+  exchange->client->closes = true;
+  exchange->client->unread = true;
+  http_connection_enter(exchange->client, HTTP_WAITING);
+  exchange->state = HTTP_STATE_WAITING;
+}
+
+/* After the headers. */
+static void open_exchange(http_exchange *exchange) {
   http_server *self = exchange->server;
-  uint64_t announced = announced_size(exchange);
+  http_connection *client = exchange->client;
+  uint64_t announced = client->head.framing == HTTP_SIZED ? client->head.body_size : 0;
+  bool waits = client->head.expects && client->input_size == 0;
+  if (client->fault.problem != HTTP_NO_PROBLEM) {
+    self->handlers.reject(self->handlers.context, exchange, client->fault);
+    answer_at_once(exchange);
+    return;
+  }
   exchange->body_limit = self->handlers.accept(self->handlers.context, exchange);
   if (!exchange->replied && announced > exchange->body_limit) {
-    self->handlers.reject(self->handlers.context, exchange, HTTP_BODY_TOO_LARGE);
+    self->handlers.reject(self->handlers.context, exchange, (http_fault){.problem = HTTP_BODY_TOO_LARGE});
   }
-  bool waits = http_header_of(exchange, MHD_HTTP_HEADER_EXPECT) != NULL;
   if (exchange->replied && (waits || announced > self->config.drain_limit)) {
-    return send_reply(exchange);
+    answer_at_once(exchange);
+    return;
   }
-  return MHD_YES;
+  if (waits && !exchange->replied) {
+    http_connection_send_line(client, "HTTP/1.1 100 Continue\r\n\r\n");
+  }
+  http_read_body(client);
 }
 
 enum MHD_Result http_on_access(void *context, struct MHD_Connection *connection, const char *path,
                                const char *method, const char *version, const char *data, size_t *size,
                                void **state) {
-  http_server *self = context;
   http_exchange *exchange = *state;
+  (void)version;
+  (void)data;
+  (void)size; /* a body never comes this way */
   if (exchange == NULL) {
-    exchange = begin(self, connection, path, method, version);
-    if (exchange == NULL) {
-      return MHD_NO;
+    *state = begin(context, connection, path, method);
+    if (*state != NULL) {
+      open_exchange(*state);
     }
-    *state = exchange;
-    return open_exchange(exchange);
+    return *state != NULL ? MHD_YES : MHD_NO;
   }
-  if (*size > 0) {
-    return receive(exchange, data, size);
+  if (exchange->client == NULL) {
+    return MHD_NO;
   }
-  if (exchange->phases.of[PHASE_READ].end == 0) {
-    exchange->phases.of[PHASE_READ].end = clock_now();
+  if (exchange->replied && exchange->state == HTTP_STATE_WAITING) {
+    return send_reply(exchange);
   }
-  if (!exchange->replied) {
-    self->handlers.respond(self->handlers.context, exchange);
-  }
-  if (!exchange->replied) {
-    exchange->suspended = true;
-    http_connection_enter(exchange->client, HTTP_WAITING);
-    MHD_suspend_connection(connection);
-    return MHD_YES;
-  }
-  return send_reply(exchange);
+  exchange->suspended = true;
+  MHD_suspend_connection(connection);
+  return MHD_YES;
 }
 
-void http_on_completed(void *context, struct MHD_Connection *connection, void **state,
-                       enum MHD_RequestTerminationCode code) {
-  http_server *self = context;
-  http_exchange *exchange = *state;
-  (void)connection;
-  if (exchange == NULL) {
-    return;
-  }
+void http_exchange_finish(http_exchange *exchange, bool sent) {
+  http_server *self = exchange->server;
   phases_end(&exchange->phases);
-  self->handlers.finished(self->handlers.context, exchange,
-                          code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+  self->handlers.finished(self->handlers.context, exchange, sent);
   http_release_body(exchange);
   if (!exchange->reply.borrowed) {
     rr_free(exchange->reply.body);
   }
-  exchange->client->exchange = NULL;
-  if (exchange->client->phase != HTTP_ENDING) {
-    http_connection_enter(exchange->client, HTTP_HEADERS);
-  }
   self->active--;
   rr_free(exchange);
+}
+
+void http_exchange_lose(http_exchange *exchange) {
+  exchange->client = NULL;
+  if (exchange->state == HTTP_STATE_WRITTEN) {
+    http_exchange_finish(exchange, false);
+  } else if (exchange->state != HTTP_STATE_WAITING || exchange->replied) { /* else a handler has it */
+    go_on(exchange);
+  }
+}
+
+void http_on_completed(void *context, struct MHD_Connection *connection, void **state,
+                       enum MHD_RequestTerminationCode code) {
+  http_exchange *exchange = *state;
+  (void)context;
+  (void)connection;
   *state = NULL;
+  if (exchange == NULL) {
+    return;
+  }
+  exchange->state = HTTP_STATE_WRITTEN;
+  exchange->connection = NULL;
+  if (exchange->client == NULL) {
+    http_exchange_finish(exchange, false);
+  } else if (code == MHD_REQUEST_TERMINATED_COMPLETED_OK) {
+    http_relay_flow(exchange->client->relay);
+  } else {
+    http_connection_cut_off(exchange->client);
+  }
 }

@@ -14,6 +14,16 @@ static void on_prepare(uv_prepare_t *prepare) {
   self->idle = idle;
 }
 
+bool loop_watch_is_stuck(const loop_watch *self) {
+  const uint64_t limit = 5000000000u;
+  if (self->prepare.data == NULL) {
+    return false;
+  }
+  uint64_t took = clock_now() - self->now;
+  uint64_t waited = uv_metrics_idle_time(self->prepare.loop) - self->idle;
+  return took > waited && took - waited > limit;
+}
+
 bool loop_watch_start(loop_watch *self, uv_loop_t *loop, histogram *turns) {
   *self = (loop_watch){.turns = turns, .now = clock_now()};
   if (uv_loop_configure(loop, UV_METRICS_IDLE_TIME) != 0 || uv_prepare_init(loop, &self->prepare) != 0) {

@@ -19,7 +19,7 @@
 #include "server/phases.h"
 #include "server/process_stats.h"
 
-enum { HISTOGRAM_BUCKETS_MAX = 20, METRICS_ERRORS = 14 };
+enum { HISTOGRAM_BUCKETS_MAX = 20, METRICS_ERRORS = 19 };
 
 typedef struct histogram {
   const double *bounds; /* upper bounds, ascending; the last bucket, +Inf, is not among them */

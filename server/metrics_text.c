@@ -14,6 +14,9 @@ static const char *const error_names[] = {
     [RR_API_TOO_LARGE] = "too_large",   [RR_API_MEDIA_TYPE] = "media_type",
     [RR_API_UNAUTHORIZED] = "unauthorized", [RR_API_NOT_FOUND] = "not_found",
     [RR_API_METHOD] = "method",         [RR_API_TIMEOUT] = "timeout",
+    [RR_API_TARGET] = "target",         [RR_API_EXPECTATION] = "expectation",
+    [RR_API_HEADERS] = "headers",       [RR_API_NOT_KNOWN] = "not_known",
+    [RR_API_VERSION] = "version",
 };
 
 /* The value of the `reason` label, by admission_verdict. */

@@ -119,19 +119,30 @@ static size_t on_accept(void *context, http_exchange *exchange) {
   return at.endpoint != NULL ? self->options->payload_limit : 0;
 }
 
-static void on_reject(void *context, http_exchange *exchange, http_problem problem) {
+static void on_reject(void *context, http_exchange *exchange, http_fault fault) {
+  static const rr_api_error_kind kinds[] = {
+      [HTTP_MALFORMED] = RR_API_MALFORMED,     [HTTP_TARGET_TOO_LONG] = RR_API_TARGET,
+      [HTTP_EXPECTATION] = RR_API_EXPECTATION, [HTTP_HEAD_TOO_LARGE] = RR_API_HEADERS,
+      [HTTP_NOT_IMPLEMENTED] = RR_API_NOT_KNOWN, [HTTP_OTHER_VERSION] = RR_API_VERSION};
   router *self = context;
-  switch (problem) {
+  switch (fault.problem) {
   case HTTP_BODY_TOO_LARGE:
     answer_error(self->metrics, exchange, RR_API_TOO_LARGE, "the body is over the limit of %zu bytes",
                  exchange->body_limit);
     break;
   case HTTP_BODIES_TOO_MANY:
-    answer_error(self->metrics, exchange, RR_API_OVERLOADED, "too many request bodies at once");
+    answer_error(self->metrics, exchange, RR_API_OVERLOADED, "too much of requests is here at once");
     break;
   case HTTP_OUT_OF_MEMORY:
     answer_error(self->metrics, exchange, RR_API_MEMORY, "out of memory");
     break;
+  case HTTP_NO_PROBLEM:
+  case HTTP_MALFORMED:
+  case HTTP_TARGET_TOO_LONG:
+  case HTTP_EXPECTATION:
+  case HTTP_HEAD_TOO_LARGE:
+  case HTTP_NOT_IMPLEMENTED:
+  case HTTP_OTHER_VERSION: answer_error(self->metrics, exchange, kinds[fault.problem], "%s", fault.text); break;
   }
 }
 

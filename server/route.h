@@ -9,6 +9,7 @@
 #include "server/http.h"
 #include "server/keys.h"
 #include "server/load.h"
+#include "server/loop_watch.h"
 #include "server/options.h"
 #include "server/rerank.h"
 #include "server/slow_log.h"
@@ -20,6 +21,7 @@ typedef struct router {
   rerank_service *rerank;
   metrics *metrics;
   spans spans;
+  const loop_watch *watch;
   const api_keys *keys; /* may be replaced between two events of the loop */
   int64_t started;      /* seconds since 1970 */
   hold held;            /* requests for scores, until `ready` */

@@ -133,6 +133,8 @@ static int rules_sockets(scmp_filter_ctx filter, const sandbox_needs *needs) {
     status = connects ? EITHER(filter, SCMP_ACT_ALLOW, "socket", IS(0, AF_INET), IS(0, AF_INET6), IS(0, AF_UNIX))
                       : rule(filter, REFUSE, "socket", 0, NULL);
   }
+  /* Pairs of sockets join clients' connections with libmicrohttpd; they lead nowhere else. */
+  status = status != 0 ? status : EITHER(filter, SCMP_ACT_ALLOW, "socketpair", IS(0, AF_UNIX));
   return status != 0 || !resolves ? status : EITHER(filter, SCMP_ACT_ALLOW, "socket", IS(0, AF_NETLINK));
 }
 

@@ -34,7 +34,7 @@ static const char *const calls_always[] = {
 static const char *const calls_connect[] = {"connect", NULL};
 
 /* The C library, looking its name up, and the thread of libcurl's that waits for it. */
-static const char *const calls_resolve[] = {"bind", "recvmmsg", "recvmsg", "sendmmsg", "socketpair", NULL};
+static const char *const calls_resolve[] = {"bind", "recvmmsg", "recvmsg", "sendmmsg", NULL};
 
 /* The hub's cache, packed weights. */
 static const char *const calls_write[] = {"fallocate", "fchmod", "fdatasync", "flock", "fsync", "ftruncate", "mkdir",

@@ -4,9 +4,26 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/alloc.h"
+
 enum { TRACE_RANDOM = 2, CLIENT_GONE = 499 };
 
 _Static_assert((int)REQUEST_PHASES <= (int)OTLP_PHASES_MAX, "a record has room for all phases");
+
+static void copy(char *to, size_t size, const char *from) {
+  (void)snprintf(to, size, "%s", from == NULL ? "" : from);
+}
+
+/* While they can be read. */
+static void take_headers(otlp_record *record, http_exchange *exchange) {
+  copy(record->agent, sizeof record->agent, http_header_of(exchange, "User-Agent"));
+  spans_split_host(http_header_of(exchange, "Host"), record->host, &record->port);
+  /* A list without a parent, or one that is no list, is nobody's. */
+  if (exchange->parent[0] == '\0' || !http_join_header(exchange, "tracestate", record->state, sizeof record->state) ||
+      !trace_state_is_valid(record->state)) {
+    record->state[0] = '\0';
+  }
+}
 
 void spans_begin(const spans *self, http_exchange *exchange) {
   if (self->exporter == NULL) {
@@ -18,6 +35,12 @@ void spans_begin(const spans *self, http_exchange *exchange) {
   exchange->sampled = !rooted && self->settings->by_parent ? (exchange->trace_flags & TRACE_SAMPLED) != 0
                                                            : trace_is_sampled(exchange->trace, self->settings->bound);
   exchange->trace_flags = (uint8_t)(random | (exchange->sampled ? TRACE_SAMPLED : 0));
+  if (exchange->sampled) {
+    exchange->told = rr_calloc(1, sizeof *exchange->told);
+  }
+  if (exchange->told != NULL) { /* else the span is told without these */
+    take_headers(exchange->told, exchange);
+  }
 }
 
 void spans_split_host(const char *given, char ret_host[OTLP_TEXT_BYTES], unsigned *ret_port) {
@@ -44,10 +67,6 @@ void spans_split_host(const char *given, char ret_host[OTLP_TEXT_BYTES], unsigne
     port = port * 10 + (unsigned)(*rest - '0');
   }
   *ret_port = *rest == '\0' && port <= UINT16_MAX ? port : 0;
-}
-
-static void copy(char *to, size_t size, const char *from) {
-  (void)snprintf(to, size, "%s", from == NULL ? "" : from);
 }
 
 /* A client's leaving is no status; who answers has not failed but where the status says so. */
@@ -86,30 +105,30 @@ static void take_times(otlp_record *record, const request_phases *phases) {
   }
 }
 
-static void take_request(otlp_record *record, http_exchange *exchange) {
+static void take_request(otlp_record *record, const http_exchange *exchange) {
   memcpy(record->trace, exchange->trace, sizeof record->trace);
   memcpy(record->span, exchange->span, sizeof record->span);
   memcpy(record->parent, exchange->parent, sizeof record->parent);
   memcpy(record->request_id, exchange->request_id, sizeof record->request_id);
   memcpy(record->method, exchange->method, sizeof record->method);
   copy(record->path, sizeof record->path, exchange->path);
-  copy(record->agent, sizeof record->agent, http_header_of(exchange, "User-Agent"));
-  spans_split_host(http_header_of(exchange, "Host"), record->host, &record->port);
   record->flags = exchange->trace_flags;
-  record->version_1_0 = !exchange->interim_allowed;
+  record->version_1_0 = exchange->old;
   record->request_bytes = exchange->received_bytes;
-  /* A list without a parent, or one that is no list, is nobody's. */
-  if (exchange->parent[0] == '\0' || !http_join_header(exchange, "tracestate", record->state, sizeof record->state) ||
-      !trace_state_is_valid(record->state)) {
-    record->state[0] = '\0';
-  }
 }
 
 void spans_end(const spans *self, http_exchange *exchange, const log_request_fields *fields, bool routed, bool sent) {
   if (self->exporter == NULL || !exchange->sampled) {
     return;
   }
-  otlp_record record = {.routed = routed, .dialect = fields->dialect};
+  otlp_record record = {.routed = routed};
+  if (exchange->told != NULL) {
+    record = *exchange->told;
+    rr_free(exchange->told);
+    exchange->told = NULL;
+  }
+  record.routed = routed;
+  record.dialect = fields->dialect;
   take_request(&record, exchange);
   take_times(&record, &exchange->phases);
   take_outcome(&record, exchange, fields, sent);

@@ -93,8 +93,8 @@ static int connect_to(const char *path) {
 static bool tell(supervisor *self) {
   char text[SUPERVISOR_TEXT_MAX] = "";
   char message[MESSAGE_BYTES];
-  const char *life = self->watched ? "WATCHDOG=1\n" : "";
-  self->describe(self->context, text);
+  bool alive = self->describe(self->context, text);
+  const char *life = self->watched && alive ? "WATCHDOG=1\n" : "";
   text[strcspn(text, "\r\n")] = '\0';
   if (self->state == SUPERVISOR_SERVING) {
     (void)snprintf(message, sizeof message, "%s%sSTATUS=%s\n", self->told ? "" : "READY=1\n", life, text);
