@@ -3,7 +3,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-enum { CHUNK_LINE_MAX = 4096, CHUNK_TRAILERS_MAX = 8192 };
+enum { CHUNK_LINE_MAX = 4096, CHUNK_TRAILERS_MAX = 8192, CHUNK_EXTENSIONS_MAX = 16384 };
 
 static const char bad_size[] = "a chunk's size must be hexadecimal digits and CRLF";
 static const char bad_extension[] = "a chunk's extension holds a control character";
@@ -109,6 +109,10 @@ static const char *count(http_chunks *self) {
   self->line++;
   if (is_in_trailer(self)) {
     return self->line <= CHUNK_TRAILERS_MAX ? NULL : "the trailer fields are over 8192 bytes";
+  }
+  self->extensions += self->state == CHUNK_EXTENSION || self->state == CHUNK_BLANK;
+  if (self->extensions > CHUNK_EXTENSIONS_MAX) {
+    return "the chunks' extensions are over 16384 bytes";
   }
   return self->line <= CHUNK_LINE_MAX ? NULL : "a chunk's line is over 4096 bytes";
 }

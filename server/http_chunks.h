@@ -1,7 +1,8 @@
 /* A body in chunks (RFC 9112, 7.1), decoded strictly and without keeping any of it: pure.
  *
- * Lines end with CRLF alone; sizes are hexadecimal digits alone; a line with its extension has 4096 bytes at most, the
- * trailer fields have 8192 in all. Extensions and trailers are read over. */
+ * Lines end with CRLF alone; sizes are hexadecimal digits alone. Extensions and trailers are read over. What is only to be
+ * read over is bounded: a line has 4096 bytes at most, the trailer fields have 8192 in all, and a body's extensions 16384;
+ * else a client could keep the loop at work with megabytes that count as no body. */
 #ifndef RR_SERVER_HTTP_CHUNKS_H
 #define RR_SERVER_HTTP_CHUNKS_H
 
@@ -30,6 +31,7 @@ typedef struct http_chunks {
   http_chunks_state state;
   uint64_t left; /* bytes of the chunk's data */
   size_t line;   /* bytes of the line, or of all trailers */
+  size_t extensions; /* bytes of all of them */
 } http_chunks;
 
 typedef enum http_chunks_result { CHUNKS_MORE, CHUNKS_DATA, CHUNKS_END, CHUNKS_BROKEN } http_chunks_result;

@@ -224,8 +224,11 @@ static void read_body(http_connection *self) {
 
 static void read_input(http_connection *self) {
   if (!make_room(self, 1, &self->fault)) {
-    self->head = (http_head){.path = NULL};
-    begin_refusal(self);
+    if (self->fault.problem == HTTP_OUT_OF_MEMORY) { /* there is no knowing in which form to say so */
+      http_connection_cut_off(self);
+    } else {
+      begin_refusal(self);
+    }
     return;
   }
   ssize_t n = recv(self->source.descriptor, self->input + self->input_size, self->input_capacity - self->input_size, 0);

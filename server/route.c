@@ -221,9 +221,10 @@ static void on_finished(void *context, http_exchange *exchange, bool sent) {
                                         : "the connection was lost";
     self->metrics->too_slow += exchange->too_slow;
   }
-  log_request(slow                          ? LOG_LEVEL_WARN
-              : wants_page(&at, exchange) ? at.page->level
-                                          : LOG_LEVEL_INFO,
+  bool refused = fields.status >= 400 && fields.status < 500;
+  log_request(slow                                        ? LOG_LEVEL_WARN
+              : wants_page(&at, exchange) && !refused ? at.page->level
+                                                      : LOG_LEVEL_INFO,
               &fields);
   spans_end(&self->spans, exchange, &fields, at.page != NULL || at.endpoint != NULL, sent);
   rerank_task_destroy(exchange->task);

@@ -107,6 +107,15 @@ def shared():
             yield bytes([piece, 2]) + reply + reply
 
 
+def framing():
+    yield (b"POST http://a:80/b%20c?d HTTP/1.1\r\nHost: e\r\nContent-Length: 3\r\nExpect: 100-continue\r\n"
+           b"Cookie: f=g\r\nConnection: close, x\r\n\r\nabc")
+    yield b"\r\nGET / HTTP/1.0\r\nConnection: keep-alive\r\nX: \t y \r\n\r\nGET / HTTP/1.1\r\n\r\n"
+    yield b"OPTIONS * HTTP/1.1\r\nHost:\r\nTransfer-Encoding: chunked\r\n\r\n"
+    yield b"3;a=\"b\"\r\nabc\r\n0A \t;c\r\n0123456789\r\n000\r\nB: c\r\nD:\r\n\r\nrest"
+    yield b"GET /\0 HTTP/1.1\r\nA\r: b\r\n c\r\n\r\n"
+
+
 def headers():
     yield b"gzip, deflate, br, zstd;q=0.9\n*;q=0.5, identity;q=0\nx-gzip\n"
     yield b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\nrequest-1.a_b\n"
@@ -263,5 +272,5 @@ def model():
                 (two_layers, dump({**settings, "num_hidden_layers": 2, "split_layers": 1, **split})))
 
 
-TARGETS = {maker.__name__: maker for maker in (coding, config, documents, headers, hub, model, request, safetensors,
+TARGETS = {maker.__name__: maker for maker in (coding, config, documents, framing, headers, hub, model, request, safetensors,
                                                scorer_file, shards, shared, text, tokenizer, vocabulary)}
