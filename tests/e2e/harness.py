@@ -102,7 +102,7 @@ def golden_model(kind):
     wanted = "BertForSequenceClassification" if kind == "cross-encoder" else "BertModel"
     for folder in sorted(glob.glob(os.path.join(os.environ.get("RR_GOLDEN", ""), "score", "*", ""))):
         folder = os.path.dirname(folder)
-        if folder.endswith("-sharded"):
+        if folder.endswith(("-sharded", "__pycache__")):
             continue
         with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
             if json.load(file).get("architectures") == [wanted]:
