@@ -2,10 +2,10 @@
 """The picture: latency against candidates and against passage length, both axes logarithmic.
 Draws a results file again with: bench/chart.py FILE.csv FILE.svg"""
 
+import argparse
 import csv
 import math
 import os
-import sys
 from xml.sax.saxutils import escape
 
 PANELS = (("candidates", "candidates", "passages in the request, as given"),
@@ -152,12 +152,14 @@ def write(path, rows, title):
 
 
 def main():
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    with open(sys.argv[1], encoding="utf-8", newline="") as file:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("csv", metavar="FILE.csv")
+    parser.add_argument("svg", metavar="FILE.svg")
+    arguments = parser.parse_args()
+    with open(arguments.csv, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     if rows:
-        write(sys.argv[2], rows, f"{rows[0]['cpu']}, {rows[0]['threads']} threads")
+        write(arguments.svg, rows, f"{rows[0]['cpu']}, {rows[0]['threads']} threads")
 
 
 if __name__ == "__main__":

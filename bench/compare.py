@@ -263,6 +263,7 @@ def read_arguments():
         help="one more argument for rerankd: --server-option=--max-batch-tokens=2048; repeatable")
     add("--cache", default=".cache/bench", help="where prepared models are kept (default: %(default)s)")
     add("--results", help="folder for the CSV and the picture (default: bench/results)")
+    add("--check-arguments", action="store_true", help="do nothing else")
     arguments = parser.parse_args()
     for name, value in (QUICK if arguments.quick else FULL).items():
         if getattr(arguments, name) is None:
@@ -289,6 +290,8 @@ def read_arguments():
 
 def main():
     arguments = read_arguments()
+    if arguments.check_arguments:
+        return
     # So that the engines are stopped then too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     prepare_models(arguments)

@@ -7,11 +7,27 @@ import argparse
 import asyncio
 import concurrent.futures
 
-import fastapi
-import pydantic
-import torch
-import uvicorn
-from sentence_transformers import CrossEncoder
+
+def read_arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--workers", type=int, default=1, help="requests that are scored at a time")
+    parser.add_argument("--threads", type=int, help="of torch, for each of them (default: as torch has it)")
+    parser.add_argument("--limit", type=int, default=0, help="requests waiting or being scored; those beyond get 503; 0: no limit")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":  # --help and mistakes before the imports that not everybody has
+    read_arguments()
+
+import fastapi  # noqa: E402
+import pydantic  # noqa: E402
+import torch  # noqa: E402
+import uvicorn  # noqa: E402
+from sentence_transformers import CrossEncoder  # noqa: E402
 
 
 class Body(pydantic.BaseModel):
@@ -53,16 +69,9 @@ def make(model, batch, workers, limit):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--workers", type=int, default=1, help="requests that are scored at a time")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch, for each of them")
-    parser.add_argument("--limit", type=int, default=0, help="requests waiting or being scored; those beyond get 503; 0: no limit")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    arguments = read_arguments()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
     model = CrossEncoder(arguments.model, device="cpu", num_labels=1,
                          model_kwargs={"torch_dtype": getattr(torch, arguments.dtype)},
                          processor_kwargs={"model_max_length": 512})

@@ -8,6 +8,7 @@ lines of JSON; the only argument is the peer's description (see peers.PEERS).
 
 Times are taken here: the pipe is not counted, tokenizing is."""
 
+import argparse
 import json
 import os
 import resource
@@ -136,6 +137,9 @@ def answer(engine, requests, line):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("peer", metavar="DESCRIPTION", help="JSON")
+    peer = json.loads(parser.parse_args().peer)
     # The libraries print to standard output too: the pipe becomes a descriptor of its own.
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -144,7 +148,6 @@ def main():
         out.write(json.dumps(message) + "\n")
         out.flush()
 
-    peer = json.loads(sys.argv[1])
     try:
         engine = KINDS[peer["kind"]](peer)
     except Exception as error:  # whatever a library raises, the run goes on without it

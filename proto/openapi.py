@@ -8,8 +8,8 @@ The document is strict: what it allows is accepted, and what it does not allow i
 stands in tests/openapi.
 """
 
+import argparse
 import json
-import sys
 
 import openapi_page
 
@@ -369,13 +369,19 @@ def c_array(name, text):
 
 
 def main():
-    version, output = sys.argv[1:]
-    made = document(version)
-    if output == "--print":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("version", metavar="VERSION")
+    parser.add_argument("output", metavar="OUTPUT.c", nargs="?")
+    parser.add_argument("--print", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.print == bool(arguments.output):
+        parser.error("either OUTPUT.c or --print")
+    made = document(arguments.version)
+    if arguments.print:
         print(json.dumps(made, indent=1))
         return
     page_text = openapi_page.render(made)
-    with open(output, "w", encoding="ascii") as out:
+    with open(arguments.output, "w", encoding="ascii") as out:
         out.write('#include "proto/api_pages.h"\n\n')
         out.write(c_array("rr_openapi_page", json.dumps(made, separators=(",", ":"))))
         out.write(c_array("rr_docs_page", page_text))

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""What the linker and the compiler made of the server's binary, read from the file: RERANKD_BIN."""
+"""What the linker and the compiler made of the server's binary, read from the file."""
 
+import argparse
 import os
 import re
 import struct
@@ -12,6 +13,7 @@ DT_NULL, DT_STRTAB, DT_SYMTAB, DT_STRSZ, DT_TEXTREL, DT_FLAGS = 0, 5, 6, 10, 22,
 DT_RPATH, DT_RUNPATH, DT_GNU_HASH, DT_FLAGS_1 = 15, 29, 0x6FFFFEF5, 0x6FFFFFFB
 BIND_NOW, NOW_1, PIE_1 = 8, 1, 0x08000000
 EM_X86_64, EM_AARCH64, ET_DYN = 62, 183, 3
+BUILT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build", "server", "rerankd")
 FLAGS = ["-fstack-protector-strong", "-fstack-clash-protection"]
 
 
@@ -117,7 +119,14 @@ CHECKS = [is_position_independent, relocations_are_read_only, everything_is_boun
 
 
 def main():
-    elf = Elf(sys.argv[1] if len(sys.argv) > 1 else os.environ["RERANKD_BIN"])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("binary", nargs="?", default=os.environ.get("RERANKD_BIN", BUILT),
+                        help="(default: $RERANKD_BIN, or else build/server/rerankd)")
+    arguments = parser.parse_args()
+    try:
+        elf = Elf(arguments.binary)
+    except OSError as error:
+        parser.error(f"{error.filename}: {error.strerror}")
     failed = 0
     print(f"1..{len(CHECKS)}")
     for number, check in enumerate(CHECKS, start=1):

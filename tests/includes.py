@@ -2,6 +2,7 @@
 """The structure of the sources, read from the files: which folder includes which, how long files and
 functions are, that each folder says what it is."""
 
+import argparse
 import os
 import re
 import sys
@@ -143,6 +144,7 @@ def check(number, name, problems):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     every = list(sources())
     checks = [
         ("there are sources to read", [] if len(every) > 20 else [f"only {len(every)}"]),

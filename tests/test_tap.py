@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """How tap.py counts: each kind of test program, alive, dead and quiet."""
 
+import argparse
 import sys
 
 import tap
@@ -27,6 +28,7 @@ CASES = [
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     bad = 0
     print(f"1..{len(CASES)}")
     for number, (name, output, status, timed_out, expected) in enumerate(CASES, start=1):

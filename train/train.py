@@ -19,14 +19,6 @@ import random
 import sys
 import time
 
-import torch
-
-import data
-import late
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bench"))
-import trec  # noqa: E402
-
 
 def read_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -50,6 +42,18 @@ def read_arguments():
     add("--threads", type=int, default=2)
     add("--keep-tokens", type=int, default=6_000_000, help="lower layers' rows kept, 768 bytes each")
     return parser.parse_args()
+
+
+if __name__ == "__main__":  # --help and mistakes before the imports that not everybody has
+    read_arguments()
+
+import torch  # noqa: E402
+
+import data  # noqa: E402
+import late  # noqa: E402
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bench"))
+import trec  # noqa: E402
 
 
 def spread(lists):

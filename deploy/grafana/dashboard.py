@@ -4,6 +4,7 @@
 A row a question, a panel a line below: title, unit, then pairs of query and legend. Every query is run against a real
 server's metrics by tests/deploy/test_prometheus.py."""
 
+import argparse
 import json
 import sys
 
@@ -179,5 +180,6 @@ def dashboard():
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     json.dump(dashboard(), sys.stdout, indent=1)
     sys.stdout.write("\n")

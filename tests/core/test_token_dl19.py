@@ -1,15 +1,20 @@
 #!/usr/bin/env python3
 """Ids of every query and passage of TREC DL 2019 against the reference, by digests.
 
-Needs RR_TOKENIZE (the tool tests/tools/tokenize), RR_GOLDEN (tests/golden), RR_MODEL_DIR (the model
+Needs RR_TOKENIZE (the tool build/tests/tools/tokenize), RR_GOLDEN (tests/golden), RR_MODEL_DIR (the model
 all-MiniLM-L6-v2) and RR_DATA (the folder with candidates.jsonl); without the last two it is skipped.
 """
 
+import argparse
 import hashlib
 import json
 import os
 import subprocess
 import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+GOLDEN = os.environ.get("RR_GOLDEN", os.path.join(ROOT, "tests", "golden"))
+TOKENIZE = os.environ.get("RR_TOKENIZE", os.path.join(ROOT, "build", "tests", "tools", "tokenize"))
 
 # Columns of the golden lines behind the qid.
 CHECKS = [
@@ -24,7 +29,7 @@ CHECKS = [
 
 def tokenize(model, options, inputs):
     text = "".join(json.dumps(one) + "\n" for one in inputs)
-    ran = subprocess.run([os.environ["RR_TOKENIZE"], model, *options], input=text.encode(),
+    ran = subprocess.run([TOKENIZE, model, *options], input=text.encode(),
                          stdout=subprocess.PIPE, check=True)
     return ran.stdout.decode().splitlines(keepends=True)
 
@@ -44,6 +49,7 @@ def wrong_queries(entries, golden, column, model, options, inputs_of):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     model, data = os.environ.get("RR_MODEL_DIR"), os.environ.get("RR_DATA")
     path = os.path.join(data or "", "candidates.jsonl")
     print(f"1..{len(CHECKS)}")
@@ -51,10 +57,13 @@ def main():
         for number, (name, _, _) in enumerate(CHECKS, start=1):
             print(f"ok {number} - {name} # SKIP RR_MODEL_DIR or RR_DATA is not there")
         return 0
-    with open(os.path.join(os.environ["RR_GOLDEN"], "token", "dl19.txt"), encoding="utf-8") as lines:
+    with open(os.path.join(GOLDEN, "token", "dl19.txt"), encoding="utf-8") as lines:
         golden = {line.split()[0]: line.split()[1:] for line in lines}
     with open(path, encoding="utf-8") as lines:
         entries = [json.loads(line) for line in lines]
+    if not os.path.exists(TOKENIZE):
+        print(f"Bail out! there is no {TOKENIZE}: build it, or set RR_TOKENIZE")
+        return 2
     failed = 0
     for number, (name, options, inputs_of) in enumerate(CHECKS, start=1):
         wrong = wrong_queries(entries, golden, number - 1, model, options, inputs_of)

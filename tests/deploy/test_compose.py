@@ -44,6 +44,30 @@ def docker_compose_accepts_it_and_wants_a_password():
 
 
 @case
+def every_release_of_compose_accepts_the_limits():
+    """Compose 1.29 knows no `pids` below deploy.resources.limits; from 2.26 on pids_limit, cpus and mem_limit may not stand
+    beside those."""
+    with open(os.path.join(DEPLOY, "compose.yaml"), encoding="utf-8") as file:
+        services = manifests.yaml().safe_load(file)["services"]
+    assert services
+    for name, service in services.items():
+        assert "limits" not in service.get("deploy", {}).get("resources", {}), f"{name}: limits below deploy"
+        assert {"pids_limit", "cpus", "mem_limit"} <= set(service), name
+
+
+@case
+def the_plugin_of_docker_accepts_it_too():
+    program = shutil.which("docker")
+    if program is None or subprocess.run([program, "compose", "version"], capture_output=True,
+                                         timeout=harness.PATIENCE).returncode != 0:
+        raise harness.Skip("there is no `docker compose` here")
+    result = subprocess.run([program, "compose", "-f", os.path.join(DEPLOY, "compose.yaml"), "config", "-q"],
+                            env={**os.environ, "GRAFANA_PASSWORD": "only for this test"}, capture_output=True, text=True,
+                            timeout=harness.PATIENCE)
+    assert result.returncode == 0, result.stderr
+
+
+@case
 def every_file_that_is_mounted_exists():
     composed = compose(folder_of_model=DEPLOY)
     found = 0
@@ -62,8 +86,7 @@ def nothing_runs_with_more_than_it_needs():
     for name, service in compose()["services"].items():
         assert service["read_only"] is True and service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"] and "privileged" not in service, name
-        limits = service["deploy"]["resources"]["limits"]
-        assert limits["cpus"] and limits["memory"] and service["pids_limit"], name
+        assert service["cpus"] and service["mem_limit"] and service["pids_limit"], name
         for published in service.get("ports", []):
             assert name == "haproxy" or str(published).startswith("127.0.0.1:"), (name, published)
         if name not in SERVERS:

@@ -1,10 +1,13 @@
 """Starts the real server, talks to it over raw sockets, and prints TAP.
 
-A test file decorates functions with @case and ends with `sys.exit(harness.main())`. The environment:
-RERANKD_BIN the server; RR_GOLDEN the folder with the small models; RR_MODEL_DIR all-MiniLM-L6-v2;
+A test file decorates functions with @case and ends with `sys.exit(harness.main())`.
+
+The environment, whose defaults let a file be run by hand: RERANKD_BIN the server (build/server/rerankd); RR_GOLDEN the folder with the small models
+(tests/golden); RR_MODEL_DIR all-MiniLM-L6-v2 (.cache/models/all-MiniLM-L6-v2, if deploy/get-model was run);
 RR_DATA judged passages; RR_SLOW=1 asks for fewer repeats.
 """
 
+import argparse
 import atexit
 import glob
 import http.client
@@ -25,11 +28,18 @@ SLOW = os.environ.get("RR_SLOW") == "1"
 PATIENCE = 240 if SLOW else 60  # seconds until a wait has failed; no test measures time
 SANITIZER = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:")
 
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+os.environ.setdefault("RR_GOLDEN", os.path.join(ROOT, "tests", "golden"))
+
 cases = []
 
 
 class Skip(Exception):
     pass
+
+
+class NoServer(Exception):
+    """Nothing was built. Not a reason to skip: a file whose every case is skipped would look as if it had passed."""
 
 
 def case(function):
@@ -38,16 +48,44 @@ def case(function):
     return function
 
 
-def main():
+def read_arguments(switches=()):
+    """What the test program was called with; --help is answered, and mistakes are told, before anything is done."""
+    program = sys.modules["__main__"]
+    environment = "The environment" + __doc__.partition("The environment")[2]
+    parser = argparse.ArgumentParser(description=f"{(program.__doc__ or '').strip()}\n\n{environment}",
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, text in switches:
+        parser.add_argument(name, action="store_true", help=text)
+    parser.add_argument("words", nargs="*", metavar="WORD", help="run only the cases whose names hold all of the words")
+    return parser.parse_args()
+
+
+def chosen(words):
+    found = [function for function in cases if all(word.lower() in title(function).lower() for word in words)]
+    if words and not found:
+        print(f"{sys.argv[0]}: no case's name holds: {' '.join(words)}", file=sys.stderr)
+        sys.exit(2)
+    return found
+
+
+def title(function):
+    return function.__name__.replace("_", " ")
+
+
+def main(switches=()):
+    functions = chosen(read_arguments(switches).words)
     failed = 0
-    print(f"1..{len(cases)}", flush=True)
-    for number, function in enumerate(cases, start=1):
-        name = function.__name__.replace("_", " ")
+    print(f"1..{len(functions)}", flush=True)
+    for number, function in enumerate(functions, start=1):
+        name = title(function)
         try:
             function()
             print(f"ok {number} - {name}", flush=True)
         except Skip as reason:
             print(f"ok {number} - {name} # SKIP {reason}", flush=True)
+        except NoServer as reason:
+            print(f"not ok {number} - {name}\nBail out! {reason}", flush=True)
+            return 2
         except Exception:
             failed += 1
             print(f"not ok {number} - {name}")
@@ -64,7 +102,7 @@ def golden_model(kind):
     wanted = "BertForSequenceClassification" if kind == "cross-encoder" else "BertModel"
     for folder in sorted(glob.glob(os.path.join(os.environ.get("RR_GOLDEN", ""), "score", "*", ""))):
         folder = os.path.dirname(folder)
-        if folder.endswith("-sharded"):
+        if folder.endswith(("-sharded", "__pycache__")):
             continue
         with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
             if json.load(file).get("architectures") == [wanted]:
@@ -74,8 +112,11 @@ def golden_model(kind):
 
 def default_model():
     directory = os.environ.get("RR_MODEL_DIR")
-    if not directory:
-        raise Skip("RR_MODEL_DIR is not set")
+    if directory:
+        return directory
+    directory = os.path.join(os.environ.get("RERANKD_CACHE", os.path.join(ROOT, ".cache")), "models", "all-MiniLM-L6-v2")
+    if not os.path.exists(os.path.join(directory, "config.json")):
+        raise Skip("RR_MODEL_DIR is not set, and deploy/get-model was not run")
     return directory
 
 
@@ -88,8 +129,14 @@ def small_model():
 
 def binary():
     path = os.environ.get("RERANKD_BIN")
-    if not path:
-        raise Skip("RERANKD_BIN is not set")
+    if path:
+        if shutil.which(path) is None:
+            raise NoServer(f"RERANKD_BIN: there is no program {path}")
+        return path
+    path = os.path.join(ROOT, "build", "server", "rerankd")
+    if not os.path.exists(path):
+        raise NoServer(f"there is no {path}: build it (meson setup build && ninja -C build), "
+                       "or set RERANKD_BIN to the server's program")
     return path
 
 

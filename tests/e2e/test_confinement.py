@@ -203,7 +203,7 @@ def capabilities_that_another_user_was_given_go_once_it_listens():
         script.write(f"#!/bin/sh\nexec setpriv --reuid {SOMEBODY} --regid {SOMEBODY} --clear-groups --inh-caps "
                      f"+net_bind_service --ambient-caps +net_bind_service '{harness.binary()}' \"$@\"\n")
     os.chmod(starter, 0o755)
-    before = os.environ["RERANKD_BIN"]
+    before = harness.binary()
     os.environ["RERANKD_BIN"] = starter
     try:
         server = Server(model=readable_model())

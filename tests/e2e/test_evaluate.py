@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """The measures of bench/evaluate, by hand-made numbers."""
 
+import json
 import math
 import os
+import subprocess
 import sys
 import tempfile
 
@@ -105,6 +107,95 @@ def judgments_are_read_and_bad_lines_refused():
             assert ":1:" in str(error), error
             return
         raise AssertionError("no error")
+
+
+# --- the program ---
+
+
+def run(candidates, qrels, *options):
+    """Candidates and judgments as bytes; None: no such file."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = []
+        for name, content in (("candidates", candidates), ("qrels", qrels)):
+            paths.append(os.path.join(folder, name))
+            if content is not None:
+                with open(paths[-1], "wb") as file:
+                    file.write(content)
+        return subprocess.run([sys.executable, os.path.join(harness.ROOT, "bench", "evaluate"), "--candidates", paths[0],
+                               "--qrels", paths[1], *options], capture_output=True, text=True, timeout=harness.PATIENCE)
+
+
+def as_lines(*queries):
+    return b"".join(json.dumps(query).encode() + b"\n" for query in queries)
+
+
+GOOD = as_lines(*QUERIES)
+GRADES = b"1 0 b 3\n2 0 c 1\n"
+
+
+def refused(candidates, qrels, *words, options=("--as-given",)):
+    result = run(candidates, qrels, *options)
+    assert result.returncode == 2 and result.stdout == "", result
+    assert "Traceback" not in result.stderr, result.stderr
+    for word in ("evaluate", *words):
+        assert word in result.stderr, (word, result.stderr)
+
+
+@case
+def files_that_are_not_what_they_should_be_are_told_by_name_and_line():
+    refused(None, GRADES, "candidates: No such file")
+    refused(GOOD, None, "qrels: No such file")
+    refused(b"", GRADES, "candidates: the file is empty")
+    refused(GOOD, b"\n", "qrels: the file is empty")
+    refused(b"qid,query,docid,text\n1,one,a,A\n", GRADES, "candidates:1: not JSON", "one JSON object a line")
+    refused(GOOD + b"{\n", GRADES, "candidates:4: not JSON")
+    refused(b"[]\n", GRADES, "candidates:1: `query` is missing")
+    refused(b"7\n", GRADES, "candidates:1: `query` is missing")
+    refused(b"\x1f\x8b\x08\xff\n", GRADES, "candidates: not a text file")
+    refused(GOOD, b"1,0,b,3\n", "qrels:1: expected the 4 fields")
+    refused(GOOD, b"query-id\tcorpus-id\tscore\n", "qrels:1: expected the 4 fields", "found 3")
+    refused(GOOD, b"1 0 b 0.5\n", "qrels:1: the grade, '0.5', is not a whole number")
+    refused(GOOD, b"9 0 b 1\n", "no query of the candidates has a judgment", "'1'", "'9'")
+
+
+@case
+def members_of_candidates_are_checked():
+    good = {"qid": "1", "query": "q", "candidates": [{"docid": "a", "text": "A"}]}
+    for change, words in (({"query": None}, "`query` is missing"), ({"query": 7}, "`query` is not a string"),
+                          ({"candidates": "a"}, "`candidates` is not a list"), ({"candidates": ["a"]}, "`text` is missing"),
+                          ({"candidates": [{"docid": "a", "text": 1}]}, "`text` is not a string"),
+                          ({"qid": None}, "`qid` is missing"), ({"qid": 1.5}, "`qid` is neither"), ({"qid": True}, "`qid` is neither"),
+                          ({"candidates": [{"text": "A"}]}, "`docid` is missing"),
+                          ({"candidates": [{"docid": [], "text": "A"}]}, "`docid` is neither")):
+        refused(as_lines({**good, **change}), GRADES, words)
+
+
+@case
+def options_that_cannot_be_are_refused():
+    refused(GOOD, GRADES, "--relevant", options=("--relevant", "0"))
+    refused(GOOD, GRADES, "--url", "localhost:8080", options=("--url", "localhost:8080"))
+
+
+@case
+def ids_may_be_numbers():
+    numbered = as_lines({"qid": 1, "query": "one", "candidates": [{"docid": 10, "text": "A"}, {"docid": 11, "text": "B"}]})
+    result = run(numbered, b"1 0 11 3\n", "--as-given")
+    assert result.returncode == 0 and "MRR@10    0.5000" in result.stdout, result
+
+
+@case
+def labels_of_0_and_1_have_an_mrr():
+    for grades, options, rank, told in ((b"1 0 a 0\n1 0 b 1\n", (), "0.5000", ">= 1"), (b"1 0 a 1\n1 0 b 2\n", (), "0.5000", ">= 2"),
+                                        (b"1 0 a 1\n1 0 b 2\n", ("--relevant", "1"), "1.0000", ">= 1"),
+                                        (b"1 0 a 1\n1 0 b 1\n", ("--relevant", "2"), "0.0000", ">= 2")):
+        result = run(GOOD, grades, "--as-given", *options)
+        assert f"MRR@10    {rank}" in result.stdout and told in result.stdout, (grades, options, result)
+
+
+@case
+def no_server_is_an_error_and_no_traceback():
+    result = run(GOOD, GRADES, "--url", f"http://127.0.0.1:{harness.free_port()}")
+    assert result.returncode == 1 and "Traceback" not in result.stderr and "refused" in result.stderr, result
 
 
 if __name__ == "__main__":

@@ -188,7 +188,7 @@ def a_pack_cache_serves_every_scoring():
 
 def refusal(model, scoring):
     """What the server says as it stops."""
-    done = subprocess.run([os.environ["RERANKD_BIN"], "--model-id", os.path.join(GOLDEN, model), "--scoring", scoring,
+    done = subprocess.run([harness.binary(), "--model-id", os.path.join(GOLDEN, model), "--scoring", scoring,
                            "--hostname", "127.0.0.1", "--port", "0"], capture_output=True, text=True,
                           timeout=harness.PATIENCE)
     assert done.returncode != 0, (model, scoring)

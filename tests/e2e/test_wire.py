@@ -95,16 +95,20 @@ def update(paths):
                 out.write("\n")
 
 
+SWITCHES = [("--update", "write the replies again, as the server gives them")]
+
+
 def main():
+    arguments = harness.read_arguments(SWITCHES)
     paths = sorted(glob.glob(os.path.join(FOLDER, "*", "*.request.json")))
-    if "--update" in sys.argv[1:]:
+    if arguments.update:
         update(paths)
         return 0
     for path in paths:
         check(path)
     assert len(paths) > 40, f"only {len(paths)} requests in {FOLDER}"
     harness.shared_server = Server(*ARGUMENTS)
-    return harness.main()
+    return harness.main(SWITCHES)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 """Installs the library into a temporary folder, then compiles, links and runs a program against it as
 anybody would: cc rank.c $(pkg-config --cflags --libs rerankd).
 
-RR_BUILD names the meson build folder, RR_GOLDEN the golden files; CC the compiler (cc).
+RR_BUILD names the meson build folder (build), RR_GOLDEN the golden files (tests/golden); CC the compiler (cc).
 """
+import argparse
 import json
 import os
 import pathlib
@@ -77,12 +78,15 @@ def steps(build, golden, root):
 
 
 def main():
-    build, golden = os.environ.get("RR_BUILD"), os.environ.get("RR_GOLDEN")
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    root = HERE.parent.parent
+    build, golden = os.environ.get("RR_BUILD", root / "build"), os.environ.get("RR_GOLDEN", root / "tests" / "golden")
     print("1..%d" % len(NAMES))
     reason = None
-    if not build or not golden:
-        reason = "RR_BUILD and RR_GOLDEN are not set"
-    elif not shutil.which("pkg-config") or not shutil.which("meson"):
+    if not os.path.exists(os.path.join(build, "build.ninja")):
+        print("Bail out! %s is no build directory: build there, or set RR_BUILD" % build)
+        return 2
+    if not shutil.which("pkg-config") or not shutil.which("meson"):
         reason = "pkg-config or meson is missing"
     if reason:
         for number, name in enumerate(NAMES, 1):

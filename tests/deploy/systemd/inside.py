@@ -1,6 +1,7 @@
 """Run as root under systemd in a machine of its own, which ends with it: the shipped units, started, hung, reloaded,
 restarted. Prints a line of JSON for each check."""
 
+import argparse
 import contextlib
 import http.client
 import json
@@ -12,6 +13,9 @@ import sys
 import threading
 import time
 import traceback
+
+if __name__ == "__main__":  # --help and mistakes before anything of the machine is looked for
+    argparse.ArgumentParser(description=__doc__).parse_args()
 
 sys.path.insert(0, "/tests/e2e")
 sys.dont_write_bytecode = True

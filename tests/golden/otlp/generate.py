@@ -5,13 +5,17 @@ tests/server/test_otlp.c tells the same two requests and compares the documents 
 base64; OTLP has them in hexadecimal, and enumerations as numbers.
 """
 
+import argparse
 import base64
 import json
 import os
 
-from google.protobuf import json_format
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+if __name__ == "__main__":  # --help and mistakes before the imports that not everybody has
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+
+from google.protobuf import json_format  # noqa: E402
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest  # noqa: E402
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status  # noqa: E402
 
 SEED = 7
 MASK = (1 << 64) - 1

@@ -4,6 +4,7 @@ decimal numbers and nothing of this project's code.
 
     python calibrated.py
 """
+import argparse
 import decimal
 import json
 import pathlib
@@ -31,6 +32,7 @@ def probability(points, score):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     floats = [struct.unpack("f", struct.pack("f", score))[0] for score in SCORES]
     made = [{"calibration": points, "pairs": [[score, probability(points, score)] for score in floats]}
             for points in MAPS]

@@ -11,10 +11,15 @@ import json
 import pathlib
 import shutil
 
-import torch
-from safetensors.torch import save_file
-from sentence_transformers import SentenceTransformer
-from transformers import (AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel,
+if __name__ == "__main__":  # --help and mistakes before the imports that not everybody has
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minilm", metavar="DIRECTORY")
+    options = parser.parse_args()
+
+import torch  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+from sentence_transformers import SentenceTransformer  # noqa: E402
+from transformers import (AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel,  # noqa: E402
                           BertTokenizerFast)
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -179,9 +184,6 @@ def old_names(name):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--minilm")
-    options = parser.parse_args()
     torch.set_num_threads(1)
     cross_encoder()
     bi_encoder("bi-encoder-mean",

@@ -9,16 +9,20 @@ Needs torch, transformers and safetensors. The ColBERT is computed as the publis
 without bias, vectors of unit length, a document's punctuation left out. A score is the mean over the query's tokens
 of the largest product with a token of the document: ColBERT's own is the sum.
 """
+import argparse
 import json
 import string
 
-import torch
-from safetensors.torch import save_file
-from torch.nn.functional import normalize
-from transformers import AutoModel, BertModel, BertTokenizerFast
+if __name__ == "__main__":  # --help and mistakes before the imports that not everybody has
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
 
-import generate
-from generate import HERE, PASSAGES, QUERIES, cases, config, long_text, randomize, write
+import torch  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+from torch.nn.functional import normalize  # noqa: E402
+from transformers import AutoModel, BertModel, BertTokenizerFast  # noqa: E402
+
+import generate  # noqa: E402
+from generate import HERE, PASSAGES, QUERIES, cases, config, long_text, randomize, write  # noqa: E402
 
 QUERY_LENGTH, DOCUMENT_LENGTH, DIM = 24, 60, 20
 

@@ -6,10 +6,14 @@
 Needs torch and transformers. The weights themselves are not changed: the tests want the same scores to
 the bit.
 """
+import argparse
 import pathlib
 import shutil
 
-from transformers import BertForSequenceClassification
+if __name__ == "__main__":  # --help and mistakes before the imports that not everybody has
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+
+from transformers import BertForSequenceClassification  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 SHARD_SIZE = "80KB"

@@ -8,13 +8,17 @@ Needs torch, transformers and safetensors. A score is computed from BertModel's 
 is block-diagonal over [CLS] query [SEP] and document [SEP] in the split layers, none in the others. `split` is the
 plain variant's directory; each split-*.json says what its variant changes in config.json (`config`), beside its cases.
 """
+import argparse
 import json
 
-import torch
-from torch.nn.functional import cosine_similarity, normalize
-from transformers import AutoTokenizer, BertForSequenceClassification
+if __name__ == "__main__":  # --help and mistakes before the imports that not everybody has
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
 
-from generate import HERE, cases, config, randomize, save, write
+import torch  # noqa: E402
+from torch.nn.functional import cosine_similarity, normalize  # noqa: E402
+from transformers import AutoTokenizer, BertForSequenceClassification  # noqa: E402
+
+from generate import HERE, cases, config, randomize, save, write  # noqa: E402
 
 LAYERS = 4
 VARIANTS = {

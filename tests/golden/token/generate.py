@@ -5,17 +5,23 @@
 MODEL_DIR: the files of all-MiniLM-L6-v2. DATA_DIR: holds candidates.jsonl of TREC DL 2019.
 """
 
+import argparse
 import hashlib
 import json
 import os
 import random
 import shutil
-import sys
 
-import tokenizers
-import transformers
-from texts import PAIRS, TEXTS
-from tokenizers import Tokenizer, normalizers
+if __name__ == "__main__":  # --help and mistakes before the imports that not everybody has
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", metavar="MODEL_DIR")
+    parser.add_argument("data", metavar="DATA_DIR")
+    options = parser.parse_args()
+
+import tokenizers  # noqa: E402
+import transformers  # noqa: E402
+from texts import PAIRS, TEXTS  # noqa: E402
+from tokenizers import Tokenizer, normalizers  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -307,8 +313,7 @@ def trec(model, data):
             out.write(" ".join([entry["qid"], *digests]) + "\n")
 
 
-def main():
-    model, data = sys.argv[1:]
+def main(model, data):
     write_folders()
     golden_ids({MODEL_NAME: model, **{name: os.path.join(HERE, name) for name in FOLDERS}})
     truncation()
@@ -318,4 +323,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(options.model, options.data)

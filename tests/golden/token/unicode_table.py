@@ -6,11 +6,15 @@ that the C code takes from it; where the two differ, the table carries the refer
     python unicode_table.py > ../../../core/token/unicode_table.c
 """
 
+import argparse
 import ctypes
 import sys
 
-import tokenizers
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
+if __name__ == "__main__":  # --help and mistakes before the imports that not everybody has
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+
+import tokenizers  # noqa: E402
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers  # noqa: E402
 
 REMOVED, SPACE, MARK, PUNCTUATION, HAN, WORD, DECOMPOSES, LOWERS, COMBINING = (1 << n for n in range(9))
 FLAG_BITS = 11

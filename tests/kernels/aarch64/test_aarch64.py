@@ -7,6 +7,7 @@ Prints TAP: one test a program and CPU, and one for the products that must have 
 where the cross compiler or qemu is missing. $RR_AARCH64_CC overrides the compiler.
 """
 
+import argparse
 import concurrent.futures
 import glob
 import os
@@ -119,6 +120,7 @@ def test_cpu(tap, pool, programs, cpu):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     missing = missing_tools()
     if missing:
         print(f"ok 1 - aarch64 kernels # SKIP there is no {' and no '.join(missing)} here")
