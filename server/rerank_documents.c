@@ -5,7 +5,7 @@
 
 #include <nettle/sha2.h>
 
-enum { HASH_NAME_BYTES = 7 + 2 * SHA256_DIGEST_SIZE + 1 /* "sha256-", digits, the end */, NAME_TOLD_MAX = 80 };
+enum { HASH_NAME_BYTES = 7 + 2 * SHA256_DIGEST_SIZE + 1 /* "sha256-", digits, the end */ };
 
 static document_cache *cache_of(const rerank_task *task) { return task->tools.documents; }
 
@@ -25,11 +25,10 @@ static bool take_text(rerank_task *task, size_t i) {
   document *kept = document_cache_find_text(cache_of(task), document_key_of_name(cache_of(task), name));
   if (kept == NULL || *(const char *)document_data(kept) != DOCUMENT_TEXT) {
     document_release(kept);
-    int told = name.size < NAME_TOLD_MAX ? (int)name.size : NAME_TOLD_MAX;
     task->failed = true;
     return rr_api_fail_field(&task->error, RR_API_VALIDATION, request->texts_name,
-                             "`%s[%zu].id`: no document '%.*s' is kept; send its text, or POST it to /documents",
-                             request->texts_name, i, told, name.data);
+                             "`%s[%zu].id`: no document '%.80s' is kept; send its text, or POST it to /documents",
+                             request->texts_name, i, name.data); /* without NUL within, and with one behind it */
   }
   size_t size = document_size(kept) - 1; /* behind DOCUMENT_TEXT */
   char *copy = rr_arena_strndup(&task->arena, (const char *)document_data(kept) + 1, size);

@@ -163,7 +163,7 @@ void rerank_describe(const rerank_task *task, log_request_fields *fields) {
   fields->parse = phase_ns(task->parse);
   fields->dialect = task->dialect == NULL ? NULL : rr_dialect_name(task->dialect);
   if (task->failed) {
-    fields->error = task->error.message;
+    fields->error = task->error.logged;
     return;
   }
   fields->texts = task->request.n_texts;

@@ -79,7 +79,7 @@ struct rerank_task {
   phase_span encode;
 };
 
-/* Marks the task as failed. */
+/* Marks the task as failed. The message is our own or the core's, and quotes nothing of the request: it is logged. */
 void rerank_fail(rerank_task *task, rr_api_error_kind kind, const char *message);
 
 /* Marks the task as failed since it is not let in. */

@@ -97,8 +97,9 @@ static size_t count_values(const char *data, size_t size) {
   return values;
 }
 
-static rr_status parse(const char *data, size_t size, size_t max_values, size_t flags,
-                       json_t **ret_json, rr_error *err) {
+/* fault: NULL, or filled instead of quoting in err. */
+static rr_status parse(const char *data, size_t size, size_t max_values, size_t flags, json_t **ret_json,
+                       rr_json_fault *fault, rr_error *err) {
   if (count_values(data, size) > max_values) {
     return rr_fail(err, RR_ERR_INPUT, "more than %zu JSON values", max_values);
   }
@@ -112,8 +113,12 @@ static rr_status parse(const char *data, size_t size, size_t max_values, size_t 
     for (char *c = problem.text; *c != '\0'; c++) { /* it quotes the input, and is to be one line */
       *c = (unsigned char)*c < ' ' || *c == 0x7f ? ' ' : *c;
     }
-    return rr_fail(err, RR_ERR_FORMAT, "invalid JSON at line %d column %d: %s", problem.line,
-                   problem.column, problem.text);
+    if (fault != NULL) {
+      *fault = (rr_json_fault){.line = problem.line, .column = problem.column};
+      memcpy(fault->text, problem.text, sizeof fault->text);
+    }
+    return rr_fail(err, RR_ERR_FORMAT, "invalid JSON at line %d column %d%s%s", problem.line, problem.column,
+                   fault == NULL ? ": " : "", fault == NULL ? problem.text : "");
   }
   *ret_json = json;
   return RR_OK;
@@ -121,12 +126,17 @@ static rr_status parse(const char *data, size_t size, size_t max_values, size_t 
 
 rr_status rr_json_parse(const char *data, size_t size, size_t max_values, json_t **ret_json,
                         rr_error *err) {
-  return parse(data, size, max_values, 0, ret_json, err);
+  return parse(data, size, max_values, 0, ret_json, NULL, err);
 }
 
 rr_status rr_json_parse_unique(const char *data, size_t size, size_t max_values, json_t **ret_json,
                                rr_error *err) {
-  return parse(data, size, max_values, JSON_REJECT_DUPLICATES, ret_json, err);
+  return parse(data, size, max_values, JSON_REJECT_DUPLICATES, ret_json, NULL, err);
+}
+
+rr_status rr_json_parse_foreign(const char *data, size_t size, size_t max_values, json_t **ret_json,
+                                rr_json_fault *ret_fault, rr_error *err) {
+  return parse(data, size, max_values, 0, ret_json, ret_fault, err);
 }
 
 rr_status rr_json_load(const char *path, size_t max_bytes, json_t **ret_json, rr_error *err) {
@@ -137,10 +147,10 @@ rr_status rr_json_load(const char *path, size_t max_bytes, json_t **ret_json, rr
     return status;
   }
   rr_error inner = {.status = RR_OK, .message = ""};
-  status = parse(data, size, SIZE_MAX, 0, ret_json, &inner);
+  status = parse(data, size, SIZE_MAX, 0, ret_json, NULL, &inner);
   if (status == RR_ERR_FORMAT) {
     /* Helps only against an integer beyond 64 bits; any other fault fails again. */
-    status = parse(data, size, SIZE_MAX, JSON_DECODE_INT_AS_REAL, ret_json, &inner);
+    status = parse(data, size, SIZE_MAX, JSON_DECODE_INT_AS_REAL, ret_json, NULL, &inner);
   }
   rr_free(data);
   if (status != RR_OK) {

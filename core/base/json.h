@@ -19,6 +19,18 @@ void rr_json_init(void);
 rr_status rr_json_parse(const char *data, size_t size, size_t max_values, json_t **ret_json,
                         rr_error *err);
 
+/* What is wrong with malformed JSON. */
+typedef struct rr_json_fault {
+  int line;
+  int column;
+  char text[JSON_ERROR_TEXT_LENGTH]; /* one line; quotes up to 20 bytes of the input */
+} rr_json_fault;
+
+/* As rr_json_parse, for input that must not get into every message: of malformed JSON (RR_ERR_FORMAT) *ret_fault tells, and err
+ * names the place alone. */
+rr_status rr_json_parse_foreign(const char *data, size_t size, size_t max_values, json_t **ret_json,
+                                rr_json_fault *ret_fault, rr_error *err);
+
 /* As rr_json_parse, but an object that names a key twice is RR_ERR_FORMAT. */
 rr_status rr_json_parse_unique(const char *data, size_t size, size_t max_values, json_t **ret_json,
                                rr_error *err);

@@ -63,9 +63,19 @@ rr_status hub_cache_make_folders(const char *path, rr_error *err) {
   return RR_OK;
 }
 
+/* What is there and no regular file is told, since what follows from it is a download, or a model that is not in the cache. */
+static bool is_there(const char *path) {
+  rr_error problem;
+  bool there = false;
+  if (rr_file_find(path, &there, &problem) != RR_OK) {
+    log_text(LOG_LEVEL_WARN, "%s", problem.message);
+  }
+  return there;
+}
+
 bool hub_cache_has(const char *path, uint64_t *ret_size) {
   struct stat about;
-  if (stat(path, &about) != 0 || !S_ISREG(about.st_mode)) {
+  if (!is_there(path) || stat(path, &about) != 0) {
     return false;
   }
   *ret_size = (uint64_t)about.st_size;
@@ -112,7 +122,7 @@ bool hub_cache_read_ref(const hub_cache *cache, const char *revision, char ret_c
     return true;
   }
   if (print_path(path, NULL, "%s/refs/%s", cache->folder, revision) != RR_OK ||
-      rr_file_read(path, REF_BYTES_MAX, &text, &size, NULL) != RR_OK) {
+      !is_there(path) || rr_file_read(path, REF_BYTES_MAX, &text, &size, NULL) != RR_OK) {
     return false;
   }
   text[strcspn(text, "\r\n ")] = '\0';
