@@ -8,11 +8,17 @@
 /* Lengths beyond this mean "none": the reference writes 1e30 for that. */
 static const double LENGTH_BEYOND_REASON = 1e9;
 
+static rr_status join(const char *directory, const char *name, char path[RR_PATH_MAX], rr_error *err) {
+  return rr_path_join(directory, name, path, NULL) == RR_OK
+             ? RR_OK
+             : rr_fail(err, RR_ERR_IO, "the path of %s is too long", name);
+}
+
 /* *ret_json is NULL where there is no such file; what is there must be an object. */
 static rr_status load_optional(const char *directory, const char *name, json_t **ret_json,
                                rr_error *err) {
   char path[RR_PATH_MAX];
-  rr_status status = rr_path_join(directory, name, path, err);
+  rr_status status = join(directory, name, path, err);
   bool there = false;
   if (status == RR_OK) {
     status = rr_file_find(path, &there, err);
@@ -114,7 +120,7 @@ static rr_status read_vocabulary(rr_tokenizer *tokenizer, const char *directory,
   }
   char path[RR_PATH_MAX];
   json_t *map;
-  status = rr_path_join(directory, "vocab.txt", path, err);
+  status = join(directory, "vocab.txt", path, err);
   if (status == RR_OK) {
     status = load_optional(directory, "special_tokens_map.json", &map, err);
   }
