@@ -120,7 +120,8 @@ static void on_drain(uv_timer_t *timer) {
   uint64_t waited = clock_now() - self->stopped_at;
   uint64_t limit = self->options->drain_timeout * NS_PER_SECOND;
   bool expects = waited < FIRST_SECONDS * NS_PER_SECOND && waited < limit / 2 && http_expects_first(self->http);
-  if (http_active(self->http) == 0 && rerank_is_idle(&self->rerank) && !self->loading && !renewal_is_running(&self->renewal) && !expects) {
+  if (http_active(self->http) == 0 && rerank_is_idle(&self->rerank) && !self->loading &&
+      !renewal_is_running(&self->renewal) && !expects) {
     close_handles(self);
     return;
   }

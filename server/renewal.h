@@ -1,9 +1,11 @@
 /* API keys that are read again while the server serves (SIGHUP).
  *
- * 1. One thread of the pool reads at a time. What is asked for meanwhile is done once more behind it: the file may have been
- *    read already when it was changed.
- * 2. The thread touches `read` alone, between the start and the end of its work; the loop does not, then.
- * 3. Keys that cannot be read leave the old ones in force, and the next renewal is as good as the first. */
+ * 1. One thread of the pool reads at a time. What is asked for meanwhile is done once more
+ *    behind it: the file may have been read already when it was changed.
+ * 2. The thread touches `read` alone, between the start and the end of its work; the loop does
+ *    not, then.
+ * 3. Keys that cannot be read leave the old ones in force, and the next renewal is as good as
+ *    the first. */
 #ifndef RR_SERVER_RENEWAL_H
 #define RR_SERVER_RENEWAL_H
 
@@ -32,7 +34,8 @@ typedef struct renewal {
 /* The keys that the options name, read at once. Any thread. Errors as api_keys_load. */
 rr_status renewal_load(const options *chosen, api_keys **ret_keys, rr_error *err);
 
-/* In the caller's memory, which must outlive the loop. The options' lists and key file are read each time. */
+/* In the caller's memory, which must outlive the loop. The options' lists and key file are read
+ * each time. */
 void renewal_init(renewal *self, uv_loop_t *loop, const options *chosen, void (*renewed)(void *context, api_keys *keys),
                   void *context);
 

@@ -1,5 +1,5 @@
-/* What the loop knows of a rerank request under way, and no thread may touch: for rerank.c, rerank_reply.c and
- * rerank_ask.c. */
+/* What the loop knows of a rerank request under way, and no thread may touch: for rerank.c,
+ * rerank_reply.c and rerank_ask.c. */
 #ifndef RR_SERVER_RERANK_OWN_H
 #define RR_SERVER_RERANK_OWN_H
 
@@ -36,21 +36,23 @@ typedef struct rerank_own {
   uint64_t stopped_at;  /* ns when it was answered, or taken back to be */
 } rerank_own;
 
-/* The reply, or the error where the task has failed. On the loop, which alone holds the task. Nothing but its log line
- * is left to it after this, nor after the next two. */
+/* The reply, or the error where the task has failed. On the loop, which alone holds the task.
+ * Nothing but its log line is left to it after this, nor after the next two. */
 void rerank_reply(rerank_task *task);
 
-/* The answer to a task whose deadline came first, which another thread may still hold: nothing of its results is read. */
+/* The answer to a task whose deadline came first, which another thread may still hold: nothing
+ * of its results is read. */
 void rerank_reply_late(rerank_task *task);
 
 /* To a client that is gone. */
 void rerank_reply_to_nobody(rerank_task *task);
 
-/* The dialect of a body that nobody has read, or a thread is reading; NULL where it does not tell. */
+/* The dialect of a body that nobody has read, or a thread is reading; NULL where it does not
+ * tell. */
 const rr_dialect *rerank_guess(const rerank_task *task);
 
-/* Asks the shared cache what rerank_shared_prepare has prepared; go_on is called on the loop when that is over. False: it is
- * over already. */
+/* Asks the shared cache what rerank_shared_prepare has prepared; go_on is called on the loop
+ * when that is over. False: it is over already. */
 bool rerank_shared_ask(rerank_task *task, void (*go_on)(rerank_task *task));
 void rerank_shared_cancel(rerank_task *task);
 

@@ -1,9 +1,10 @@
-/* A rerank request under way, as the threads of the pool and the workers know it: rerank_work.c, rerank_cache.c,
- * rerank_documents.c, rerank_shared.c, partial.c.
+/* A rerank request under way, as the threads of the pool and the workers know it: rerank_work.c,
+ * rerank_cache.c, rerank_documents.c, rerank_shared.c, partial.c.
  *
- * While a thread holds a task, the loop may answer it, free its exchange, and let its client go. So nothing here leads to what
- * the loop frees or changes meanwhile: a thread's data are the task's, and `cancelled` is all that the two share. What the
- * loop knows of a task is in rerank_own.h, which the threads' files may not include (tests/includes.py). */
+ * While a thread holds a task, the loop may answer it, free its exchange, and let its client go.
+ * So nothing here leads to what the loop frees or changes meanwhile: a thread's data are the
+ * task's, and `cancelled` is all that the two share. What the loop knows of a task is in
+ * rerank_own.h, which the threads' files may not include (tests/includes.py). */
 #ifndef RR_SERVER_RERANK_TASK_H
 #define RR_SERVER_RERANK_TASK_H
 
@@ -22,8 +23,9 @@
 #include "server/schedule.h"
 #include "server/trace.h"
 
-/* What the threads of all tasks work with. Each task has a copy from its start, and what that points to was there before the
- * first task and outlives the last: nobody changes anything under a thread. */
+/* What the threads of all tasks work with. Each task has a copy from its start, and what that
+ * points to was there before the first task and outlives the last: nobody changes anything under
+ * a thread. */
 typedef struct rerank_tools {
   rerank_config config;
   const rr_scorer *scorer;
@@ -79,7 +81,8 @@ struct rerank_task {
   phase_span encode;
 };
 
-/* Marks the task as failed. The message is our own or the core's, and quotes nothing of the request: it is logged. */
+/* Marks the task as failed. The message is our own or the core's, and quotes nothing of the
+ * request: it is logged. */
 void rerank_fail(rerank_task *task, rr_api_error_kind kind, const char *message);
 
 /* Marks the task as failed since it is not let in. */
@@ -91,19 +94,20 @@ void rerank_fail_late(rerank_task *task);
 /* The same into an error of the caller's. */
 void rerank_late(size_t timeout_ms, rr_api_error *ret_error);
 
-/* Body to sequences: unpacks, decodes, tokenizes what the cache does not know; where that is nothing, on to the
- * reply. With a shared cache that is to be asked (rerank_shared_is_due) it ends before it tokenizes. On a thread of the
- * pool, as the next. */
+/* Body to sequences: unpacks, decodes, tokenizes what the cache does not know; where that is
+ * nothing, on to the reply. With a shared cache that is to be asked (rerank_shared_is_due) it
+ * ends before it tokenizes. On a thread of the pool, as the next. */
 void rerank_prepare(rerank_task *task);
 
 /* Goes on with what the shared cache has answered, or without. */
 void rerank_resume(rerank_task *task);
 
-/* Outputs to reply: scores, ranks, encodes, packs. On the worker that finished the last sequence; on a thread of the
- * pool for a task that was taken back from the engine. */
+/* Outputs to reply: scores, ranks, encodes, packs. On the worker that finished the last
+ * sequence; on a thread of the pool for a task that was taken back from the engine. */
 void rerank_conclude(rerank_task *task);
 
-/* On the worker that let go of the task's last sequence: concludes it, unless the loop has taken it back, and posts it. */
+/* On the worker that let go of the task's last sequence: concludes it, unless the loop has taken
+ * it back, and posts it. */
 void rerank_computed(engine_job *job);
 
 #endif

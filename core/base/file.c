@@ -66,7 +66,8 @@ rr_status rr_file_find(const char *path, bool *ret_there, rr_error *err) {
   return RR_OK;
 }
 
-/* What is there is looked at twice: to open some devices is to use them, and what the name leads to may change meanwhile. */
+/* What is there is looked at twice: to open some devices is to use them, and what the name leads
+ * to may change meanwhile. */
 rr_status rr_file_open(const char *path, int flags, mode_t mode, int *ret_descriptor, struct stat *ret_about,
                        rr_error *err) {
   struct stat about;
@@ -104,7 +105,8 @@ typedef struct reading {
   size_t capacity;
 } reading;
 
-/* At least one byte of room, and one for the NUL. Beyond the limit one byte more is read, to see that there is more. */
+/* At least one byte of room, and one for the NUL. Beyond the limit one byte more is read, to see
+ * that there is more. */
 static rr_status make_room(reading *self, rr_error *err) {
   if (self->capacity - self->size >= 2) {
     return RR_OK;

@@ -34,7 +34,8 @@ static const char *parse(printing *out, const char *at, conversion *ret_conversi
   for (;; at++) {
     switch (*at) {
     case '-': case '+': case ' ': case '#': case '\'':
-    case '0': case '1': case '2': case '3': case '4': case '5': case '6': case '7': case '8': case '9':
+    case '0': case '1': case '2': case '3': case '4':
+    case '5': case '6': case '7': case '8': case '9':
     case 'h': break;
     case '.': ret_conversion->precise = true; break;
     case '*': (void)va_arg(out->arguments, int); break;
@@ -80,7 +81,9 @@ static bool put_conversion(printing *out, rr_redaction what, const conversion *h
   case 'X': put_unsigned(out, how); return true;
   case 'f':
   case 'g':
-  case 'e': put(out, number, (size_t)snprintf(number, sizeof number, "%g", va_arg(out->arguments, double))); return true;
+  case 'e':
+    put(out, number, (size_t)snprintf(number, sizeof number, "%g", va_arg(out->arguments, double)));
+    return true;
   case 's':
     text = va_arg(out->arguments, const char *);
     if (what == RR_REDACT_STRINGS || how->precise || text == NULL || how->longs > 0) {

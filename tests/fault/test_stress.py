@@ -16,7 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import harness
 from harness import Server, case, golden_model, request_bytes, temporary_folder
 
-SECONDS = 5
+SECONDS = 4
 CLIENTS = 5
 KEY = {"Authorization": "Bearer sesame"}
 PATHS = {"/rerank": ("texts", "score"), "/v2/rerank": ("documents", "relevance_score")}
