@@ -1,12 +1,10 @@
 #include "core/scorer_file.h"
 
-#include <errno.h>
 #include <math.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "core/base/file.h"
 #include "core/base/json.h"
-#include "core/model/pipeline.h"
 
 enum { FILE_BYTES_MAX = 1 << 16 };
 
@@ -86,10 +84,14 @@ rr_status rr_scorer_file_load(const char *directory, rr_scorer_file *ret_file, r
   char path[RR_PATH_MAX];
   rr_scorer_file file = {.scoring = RR_SCORING_AUTO};
   rr_status status = rr_path_join(directory, "rerankd.json", path, err);
+  bool there = false;
+  if (status == RR_OK) {
+    status = rr_file_find(path, &there, err);
+  }
   if (status != RR_OK) {
     return status;
   }
-  if (access(path, F_OK) != 0 && errno == ENOENT) {
+  if (!there) {
     *ret_file = file;
     return RR_OK;
   }

@@ -1,12 +1,14 @@
 #include "core/scorer_identity.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
 
+#include "core/base/file.h"
 #include "core/model/identity.h"
-#include "core/model/pipeline.h"
 #include "core/model/shards.h"
 
 enum { PIECE = 1 << 14 };
@@ -22,18 +24,23 @@ static rr_status hash_file(const char *folder, const char *name, XXH3_state_t *s
     return status;
   }
   (void)XXH3_128bits_update(state, name, strlen(name) + 1);
-  FILE *file = fopen(path, "re");
-  if (file == NULL) {
-    return errno == ENOENT ? RR_OK : rr_fail(err, RR_ERR_IO, "%s: %s", path, strerror(errno));
+  bool there = false;
+  int file = -1;
+  status = rr_file_find(path, &there, err);
+  if (status == RR_OK && there) {
+    status = rr_file_open(path, O_RDONLY, 0, &file, NULL, err);
+  }
+  if (status != RR_OK || !there) {
+    return status;
   }
   uint64_t size = 0;
-  size_t got;
-  while ((got = fread(piece, 1, sizeof piece, file)) > 0) {
-    (void)XXH3_128bits_update(state, piece, got);
-    size += got;
+  ssize_t got;
+  while ((got = read(file, piece, sizeof piece)) > 0 || (got < 0 && errno == EINTR)) {
+    (void)XXH3_128bits_update(state, piece, got < 0 ? 0 : (size_t)got);
+    size += got < 0 ? 0 : (size_t)got;
   }
-  status = ferror(file) != 0 ? rr_fail(err, RR_ERR_IO, "%s: cannot be read", path) : RR_OK;
-  (void)fclose(file);
+  status = got < 0 ? rr_fail(err, RR_ERR_IO, "%s: cannot be read", path) : RR_OK;
+  (void)close(file);
   (void)XXH3_128bits_update(state, &size, sizeof size);
   return status;
 }

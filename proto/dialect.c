@@ -113,11 +113,14 @@ static bool fits(const choice *option, const rr_reader *reader) {
 static bool parse(const char *body, size_t size, size_t max_values, json_t **ret_json,
                   rr_api_error *ret_error) {
   rr_error problem;
-  switch (rr_json_parse(size == 0 ? "" : body, size, max_values, ret_json, &problem)) {
+  rr_json_fault fault;
+  switch (rr_json_parse_foreign(size == 0 ? "" : body, size, max_values, ret_json, &fault, &problem)) {
   case RR_OK: return true;
   case RR_ERR_MEMORY: return rr_api_fail(ret_error, RR_API_MEMORY, "out of memory");
   case RR_ERR_INPUT: return rr_api_fail(ret_error, RR_API_VALIDATION, "%s", problem.message);
-  default: return rr_api_fail(ret_error, RR_API_MALFORMED, "%s", problem.message);
+  default:
+    return rr_api_fail(ret_error, RR_API_MALFORMED, "invalid JSON at line %d column %d: %.200s", fault.line,
+                       fault.column, fault.text);
   }
 }
 

@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "core/base/redact.h"
+
 int rr_api_error_status(rr_api_error_kind kind) {
   switch (kind) {
   case RR_API_EMPTY:
@@ -32,13 +34,19 @@ unsigned rr_api_error_retry_after(rr_api_error_kind kind) {
   return kind == RR_API_OVERLOADED || kind == RR_API_UNHEALTHY || kind == RR_API_MEMORY ? 1 : 0;
 }
 
+static void fill(rr_api_error *error, rr_api_error_kind kind, const char *field, const char *format,
+                 va_list arguments) {
+  error->kind = kind;
+  error->retry_after = 0;
+  (void)snprintf(error->field, sizeof error->field, "%s", field);
+  rr_redact(RR_REDACT_QUOTED, error->logged, sizeof error->logged, format, arguments);
+  (void)vsnprintf(error->message, sizeof error->message, format, arguments);
+}
+
 bool rr_api_fail(rr_api_error *ret_error, rr_api_error_kind kind, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
-  ret_error->kind = kind;
-  ret_error->retry_after = 0;
-  ret_error->field[0] = '\0';
-  (void)vsnprintf(ret_error->message, sizeof ret_error->message, format, arguments);
+  fill(ret_error, kind, "", format, arguments);
   va_end(arguments);
   return false;
 }
@@ -47,10 +55,7 @@ bool rr_api_fail_field(rr_api_error *ret_error, rr_api_error_kind kind, const ch
                        const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
-  ret_error->kind = kind;
-  ret_error->retry_after = 0;
-  (void)snprintf(ret_error->field, sizeof ret_error->field, "%s", field);
-  (void)vsnprintf(ret_error->message, sizeof ret_error->message, format, arguments);
+  fill(ret_error, kind, field, format, arguments);
   va_end(arguments);
   return false;
 }

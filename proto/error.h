@@ -34,17 +34,23 @@ typedef struct rr_api_error {
   rr_api_error_kind kind;
   char field[RR_FIELD_NAME_MAX];       /* the request's field at fault, "" if there is none */
   unsigned retry_after;                /* seconds, if better than the kind's; 0: the kind's */
-  char message[RR_ERROR_MESSAGE_MAX]; /* one line, always terminated; may end in a cut character */
+  char message[RR_ERROR_MESSAGE_MAX]; /* for the caller: one line, always terminated; may end in a cut character */
+  char logged[RR_ERROR_MESSAGE_MAX];  /* the same for a log: without a byte of what the caller sent */
 } rr_api_error;
 
 /* The HTTP status of a kind. */
 int rr_api_error_status(rr_api_error_kind kind);
 
-/* How long a caller should wait before it tries again, in seconds; 0 where trying again cannot help. */
+/* How long a caller should wait before it tries again, in seconds; 0 where trying again cannot
+ * help. */
 unsigned rr_api_error_retry_after(rr_api_error_kind kind);
 
-/* Fills *ret_error, without a field and with the kind's waiting time, and returns false, so that a failing function can end with
- * `return rr_api_fail(...)`. */
+/* A message may quote what the caller sent. A quotation is always printed by "%s" with a
+ * precision, as in "%.80s", and nothing else is: so `logged` can do without it
+ * (core/base/redact.h). "%s" alone is for words of our own: names of fields and types.
+ *
+ * Fills *ret_error, without a field and with the kind's waiting time, and returns false, so that
+ * a failing function can end with `return rr_api_fail(...)`. */
 bool rr_api_fail(rr_api_error *ret_error, rr_api_error_kind kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

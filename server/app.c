@@ -18,6 +18,7 @@
 #include "server/loop_watch.h"
 #include "server/metrics.h"
 #include "server/otlp.h"
+#include "server/renewal.h"
 #include "server/rerank.h"
 #include "server/rerank_shared.h"
 #include "server/route.h"
@@ -53,11 +54,8 @@ typedef struct app {
   model_load load;
   confinement confined;
   bool loading;
-  uv_work_t renewal;
-  bool renewing;
+  renewal renewal;
   api_keys *keys;
-  api_keys *new_keys; /* between renewal's thread and the loop */
-  rr_error keys_error;
   bool leaving;        /* SIGTERM was seen, --drain-delay has not passed */
   uint64_t stopped_at; /* ns: when the listening socket was closed */
   metrics metrics;
@@ -80,27 +78,11 @@ static void run_load(uv_work_t *work) {
   }
 }
 
-static rr_status load_keys(const options *o, api_keys **ret_keys, rr_error *err) {
-  return api_keys_load(o->api_keys.items, o->api_keys.n, o->api_key_file, ret_keys, err);
-}
-
-/* On a thread of the pool: it reads a file. */
-static void renew_keys(uv_work_t *work) {
-  app *self = work->data;
-  self->keys_error.status = load_keys(self->options, &self->new_keys, &self->keys_error);
-}
-
-static void on_renewed(uv_work_t *work, int status) {
-  app *self = work->data;
-  self->renewing = false;
-  if (status != 0 || self->keys_error.status != RR_OK) {
-    log_text(LOG_LEVEL_ERROR, "SIGHUP: the API keys stay as they are: %s", self->keys_error.message);
-    return;
-  }
+static void on_renewed(void *context, api_keys *keys) {
+  app *self = context;
   api_keys_destroy(self->keys);
-  self->keys = self->new_keys;
-  self->router.keys = self->keys;
-  log_text(LOG_LEVEL_INFO, "SIGHUP: %zu API keys", api_keys_count(self->keys));
+  self->keys = keys;
+  self->router.keys = keys;
 }
 
 static void on_renew(uv_signal_t *handle, int number) {
@@ -110,9 +92,8 @@ static void on_renew(uv_signal_t *handle, int number) {
     log_text(LOG_LEVEL_INFO, "SIGHUP: there is no --api-key-file to read again");
     return;
   }
-  self->renewal.data = self;
-  if (!self->renewing && !self->router.stopping) {
-    self->renewing = uv_queue_work(&self->loop, &self->renewal, renew_keys, on_renewed) == 0;
+  if (self->stopped_at == 0) { /* also while it is leaving: clients are served */
+    renewal_ask(&self->renewal);
   }
 }
 
@@ -139,7 +120,8 @@ static void on_drain(uv_timer_t *timer) {
   uint64_t waited = clock_now() - self->stopped_at;
   uint64_t limit = self->options->drain_timeout * NS_PER_SECOND;
   bool expects = waited < FIRST_SECONDS * NS_PER_SECOND && waited < limit / 2 && http_expects_first(self->http);
-  if (http_active(self->http) == 0 && rerank_is_idle(&self->rerank) && !self->loading && !self->renewing && !expects) {
+  if (http_active(self->http) == 0 && rerank_is_idle(&self->rerank) && !self->loading &&
+      !renewal_is_running(&self->renewal) && !expects) {
     close_handles(self);
     return;
   }
@@ -159,6 +141,7 @@ static void stop(app *self) {
   self->leaving = false;
   self->router.stopping = true;
   load_cancel(&self->load);
+  renewal_stop(&self->renewal);
   route_release(&self->router);
   self->stopped_at = clock_now();
   http_stop_accepting(self->http);
@@ -392,7 +375,7 @@ static bool start(app *self) {
   rr_error error = {.status = RR_OK, .message = "libuv cannot start"};
   if (!start_signals(self) || !loop_watch_start(&self->watch, &self->loop, &self->metrics.turns) ||
       !start_rerank(self) || create_sharing(self, &error) != RR_OK || take_sockets(self, &error) != RR_OK ||
-      load_keys(self->options, &self->keys, &error) != RR_OK || start_http(self, &error) != RR_OK) {
+      renewal_load(self->options, &self->keys, &error) != RR_OK || start_http(self, &error) != RR_OK) {
     log_text(LOG_LEVEL_ERROR, "%s", error.message);
     return false;
   }
@@ -466,6 +449,7 @@ int app_run(const options *chosen) {
   }
   self.own = *chosen;
   self.options = &self.own;
+  renewal_init(&self.renewal, &self.loop, self.options, on_renewed, &self);
   load_init(&self.load, self.options);
   metrics_init(&self.metrics);
   size_pool(chosen);

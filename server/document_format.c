@@ -11,6 +11,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "core/base/file.h"
+
 #define MAX_BYTES_MOST ((uint64_t)1 << 44) /* slots fit 32 bits */
 #define POSITION_MOST ((uint64_t)1 << 62)
 
@@ -110,18 +112,15 @@ static rr_status check_limit(const char *path, uint64_t max_bytes, rr_error *err
              : RR_OK;
 }
 
-/* Not through a link: where it leads may change. Not blocked by a pipe. */
+/* Not through a link: where it leads may change. */
 static rr_status open_locked(const char *path, int *ret_descriptor, struct stat *ret_about, rr_error *err) {
-  int descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, S_IRUSR | S_IWUSR);
-  if (descriptor < 0) {
-    return rr_fail(err, RR_ERR_IO, "%.150s: %s", path, errno == ELOOP ? "a symbolic link" : strerror(errno));
+  int descriptor;
+  rr_status status =
+      rr_file_open(path, O_RDWR | O_CREAT | O_NOFOLLOW, S_IRUSR | S_IWUSR, &descriptor, ret_about, err);
+  if (status != RR_OK) {
+    return status;
   }
-  rr_status status = RR_OK;
-  if (fstat(descriptor, ret_about) != 0) {
-    status = rr_fail(err, RR_ERR_IO, "%.150s: %s", path, strerror(errno));
-  } else if (!S_ISREG(ret_about->st_mode)) {
-    status = rr_fail(err, RR_ERR_IO, "%.150s: not a regular file", path);
-  } else if ((ret_about->st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+  if ((ret_about->st_mode & (S_IWGRP | S_IWOTH)) != 0) {
     status = rr_fail(err, RR_ERR_IO, "%.150s: others than its owner may write it, and so change scores", path);
   } else if (flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
     status = rr_fail(err, RR_ERR_IO, "%.150s: %s", path,

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/base/alloc.h"
+#include "core/base/redact.h"
 #include "server/http_internal.h"
 #include "server/http_listen.h"
 #include "server/log.h"
@@ -69,7 +70,7 @@ void http_wake(http_server *self) { (void)uv_idle_start(&self->spin, on_spin); }
 static void on_daemon_log(void *context, const char *format, va_list arguments) {
   (void)context;
   char message[256];
-  (void)vsnprintf(message, sizeof message, format, arguments);
+  rr_redact(RR_REDACT_STRINGS, message, sizeof message, format, arguments); /* it may quote headers */
   message[strcspn(message, "\r\n")] = '\0';
   log_text(LOG_LEVEL_DEBUG, "http: %s", message);
 }

@@ -1,13 +1,16 @@
 #include "server/keys.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/base/alloc.h"
+#include "core/base/file.h"
 
-enum { PRIORITY_MOST = 1000 };
+enum {
+  PRIORITY_MOST = 1000,
+  LINE_BYTES_MAX = API_KEY_BYTES + 30, /* a key and its priority */
+  FILE_BYTES_MAX = 4 << 20             /* as many keys as there may be, and as much again to say of them */
+};
 
 typedef struct api_key {
   size_t size;
@@ -102,31 +105,33 @@ static rr_status add_list(api_keys *self, const char *list, rr_error *err) {
   return status;
 }
 
-static rr_status add_lines(api_keys *self, FILE *in, const char *path, rr_error *err) {
-  char line[API_KEY_BYTES + 32]; /* and its priority */
+/* text ends in a NUL, and may hold others. */
+static rr_status add_lines(api_keys *self, const char *text, size_t size, const char *path, rr_error *err) {
   rr_status status = RR_OK;
-  while (status == RR_OK && fgets(line, sizeof line, in) != NULL) {
-    size_t size = strlen(line);
-    if (size == sizeof line - 1 && line[size - 1] != '\n') {
+  for (const char *line = text; status == RR_OK && line < text + size;) {
+    const char *end = memchr(line, '\n', (size_t)(text + size - line));
+    size_t length = end == NULL ? (size_t)(text + size - line) : (size_t)(end - line);
+    if (length > LINE_BYTES_MAX) {
       status = rr_fail(err, RR_ERR_INPUT, "%.200s: a line is longer than an API key may be", path);
     } else if (line[0] != '#') {
-      status = add_trimmed(self, line, size, err);
+      status = add_trimmed(self, line, strnlen(line, length), err);
     }
-  }
-  if (status == RR_OK && ferror(in) != 0) {
-    status = rr_fail(err, RR_ERR_IO, "%.200s: cannot be read", path);
+    line += length + 1;
   }
   return status;
 }
 
 static rr_status add_file(api_keys *self, const char *path, rr_error *err) {
   size_t before = self->n;
-  FILE *in = fopen(path, "re");
-  if (in == NULL) {
-    return rr_fail(err, RR_ERR_IO, "%.200s: %s", path, strerror(errno));
+  char *text;
+  size_t size;
+  rr_status status = rr_file_read(path, FILE_BYTES_MAX, &text, &size, err);
+  if (status != RR_OK) {
+    return status;
   }
-  rr_status status = add_lines(self, in, path, err);
-  (void)fclose(in);
+  status = add_lines(self, text, size, path, err);
+  explicit_bzero(text, size);
+  rr_free(text);
   if (status == RR_OK && self->n == before) {
     status = rr_fail(err, RR_ERR_INPUT, "%.200s: holds no API key", path);
   }

@@ -48,7 +48,7 @@ typedef struct log_request_fields {
   uint64_t tokenization;
   uint64_t queue;
   uint64_t inference;
-  const char *error; /* NULL for none */
+  const char *error; /* NULL for none; without anything that the client has sent */
   const char *trace; /* of the caller's trace context; "" or NULL for none */
   const char *parent;
   const char *span;  /* the request's own in that trace; as the two before */

@@ -116,7 +116,7 @@ static const spec specs[] = {
      "require `Authorization: Bearer KEY`, but for /health, /metrics and the like; several times, or a,b; "
      "'KEY priority=N' puts its requests N steps back"},
     {"api-key-file", TEXT, FIELD(api_key_file), 0, 0, "FILE",
-     "keys, one a line; read again on SIGHUP"},
+     "keys, one a line, in a regular file of at most 4 MiB; read again on SIGHUP"},
     {"cors-allow-origin", LIST, FIELD(cors_origins), 0, 0, "ORIGIN",
      "let pages of this origin, or of any (*), call; several times, or a,b"},
     {"user", TEXT, FIELD(user), 0, 0, "NAME",

@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "core/base/alloc.h"
+#include "core/base/file.h"
 #include "server/trace.h"
 #include "server/version.h"
 
@@ -265,6 +266,8 @@ static rr_status read_transport(look_up lookup, otlp_settings *settings, rr_erro
     if (length < 0 || (size_t)length >= sizeof settings->ca_file) {
       return rr_fail(err, RR_ERR_INPUT, "%s: path too long", name);
     }
+    bool there; /* of what is not there, libcurl tells */
+    return rr_file_find(settings->ca_file, &there, err);
   }
   return RR_OK;
 }

@@ -7,7 +7,7 @@
 /* Whether all that candidate i's score is made of was computed: `done` begins with the group's first sequence. A
  * bi-encoder's query is that one. */
 static bool is_computed(const rerank_task *task, const rr_encoded *group, const uint8_t *done, size_t i) {
-  bool query = rr_scorer_info(task->service->scorer)->kind == RR_CROSS_ENCODER || done[0] != 0;
+  bool query = rr_scorer_info(task->tools.scorer)->kind == RR_CROSS_ENCODER || done[0] != 0;
   return query && done[group->sequence_of[i]] != 0;
 }
 
@@ -21,7 +21,7 @@ rr_status partial_group(const rerank_task *task, const rr_encoded *group, const 
     rr_encoded one = *group;
     one.sequence_of += i;
     one.n_candidates = 1;
-    rr_status status = rr_scorer_scores(task->service->scorer, &one, raw, &ret_scores[i], err);
+    rr_status status = rr_scorer_scores(task->tools.scorer, &one, raw, &ret_scores[i], err);
     if (status != RR_OK) {
       return status;
     }

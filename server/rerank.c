@@ -1,14 +1,15 @@
 #include "server/rerank.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <time.h>
 
 #include "core/base/alloc.h"
 #include "server/answer.h"
 #include "server/clock.h"
 #include "server/rerank_documents.h"
+#include "server/rerank_own.h"
 #include "server/rerank_shared.h"
-#include "server/rerank_task.h"
 
 enum { PACKED_SHARE = 4 }; /* a packed body is taken for so many times its size */
 
@@ -20,29 +21,9 @@ static void pump(rerank_service *self);
 static void prepare(uv_work_t *work) { rerank_prepare(work->data); }
 static void resume(uv_work_t *work) { rerank_resume(work->data); }
 
-/* On the worker that let go of the task's last sequence. */
-static void on_computed(engine_job *job) {
-  rerank_task *task = (rerank_task *)job;
-  rerank_service *service = task->service;
-  if (!job->detached) { /* else the loop has answered, or will */
-    task->cut_short = job->queue.dropped > 0;
-    if (job->error.status != RR_OK) {
-      rerank_fail(task, RR_API_BACKEND, job->error.message);
-    } else {
-      rerank_conclude(task);
-    }
-  }
-  (void)pthread_mutex_lock(&service->lock);
-  task->next = service->finished;
-  service->finished = task;
-  /* Under the lock: once the loop has seen the task, the service may be on its way down. */
-  (void)uv_async_send(&service->wake);
-  (void)pthread_mutex_unlock(&service->lock);
-}
-
 static void free_task(rerank_task *task) {
-  task->service->tasks--;
-  task->service->arena_bytes -= task->arena_counted;
+  task->own->service->tasks--;
+  task->own->service->arena_bytes -= task->own->arena_counted;
   http_free_body(&task->body);
   rerank_documents_release(task);
   rerank_shared_release(task);
@@ -53,16 +34,16 @@ static void free_task(rerank_task *task) {
 
 /* A thread no longer holds the task. */
 static void let_go(rerank_task *task) {
-  task->holders--;
-  if (task->over && task->holders == 0) {
+  task->own->holders--;
+  if (task->own->over && task->own->holders == 0) {
     free_task(task);
   }
 }
 
 /* A worker has let go of the task: with its results, unless it was taken back before. */
 static void on_released(rerank_task *task) {
-  if (task->stage == RERANK_COMPUTING) {
-    task->stopped_at = task->job.finished_at;
+  if (task->own->stage == RERANK_COMPUTING) {
+    task->own->stopped_at = task->job.finished_at;
     rerank_reply(task);
   }
   let_go(task);
@@ -70,10 +51,11 @@ static void on_released(rerank_task *task) {
 
 static void on_wake(uv_async_t *wake) {
   rerank_service *self = wake->data;
-  (void)pthread_mutex_lock(&self->lock);
-  rerank_task *newest = self->finished;
-  self->finished = NULL;
-  (void)pthread_mutex_unlock(&self->lock);
+  rerank_mailbox *mailbox = &self->mailbox;
+  (void)pthread_mutex_lock(&mailbox->lock);
+  rerank_task *newest = mailbox->newest;
+  mailbox->newest = NULL;
+  (void)pthread_mutex_unlock(&mailbox->lock);
   rerank_task *oldest = NULL;
   while (newest != NULL) {
     rerank_task *next = newest->next;
@@ -96,7 +78,7 @@ static void on_concluded(uv_work_t *work, int status) {
   if (status != 0) {
     rerank_fail(task, RR_API_UNHEALTHY, "the server is stopping");
   }
-  task->service->metrics->pool_busy += phase_ns(task->encode);
+  task->own->service->metrics->pool_busy += phase_ns(task->encode);
   rerank_reply(task);
   let_go(task);
 }
@@ -109,29 +91,29 @@ static bool answer_partly(rerank_task *task) {
     return false;
   }
   task->cut_short = true;
-  task->stage = RERANK_CONCLUDING;
-  task->holders++;
-  if (uv_queue_work(task->service->loop, &task->work, conclude, on_concluded) == 0) {
+  task->own->stage = RERANK_CONCLUDING;
+  task->own->holders++;
+  if (uv_queue_work(task->own->service->loop, &task->work, conclude, on_concluded) == 0) {
     return true;
   }
-  task->holders--;
-  task->stage = RERANK_COMPUTING;
+  task->own->holders--;
+  task->own->stage = RERANK_COMPUTING;
   return false;
 }
 
 /* Takes a task back from wherever it is. False where its answer is on its way anyway. */
 static bool take_back(rerank_task *task) {
-  if (task->stage == RERANK_CONCLUDING) {
+  if (task->own->stage == RERANK_CONCLUDING) {
     return false;
   }
-  task->stopped_at = clock_now();
-  switch (task->stage) {
-  case RERANK_WAITING: intake_remove(&task->service->intake, &task->intake); return true;
+  task->own->stopped_at = clock_now();
+  switch (task->own->stage) {
+  case RERANK_WAITING: intake_remove(&task->own->service->intake, &task->own->intake); return true;
   case RERANK_PREPARING: atomic_store(&task->cancelled, true); return true;
   case RERANK_ASKING: rerank_shared_cancel(task); return true;
   case RERANK_COMPUTING:
-    switch (engine_detach(task->service->engine, &task->job)) {
-    case ENGINE_FREE: task->holders--; return true;
+    switch (engine_detach(task->own->service->engine, &task->job)) {
+    case ENGINE_FREE: task->own->holders--; return true;
     case ENGINE_HELD: return true;
     case ENGINE_FINISHED: return false;
     }
@@ -143,19 +125,19 @@ static bool take_back(rerank_task *task) {
 }
 
 static void on_deadline(rerank_task *task) {
-  if (take_back(task) && (task->stage != RERANK_COMPUTING || !answer_partly(task))) {
+  if (take_back(task) && (task->own->stage != RERANK_COMPUTING || !answer_partly(task))) {
     rerank_reply_late(task);
   }
 }
 
 void rerank_abandon(rerank_task *task) {
-  if (task->stage == RERANK_ANSWERED) {
+  if (task->own->stage == RERANK_ANSWERED) {
     return;
   }
-  task->gone = true;
+  task->own->gone = true;
   if (take_back(task)) {
     rerank_reply_to_nobody(task);
-    set_timer(task->service);
+    set_timer(task->own->service);
   }
 }
 
@@ -164,7 +146,7 @@ static void on_timer(uv_timer_t *timer) {
   deadline *first;
   while ((first = deadlines_first(&self->cuts)) != NULL && first->at <= clock_now()) {
     deadlines_remove(&self->cuts, first);
-    on_deadline((rerank_task *)((char *)first - offsetof(rerank_task, cut)));
+    on_deadline(((rerank_own *)((char *)first - offsetof(rerank_own, cut)))->task);
   }
   set_timer(self);
 }
@@ -183,46 +165,46 @@ static void set_timer(rerank_service *self) {
 }
 
 static void watch_deadline(rerank_task *task, uint64_t at) {
-  rerank_service *self = task->service;
-  deadlines_remove(&self->cuts, &task->cut);
+  rerank_service *self = task->own->service;
+  deadlines_remove(&self->cuts, &task->own->cut);
   if (at != 0) {
-    (void)deadlines_add(&self->cuts, &task->cut, at); /* there is room for all that are at work */
+    (void)deadlines_add(&self->cuts, &task->own->cut, at); /* there is room for all that are at work */
   }
   set_timer(self);
 }
 
 static void submit(rerank_task *task) {
-  admission answer = engine_submit(task->service->engine, &task->job);
+  admission answer = engine_submit(task->own->service->engine, &task->job);
   if (answer.verdict != ADMISSION_GRANTED) {
     rerank_refuse(task, &answer);
     rerank_reply(task);
     return;
   }
-  task->stage = RERANK_COMPUTING;
-  task->holders++;
+  task->own->stage = RERANK_COMPUTING;
+  task->own->holders++;
   /* The task is the workers' from here on: not even its `failed` may be read. */
 }
 
 /* What a thread of the pool has done and taken: all of it, or what came before the shared cache, or after it. Returns ns of the
  * body, of both. */
 static uint64_t count_prepared(rerank_task *task) {
-  rerank_service *self = task->service;
+  rerank_service *self = task->own->service;
   uint64_t before = phase_ns(task->parse) + phase_ns(task->look_up);
   uint64_t after = phase_ns(task->tokenize);
-  self->metrics->pool_busy += (task->parsed ? 0 : before) + after + phase_ns(task->encode);
-  self->arena_bytes += task->arena.total - task->arena_counted;
-  task->arena_counted = task->arena.total;
+  self->metrics->pool_busy += (task->own->parsed ? 0 : before) + after + phase_ns(task->encode);
+  self->arena_bytes += task->arena.total - task->own->arena_counted;
+  task->own->arena_counted = task->arena.total;
   return before + after;
 }
 
 /* To the threads of the pool, once more. */
 static void queue_again(rerank_task *task) {
-  rerank_service *self = task->service;
+  rerank_service *self = task->own->service;
   uint64_t now = clock_now();
-  task->shared_end = now;
-  task->stage = RERANK_WAITING;
-  if (!intake_add(&self->intake, &task->intake, task->intake.bytes, now)) { /* there is room for all */
-    task->stopped_at = now;
+  task->own->shared_end = now;
+  task->own->stage = RERANK_WAITING;
+  if (!intake_add(&self->intake, &task->own->intake, task->own->intake.bytes, now)) { /* there is room for all */
+    task->own->stopped_at = now;
     rerank_fail(task, RR_API_UNHEALTHY, "the server cannot take work");
     rerank_reply(task);
     return;
@@ -232,14 +214,14 @@ static void queue_again(rerank_task *task) {
 
 /* With the texts looked up. */
 static void ask(rerank_task *task) {
-  batcher_job *queue = &task->intake.queue;
-  task->parsed = true;
-  task->pool = (phase_span){queue->added_at, task->parse.begin};
-  task->told_ms = task->timeout_ms;
+  batcher_job *queue = &task->own->intake.queue;
+  task->own->parsed = true;
+  task->own->pool = (phase_span){queue->added_at, task->parse.begin};
+  task->own->told_ms = task->timeout_ms;
   queue->priority = task->job.queue.priority;
   queue->deadline = task->job.queue.deadline;
   watch_deadline(task, queue->deadline);
-  task->stage = RERANK_ASKING;
+  task->own->stage = RERANK_ASKING;
   if (!rerank_shared_ask(task, queue_again)) {
     queue_again(task);
   }
@@ -248,26 +230,26 @@ static void ask(rerank_task *task) {
 /* Back on the loop, with sequences; or with a question. */
 static void on_prepared(uv_work_t *work, int status) {
   rerank_task *task = work->data;
-  rerank_service *self = task->service;
-  bool asks = !task->failed && !task->parsed && rerank_shared_is_due(task);
+  rerank_service *self = task->own->service;
+  bool asks = !task->failed && !task->own->parsed && rerank_shared_is_due(task);
   workload found = {0};
   for (size_t i = 0; !task->failed && i < task->n_sequences; i++) {
     workload_add(&found, task->job.queue.lengths[i]);
   }
   uint64_t took = count_prepared(task);
-  intake_done(&self->intake, &task->intake, took, task->failed || asks ? NULL : &found);
+  intake_done(&self->intake, &task->own->intake, took, task->failed || asks ? NULL : &found);
   http_free_body(&task->body);
   if (status != 0 && !task->failed) {
     rerank_fail(task, RR_API_UNHEALTHY, "the server is stopping");
   }
-  if (task->stage == RERANK_PREPARING) {
-    task->stopped_at = clock_now();
+  if (task->own->stage == RERANK_PREPARING) {
+    task->own->stopped_at = clock_now();
     if (asks && !task->failed) {
       ask(task);
     } else if (task->failed || task->reply != NULL) { /* all may be known, and nothing left to compute */
       rerank_reply(task);
     } else {
-      task->told_ms = task->timeout_ms;
+      task->own->told_ms = task->timeout_ms;
       watch_deadline(task, task->job.queue.deadline);
       submit(task);
     }
@@ -280,10 +262,10 @@ static void on_prepared(uv_work_t *work, int status) {
 static void pump(rerank_service *self) {
   intake_job *job;
   while ((job = intake_next(&self->intake, clock_now())) != NULL) {
-    rerank_task *task = (rerank_task *)((char *)job - offsetof(rerank_task, intake));
-    task->stage = RERANK_PREPARING;
-    task->holders++;
-    if (uv_queue_work(self->loop, &task->work, task->parsed ? resume : prepare, on_prepared) != 0) {
+    rerank_task *task = ((rerank_own *)((char *)job - offsetof(rerank_own, intake)))->task;
+    task->own->stage = RERANK_PREPARING;
+    task->own->holders++;
+    if (uv_queue_work(self->loop, &task->work, task->own->parsed ? resume : prepare, on_prepared) != 0) {
       intake_done(&self->intake, job, 0, NULL);
       rerank_fail(task, RR_API_UNHEALTHY, "the server cannot take work");
       rerank_reply(task);
@@ -295,24 +277,24 @@ static void pump(rerank_service *self) {
 int rerank_service_init(rerank_service *self, uv_loop_t *loop, const rerank_config *config,
                         metrics *counters) {
   *self = (rerank_service){.config = *config, .loop = loop, .metrics = counters};
-  (void)pthread_mutex_init(&self->lock, NULL);
+  (void)pthread_mutex_init(&self->mailbox.lock, NULL);
   if (!deadlines_init(&self->cuts, config->max_concurrent_requests) ||
       !intake_init(&self->intake, config->pool_threads, config->max_concurrent_requests)) {
     deadlines_finish(&self->cuts);
     return UV_ENOMEM;
   }
-  int status = uv_async_init(loop, &self->wake, on_wake);
-  self->wake.data = self;
+  int status = uv_async_init(loop, &self->mailbox.wake, on_wake);
+  self->mailbox.wake.data = self;
   (void)uv_timer_init(loop, &self->timer);
   self->timer.data = self;
   return status;
 }
 
 void rerank_service_close(rerank_service *self) {
-  /* Waits for a worker that is still inside on_computed's lock. */
-  (void)pthread_mutex_lock(&self->lock);
-  (void)pthread_mutex_unlock(&self->lock);
-  uv_close((uv_handle_t *)&self->wake, NULL);
+  /* Waits for a worker that is still inside rerank_computed's lock. */
+  (void)pthread_mutex_lock(&self->mailbox.lock);
+  (void)pthread_mutex_unlock(&self->mailbox.lock);
+  uv_close((uv_handle_t *)&self->mailbox.wake, NULL);
   uv_close((uv_handle_t *)&self->timer, NULL);
   deadlines_finish(&self->cuts);
   intake_finish(&self->intake);
@@ -322,9 +304,9 @@ bool rerank_is_idle(const rerank_service *self) { return self->tasks == 0; }
 
 /* What the loop knows before anybody has looked into the body. */
 static admission_outlook look_ahead(const rerank_task *task, uint64_t now) {
-  const rerank_service *self = task->service;
-  const batcher_job *queue = &task->intake.queue;
-  size_t bytes = task->intake.bytes;
+  const rerank_service *self = task->own->service;
+  const batcher_job *queue = &task->own->intake.queue;
+  size_t bytes = task->own->intake.bytes;
   admission_outlook outlook = {.priority = queue->priority, .busy = !intake_is_empty(&self->intake)};
   outlook.request.own = intake_expect(&self->intake, bytes);
   outlook.request.time_left = queue->deadline == 0    ? ADMISSION_NO_DEADLINE
@@ -338,12 +320,12 @@ static admission_outlook look_ahead(const rerank_task *task, uint64_t now) {
 
 /* Refuses at once what is hopeless already; else queues it for the pool. */
 static void enqueue(rerank_task *task) {
-  rerank_service *self = task->service;
+  rerank_service *self = task->own->service;
   uint64_t now = clock_now();
   task->outlook = look_ahead(task, now);
   admission answer = engine_ask(self->engine, &task->outlook);
   if (answer.verdict == ADMISSION_GRANTED &&
-      !intake_add(&self->intake, &task->intake, task->intake.bytes, now)) {
+      !intake_add(&self->intake, &task->own->intake, task->own->intake.bytes, now)) {
     answer.verdict = ADMISSION_REQUESTS;
   }
   if (answer.verdict != ADMISSION_GRANTED) {
@@ -352,18 +334,30 @@ static void enqueue(rerank_task *task) {
     rerank_reply(task);
     return;
   }
-  watch_deadline(task, task->intake.queue.deadline);
+  watch_deadline(task, task->own->intake.queue.deadline);
   pump(self);
 }
 
 static rerank_task *new_task(rerank_service *self, http_exchange *exchange, const rr_endpoint *endpoint) {
-  rerank_task *task = rr_calloc(1, sizeof *task);
-  if (task == NULL) {
+  struct {
+    rerank_task task; /* first: what is freed */
+    rerank_own own;
+  } *both = rr_calloc(1, sizeof *both);
+  if (both == NULL) {
     return NULL;
   }
+  rerank_task *task = &both->task;
+  both->own = (rerank_own){.task = task, .service = self, .exchange = exchange};
+  task->own = &both->own;
+  task->tools = (rerank_tools){.config = self->config,
+                               .scorer = self->scorer,
+                               .cache = self->cache,
+                               .documents = self->documents,
+                               .sharing = self->sharing,
+                               .engine = self->engine,
+                               .mailbox = &self->mailbox};
   rr_arena_init(&task->arena, self->config.arena_limit);
-  task->service = self;
-  task->exchange = exchange;
+  (void)snprintf(task->id, sizeof task->id, "%s", exchange->request_id);
   task->endpoint = endpoint;
   task->body_coding = coding_of_content(http_header_of(exchange, "Content-Encoding"));
   task->reply_coding = coding_accepted(http_header_of(exchange, "Accept-Encoding"));
@@ -371,7 +365,7 @@ static rerank_task *new_task(rerank_service *self, http_exchange *exchange, cons
   task->received_at = exchange->received_at;
   task->key_priority = exchange->priority;
   task->body = http_take_body(exchange);
-  task->job.done = on_computed;
+  task->job.done = rerank_computed;
   task->work.data = task;
   exchange->task = task;
   self->tasks++;
@@ -380,25 +374,25 @@ static rerank_task *new_task(rerank_service *self, http_exchange *exchange, cons
 
 /* Whether the body will not say how long it has: else the server's default would come before it is read. */
 static bool says_no_time(const rerank_task *task) {
-  return task->service->config.default_timeout_ms > 0 && task->body_coding == CODING_IDENTITY &&
+  return task->own->service->config.default_timeout_ms > 0 && task->body_coding == CODING_IDENTITY &&
          !rr_json_names(task->body.data, task->body.size, "timeout_ms");
 }
 
 /* What the headers say of the request's time. */
 static bool take_headers(rerank_task *task) {
-  const rerank_config *config = &task->service->config;
-  batcher_job *queue = &task->intake.queue;
-  if (!schedule_read(task->exchange, &task->headers, &task->error)) {
+  const rerank_config *config = &task->own->service->config;
+  batcher_job *queue = &task->own->intake.queue;
+  if (!schedule_read(task->own->exchange, &task->headers, &task->error)) {
     task->failed = true;
     return false;
   }
   size_t fallback = says_no_time(task) ? config->default_timeout_ms : 0;
   task->timeout_ms = task->headers.timeout_ms > 0 ? task->headers.timeout_ms : fallback;
-  task->told_ms = task->timeout_ms;
+  task->own->told_ms = task->timeout_ms;
   queue->deadline = schedule_cut(&task->headers, fallback, task->received_at);
   queue->priority = schedule_priority(&task->headers, task->key_priority);
   size_t bytes = task->body.size * (task->body_coding == CODING_IDENTITY ? 1 : PACKED_SHARE);
-  task->intake.bytes = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
+  task->own->intake.bytes = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
   return true;
 }
 
@@ -438,8 +432,8 @@ void rerank_task_destroy(rerank_task *task) {
   if (task == NULL) {
     return;
   }
-  task->over = true;
-  if (task->holders == 0) {
+  task->own->over = true;
+  if (task->own->holders == 0) {
     free_task(task);
   }
 }

@@ -3,8 +3,8 @@
  *
  * 1. A task belongs to one thread at a time: loop, pool, workers (through the engine), loop. Each
  *    hand-over is a queue with a lock.
- * 2. Finished tasks reach the loop through one list and uv_async_send, which may coalesce: the loop
- *    detaches the whole list under the lock and replies outside of it.
+ * 2. Finished tasks reach the loop through the mailbox and uv_async_send, which may coalesce: the loop
+ *    takes all under the lock and replies outside of it.
  * 3. A task whose scores are all known is concluded where it was prepared and never meets the workers.
  * 4. The number of tasks between start and reply is at most max_concurrent_requests.
  * 5. A deadline is answered by the loop's timer wherever the task is. A thread that is still at it then (one parse, one
@@ -39,6 +39,13 @@ typedef struct rerank_config {
   const char *model_name; /* the name it is served under; borrowed */
 } rerank_config;
 
+/* How tasks come back from the workers: the one thing that they and the loop both write to. */
+typedef struct rerank_mailbox {
+  pthread_mutex_t lock;
+  rerank_task *newest; /* of those that came; by their `next` on to the oldest; guarded by lock */
+  uv_async_t wake;
+} rerank_mailbox;
+
 typedef struct rerank_service {
   rerank_config config;
   const rr_scorer *scorer; /* NULL until the model is loaded */
@@ -50,14 +57,12 @@ typedef struct rerank_service {
   uv_loop_t *loop;
 
   /* rerank.c's own. */
-  uv_async_t wake;
+  rerank_mailbox mailbox;
   uv_timer_t timer;
   deadlines cuts;
   intake intake;
   size_t tasks; /* not yet freed */
   size_t arena_bytes; /* of tasks that were prepared, as much as it was then */
-  pthread_mutex_t lock;
-  rerank_task *finished; /* newest first; guarded by lock */
 } rerank_service;
 
 /* Prepares the service in the caller's memory; scorer and engine are set when they are there. Returns

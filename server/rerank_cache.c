@@ -34,7 +34,7 @@ static rr_status encode(rerank_task *task, size_t g, const rr_text *texts, size_
   rr_encode_options with_halves = *options;
   rr_status status = rerank_documents_find(task, g, texts, n, &with_halves, err);
   if (status == RR_OK) {
-    status = rr_scorer_encode(task->service->scorer, query_of(task, g), texts, n, &with_halves, &task->arena, group,
+    status = rr_scorer_encode(task->tools.scorer, query_of(task, g), texts, n, &with_halves, &task->arena, group,
                               err);
   }
   if (status == RR_OK) {
@@ -74,7 +74,7 @@ static bool find_repeats(rerank_lookup *lookups, size_t n, rr_arena *arena) {
 }
 
 rr_status rerank_look_up_group(rerank_task *task, size_t g, const rr_encode_options *options, rr_error *err) {
-  const score_cache *cache = task->service->cache;
+  const score_cache *cache = task->tools.cache;
   if (cache == NULL || options->halves_only) {
     return RR_OK;
   }
@@ -197,7 +197,7 @@ static void keep_computed(rerank_task *task, size_t g, const float *raw) {
     }
     lookups[i].value = value_of(&task->groups[g], at, raw[at]);
     if (lookups[i].first == i && !isnan(raw[at])) {
-      cache_insert(task->service->cache->entries, lookups[i].key, &lookups[i].value);
+      cache_insert(task->tools.cache->entries, lookups[i].key, &lookups[i].value);
     }
     at++;
   }
@@ -217,7 +217,7 @@ static rr_status fail_as_whole(const rerank_task *task, size_t g, const float *r
 static rr_status computed_scores(rerank_task *task, size_t g, const uint8_t *done, bool as_raw, float *scores,
                                  rr_error *err) {
   const rr_encoded *group = &task->groups[g];
-  rr_status status = done == NULL ? rr_scorer_scores(task->service->scorer, group, as_raw, scores, err)
+  rr_status status = done == NULL ? rr_scorer_scores(task->tools.scorer, group, as_raw, scores, err)
                                   : partial_group(task, group, done, as_raw, scores, err);
   if (status == RR_OK) {
     rerank_documents_keep(task, g, done);
@@ -244,7 +244,7 @@ rr_status rerank_group_scores(rerank_task *task, size_t g, const uint8_t *done, 
   keep_computed(task, g, raw);
   for (size_t i = 0; i < rerank_group_size(task); i++) {
     const cache_value *value = &task->lookups[g + i].value;
-    scores[i] = as_raw || isnan(value->raw) ? value->raw : rr_scorer_score(task->service->scorer, value->raw);
+    scores[i] = as_raw || isnan(value->raw) ? value->raw : rr_scorer_score(task->tools.scorer, value->raw);
     tokens[i] = (rr_text_tokens){.count = value->text_tokens, .truncated = value->truncated != 0};
   }
   return RR_OK;

@@ -5,13 +5,13 @@
 
 #include <nettle/sha2.h>
 
-enum { HASH_NAME_BYTES = 7 + 2 * SHA256_DIGEST_SIZE + 1 /* "sha256-", digits, the end */, NAME_TOLD_MAX = 80 };
+enum { HASH_NAME_BYTES = 7 + 2 * SHA256_DIGEST_SIZE + 1 /* "sha256-", digits, the end */ };
 
-static document_cache *cache_of(const rerank_task *task) { return task->service->documents; }
+static document_cache *cache_of(const rerank_task *task) { return task->tools.documents; }
 
 /* Why there are no documents by name, as the task's error. */
 static bool fail_without_cache(rerank_task *task) {
-  bool none = !rr_scorer_info(task->service->scorer)->text_halves;
+  bool none = !rr_scorer_info(task->tools.scorer)->text_halves;
   task->failed = true;
   return rr_api_fail_field(&task->error, RR_API_VALIDATION, task->request.texts_name,
                            none ? "the model is a cross-encoder: documents cannot be computed ahead"
@@ -25,11 +25,10 @@ static bool take_text(rerank_task *task, size_t i) {
   document *kept = document_cache_find_text(cache_of(task), document_key_of_name(cache_of(task), name));
   if (kept == NULL || *(const char *)document_data(kept) != DOCUMENT_TEXT) {
     document_release(kept);
-    int told = name.size < NAME_TOLD_MAX ? (int)name.size : NAME_TOLD_MAX;
     task->failed = true;
     return rr_api_fail_field(&task->error, RR_API_VALIDATION, request->texts_name,
-                             "`%s[%zu].id`: no document '%.*s' is kept; send its text, or POST it to /documents",
-                             request->texts_name, i, told, name.data);
+                             "`%s[%zu].id`: no document '%.80s' is kept; send its text, or POST it to /documents",
+                             request->texts_name, i, name.data); /* without NUL within, and with one behind it */
   }
   size_t size = document_size(kept) - 1; /* behind DOCUMENT_TEXT */
   char *copy = rr_arena_strndup(&task->arena, (const char *)document_data(kept) + 1, size);
@@ -91,7 +90,7 @@ rr_status rerank_documents_find(rerank_task *task, size_t g, const rr_text *text
 }
 
 void rerank_documents_place(rerank_task *task, size_t g) {
-  const rr_scorer *scorer = task->service->scorer;
+  const rr_scorer *scorer = task->tools.scorer;
   const rr_encoded *group = &task->groups[g];
   if (task->halves == NULL || task->halves[g].n == 0 || !rr_scorer_info(scorer)->split_halves) {
     return;
@@ -115,7 +114,7 @@ void rerank_documents_place(rerank_task *task, size_t g) {
 
 /* Keeps text i's half, unless there is no room; whether it is kept. */
 static bool keep_half(rerank_task *task, const rerank_halves *halves, size_t i, const rr_sequence *sequence) {
-  const rr_scorer *scorer = task->service->scorer;
+  const rr_scorer *scorer = task->tools.scorer;
   bool firmly = task->request.keep;
   document *made = halves->found[i] != NULL ? halves->found[i] : halves->made[i];
   if (made == NULL && rr_scorer_info(scorer)->split_halves) {

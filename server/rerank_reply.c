@@ -3,25 +3,25 @@
 
 #include "server/answer.h"
 #include "server/clock.h"
-#include "server/rerank_task.h"
+#include "server/rerank_own.h"
 
 enum { CLIENT_GONE = 499 }; /* a status for the log alone */
 
 /* Both are 0 for what was never begun. */
 static uint64_t queue_time(const rerank_task *task) {
   const batcher_job *queue = &task->job.queue;
-  uint64_t begun = queue->started_at > 0 ? queue->started_at : task->stopped_at;
+  uint64_t begun = queue->started_at > 0 ? queue->started_at : task->own->stopped_at;
   return queue->added_at == 0 ? 0 : begun - queue->added_at;
 }
 
 static uint64_t inference_time(const rerank_task *task) {
-  return task->job.queue.started_at == 0 ? 0 : task->stopped_at - task->job.queue.started_at;
+  return task->job.queue.started_at == 0 ? 0 : task->own->stopped_at - task->job.queue.started_at;
 }
 
 static double seconds(uint64_t ns) { return (double)ns / 1e9; }
 
 static void count_success(const rerank_task *task) {
-  metrics *counters = task->service->metrics;
+  metrics *counters = task->own->service->metrics;
   counters->successes[rr_endpoint_operation(task->endpoint)]++;
   histogram_add(&counters->parse, seconds(phase_ns(task->parse)));
   histogram_add(&counters->tokenization, seconds(phase_ns(task->tokenize)));
@@ -29,7 +29,7 @@ static void count_success(const rerank_task *task) {
     histogram_add(&counters->queue, seconds(queue_time(task)));
     histogram_add(&counters->inference, seconds(inference_time(task)));
   }
-  histogram_add(&counters->total, seconds(clock_now() - task->exchange->received_at));
+  histogram_add(&counters->total, seconds(clock_now() - task->own->exchange->received_at));
   uint64_t computed = 0;
   for (size_t i = 0; i < task->n_sequences; i++) {
     histogram_add(&counters->input_length, task->job.sequences[i]->length);
@@ -42,7 +42,7 @@ static void count_success(const rerank_task *task) {
 static void add_timing(http_reply *reply, const rerank_task *task) {
   const uint64_t ms = 1000000;
   uint64_t compute = phase_ns(task->parse) + phase_ns(task->tokenize) + inference_time(task);
-  uint64_t total = clock_now() - task->exchange->received_at;
+  uint64_t total = clock_now() - task->own->exchange->received_at;
   http_add_header(reply, "x-compute-type", "cpu");
   http_add_header(reply, "x-compute-time", "%" PRIu64, compute / ms);
   http_add_header(reply, "x-compute-characters", "%" PRIu64, task->characters);
@@ -56,57 +56,57 @@ static void add_timing(http_reply *reply, const rerank_task *task) {
 
 /* Before, at and after the shared cache. What a thread wrote before it is the loop's since. */
 static void tell_sharing(const rerank_task *task, uint64_t given_out, bool thread_at_it) {
-  phase_span *of = task->exchange->phases.of;
-  of[PHASE_POOL] = task->pool;
+  phase_span *of = task->own->exchange->phases.of;
+  of[PHASE_POOL] = task->own->pool;
   of[PHASE_PARSE] = task->parse;
-  of[PHASE_SHARE] = (phase_span){task->look_up.begin, task->shared_end > 0 ? task->shared_end : task->stopped_at};
-  if (task->shared_end > 0) {
+  of[PHASE_SHARE] = (phase_span){task->look_up.begin, task->own->shared_end > 0 ? task->own->shared_end : task->own->stopped_at};
+  if (task->own->shared_end > 0) {
     bool known = !thread_at_it && task->tokenize.begin > 0;
-    of[PHASE_RESUME] = (phase_span){task->shared_end, known ? task->tokenize.begin : given_out};
+    of[PHASE_RESUME] = (phase_span){task->own->shared_end, known ? task->tokenize.begin : given_out};
   }
 }
 
 /* Hands what is known of the task's phases to its exchange. What a thread of the pool that is at it writes is not read. */
 static void tell_phases(const rerank_task *task, bool thread_at_it) {
-  phase_span *of = task->exchange->phases.of;
-  const batcher_job *body = &task->intake.queue;
+  phase_span *of = task->own->exchange->phases.of;
+  const batcher_job *body = &task->own->intake.queue;
   const batcher_job *queue = &task->job.queue;
-  uint64_t given_out = body->started_at > 0 ? body->started_at : task->stopped_at;
-  if (task->parsed) {
+  uint64_t given_out = body->started_at > 0 ? body->started_at : task->own->stopped_at;
+  if (task->own->parsed) {
     tell_sharing(task, given_out, thread_at_it);
   } else {
     of[PHASE_POOL] = (phase_span){body->added_at, body->added_at == 0 ? 0 : given_out};
   }
   if (thread_at_it) {
-    of[task->parsed ? PHASE_TOKENIZE : PHASE_PARSE] = (phase_span){given_out, task->stopped_at};
+    of[task->own->parsed ? PHASE_TOKENIZE : PHASE_PARSE] = (phase_span){given_out, task->own->stopped_at};
     return;
   }
-  if (!task->parsed && task->parse.begin != 0) {
+  if (!task->own->parsed && task->parse.begin != 0) {
     of[PHASE_POOL].end = task->parse.begin;
   }
   of[PHASE_PARSE] = task->parse;
   of[PHASE_TOKENIZE] = task->tokenize;
   of[PHASE_ENCODE] = task->encode;
   if (queue->added_at > 0) {
-    uint64_t begun = queue->started_at > 0 ? queue->started_at : task->stopped_at;
+    uint64_t begun = queue->started_at > 0 ? queue->started_at : task->own->stopped_at;
     of[PHASE_QUEUE] = (phase_span){queue->added_at, begun};
-    of[PHASE_COMPUTE] = (phase_span){queue->started_at, queue->started_at > 0 ? task->stopped_at : 0};
+    of[PHASE_COMPUTE] = (phase_span){queue->started_at, queue->started_at > 0 ? task->own->stopped_at : 0};
   }
 }
 
 /* What every answer ends; `thread_at_it`: a thread of the pool has the task all the same. */
 static void leave(rerank_task *task, bool thread_at_it) {
-  rerank_service *self = task->service;
+  rerank_service *self = task->own->service;
   tell_phases(task, thread_at_it);
-  task->stage = RERANK_ANSWERED;
-  deadlines_remove(&self->cuts, &task->cut);
+  task->own->stage = RERANK_ANSWERED;
+  deadlines_remove(&self->cuts, &task->own->cut);
   self->metrics->active--;
 }
 
 void rerank_reply_to_nobody(rerank_task *task) {
-  leave(task, task->stage == RERANK_PREPARING);
-  task->service->metrics->dropped++;
-  http_reply_to(task->exchange, &(http_reply){.status = CLIENT_GONE});
+  leave(task, task->own->stage == RERANK_PREPARING);
+  task->own->service->metrics->dropped++;
+  http_reply_to(task->own->exchange, &(http_reply){.status = CLIENT_GONE});
 }
 
 const rr_dialect *rerank_guess(const rerank_task *task) {
@@ -117,26 +117,26 @@ const rr_dialect *rerank_guess(const rerank_task *task) {
 
 void rerank_reply_late(rerank_task *task) {
   rr_api_error error;
-  bool known = task->parsed || task->stage == RERANK_COMPUTING;
+  bool known = task->own->parsed || task->own->stage == RERANK_COMPUTING;
   const rr_dialect *dialect = known ? task->dialect : rerank_guess(task);
-  rerank_late(task->told_ms, &error);
-  leave(task, task->stage == RERANK_PREPARING);
-  task->late = true;
-  task->service->metrics->missed++;
-  answer_api_error(task->service->metrics, task->exchange, dialect, &error);
+  rerank_late(task->own->told_ms, &error);
+  leave(task, task->own->stage == RERANK_PREPARING);
+  task->own->late = true;
+  task->own->service->metrics->missed++;
+  answer_api_error(task->own->service->metrics, task->own->exchange, dialect, &error);
 }
 
 void rerank_reply(rerank_task *task) {
-  if (task->gone) {
+  if (task->own->gone) {
     rerank_reply_to_nobody(task);
     return;
   }
-  metrics *counters = task->service->metrics;
+  metrics *counters = task->own->service->metrics;
   leave(task, false);
   if (task->failed) {
     counters->refusals[task->refused]++;
     counters->missed += task->refused == ADMISSION_GRANTED && task->error.kind == RR_API_TIMEOUT;
-    answer_api_error(counters, task->exchange, task->dialect, &task->error);
+    answer_api_error(counters, task->own->exchange, task->dialect, &task->error);
     return;
   }
   http_reply reply = {.status = 200, .content_type = "application/json", .body = task->reply,
@@ -152,18 +152,18 @@ void rerank_reply(rerank_task *task) {
     http_add_header(&reply, "Vary", "Accept-Encoding");
   }
   count_success(task);
-  http_reply_to(task->exchange, &reply);
+  http_reply_to(task->own->exchange, &reply);
 }
 
 void rerank_describe(const rerank_task *task, log_request_fields *fields) {
-  if (task->gone || task->late) { /* a thread may still write to the rest */
-    fields->error = task->gone ? "the client left" : "the deadline came first";
+  if (task->own->gone || task->own->late) { /* a thread may still write to the rest */
+    fields->error = task->own->gone ? "the client left" : "the deadline came first";
     return;
   }
   fields->parse = phase_ns(task->parse);
   fields->dialect = task->dialect == NULL ? NULL : rr_dialect_name(task->dialect);
   if (task->failed) {
-    fields->error = task->error.message;
+    fields->error = task->error.logged;
     return;
   }
   fields->texts = task->request.n_texts;

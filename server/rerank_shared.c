@@ -2,13 +2,12 @@
 
 #include <math.h>
 
-#include "core/base/alloc.h"
 #include "server/rerank_cache.h"
 #include "server/score_cache.h"
 
 /* The task's, made when it is first wanted. NULL: there is nothing to ask, or no memory. */
 static rerank_shared *shared_of(rerank_task *task) {
-  rerank_sharing *sharing = task->service->sharing;
+  const rerank_sharing *sharing = task->tools.sharing;
   if (task->shared != NULL || sharing == NULL || !shared_client_is_up(sharing->client)) {
     return task->shared;
   }
@@ -42,7 +41,7 @@ void rerank_shared_add(rerank_task *task, size_t g, const rr_encode_options *opt
       if (self == NULL) {
         return;
       }
-      shared_query_init(&hashed, &task->service->sharing->keys,
+      shared_query_init(&hashed, &task->tools.sharing->keys,
                         request->queries == NULL ? request->query : request->queries[g], options);
     }
     if (self->n == self->capacity) {
@@ -62,32 +61,12 @@ bool rerank_shared_prepare(rerank_task *task) {
   lookup->n = self->n;
   lookup->answers = rr_arena_calloc(&task->arena, self->n, sizeof *lookup->answers);
   if (lookup->answers != NULL) {
-    lookup->command = shared_commands_question(&task->service->sharing->commands, self->keys, self->n, &lookup->command_size);
+    lookup->command = shared_commands_question(&task->tools.sharing->commands, self->keys, self->n, &lookup->command_size);
   }
   return lookup->command != NULL;
 }
 
 bool rerank_shared_is_due(const rerank_task *task) { return task->shared != NULL && task->shared->lookup.command != NULL; }
-
-static void on_done(shared_lookup *lookup, bool answered) {
-  rerank_shared *self = (rerank_shared *)lookup;
-  self->answered = answered;
-  self->go_on(self->task);
-}
-
-bool rerank_shared_ask(rerank_task *task, void (*go_on)(rerank_task *task)) {
-  rerank_shared *self = task->shared;
-  self->go_on = go_on;
-  self->lookup.done = on_done;
-  bool asked = shared_client_ask(task->service->sharing->client, &self->lookup);
-  rr_free(self->lookup.command); /* what was asked has none any more */
-  self->lookup.command = NULL;
-  return asked;
-}
-
-void rerank_shared_cancel(rerank_task *task) {
-  shared_client_cancel(task->service->sharing->client, &task->shared->lookup);
-}
 
 void rerank_shared_take(rerank_task *task) {
   rerank_shared *self = task->shared;
@@ -96,19 +75,19 @@ void rerank_shared_take(rerank_task *task) {
     rerank_lookup *text = &task->lookups[self->texts[k]];
     if (answer->size == 0) {
       self->damaged += answer->strange;
-    } else if (!shared_value_read(&task->service->sharing->keys, &self->keys[k], answer->bytes, answer->size, &text->value)) {
+    } else if (!shared_value_read(&task->tools.sharing->keys, &self->keys[k], answer->bytes, answer->size, &text->value)) {
       self->damaged++;
     } else {
       text->hit = true;
       self->hits++;
-      cache_insert(task->service->cache->entries, text->key, &text->value);
+      cache_insert(task->tools.cache->entries, text->key, &text->value);
     }
   }
 }
 
 void rerank_shared_keep(rerank_task *task) {
   rerank_shared *self = task->shared;
-  rerank_sharing *sharing = task->service->sharing;
+  const rerank_sharing *sharing = task->tools.sharing;
   if (self == NULL || !self->answered || self->hits == self->n) {
     return;
   }
@@ -121,22 +100,4 @@ void rerank_shared_keep(rerank_task *task) {
       shared_commands_put(&sharing->commands, self->stores, self->n_stores++, &self->keys[k], value);
     }
   }
-}
-
-void rerank_shared_release(rerank_task *task) {
-  rerank_shared *self = task->shared;
-  if (self == NULL) {
-    return;
-  }
-  shared_metrics *counters = &task->service->metrics->shared;
-  counters->hits += self->hits;
-  counters->misses += self->answered ? self->n - self->hits : 0;
-  counters->damaged += self->damaged;
-  rr_free(self->lookup.command);
-  if (self->n_stores > 0) {
-    shared_client_store(task->service->sharing->client, self->stores, self->n_stores);
-  } else {
-    rr_free(self->stores);
-  }
-  task->shared = NULL;
 }

@@ -51,12 +51,7 @@ bool rerank_shared_prepare(rerank_task *task);
 /* Whether rerank_shared_prepare has said so. */
 bool rerank_shared_is_due(const rerank_task *task);
 
-/* Asks; go_on is called on the loop when that is over. False: it is over already. */
-bool rerank_shared_ask(rerank_task *task, void (*go_on)(rerank_task *task));
-void rerank_shared_cancel(rerank_task *task);
-
 void rerank_shared_take(rerank_task *task);
 void rerank_shared_keep(rerank_task *task);
-void rerank_shared_release(rerank_task *task);
 
 #endif

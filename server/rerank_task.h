@@ -1,4 +1,10 @@
-/* A rerank request under way: shared by rerank.c and rerank_reply.c (the loop's side) and rerank_work.c (the threads'). */
+/* A rerank request under way, as the threads of the pool and the workers know it: rerank_work.c,
+ * rerank_cache.c, rerank_documents.c, rerank_shared.c, partial.c.
+ *
+ * While a thread holds a task, the loop may answer it, free its exchange, and let its client go.
+ * So nothing here leads to what the loop frees or changes meanwhile: a thread's data are the
+ * task's, and `cancelled` is all that the two share. What the loop knows of a task is in
+ * rerank_own.h, which the threads' files may not include (tests/includes.py). */
 #ifndef RR_SERVER_RERANK_TASK_H
 #define RR_SERVER_RERANK_TASK_H
 
@@ -11,44 +17,33 @@
 #include "core/scorer.h"
 #include "proto/dialect.h"
 #include "server/coding.h"
-#include "server/deadline.h"
 #include "server/engine.h"
-#include "server/intake.h"
 #include "server/phases.h"
 #include "server/rerank.h"
 #include "server/schedule.h"
+#include "server/trace.h"
 
-/* Where a task is, as the loop knows it. */
-typedef enum rerank_stage {
-  RERANK_WAITING,    /* for a thread of the pool, in the intake */
-  RERANK_PREPARING,  /* on such a thread */
-  RERANK_ASKING,     /* the shared cache; then it waits for such a thread again */
-  RERANK_COMPUTING,  /* in the engine, or with the worker that ends it */
-  RERANK_CONCLUDING, /* on a thread of the pool, cut short */
-  RERANK_ANSWERED,
-} rerank_stage;
+/* What the threads of all tasks work with. Each task has a copy from its start, and what that
+ * points to was there before the first task and outlives the last: nobody changes anything under
+ * a thread. */
+typedef struct rerank_tools {
+  rerank_config config;
+  const rr_scorer *scorer;
+  struct score_cache *cache;
+  struct document_cache *documents;
+  const struct rerank_sharing *sharing;
+  engine *engine;
+  rerank_mailbox *mailbox;
+} rerank_tools;
 
 struct rerank_task {
   engine_job job; /* first: the engine hands this back */
   uv_work_t work;
 
-  /* The loop's own. */
-  intake_job intake;
-  deadline cut;
-  rerank_stage stage;
-  unsigned holders; /* threads that may still touch the task; it may be answered before that ends */
-  bool over;        /* the exchange is */
-  bool gone;        /* the client is */
-  bool late;        /* answered while a thread was at it, since its deadline had come */
-  bool parsed;      /* the body was read, and its texts were looked up: what is left is to tokenize */
-  size_t told_ms;   /* as timeout_ms below, as far as the loop knows */
-  phase_span pool;     /* its first wait for a thread, where it waits for one again; the next too is of this alone */
-  uint64_t shared_end; /* ns when the shared cache had answered, or the wait for it was over */
-  uint64_t stopped_at; /* ns when it was answered, or taken back to be */
-
-  rerank_service *service;
-  http_exchange *exchange;
-  rerank_task *next; /* in the finished list */
+  struct rerank_own *own; /* the loop's; what is in it, threads cannot see (rerank_own.h) */
+  rerank_tools tools;
+  char id[TRACE_ID_BYTES]; /* the request's */
+  rerank_task *next;       /* in the mailbox */
   const rr_endpoint *endpoint;
   const rr_dialect *dialect; /* NULL until the body is read */
   coding body_coding;
@@ -62,7 +57,6 @@ struct rerank_task {
   atomic_bool cancelled;  /* nobody waits for it: prepare no further */
   bool cut_short;         /* not all of it was computed */
   rr_arena arena;
-  size_t arena_counted; /* bytes of it, by the loop */
   rr_rerank_request request;
   rr_encoded *groups; /* one for a query with all texts, else one a text */
   size_t n_groups;
@@ -87,7 +81,8 @@ struct rerank_task {
   phase_span encode;
 };
 
-/* Marks the task as failed. */
+/* Marks the task as failed. The message is our own or the core's, and quotes nothing of the
+ * request: it is logged. */
 void rerank_fail(rerank_task *task, rr_api_error_kind kind, const char *message);
 
 /* Marks the task as failed since it is not let in. */
@@ -99,29 +94,20 @@ void rerank_fail_late(rerank_task *task);
 /* The same into an error of the caller's. */
 void rerank_late(size_t timeout_ms, rr_api_error *ret_error);
 
-/* Body to sequences: unpacks, decodes, tokenizes what the cache does not know; where that is nothing, on to the
- * reply. With a shared cache that is to be asked (rerank_shared_is_due) it ends before it tokenizes. On a thread of the
- * pool, as the next. */
+/* Body to sequences: unpacks, decodes, tokenizes what the cache does not know; where that is
+ * nothing, on to the reply. With a shared cache that is to be asked (rerank_shared_is_due) it
+ * ends before it tokenizes. On a thread of the pool, as the next. */
 void rerank_prepare(rerank_task *task);
 
 /* Goes on with what the shared cache has answered, or without. */
 void rerank_resume(rerank_task *task);
 
-/* Outputs to reply: scores, ranks, encodes, packs. On the worker that finished the last sequence; on a thread of the
- * pool for a task that was taken back from the engine. */
+/* Outputs to reply: scores, ranks, encodes, packs. On the worker that finished the last
+ * sequence; on a thread of the pool for a task that was taken back from the engine. */
 void rerank_conclude(rerank_task *task);
 
-/* The reply, or the error where the task has failed. On the loop, which alone holds the task. Nothing but its log line
- * is left to it after this, nor after the next two. */
-void rerank_reply(rerank_task *task);
-
-/* The answer to a task whose deadline came first, which another thread may still hold: nothing of its results is read. */
-void rerank_reply_late(rerank_task *task);
-
-/* To a client that is gone. */
-void rerank_reply_to_nobody(rerank_task *task);
-
-/* The dialect of a body that nobody has read, or a thread is reading; NULL where it does not tell. */
-const rr_dialect *rerank_guess(const rerank_task *task);
+/* On the worker that let go of the task's last sequence: concludes it, unless the loop has taken
+ * it back, and posts it. */
+void rerank_computed(engine_job *job);
 
 #endif

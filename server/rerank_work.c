@@ -109,7 +109,7 @@ static rr_encode_options encode_options(const rerank_task *task, size_t g) {
                                 [RR_REQUEST_CUT_LONGEST] = RR_CUT_LONGEST};
   const rr_rerank_request *request = &task->request;
   return (rr_encode_options){
-      .truncate = request->truncate == RR_TRUNCATE_DEFAULT ? task->service->config.auto_truncate
+      .truncate = request->truncate == RR_TRUNCATE_DEFAULT ? task->tools.config.auto_truncate
                                                            : request->truncate != 0,
       .side = request->truncate_left ? RR_TRUNCATE_LEFT : RR_TRUNCATE_RIGHT,
       .strategy = cuts[request->cut],
@@ -169,7 +169,7 @@ static rr_status encode_groups(rerank_task *task, const char **ret_member, rr_er
 
 static void look_up(rerank_task *task) {
   rr_error problem;
-  if (task->request.classify && rr_scorer_info(task->service->scorer)->kind != RR_CROSS_ENCODER) {
+  if (task->request.classify && rr_scorer_info(task->tools.scorer)->kind != RR_CROSS_ENCODER) {
     rerank_fail(task, RR_API_BACKEND, "the model is not a classifier: it has no label");
   } else if (look_up_groups(task, &problem) != RR_OK) {
     rerank_fail(task, RR_API_MEMORY, problem.message);
@@ -209,7 +209,7 @@ static void encode(rerank_task *task, uint64_t begun) {
 /* The body as JSON; *ret_unpacked is to be freed, NULL where the body is not coded. */
 static bool unpack(rerank_task *task, const char **ret_body, size_t *ret_size, char **ret_unpacked) {
   const http_body *body = &task->body;
-  size_t limit = task->service->config.payload_limit;
+  size_t limit = task->tools.config.payload_limit;
   *ret_body = body->data;
   *ret_size = body->size;
   *ret_unpacked = NULL;
@@ -232,7 +232,7 @@ static bool unpack(rerank_task *task, const char **ret_body, size_t *ret_size, c
 
 /* What the body says of its time; and whether there still is enough of it, before the expensive part. */
 static void take_schedule(rerank_task *task) {
-  const rerank_config *config = &task->service->config;
+  const rerank_config *config = &task->tools.config;
   schedule wishes = schedule_merge(&task->headers, &task->request);
   batcher_job *queue = &task->job.queue;
   task->timeout_ms = wishes.timeout_ms > 0 ? wishes.timeout_ms : config->default_timeout_ms;
@@ -249,14 +249,14 @@ static void take_schedule(rerank_task *task) {
   }
   outlook.request.all_or_nothing = task->job.all_or_nothing;
   outlook.priority = queue->priority;
-  admission answer = engine_ask(task->service->engine, &outlook);
+  admission answer = engine_ask(task->tools.engine, &outlook);
   if (answer.verdict != ADMISSION_GRANTED) {
     rerank_refuse(task, &answer);
   }
 }
 
 void rerank_prepare(rerank_task *task) {
-  const rr_rerank_limits limits = {.max_texts = task->service->config.max_texts,
+  const rr_rerank_limits limits = {.max_texts = task->tools.config.max_texts,
                                    .max_json_values = JSON_VALUES_MAX};
   task->parse.begin = clock_now();
   const char *body;
@@ -388,9 +388,9 @@ static void conclude(rerank_task *task) {
       .n_computed = out.computed,
       .tokens = task->tokens,
       .created = task->created,
-      .id = task->exchange->request_id,
-      .model = task->service->config.model_name,
-      .label = rr_scorer_info(task->service->scorer)->label,
+      .id = task->id,
+      .model = task->tools.config.model_name,
+      .label = rr_scorer_info(task->tools.scorer)->label,
   };
   task->reply = rr_dialect_encode(task->dialect, &answer, &task->reply_size);
   if (task->reply == NULL) {
@@ -404,4 +404,23 @@ void rerank_conclude(rerank_task *task) {
   task->encode.begin = clock_now();
   conclude(task);
   task->encode.end = clock_now();
+}
+
+void rerank_computed(engine_job *job) {
+  rerank_task *task = (rerank_task *)job;
+  rerank_mailbox *mailbox = task->tools.mailbox;
+  if (!job->detached) { /* else the loop has answered, or will */
+    task->cut_short = job->queue.dropped > 0;
+    if (job->error.status != RR_OK) {
+      rerank_fail(task, RR_API_BACKEND, job->error.message);
+    } else {
+      rerank_conclude(task);
+    }
+  }
+  (void)pthread_mutex_lock(&mailbox->lock);
+  task->next = mailbox->newest;
+  mailbox->newest = task;
+  /* Under the lock: once the loop has seen the task, the service may be on its way down. */
+  (void)uv_async_send(&mailbox->wake);
+  (void)pthread_mutex_unlock(&mailbox->lock);
 }

@@ -195,13 +195,30 @@ static bool tell_slow(router *self, const http_exchange *exchange, log_request_f
   return true;
 }
 
+/* What a client sent where a request line should be may be a piece of its body, by a wrong Content-Length: it is logged only
+ * where it looks like one. */
+static const char *logged_method(const http_exchange *exchange) {
+  static const char *const known[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"};
+  for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+    if (is_method(exchange, known[i])) {
+      return known[i];
+    }
+  }
+  return "OTHER";
+}
+
+static const char *logged_path(const http_exchange *exchange) {
+  bool plausible = exchange->path[0] == '/' && strcmp(logged_method(exchange), "OTHER") != 0;
+  return plausible ? exchange->path : "-";
+}
+
 static void on_finished(void *context, http_exchange *exchange, bool sent) {
   router *self = context;
   target at = target_of(exchange);
   log_request_fields fields = {
       .request_id = exchange->request_id,
-      .method = exchange->method,
-      .path = exchange->path,
+      .method = logged_method(exchange),
+      .path = logged_path(exchange),
       .status = exchange->replied ? exchange->reply.status : 0,
       .total = phases_total(&exchange->phases),
       .body_bytes = (size_t)(exchange->received_bytes),

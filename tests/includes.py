@@ -33,6 +33,12 @@ ALLOWED = {
 # Headers that the build makes: they have no file among the sources.
 GENERATED = {"server/version.h": "server/version.h.in"}
 HTTP_AND_LOOP = ("microhttpd.h", "uv.h", "curl/curl.h")
+# What the loop knows of a request under way: no file that runs on other threads can name it.
+LOOP_ALONE = {"server/rerank_own.h": ("server/rerank.c", "server/rerank_reply.c", "server/rerank_ask.c")}
+# Files are opened by core/base/file.c, which does not wait and takes regular files alone. The others open what the kernel makes,
+# or belong to tools.
+OPENING = re.compile(r"(?<![\w.>])(?:open|openat|fopen|freopen|creat)\(")
+MAY_OPEN = ("core/base/file.c", "core/base/cpu.c", "server/process_stats.c", "bench/")
 # A dialect's name stands in its own file, in the table that picks it, and nowhere else. (`infinity` is also a
 # number.)
 DIALECT = re.compile(r"(?:\b|_)(tei|cohere|jina|vllm|llama\.?cpp|voyage)(?:\b|_)", re.IGNORECASE)
@@ -119,6 +125,19 @@ def foreign_headers(path):
                 yield f"{path}:{number}: {included} belongs to the server"
 
 
+def seen_by_threads(path):
+    for number, own, included in includes(path):
+        if own and path not in LOOP_ALONE.get(included, (path,)):
+            yield f"{path}:{number}: {included} is the loop's alone"
+
+
+def opened_files(path):
+    if not path.startswith(MAY_OPEN):
+        for number, line in enumerate(lines_of(path), start=1):
+            if OPENING.search(line) and not line.lstrip().startswith(("/*", "*")):
+                yield f"{path}:{number}: opens a file; core/base/file.h does that"
+
+
 def named_dialects(path):
     if path in DIALECT_TABLE:
         return
@@ -152,6 +171,9 @@ def main():
         ("no headers include each other in a circle", cycles()),
         ("only the server knows HTTP and the loop",
          (p for path in every for p in foreign_headers(path))),
+        ("what is the loop's alone is not seen by threads",
+         (p for path in every for p in seen_by_threads(path))),
+        ("files are opened in one place", (p for path in every for p in opened_files(path))),
         ("a dialect is named in its own file alone",
          (p for path in every for p in named_dialects(path))),
         (f"functions have at most {FUNCTION_LINES} lines",

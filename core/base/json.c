@@ -1,14 +1,12 @@
 #include "core/base/json.h"
 
-#include <errno.h>
 #include <setjmp.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "core/base/alloc.h"
+#include "core/base/file.h"
 
 /* jansson's parser does not survive every failed allocation: it goes on with a token that lacks bytes, and
  * then may stop the process by an assertion or read beyond the token. So a failed allocation within a parse
@@ -99,8 +97,9 @@ static size_t count_values(const char *data, size_t size) {
   return values;
 }
 
-static rr_status parse(const char *data, size_t size, size_t max_values, size_t flags,
-                       json_t **ret_json, rr_error *err) {
+/* fault: NULL, or filled instead of quoting in err. */
+static rr_status parse(const char *data, size_t size, size_t max_values, size_t flags, json_t **ret_json,
+                       rr_json_fault *fault, rr_error *err) {
   if (count_values(data, size) > max_values) {
     return rr_fail(err, RR_ERR_INPUT, "more than %zu JSON values", max_values);
   }
@@ -114,8 +113,12 @@ static rr_status parse(const char *data, size_t size, size_t max_values, size_t 
     for (char *c = problem.text; *c != '\0'; c++) { /* it quotes the input, and is to be one line */
       *c = (unsigned char)*c < ' ' || *c == 0x7f ? ' ' : *c;
     }
-    return rr_fail(err, RR_ERR_FORMAT, "invalid JSON at line %d column %d: %s", problem.line,
-                   problem.column, problem.text);
+    if (fault != NULL) {
+      *fault = (rr_json_fault){.line = problem.line, .column = problem.column};
+      memcpy(fault->text, problem.text, sizeof fault->text);
+    }
+    return rr_fail(err, RR_ERR_FORMAT, "invalid JSON at line %d column %d%s%s", problem.line, problem.column,
+                   fault == NULL ? ": " : "", fault == NULL ? problem.text : "");
   }
   *ret_json = json;
   return RR_OK;
@@ -123,58 +126,31 @@ static rr_status parse(const char *data, size_t size, size_t max_values, size_t 
 
 rr_status rr_json_parse(const char *data, size_t size, size_t max_values, json_t **ret_json,
                         rr_error *err) {
-  return parse(data, size, max_values, 0, ret_json, err);
+  return parse(data, size, max_values, 0, ret_json, NULL, err);
 }
 
 rr_status rr_json_parse_unique(const char *data, size_t size, size_t max_values, json_t **ret_json,
                                rr_error *err) {
-  return parse(data, size, max_values, JSON_REJECT_DUPLICATES, ret_json, err);
+  return parse(data, size, max_values, JSON_REJECT_DUPLICATES, ret_json, NULL, err);
 }
 
-static rr_status read_file(const char *path, size_t max_bytes, char **ret_data, size_t *ret_size,
-                           rr_error *err) {
-  FILE *file = fopen(path, "rbe");
-  if (file == NULL) {
-    return rr_fail(err, RR_ERR_IO, "%s: %s", path, strerror(errno));
-  }
-  rr_status status = RR_OK;
-  char *data = NULL;
-  size_t got = 0;
-  struct stat about;
-  if (fstat(fileno(file), &about) != 0 || !S_ISREG(about.st_mode)) {
-    status = rr_fail(err, RR_ERR_IO, "%s: not a regular file", path);
-  } else if ((uintmax_t)about.st_size > max_bytes) {
-    status = rr_fail(err, RR_ERR_FORMAT, "%s: over %zu bytes", path, max_bytes);
-  } else if ((data = rr_malloc((size_t)about.st_size)) == NULL) {
-    status = rr_fail(err, RR_ERR_MEMORY, "%s: out of memory", path);
-  } else {
-    got = fread(data, 1, (size_t)about.st_size, file);
-    if (got != (size_t)about.st_size) {
-      status = rr_fail(err, RR_ERR_IO, "%s: could not be read whole", path);
-    }
-  }
-  (void)fclose(file);
-  if (status != RR_OK) {
-    rr_free(data);
-    return status;
-  }
-  *ret_data = data;
-  *ret_size = got;
-  return RR_OK;
+rr_status rr_json_parse_foreign(const char *data, size_t size, size_t max_values, json_t **ret_json,
+                                rr_json_fault *ret_fault, rr_error *err) {
+  return parse(data, size, max_values, 0, ret_json, ret_fault, err);
 }
 
 rr_status rr_json_load(const char *path, size_t max_bytes, json_t **ret_json, rr_error *err) {
   char *data = NULL;
   size_t size = 0;
-  rr_status status = read_file(path, max_bytes, &data, &size, err);
+  rr_status status = rr_file_read(path, max_bytes, &data, &size, err);
   if (status != RR_OK) {
     return status;
   }
   rr_error inner = {.status = RR_OK, .message = ""};
-  status = parse(data, size, SIZE_MAX, 0, ret_json, &inner);
+  status = parse(data, size, SIZE_MAX, 0, ret_json, NULL, &inner);
   if (status == RR_ERR_FORMAT) {
     /* Helps only against an integer beyond 64 bits; any other fault fails again. */
-    status = parse(data, size, SIZE_MAX, JSON_DECODE_INT_AS_REAL, ret_json, &inner);
+    status = parse(data, size, SIZE_MAX, JSON_DECODE_INT_AS_REAL, ret_json, NULL, &inner);
   }
   rr_free(data);
   if (status != RR_OK) {

@@ -7,9 +7,9 @@
 
 #include "core/base/status.h"
 
-/* Makes jansson allocate through core/base/alloc.h, so that running out of memory within a parse is an error
- * and no more. Call once, before any other thread runs. What json_dumps returns is then freed by the function
- * that json_get_alloc_funcs tells, and by no other. */
+/* Makes jansson allocate through core/base/alloc.h, so that running out of memory within a parse
+ * is an error and no more. Call once, before any other thread runs. What json_dumps returns is
+ * then freed by the function that json_get_alloc_funcs tells, and by no other. */
 void rr_json_init(void);
 
 /* Parses size bytes of UTF-8 JSON. Strings may hold NUL (use json_string_length); duplicate keys:
@@ -18,6 +18,18 @@ void rr_json_init(void);
  * values), RR_ERR_FORMAT (malformed; the message names line and column). Any thread. */
 rr_status rr_json_parse(const char *data, size_t size, size_t max_values, json_t **ret_json,
                         rr_error *err);
+
+/* What is wrong with malformed JSON. */
+typedef struct rr_json_fault {
+  int line;
+  int column;
+  char text[JSON_ERROR_TEXT_LENGTH]; /* one line; quotes up to 20 bytes of the input */
+} rr_json_fault;
+
+/* As rr_json_parse, for input that must not get into every message: of malformed JSON
+ * (RR_ERR_FORMAT) *ret_fault tells, and err names the place alone. */
+rr_status rr_json_parse_foreign(const char *data, size_t size, size_t max_values, json_t **ret_json,
+                                rr_json_fault *ret_fault, rr_error *err);
 
 /* As rr_json_parse, but an object that names a key twice is RR_ERR_FORMAT. */
 rr_status rr_json_parse_unique(const char *data, size_t size, size_t max_values, json_t **ret_json,

@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/base/json.h"
 #include "core/model/pipeline.h"
@@ -83,7 +82,11 @@ static rr_status read_members(const char *path, const json_t *json, uint32_t pos
 static rr_status read_metadata(const rr_config *config, rr_colbert *to, rr_error *err) {
   char path[RR_PATH_MAX];
   rr_status status = rr_path_join(config->folder, "artifact.metadata", path, err);
-  if (status != RR_OK || access(path, F_OK) != 0) {
+  bool there = false;
+  if (status == RR_OK) {
+    status = rr_file_find(path, &there, err);
+  }
+  if (status != RR_OK || !there) {
     return status;
   }
   json_t *json;

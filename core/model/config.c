@@ -3,7 +3,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/base/json.h"
 #include "core/model/colbert.h"
@@ -191,7 +190,11 @@ static rr_status read_max_length(rr_config *config, rr_error *err) {
   config->max_input_length = config->positions;
   char path[RR_PATH_MAX];
   rr_status status = rr_path_join(config->folder, "sentence_bert_config.json", path, err);
-  if (status != RR_OK || access(path, F_OK) != 0) {
+  bool there = false;
+  if (status == RR_OK) {
+    status = rr_file_find(path, &there, err);
+  }
+  if (status != RR_OK || !there) {
     return status;
   }
   json_t *json;

@@ -6,10 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/file.h"
 #include "core/base/status.h"
 #include "core/kernel/kernel.h"
 
-enum { RR_PATH_MAX = 4096, RR_LABEL_MAX = 128, RR_MARKER_MAX = 64 };
+enum { RR_LABEL_MAX = 128, RR_MARKER_MAX = 64 };
 
 /* What turns the last layer's rows into a sequence's output. */
 typedef enum rr_head {

@@ -12,6 +12,7 @@
 #include <xxhash.h>
 
 #include "core/base/alloc.h"
+#include "core/base/file.h"
 #include "core/model/config.h"
 #include "core/model/identity.h"
 
@@ -201,14 +202,10 @@ static bool read_header(const rr_packs *packs, int fd, record *ret_records) {
   return true;
 }
 
-/* NULL, or why the open file cannot be used. */
-static const char *read_items(const rr_packs *packs, int fd, record *records) {
-  struct stat about;
+/* NULL, or why the open file of so many bytes cannot be used. */
+static const char *read_items(const rr_packs *packs, int fd, off_t bytes, record *records) {
   uint64_t size = sizeof packs->header + packs->n * sizeof *records + packs->payload;
-  if (fstat(fd, &about) != 0 || !S_ISREG(about.st_mode)) {
-    return "is no regular file";
-  }
-  if (about.st_size < 0 || (uint64_t)about.st_size != size || !read_header(packs, fd, records)) {
+  if (bytes < 0 || (uint64_t)bytes != size || !read_header(packs, fd, records)) {
     return "is of another model or other kernels, or damaged";
   }
   for (size_t i = 0; i < packs->n; i++) {
@@ -225,17 +222,31 @@ static const char *read_items(const rr_packs *packs, int fd, record *records) {
   return NULL;
 }
 
+/* What comes behind the path in a message. */
+static const char *reason_of(const rr_error *unread) {
+  const char *reason = unread->message;
+  for (const char *next = reason; (next = strstr(next, ": ")) != NULL;) {
+    reason = next += 2;
+  }
+  return reason;
+}
+
 bool rr_packs_read(const rr_packs *packs, rr_packs_report *report) {
   const char *problem = NULL;
+  rr_error unread;
   record *records = rr_calloc(packs->n, sizeof *records);
   if (records == NULL) {
     problem = "cannot be read: out of memory";
   } else {
-    int fd = open(packs->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* it may be a pipe */
-    if (fd < 0) {
-      problem = errno == ENOENT ? "was not there" : strerror(errno);
+    int fd;
+    struct stat about;
+    bool there = false;
+    if (rr_file_find(packs->path, &there, &unread) == RR_OK && !there) {
+      problem = "was not there";
+    } else if (rr_file_open(packs->path, O_RDONLY, 0, &fd, &about, &unread) != RR_OK) {
+      problem = reason_of(&unread);
     } else {
-      problem = read_items(packs, fd, records);
+      problem = read_items(packs, fd, about.st_size, records);
       (void)close(fd);
     }
     rr_free(records);
@@ -274,16 +285,15 @@ static bool too_large(const rr_packs *packs) {
 /* The temporary file, locked; what a process that was killed left behind is used again. -1: errno says
  * why, EBUSY that another process is about to write the same or just did. */
 static int open_temporary(const rr_packs *packs) {
-  int fd =
-      open(packs->temporary, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600);
-  if (fd < 0) {
-    return -1;
-  }
+  int fd;
   struct stat opened;
   struct stat named;
+  if (rr_file_open(packs->temporary, O_WRONLY | O_CREAT | O_NOFOLLOW, 0600, &fd, &opened, NULL) != RR_OK) {
+    return -1;
+  }
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
     errno = errno == EWOULDBLOCK ? EBUSY : errno;
-  } else if (fstat(fd, &opened) != 0 || !S_ISREG(opened.st_mode) || opened.st_nlink > 1) {
+  } else if (fstat(fd, &opened) != 0 || opened.st_nlink > 1) {
     errno = EINVAL;
   } else if (lstat(packs->temporary, &named) != 0 || named.st_dev != opened.st_dev ||
              named.st_ino != opened.st_ino) {

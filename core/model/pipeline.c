@@ -1,23 +1,13 @@
 #include "core/model/pipeline.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "core/base/file.h"
 #include "core/base/json.h"
 
 enum { CONFIG_BYTES_MAX = 1 << 20, MODULES_MAX = 16 };
 
 typedef enum module_kind { MODULE_TRANSFORMER, MODULE_POOLING, MODULE_NORMALIZE } module_kind;
-
-rr_status rr_path_join(const char *directory, const char *name, char to[RR_PATH_MAX], rr_error *err) {
-  const char *slash = name[0] == '\0' ? "" : "/";
-  int length = snprintf(to, RR_PATH_MAX, "%s%s%s", directory, slash, name);
-  if (length < 0 || length >= RR_PATH_MAX) {
-    return rr_fail(err, RR_ERR_INPUT, "%.100s...: path too long", directory);
-  }
-  return RR_OK;
-}
 
 /* True for a relative path that never climbs. */
 static bool stays_below(const json_t *path) {
@@ -163,9 +153,10 @@ static rr_status load_modules(const char *directory, const char *path, const jso
 }
 
 /* A ColBERT may bring modules for another library; artifact.metadata says all that they do. */
-static bool is_colbert(const char *directory) {
+static rr_status find_metadata(const char *directory, bool *ret_there, rr_error *err) {
   char path[RR_PATH_MAX];
-  return rr_path_join(directory, "artifact.metadata", path, NULL) == RR_OK && access(path, F_OK) == 0;
+  rr_status status = rr_path_join(directory, "artifact.metadata", path, err);
+  return status == RR_OK ? rr_file_find(path, ret_there, err) : status;
 }
 
 rr_status rr_pipeline_load(const char *directory, rr_pipeline *ret_pipeline, rr_error *err) {
@@ -175,10 +166,18 @@ rr_status rr_pipeline_load(const char *directory, rr_pipeline *ret_pipeline, rr_
   if (status == RR_OK) {
     status = rr_path_join(directory, "modules.json", path, err);
   }
+  bool modular = false;
+  bool colbert = false;
+  if (status == RR_OK) {
+    status = rr_file_find(path, &modular, err);
+  }
+  if (status == RR_OK) {
+    status = find_metadata(directory, &colbert, err);
+  }
   if (status != RR_OK) {
     return status;
   }
-  if (access(path, F_OK) == 0 && !is_colbert(directory)) {
+  if (modular && !colbert) {
     json_t *modules;
     status = rr_json_load(path, CONFIG_BYTES_MAX, &modules, err);
     if (status != RR_OK) {

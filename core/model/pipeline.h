@@ -19,7 +19,4 @@ typedef struct rr_pipeline {
  * rr_config_load. */
 rr_status rr_pipeline_load(const char *directory, rr_pipeline *ret_pipeline, rr_error *err);
 
-/* directory/name in to; RR_ERR_INPUT if that is too long. An empty name is the directory. */
-rr_status rr_path_join(const char *directory, const char *name, char to[RR_PATH_MAX], rr_error *err);
-
 #endif

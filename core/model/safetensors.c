@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "core/base/alloc.h"
+#include "core/base/file.h"
 #include "core/base/json.h"
 
 enum {
@@ -56,12 +57,9 @@ static size_t dtype_size(const char *name) {
 
 static rr_status open_file(rr_safetensors *file, rr_error *err) {
   struct stat about;
-  file->descriptor = open(file->path, O_RDONLY | O_CLOEXEC);
-  if (file->descriptor < 0) {
-    return rr_fail(err, RR_ERR_IO, "%s: %s", file->path, strerror(errno));
-  }
-  if (fstat(file->descriptor, &about) != 0 || !S_ISREG(about.st_mode)) {
-    return rr_fail(err, RR_ERR_IO, "%s: not a regular file", file->path);
+  rr_status status = rr_file_open(file->path, O_RDONLY, 0, &file->descriptor, &about, err);
+  if (status != RR_OK) {
+    return status;
   }
   if (about.st_size < LENGTH_BYTES || (uintmax_t)about.st_size > SIZE_MAX) {
     return rr_fail(err, RR_ERR_FORMAT, "%s: %lld bytes cannot be a safetensors file", file->path,

@@ -3,11 +3,10 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/base/alloc.h"
+#include "core/base/file.h"
 #include "core/base/json.h"
-#include "core/model/pipeline.h"
 
 enum {
   INDEX_BYTES_MAX = 32 << 20,
@@ -201,9 +200,12 @@ static rr_status open_sharded(const char *directory, const char *path, rr_safete
   return status;
 }
 
+/* Anything that is no regular file counts as there: opening it says what it is. */
 static bool is_there(const char *directory, const char *name) {
   char path[RR_PATH_MAX];
-  return rr_path_join(directory, name, path, NULL) == RR_OK && access(path, F_OK) == 0;
+  bool there = true;
+  return rr_path_join(directory, name, path, NULL) == RR_OK &&
+         (rr_file_find(path, &there, NULL) != RR_OK || there);
 }
 
 rr_status rr_weights_open(const char *directory, rr_safetensors **ret_file, rr_error *err) {

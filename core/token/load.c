@@ -1,33 +1,32 @@
-#include <errno.h>
-#include <stdio.h>
+#include <stdbool.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/token/internal.h"
-
-enum { PATH_BYTES = 4096 };
 
 /* Lengths beyond this mean "none": the reference writes 1e30 for that. */
 static const double LENGTH_BEYOND_REASON = 1e9;
 
-static rr_status join(const char *directory, const char *name, char path[PATH_BYTES], rr_error *err) {
-  int size = snprintf(path, PATH_BYTES, "%s/%s", directory, name);
-  if (size < 0 || size >= PATH_BYTES) {
-    return rr_fail(err, RR_ERR_IO, "the path of %s is too long", name);
-  }
-  return RR_OK;
+static rr_status join(const char *directory, const char *name, char path[RR_PATH_MAX], rr_error *err) {
+  return rr_path_join(directory, name, path, NULL) == RR_OK
+             ? RR_OK
+             : rr_fail(err, RR_ERR_IO, "the path of %s is too long", name);
 }
 
 /* *ret_json is NULL where there is no such file; what is there must be an object. */
 static rr_status load_optional(const char *directory, const char *name, json_t **ret_json,
                                rr_error *err) {
-  char path[PATH_BYTES];
+  char path[RR_PATH_MAX];
   rr_status status = join(directory, name, path, err);
+  bool there = false;
+  if (status == RR_OK) {
+    status = rr_file_find(path, &there, err);
+  }
   if (status != RR_OK) {
     return status;
   }
-  if (access(path, F_OK) != 0 && errno == ENOENT) {
+  if (!there) {
     *ret_json = NULL;
     return RR_OK;
   }
@@ -119,7 +118,7 @@ static rr_status read_vocabulary(rr_tokenizer *tokenizer, const char *directory,
   if (added_count > 0) {
     return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: added_tokens.json without tokenizer.json", directory);
   }
-  char path[PATH_BYTES];
+  char path[RR_PATH_MAX];
   json_t *map;
   status = join(directory, "vocab.txt", path, err);
   if (status == RR_OK) {

@@ -1,38 +1,9 @@
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "core/base/alloc.h"
+#include "core/base/file.h"
 #include "core/token/internal.h"
-
-static rr_status read_file(const char *path, char **ret_data, size_t *ret_size, rr_error *err) {
-  FILE *file = fopen(path, "rbe");
-  if (file == NULL) {
-    return rr_fail(err, RR_ERR_IO, "%s: %s", path, strerror(errno));
-  }
-  rr_status status = RR_OK;
-  char *data = NULL;
-  struct stat about;
-  if (fstat(fileno(file), &about) != 0 || !S_ISREG(about.st_mode)) {
-    status = rr_fail(err, RR_ERR_IO, "%s: not a regular file", path);
-  } else if (about.st_size > RR_TOKEN_FILE_BYTES_MAX) {
-    status = rr_fail(err, RR_ERR_FORMAT, "%s: over %d bytes", path, RR_TOKEN_FILE_BYTES_MAX);
-  } else if ((data = rr_malloc((size_t)about.st_size)) == NULL) {
-    status = rr_fail(err, RR_ERR_MEMORY, "%s: out of memory", path);
-  } else if (fread(data, 1, (size_t)about.st_size, file) != (size_t)about.st_size) {
-    status = rr_fail(err, RR_ERR_IO, "%s: could not be read whole", path);
-  }
-  (void)fclose(file);
-  if (status != RR_OK) {
-    rr_free(data);
-    return status;
-  }
-  *ret_data = data;
-  *ret_size = (size_t)about.st_size;
-  return RR_OK;
-}
 
 /* The reference drops blanks at a line's end, line feed and carriage return among them. */
 static size_t trimmed_size(const rr_unicode *unicode, const char *line, size_t size) {
@@ -222,7 +193,7 @@ rr_status rr_tokenizer_read_vocabulary(rr_tokenizer *tokenizer, const char *path
   char *data = NULL;
   size_t size = 0;
   if (status == RR_OK) {
-    status = read_file(path, &data, &size, err);
+    status = rr_file_read(path, RR_TOKEN_FILE_BYTES_MAX, &data, &size, err);
   }
   if (status != RR_OK) {
     return status;

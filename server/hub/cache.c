@@ -10,9 +10,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/base/alloc.h"
+#include "core/base/file.h"
 #include "server/log.h"
 
-enum { LOCK_POLL_MS = 50 };
+enum { LOCK_POLL_MS = 50, REF_BYTES_MAX = 1 << 12 };
 
 static rr_status print_path(char to[HUB_PATH_MAX], rr_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -61,9 +63,19 @@ rr_status hub_cache_make_folders(const char *path, rr_error *err) {
   return RR_OK;
 }
 
+/* What is there and no regular file is told, since what follows from it is a download, or a model that is not in the cache. */
+static bool is_there(const char *path) {
+  rr_error problem;
+  bool there = false;
+  if (rr_file_find(path, &there, &problem) != RR_OK) {
+    log_text(LOG_LEVEL_WARN, "%s", problem.message);
+  }
+  return there;
+}
+
 bool hub_cache_has(const char *path, uint64_t *ret_size) {
   struct stat about;
-  if (stat(path, &about) != 0 || !S_ISREG(about.st_mode)) {
+  if (!is_there(path) || stat(path, &about) != 0) {
     return false;
   }
   *ret_size = (uint64_t)about.st_size;
@@ -103,24 +115,23 @@ rr_status hub_cache_link(const hub_cache *cache, const char *commit, const char 
 
 bool hub_cache_read_ref(const hub_cache *cache, const char *revision, char ret_commit[HUB_COMMIT_MAX]) {
   char path[HUB_PATH_MAX];
-  char text[HUB_COMMIT_MAX + 1] = "";
+  char *text;
+  size_t size;
   if (hub_is_commit(revision)) {
     memcpy(ret_commit, revision, HUB_COMMIT_MAX);
     return true;
   }
-  FILE *file = print_path(path, NULL, "%s/refs/%s", cache->folder, revision) == RR_OK ? fopen(path, "re")
-                                                                                      : NULL;
-  if (file == NULL) {
+  if (print_path(path, NULL, "%s/refs/%s", cache->folder, revision) != RR_OK ||
+      !is_there(path) || rr_file_read(path, REF_BYTES_MAX, &text, &size, NULL) != RR_OK) {
     return false;
   }
-  bool read = fgets(text, sizeof text, file) != NULL;
-  (void)fclose(file);
   text[strcspn(text, "\r\n ")] = '\0';
-  if (!read || !hub_is_commit(text)) {
-    return false;
+  bool is_commit = hub_is_commit(text);
+  if (is_commit) {
+    memcpy(ret_commit, text, HUB_COMMIT_MAX);
   }
-  memcpy(ret_commit, text, HUB_COMMIT_MAX);
-  return true;
+  rr_free(text);
+  return is_commit;
 }
 
 rr_status hub_cache_write_ref(const hub_cache *cache, const char *revision, const char *commit,
@@ -141,9 +152,14 @@ rr_status hub_cache_write_ref(const hub_cache *cache, const char *revision, cons
   if (status != RR_OK) {
     return status;
   }
-  FILE *file = fopen(fresh, "we");
-  bool written = file != NULL && fputs(commit, file) >= 0;
-  written = file != NULL && fclose(file) == 0 && written;
+  int file;
+  status = rr_file_open(fresh, O_WRONLY | O_CREAT | O_TRUNC, 0666, &file, NULL, err);
+  if (status != RR_OK) {
+    return status;
+  }
+  size_t size = strlen(commit);
+  bool written = write(file, commit, size) == (ssize_t)size;
+  written = close(file) == 0 && written;
   if (!written || rename(fresh, path) != 0) {
     status = rr_fail(err, RR_ERR_IO, "%.150s: cannot write: %s", path, strerror(errno));
     (void)unlink(fresh);
@@ -171,9 +187,10 @@ rr_status hub_cache_lock(const hub_cache *cache, const char *etag, const atomic_
     return status;
   }
   for (bool told = false; !atomic_load(cancelled);) {
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0664);
-    if (fd < 0) {
-      return rr_fail(err, RR_ERR_IO, "%.150s: cannot open: %s", path, strerror(errno));
+    int fd;
+    status = rr_file_open(path, O_RDWR | O_CREAT, 0664, &fd, NULL, err);
+    if (status != RR_OK) {
+      return status;
     }
     if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
       if (is_current(fd, path)) {

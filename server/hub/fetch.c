@@ -9,6 +9,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "core/base/file.h"
 #include "server/hub/digest.h"
 #include "server/log.h"
 
@@ -311,9 +312,9 @@ static rr_status make_blob(hub_session *session, const hub_file *file, const cha
     return status;
   }
   partial self = {.session = session, .file = file, .what = what};
-  self.fd = open(unfinished, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (self.fd < 0) {
-    return rr_fail(err, RR_ERR_IO, "%.150s: cannot open: %s", unfinished, strerror(errno));
+  status = rr_file_open(unfinished, O_RDWR | O_CREAT, 0666, &self.fd, NULL, err);
+  if (status != RR_OK) {
+    return status;
   }
   status = store(&self, url, unfinished, blob, ret_outcome, err);
   (void)close(self.fd);

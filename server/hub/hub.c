@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/base/alloc.h"
+#include "core/base/file.h"
 #include "core/scorer.h"
 #include "server/hub/fetch.h"
 #include "server/hub/listing.h"
@@ -265,7 +266,9 @@ rr_status hub_get(const hub_settings *settings, hub_progress *progress, const at
                                       .metadata_seconds = settings->metadata_seconds,
                                       .transfer_seconds = settings->transfer_seconds,
                                       .cancelled = cancelled};
-    status = hub_client_create(&config, &session.client, &problem);
+    bool there = false; /* of what is not there, libcurl tells */
+    status = config.ca_file == NULL ? RR_OK : rr_file_find(config.ca_file, &there, &problem);
+    status = status == RR_OK ? hub_client_create(&config, &session.client, &problem) : status;
     status = status == RR_OK ? get_online(&session, &model, &problem) : status;
     hub_client_destroy(session.client);
   }

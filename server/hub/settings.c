@@ -5,9 +5,11 @@
 #include <string.h>
 #include <strings.h>
 
+#include "core/base/alloc.h"
+#include "core/base/file.h"
 #include "server/hub/names.h"
 
-enum { SECONDS_DEFAULT = 10, SECONDS_MAX = 3600 };
+enum { SECONDS_DEFAULT = 10, SECONDS_MAX = 3600, TOKEN_FILE_BYTES_MAX = 1 << 16 };
 
 typedef char *(*look_up)(const char *name);
 
@@ -61,22 +63,26 @@ static rr_status find_home(const hub_choices *choices, look_up lookup, char to[H
   return join(to, HUB_PATH_MAX, home, "/.cache/huggingface", err);
 }
 
-/* The token that `hf auth login` stored; "" if there is none. */
-static void read_token_file(const char *home, look_up lookup, char token[HUB_TOKEN_MAX]) {
+/* The token that `hf auth login` stored; "" if there is none, or none that this user may read. */
+static rr_status read_token_file(const char *home, look_up lookup, char token[HUB_TOKEN_MAX], rr_error *err) {
   char path[HUB_PATH_MAX];
   const char *named = variable(lookup, "HF_TOKEN_PATH");
   rr_status status = named != NULL ? expand(named, lookup, path, NULL)
                                    : join(path, sizeof path, home, "/token", NULL);
-  FILE *file = status == RR_OK ? fopen(path, "re") : NULL;
+  bool there = false;
+  char *text;
+  size_t size;
   token[0] = '\0';
-  if (file == NULL) {
-    return;
+  if (status == RR_OK && rr_file_find(path, &there, err) != RR_OK) {
+    return RR_ERR_IO;
   }
-  if (fgets(token, HUB_TOKEN_MAX, file) == NULL) {
-    token[0] = '\0';
+  if (!there || rr_file_read(path, TOKEN_FILE_BYTES_MAX, &text, &size, NULL) != RR_OK) {
+    return RR_OK;
   }
-  (void)fclose(file);
+  (void)snprintf(token, HUB_TOKEN_MAX, "%s", text);
   token[strcspn(token, " \t\r\n")] = '\0';
+  rr_free(text);
+  return RR_OK;
 }
 
 static rr_status fill_token(const hub_choices *choices, const char *home, look_up lookup,
@@ -90,7 +96,7 @@ static rr_status fill_token(const hub_choices *choices, const char *home, look_u
     return RR_OK;
   }
   if (!is_true(variable(lookup, "HF_HUB_DISABLE_IMPLICIT_TOKEN"))) {
-    read_token_file(home, lookup, to->token);
+    return read_token_file(home, lookup, to->token, err);
   }
   return RR_OK;
 }

@@ -45,6 +45,19 @@ static void messages_are_one_line_whatever_they_quote(void **state) {
   assert_null(strpbrk(problem.message, "\n\r\t"));
 }
 
+/* Who parses what a client sent is told of it apart from the message. */
+static void foreign_text_is_not_quoted_in_the_message(void **state) {
+  (void)state;
+  const char *text = "{\"a\": secret}";
+  json_t *json = NULL;
+  rr_json_fault fault;
+  assert_int_equal(rr_json_parse_foreign(text, strlen(text), 100, &json, &fault, &problem), RR_ERR_FORMAT);
+  assert_int_equal(fault.line, 1);
+  assert_non_null(strstr(fault.text, "secret"));
+  assert_null(strstr(problem.message, "secret"));
+  assert_non_null(strstr(problem.message, "line 1"));
+}
+
 static void deep_nesting_is_an_error_and_no_crash(void **state) {
   (void)state;
   enum { DEPTH = 500000 };
@@ -108,6 +121,7 @@ int main(void) {
       cmocka_unit_test(values_are_counted_before_they_are_built),
       cmocka_unit_test(malformed_text_is_told_with_its_place),
       cmocka_unit_test(messages_are_one_line_whatever_they_quote),
+      cmocka_unit_test(foreign_text_is_not_quoted_in_the_message),
       cmocka_unit_test(deep_nesting_is_an_error_and_no_crash),
       cmocka_unit_test(each_failing_allocation_is_reported_and_leaks_nothing),
       cmocka_unit_test(files_are_bounded_and_errors_name_them),

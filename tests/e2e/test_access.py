@@ -79,8 +79,11 @@ def a_file_of_keys_is_read_again_on_sighup():
 
 @case
 def keys_that_cannot_be_read_keep_the_server_from_starting():
+    empty = os.path.join(harness.temporary_folder(), "empty")
+    open(empty, "w", encoding="ascii").close()
     for arguments, words in ((("--api-key-file", "/nowhere/keys"), "/nowhere/keys"),
-                             (("--api-key-file", os.devnull), "holds no API key"),
+                             (("--api-key-file", empty), "holds no API key"),
+                             (("--api-key-file", os.devnull), "not a regular file but a device"),
                              (("--api-key", ","), "no API key"),
                              (("--api-key", "k" * 600), "longer than")):
         result = run_binary("--model-id", small_model(), "--hostname", "127.0.0.1", "--port", "0", *arguments)

@@ -154,6 +154,27 @@ static void a_trace_context_is_taken_whole_or_not_at_all(void **state) {
   }
 }
 
+static void a_file_of_keys_has_a_bound(void **state) {
+  (void)state;
+  api_keys *keys = NULL;
+  rr_error problem;
+  FILE *out = fopen(path, "w");
+  assert_non_null(out);
+  for (int i = 0; i < 90000; i++) { /* 3.8 MB */
+    (void)fprintf(out, "# a line that says something of no key...\n");
+  }
+  (void)fprintf(out, "key\n");
+  assert_int_equal(fclose(out), 0);
+  assert_int_equal(api_keys_load(NULL, 0, path, &keys, &problem), RR_OK);
+  assert_int_equal(api_keys_count(keys), 1);
+  api_keys_destroy(keys);
+  keys = NULL;
+  assert_int_equal(truncate(path, 5 << 20), 0);
+  assert_int_equal(api_keys_load(NULL, 0, path, &keys, &problem), RR_ERR_FORMAT);
+  assert_non_null(strstr(problem.message, path));
+  assert_null(keys);
+}
+
 static int make_file(void **state) {
   (void)state;
   int fd = mkstemp(path);
@@ -172,6 +193,7 @@ int main(void) {
       cmocka_unit_test(a_key_may_carry_a_priority),
       cmocka_unit_test(nothing_is_not_a_key),
       cmocka_unit_test(each_failed_allocation_is_lack_of_memory),
+      cmocka_unit_test(a_file_of_keys_has_a_bound),
       cmocka_unit_test(a_trace_context_is_taken_whole_or_not_at_all),
   };
   return cmocka_run_group_tests(tests, make_file, remove_file);

@@ -17,7 +17,7 @@
 #include "core/base/alloc.h"
 #include "core/base/json.h"
 #include "server/clock.h"
-#include "server/rerank_task.h"
+#include "server/rerank_own.h"
 #include "server/warmup.h"
 
 enum { TEXTS = 200, MANY = 24, TEXT_BYTES = 1200, WAIT_SECONDS = 60, BODY_BYTES = TEXTS * (TEXT_BYTES + 8) + 200 };
@@ -151,10 +151,10 @@ static void run_until_idle(void) {
 }
 
 static bool run_until_stage(const rerank_task *task, rerank_stage stage) {
-  while (task->stage < stage) {
+  while (task->own->stage < stage) {
     turn_the_loop();
   }
-  return task->stage == stage;
+  return task->own->stage == stage;
 }
 
 /* --- a client that left --- */
@@ -164,7 +164,7 @@ static void a_request_nobody_waits_for_is_dropped_before_the_pool_has_it(void **
   uint64_t before = computed();
   (void)begin(0, TEXTS, "");
   rerank_task *second = begin(1, TEXTS, "");
-  assert_int_equal(second->stage, RERANK_WAITING); /* there is one thread, and it has the first */
+  assert_int_equal(second->own->stage, RERANK_WAITING); /* there is one thread, and it has the first */
   rerank_abandon(second);
   assert_int_equal(exchanges[1].reply.status, 499);
   finish(1);
@@ -180,7 +180,7 @@ static void and_while_a_thread_of_the_pool_is_at_it(void **state) {
   (void)state;
   uint64_t before = computed();
   rerank_task *task = begin(0, TEXTS, "");
-  assert_int_equal(task->stage, RERANK_PREPARING);
+  assert_int_equal(task->own->stage, RERANK_PREPARING);
   rerank_abandon(task);
   assert_int_equal(exchanges[0].reply.status, 499); /* at once, whatever the thread does */
   finish(0);
@@ -321,7 +321,7 @@ static void who_wants_all_or_nothing_gets_an_error(void **state) {
 static void a_client_may_leave_while_its_part_is_put_together(void **state) {
   (void)state;
   rerank_task *task = cut_in_the_middle(",\"timeout_ms\":100000");
-  while (task->stage == RERANK_COMPUTING) {
+  while (task->own->stage == RERANK_COMPUTING) {
     turn_the_loop();
   }
   if (!exchanges[0].replied) {
