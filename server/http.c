@@ -15,7 +15,7 @@
 
 enum {
   CONNECTION_MEMORY = 32 * 1024, /* bytes libmicrohttpd may use a connection: bounds the headers */
-  CONNECTIONS_MAX = 8192,
+  CONNECTION_OVERHEAD = 8 * 1024, /* and about so many are our own, and the allocator's */
   RESERVED_DESCRIPTORS = 64,
   BACKLOG_TURNS = 256
 };
@@ -77,11 +77,13 @@ static size_t unescape(void *context, struct MHD_Connection *connection, char *t
   return strstr(text, "%00") == NULL ? MHD_http_unescape(text) : strlen(text);
 }
 
-static unsigned connection_limit(void) {
+size_t http_connection_bytes(void) { return CONNECTION_MEMORY + CONNECTION_OVERHEAD; }
+
+static unsigned connection_limit(unsigned most) {
   struct rlimit descriptors;
   if (getrlimit(RLIMIT_NOFILE, &descriptors) != 0 ||
-      descriptors.rlim_cur >= CONNECTIONS_MAX + RESERVED_DESCRIPTORS) {
-    return CONNECTIONS_MAX;
+      descriptors.rlim_cur >= most + RESERVED_DESCRIPTORS) {
+    return most;
   }
   rlim_t usable = descriptors.rlim_cur;
   return usable > 2 * RESERVED_DESCRIPTORS ? (unsigned)(usable - RESERVED_DESCRIPTORS)
@@ -114,7 +116,7 @@ static rr_status start_daemon(http_server *self, int socket, unsigned limit, rr_
 
 /* On all sockets, with an equal share of the connections each. All of them are taken over, also on failure. */
 static rr_status start_daemons(http_server *self, const int *sockets, size_t n, rr_error *err) {
-  unsigned limit = connection_limit() / (unsigned)n;
+  unsigned limit = connection_limit(self->config.max_connections) / (unsigned)n;
   rr_status status = RR_OK;
   for (size_t i = 0; i < n; i++) {
     if (status == RR_OK) {

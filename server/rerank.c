@@ -1,5 +1,6 @@
 #include "server/rerank.h"
 
+#include <assert.h>
 #include <stddef.h>
 #include <time.h>
 
@@ -40,23 +41,43 @@ static void on_computed(engine_job *job) {
   (void)pthread_mutex_unlock(&service->lock);
 }
 
-static void free_task(rerank_task *task) {
-  task->service->tasks--;
+/* What nobody reads any more once the task is answered: a client may take a minute to read the reply. */
+static void release_memory(rerank_task *task) {
   task->service->arena_bytes -= task->arena_counted;
+  task->arena_counted = 0;
   http_free_body(&task->body);
+  task->claim.beside = 0;
   rerank_documents_release(task);
   rerank_shared_release(task);
   rr_arena_finish(&task->arena);
+  rr_claim_unreserve(&task->claim);
+}
+
+static void free_task(rerank_task *task) {
+  task->service->tasks--;
+  release_memory(task);
   rr_free(task->reply);
+  rr_claim_give(&task->claim, task->reply_held);
+  assert(task->claim.held == 0);
   rr_free(task);
+}
+
+/* No thread holds the task, or the last one that did has let go of it. */
+static void forget_if_done(rerank_task *task) {
+  if (task->holders > 0) {
+    return;
+  }
+  if (task->over) {
+    free_task(task);
+  } else if (task->stage == RERANK_ANSWERED) {
+    release_memory(task);
+  }
 }
 
 /* A thread no longer holds the task. */
 static void let_go(rerank_task *task) {
   task->holders--;
-  if (task->over && task->holders == 0) {
-    free_task(task);
-  }
+  forget_if_done(task);
 }
 
 /* A worker has let go of the task: with its results, unless it was taken back before. */
@@ -145,6 +166,7 @@ static bool take_back(rerank_task *task) {
 static void on_deadline(rerank_task *task) {
   if (take_back(task) && (task->stage != RERANK_COMPUTING || !answer_partly(task))) {
     rerank_reply_late(task);
+    forget_if_done(task);
   }
 }
 
@@ -156,6 +178,7 @@ void rerank_abandon(rerank_task *task) {
   if (take_back(task)) {
     rerank_reply_to_nobody(task);
     set_timer(task->service);
+    forget_if_done(task);
   }
 }
 
@@ -257,6 +280,7 @@ static void on_prepared(uv_work_t *work, int status) {
   uint64_t took = count_prepared(task);
   intake_done(&self->intake, &task->intake, took, task->failed || asks ? NULL : &found);
   http_free_body(&task->body);
+  task->claim.beside = 0;
   if (status != 0 && !task->failed) {
     rerank_fail(task, RR_API_UNHEALTHY, "the server is stopping");
   }
@@ -350,6 +374,7 @@ static void enqueue(rerank_task *task) {
     task->dialect = rerank_guess(task);
     rerank_refuse(task, &answer);
     rerank_reply(task);
+    forget_if_done(task);
     return;
   }
   watch_deadline(task, task->intake.queue.deadline);
@@ -361,7 +386,8 @@ static rerank_task *new_task(rerank_service *self, http_exchange *exchange, cons
   if (task == NULL) {
     return NULL;
   }
-  rr_arena_init(&task->arena, self->config.arena_limit);
+  rr_claim_init(&task->claim, self->config.memory, self->config.request_limit);
+  rr_arena_init_within(&task->arena, &task->claim);
   task->service = self;
   task->exchange = exchange;
   task->endpoint = endpoint;
@@ -371,6 +397,7 @@ static rerank_task *new_task(rerank_service *self, http_exchange *exchange, cons
   task->received_at = exchange->received_at;
   task->key_priority = exchange->priority;
   task->body = http_take_body(exchange);
+  task->claim.beside = task->body.capacity;
   task->job.done = on_computed;
   task->work.data = task;
   exchange->task = task;
