@@ -6,6 +6,8 @@
 #include "server/rerank_cache.h"
 #include "server/score_cache.h"
 
+enum { QUESTION_BYTES = 128 }; /* about so many a key */
+
 /* The task's, made when it is first wanted. NULL: there is nothing to ask, or no memory. */
 static rerank_shared *shared_of(rerank_task *task) {
   rerank_sharing *sharing = task->service->sharing;
@@ -53,6 +55,19 @@ void rerank_shared_add(rerank_task *task, size_t g, const rr_encode_options *opt
   }
 }
 
+static bool count(rerank_task *task, size_t bytes) {
+  if (!rr_claim_take(&task->claim, bytes)) {
+    return false;
+  }
+  task->shared->counted += bytes;
+  return true;
+}
+
+static void discount(rerank_task *task) {
+  rr_claim_give(&task->claim, task->shared->counted);
+  task->shared->counted = 0;
+}
+
 bool rerank_shared_prepare(rerank_task *task) {
   rerank_shared *self = task->shared;
   if (self == NULL || self->n == 0) {
@@ -61,7 +76,7 @@ bool rerank_shared_prepare(rerank_task *task) {
   shared_lookup *lookup = &self->lookup;
   lookup->n = self->n;
   lookup->answers = rr_arena_calloc(&task->arena, self->n, sizeof *lookup->answers);
-  if (lookup->answers != NULL) {
+  if (lookup->answers != NULL && count(task, self->n * (size_t)QUESTION_BYTES)) {
     lookup->command = shared_commands_question(&task->service->sharing->commands, self->keys, self->n, &lookup->command_size);
   }
   return lookup->command != NULL;
@@ -82,6 +97,7 @@ bool rerank_shared_ask(rerank_task *task, void (*go_on)(rerank_task *task)) {
   bool asked = shared_client_ask(task->service->sharing->client, &self->lookup);
   rr_free(self->lookup.command); /* what was asked has none any more */
   self->lookup.command = NULL;
+  discount(task);
   return asked;
 }
 
@@ -112,6 +128,9 @@ void rerank_shared_keep(rerank_task *task) {
   if (self == NULL || !self->answered || self->hits == self->n) {
     return;
   }
+  if (!count(task, (self->n - self->hits) * sharing->commands.store_size)) {
+    return;
+  }
   self->stores = shared_commands_stores(&sharing->commands, self->n - self->hits);
   for (size_t k = 0; self->stores != NULL && k < self->n; k++) {
     const rerank_lookup *text = &task->lookups[self->texts[k]];
@@ -133,6 +152,7 @@ void rerank_shared_release(rerank_task *task) {
   counters->misses += self->answered ? self->n - self->hits : 0;
   counters->damaged += self->damaged;
   rr_free(self->lookup.command);
+  discount(task);
   if (self->n_stores > 0) {
     shared_client_store(task->service->sharing->client, self->stores, self->n_stores);
   } else {

@@ -13,7 +13,7 @@
 enum {
   JSON_VALUES_MAX = 1000000,
   ARENA_BLOCK_MOST = 1 << 20, /* bytes: more an arena never takes ahead */
-  OUTCOME_BYTES = 128,        /* a text, of what an answer is made from: names of hashes, scores */
+  OUTCOME_BYTES = 384,        /* a text, of what an answer is made from: scores, names of hashes, words to the shared cache */
   WORTH_PACKING = 1024 /* bytes: below, a reply fits into a packet anyway */
 };
 
