@@ -7,7 +7,7 @@
 #include "proto/dialects.h"
 #include "proto/error_body.h"
 
-enum { KEYS_MAX = 4, BYTES_PER_RESULT = 64, GUESS_HEAD = 4096, GUESS_TAIL = 512 };
+enum { KEYS_MAX = 4, BYTES_PER_RESULT = 64, BYTES_PER_RESULT_AT_MOST = 224, BYTES_BESIDE_RESULTS = 4096, GUESS_HEAD = 4096, GUESS_TAIL = 512 };
 
 /* Speaks the dialect where any of the keys is there, even with null, and `without` is not, or null; an
  * entry without keys takes what is left. */
@@ -142,15 +142,17 @@ bool rr_dialect_decode(const rr_endpoint *endpoint, const char *body, size_t siz
                        const rr_rerank_limits *limits, rr_arena *arena, const rr_dialect **ret_dialect,
                        rr_rerank_request *ret_request, rr_api_error *ret_error) {
   json_t *json;
-  *ret_dialect = NULL;
-  if (!parse(body, size, limits->max_json_values, &json, ret_error)) {
-    return false;
-  }
-  const rr_reader reader = {.body = json, .limits = limits, .arena = arena, .error = ret_error};
+  rr_json_scope scope;
   rr_rerank_request request = {
       .truncate = RR_TRUNCATE_DEFAULT, .cut = RR_REQUEST_CUT_TEXT, .query_name = "query"};
-  bool ok = decode(endpoint, &reader, ret_dialect, &request);
-  json_decref(json);
+  *ret_dialect = NULL;
+  rr_json_enter(&scope, arena->claim);
+  bool ok = parse(body, size, limits->max_json_values, &json, ret_error);
+  if (ok) {
+    const rr_reader reader = {.body = json, .limits = limits, .arena = arena, .error = ret_error};
+    ok = decode(endpoint, &reader, ret_dialect, &request);
+  }
+  rr_json_leave(&scope);
   if (ok) {
     *ret_request = request;
   }
@@ -186,9 +188,29 @@ const rr_dialect *rr_dialect_guess(const rr_endpoint *endpoint, const char *body
   return NULL;
 }
 
-char *rr_dialect_encode(const rr_dialect *dialect, const rr_rerank_answer *answer, size_t *ret_size) {
+/* Documents are told whole, some of their bytes as two; a name that each result has is `each` bytes. */
+size_t rr_dialect_reply_bytes(const rr_rerank_request *request, size_t each) {
+  size_t n = request->top_n == 0 || request->top_n > request->n_texts ? request->n_texts : request->top_n;
+  size_t all = 0;
+  size_t longest = 0;
+  for (size_t i = 0; i < request->n_texts && (request->return_text || request->keep); i++) {
+    size_t size = request->keep ? request->ids[i].size : request->texts[i].size;
+    if (request->echoes != NULL && request->echoes[i].size > size) {
+      size = request->echoes[i].size;
+    }
+    all += size;
+    longest = size > longest ? size : longest;
+  }
+  size_t told = longest > 0 && n < all / longest ? n * longest : all;
+  return told + told / 8 + n * (BYTES_PER_RESULT_AT_MOST + each) + BYTES_BESIDE_RESULTS;
+}
+
+char *rr_dialect_encode(const rr_dialect *dialect, const rr_rerank_answer *answer, struct rr_claim *claim,
+                        size_t *ret_size) {
   rr_json_writer writer;
-  rr_json_writer_init(&writer, answer->n * BYTES_PER_RESULT);
+  size_t label = answer->label == NULL ? 0 : strlen(answer->label);
+  size_t expected = claim != NULL ? rr_dialect_reply_bytes(answer->request, label) : answer->n * BYTES_PER_RESULT;
+  rr_json_writer_init_within(&writer, expected, claim);
   dialect->encode(answer, &writer);
   return rr_json_writer_finish(&writer, ret_size);
 }

@@ -14,6 +14,7 @@
 #include "proto/error.h"
 #include "proto/rerank.h"
 
+struct rr_claim;
 typedef struct rr_dialect rr_dialect;
 typedef struct rr_endpoint rr_endpoint;
 
@@ -31,14 +32,14 @@ const rr_endpoint *rr_endpoint_at(const char *path);
 rr_operation rr_endpoint_operation(const rr_endpoint *endpoint);
 const char *rr_operation_name(rr_operation operation);
 
-/* Reads a body. Texts are copied into the arena, so the body may be freed; memory used on the way is
- * several times the body's size. Unknown fields are ignored, null stands for an optional field's default,
+/* Reads a body. Texts are copied into the arena, so the body may be freed; memory used on the way, which is
+ * several times the body's size, counts in the arena's claim. Unknown fields are ignored, null stands for an optional field's default,
  * of two equal keys the last one counts. *ret_dialect is set as soon as it is known, else NULL. Returns
  * false with *ret_error filled and *ret_request untouched on:
  *   RR_API_MALFORMED   not JSON, not UTF-8, nested too deeply, numbers out of range
  *   RR_API_EMPTY       no candidates
  *   RR_API_VALIDATION  a missing field, a wrong type, more texts or values than the limits
- *   RR_API_MEMORY      the heap or the arena is exhausted */
+ *   RR_API_MEMORY      the heap, the arena or its claim is exhausted */
 bool rr_dialect_decode(const rr_endpoint *endpoint, const char *body, size_t size,
                        const rr_rerank_limits *limits, rr_arena *arena, const rr_dialect **ret_dialect,
                        rr_rerank_request *ret_request, rr_api_error *ret_error);
@@ -50,10 +51,15 @@ const rr_dialect *rr_dialect_guess(const rr_endpoint *endpoint, const char *body
 /* Whether bytes hold a member's name in quotes, as JSON has it. */
 bool rr_json_names(const char *bytes, size_t size, const char *name);
 
+/* About as many bytes as the memory of a request's answer may take; more only for texts full of what JSON has to escape.
+ * each: those of a name that each result has. */
+size_t rr_dialect_reply_bytes(const rr_rerank_request *request, size_t each);
+
 /* Writes the answer. A score is the shortest decimal that reads back as the same float. Returns *ret_size
- * bytes, terminated, freed by the caller with rr_free; NULL when the heap is exhausted or a score is not
- * finite. */
-char *rr_dialect_encode(const rr_dialect *dialect, const rr_rerank_answer *answer, size_t *ret_size);
+ * bytes, terminated, freed by the caller with rr_free, and taken from the claim (NULL: none) as long; NULL when the heap or
+ * the claim is exhausted or a score is not finite, and then nothing is taken. */
+char *rr_dialect_encode(const rr_dialect *dialect, const rr_rerank_answer *answer, struct rr_claim *claim,
+                        size_t *ret_size);
 
 const char *rr_dialect_name(const rr_dialect *dialect);
 

@@ -21,25 +21,38 @@ static bool dump(const rr_reader *reader, const json_t *value, rr_text *ret_json
   return true;
 }
 
-/* The fields that make up an object's text, or NULL where none are named; *ret_ok tells failure. */
-static const json_t *rank_fields(const rr_reader *reader, bool *ret_ok) {
+/* The fields that make up an object's text, each once, in the caller's order. */
+typedef struct fields {
+  const char *names[RANK_FIELDS_MAX];
+  size_t n; /* 0: the request names none */
+} fields;
+
+static bool has_field(const fields *all, const char *name) {
+  for (size_t i = 0; i < all->n; i++) {
+    if (strcmp(all->names[i], name) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+static bool read_fields(const rr_reader *reader, fields *ret_fields) {
   const char *name = "rank_fields";
-  const json_t *fields = json_object_get(reader->body, name);
-  *ret_ok = true;
-  if (fields == NULL || json_is_null(fields) ||
-      (json_is_array(fields) && json_array_size(fields) == 0)) {
-    return NULL;
+  const json_t *list = json_object_get(reader->body, name);
+  ret_fields->n = 0;
+  if (list == NULL || json_is_null(list)) {
+    return true;
   }
-  *ret_ok = json_is_array(fields) && json_array_size(fields) <= RANK_FIELDS_MAX;
-  for (size_t i = 0; *ret_ok && i < json_array_size(fields); i++) {
-    *ret_ok = json_is_string(json_array_get(fields, i));
+  bool ok = json_is_array(list) && json_array_size(list) <= RANK_FIELDS_MAX;
+  for (size_t i = 0; ok && i < json_array_size(list); i++) {
+    const char *field = json_string_value(json_array_get(list, i));
+    ok = field != NULL;
+    if (ok && !has_field(ret_fields, field)) {
+      ret_fields->names[ret_fields->n++] = field;
+    }
   }
-  if (!*ret_ok) {
-    (void)rr_api_fail_field(reader->error, RR_API_VALIDATION, name,
-                            "`%s` must be an array of at most %d strings", name, (int)RANK_FIELDS_MAX);
-    return NULL;
-  }
-  return fields;
+  return ok || rr_api_fail_field(reader->error, RR_API_VALIDATION, name,
+                                 "`%s` must be an array of at most %d strings", name, (int)RANK_FIELDS_MAX);
 }
 
 /* One field's value as text; numbers and booleans as JSON writes them. */
@@ -71,16 +84,12 @@ static bool whole_text(const rr_reader *reader, const char *name, size_t i, cons
 /* Joins an object's fields by line feeds; those it lacks are passed over, and one that has none of them
  * is its `text`. */
 static bool join(const rr_reader *reader, const char *name, size_t i, const json_t *object,
-                 const json_t *fields, rr_text *ret_text) {
-  size_t n = json_array_size(fields);
-  rr_text *parts = rr_arena_calloc(reader->arena, n, sizeof *parts);
+                 const fields *all, rr_text *ret_text) {
+  rr_text parts[RANK_FIELDS_MAX];
   size_t found = 0;
   size_t size = 0;
-  if (parts == NULL) {
-    return out_of_memory(reader);
-  }
-  for (size_t f = 0; f < n; f++) {
-    const char *field = json_string_value(json_array_get(fields, f));
+  for (size_t f = 0; f < all->n; f++) {
+    const char *field = all->names[f];
     const json_t *value = json_object_get(object, field);
     if (value == NULL || json_is_null(value)) {
       continue;
@@ -107,23 +116,23 @@ static bool join(const rr_reader *reader, const char *name, size_t i, const json
 }
 
 static bool read_object(const rr_reader *reader, const char *name, size_t i, const json_t *object,
-                        const json_t *fields, rr_text *ret_text) {
-  return fields != NULL ? join(reader, name, i, object, fields, ret_text)
-                        : whole_text(reader, name, i, object, ret_text);
+                        const fields *all, rr_text *ret_text) {
+  return all->n > 0 ? join(reader, name, i, object, all, ret_text)
+                    : whole_text(reader, name, i, object, ret_text);
 }
 
 /* Whether an object has no text but a name. */
-static bool is_named(const json_t *object, const json_t *fields) {
+static bool is_named(const json_t *object, const fields *all) {
   bool has_text = json_object_get(object, "text") != NULL;
-  for (size_t f = 0; !has_text && f < json_array_size(fields); f++) {
-    const json_t *value = json_object_get(object, json_string_value(json_array_get(fields, f)));
+  for (size_t f = 0; !has_text && f < all->n; f++) {
+    const json_t *value = json_object_get(object, all->names[f]);
     has_text = value != NULL && !json_is_null(value);
   }
   return !has_text && json_object_get(object, "id") != NULL;
 }
 
 static bool read_one(const rr_reader *reader, const char *name, size_t i, const json_t *element,
-                     const json_t *fields, rr_rerank_request *request) {
+                     const fields *all, rr_rerank_request *request) {
   if (json_is_string(element)) {
     return rr_copy_text(reader, element, &request->texts[i]);
   }
@@ -132,17 +141,16 @@ static bool read_one(const rr_reader *reader, const char *name, size_t i, const 
                              "`%s[%zu]` must be a string or an object, not %s", name, i,
                              rr_json_type_name(element));
   }
-  if (is_named(element, fields)) { /* returned, it is its text, which is not known yet */
+  if (is_named(element, all)) { /* returned, it is its text, which is not known yet */
     return rr_read_named(reader, name, i, element, request);
   }
-  return read_object(reader, name, i, element, fields, &request->texts[i]) &&
+  return read_object(reader, name, i, element, all, &request->texts[i]) &&
          (request->echoes == NULL || dump(reader, element, &request->echoes[i]));
 }
 
 bool rr_read_documents(const rr_reader *reader, const char *name, rr_rerank_request *request) {
-  bool ok;
-  const json_t *fields = rank_fields(reader, &ok);
-  const json_t *list = ok ? rr_read_list(reader, name) : NULL;
+  fields all;
+  const json_t *list = read_fields(reader, &all) ? rr_read_list(reader, name) : NULL;
   if (list == NULL) {
     return false;
   }
@@ -154,7 +162,7 @@ bool rr_read_documents(const rr_reader *reader, const char *name, rr_rerank_requ
     return out_of_memory(reader);
   }
   for (size_t i = 0; i < n; i++) {
-    if (!read_one(reader, name, i, json_array_get(list, i), fields, request)) {
+    if (!read_one(reader, name, i, json_array_get(list, i), &all, request)) {
       return false;
     }
   }

@@ -10,17 +10,42 @@
 enum { LEAST_CAPACITY = 256, FLOAT_DIGITS_LEAST = 6, FLOAT_DIGITS_ALWAYS_ENOUGH = 9 };
 
 static void fail(rr_json_writer *writer) {
+  if (writer->claim != NULL) {
+    rr_claim_give(writer->claim, writer->capacity);
+  }
   rr_free(writer->data);
   *writer = (rr_json_writer){.failed = true};
 }
 
-void rr_json_writer_init(rr_json_writer *writer, size_t expected) {
-  size_t capacity = expected < LEAST_CAPACITY ? LEAST_CAPACITY : expected;
-  *writer = (rr_json_writer){.data = rr_malloc(capacity), .capacity = capacity};
-  if (writer->data == NULL) {
+/* To more bytes, or fewer. */
+static bool resize(rr_json_writer *writer, size_t capacity) {
+  size_t before = writer->capacity;
+  if (writer->claim != NULL && capacity > before) {
+    if (!rr_claim_take(writer->claim, capacity - before)) {
+      return false;
+    }
+    writer->capacity = capacity;
+  }
+  char *data = rr_realloc(writer->data, capacity);
+  if (data == NULL) {
+    return false;
+  }
+  if (writer->claim != NULL && capacity < before) {
+    rr_claim_give(writer->claim, before - capacity);
+  }
+  writer->data = data;
+  writer->capacity = capacity;
+  return true;
+}
+
+void rr_json_writer_init_within(rr_json_writer *writer, size_t expected, rr_claim *claim) {
+  *writer = (rr_json_writer){.claim = claim};
+  if (!resize(writer, expected < LEAST_CAPACITY ? LEAST_CAPACITY : expected)) {
     fail(writer);
   }
 }
+
+void rr_json_writer_init(rr_json_writer *writer, size_t expected) { rr_json_writer_init_within(writer, expected, NULL); }
 
 /* Makes room for `more` bytes and a terminator; doubles, so that appending stays linear. */
 static bool reserve(rr_json_writer *writer, size_t more) {
@@ -40,13 +65,10 @@ static bool reserve(rr_json_writer *writer, size_t more) {
   if (capacity <= needed) {
     capacity = needed + 1;
   }
-  char *data = rr_realloc(writer->data, capacity);
-  if (data == NULL) {
+  if (!resize(writer, capacity)) {
     fail(writer);
     return false;
   }
-  writer->data = data;
-  writer->capacity = capacity;
   return true;
 }
 
@@ -166,6 +188,9 @@ void rr_json_put_float(rr_json_writer *writer, float value) {
 char *rr_json_writer_finish(rr_json_writer *writer, size_t *ret_size) {
   if (!reserve(writer, 0)) {
     return NULL;
+  }
+  if (writer->claim != NULL) { /* kept until somebody has read it: as large as it is */
+    (void)resize(writer, writer->size + 1);
   }
   char *data = writer->data;
   data[writer->size] = '\0';

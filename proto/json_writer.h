@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/budget.h"
 #include "core/base/text.h"
 
 typedef struct rr_json_writer {
@@ -14,10 +15,14 @@ typedef struct rr_json_writer {
   size_t size;
   size_t capacity;
   bool failed;
+  rr_claim *claim; /* counts the capacity; NULL: none */
 } rr_json_writer;
 
 /* Prepares an empty writer in the caller's memory with room for `expected` bytes. */
 void rr_json_writer_init(rr_json_writer *writer, size_t expected);
+
+/* The same where a claim (NULL: none) bounds what it takes. */
+void rr_json_writer_init_within(rr_json_writer *writer, size_t expected, rr_claim *claim);
 
 /* Appends bytes as they are: punctuation, names, literals. */
 void rr_json_put_raw(rr_json_writer *writer, const char *literal);
@@ -33,7 +38,8 @@ void rr_json_put_unsigned(rr_json_writer *writer, uint64_t value);
  * A value that is not finite has no JSON form and makes the writer fail. */
 void rr_json_put_float(rr_json_writer *writer, float value);
 
-/* Ends the writer: returns its terminated bytes, freed with rr_free, or NULL if anything failed. */
+/* Ends the writer: returns its terminated bytes, freed with rr_free, or NULL if anything failed. What
+ * it took of a claim stays taken as long as they live, and nothing where it failed. */
 char *rr_json_writer_finish(rr_json_writer *writer, size_t *ret_size);
 
 #endif

@@ -123,7 +123,7 @@ REQUESTS = {
     "CohereV1Request": body(["query", "documents"], {
         **COMMON, "top_n": TOP_N, "return_documents": RETURN_DOCUMENTS,
         "rank_fields": {"type": ["array", "null"], "items": TEXT, "maxItems": 100,
-                        "description": "members of a document that make up its text, joined by line feeds"},
+                        "description": "members of a document that make up its text, each once, joined by line feeds"},
         "max_chunks_per_doc": count("accepted; a document is scored as one chunk", 1),
         **TRUNCATION}, {**EXAMPLE, "rank_fields": ["text"]}),
     "CohereV2Request": body(["query", "documents"], {
@@ -242,9 +242,9 @@ ANSWERS = {
 
 # --- paths ---
 
-WHY = {400: "not JSON, or no candidates", 401: "no API key, or a wrong one", 413: "the body is too large",
+WHY = {400: "not JSON, or no candidates", 401: "no API key, or a wrong one", 413: "the body is too large, or the request needs more memory than one may take",
        415: "not declared as JSON, or an unknown content coding", 422: "a field is missing or wrong",
-       424: "the model gave no number", 429: "too much waits, or it would be too late; see Retry-After",
+       424: "the model gave no number", 429: "too much waits, it would be too late, or memory is short; see Retry-After",
        503: "loading, stopping or out of memory; see Retry-After", 504: "not done in its time"}
 HEADERS = {name: {"description": text, "schema": {"type": "integer"}, "required": True} for name, text in (
     ("x-truncated-count", "texts that lost tokens"), ("x-compute-tokens", "tokens the model has read"),

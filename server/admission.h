@@ -24,6 +24,7 @@ typedef enum admission_verdict {
   ADMISSION_WAIT,     /* it would wait longer than is allowed */
   ADMISSION_DEADLINE, /* it would be done too late, or hardly begun where a part will do */
   ADMISSION_NEVER,    /* it would be done too late even if nothing else were here */
+  ADMISSION_MEMORY,   /* requests have all the memory that they may; not decided here */
   ADMISSION_VERDICTS
 } admission_verdict;
 

@@ -16,6 +16,7 @@
 #include "server/load.h"
 #include "server/log.h"
 #include "server/loop_watch.h"
+#include "server/memory_limit.h"
 #include "server/metrics.h"
 #include "server/otlp.h"
 #include "server/renewal.h"
@@ -31,9 +32,13 @@ enum {
   HOLD_MS = 10000, /* that requests at passed sockets wait for the model, from the start on */
   DRAIN_POLL_MS = 20,
   DRAIN_BODIES = 16,         /* a refused body is read up to so many payload limits */
-  BUFFERED_BODIES = 32,      /* payload limits that all bodies together may take */
-  ARENA_BASE = 64 << 20,     /* bytes of a request's arena, plus */
-  ARENA_PER_PAYLOAD_BYTE = 16
+  REQUEST_BASE = 64 << 20,   /* bytes that a request may take beside its body, plus */
+  REQUEST_PER_PAYLOAD_BYTE = 16,
+  CONNECTIONS_MAX = 8192,    /* or fewer, where they would take more than */
+  CONNECTIONS_SHARE = 8,     /* one in so many bytes that there are; but */
+  CONNECTIONS_MIN = 256,
+  CODER_BYTES = 2 << 20,     /* of gzip or zstd, a thread */
+  LOADING_SHARE = 8          /* of memory, for bodies that wait for the model */
 };
 
 #define NS_PER_SECOND UINT64_C(1000000000)
@@ -59,6 +64,8 @@ typedef struct app {
   bool leaving;        /* SIGTERM was seen, --drain-delay has not passed */
   uint64_t stopped_at; /* ns: when the listening socket was closed */
   metrics metrics;
+  memory_limits limits;
+  rr_budget memory; /* of all requests */
   rerank_service rerank;
   shared_address shared_address; /* of the shared cache; the same of its parts */
   rerank_sharing sharing;        /* no client: there is none */
@@ -180,6 +187,38 @@ static void on_signal(uv_signal_t *handle, int number) {
   stop(self);
 }
 
+/* So many that headers without end, on all of them, are no danger. */
+static unsigned max_connections(const app *self) {
+  uint64_t most = memory_limits_least(&self->limits)->bytes / CONNECTIONS_SHARE / http_connection_bytes();
+  return most == 0 || most > CONNECTIONS_MAX ? (unsigned)CONNECTIONS_MAX
+         : most < CONNECTIONS_MIN           ? (unsigned)CONNECTIONS_MIN
+                                            : (unsigned)most;
+}
+
+/* The model is there, and so it can be told what is left for requests. */
+static void settle_memory(app *self) {
+  const options *o = self->options;
+  const double mib = 1 << 20;
+  engine_stats stats;
+  memory_use use;
+  char note[MEMORY_NOTE_MAX];
+  bool lacking;
+  engine_read_stats(self->load.engine, &stats);
+  memory_use_read(&use);
+  use.promised = stats.workspace_bytes + o->cache_bytes + (self->load.documents != NULL ? o->document_cache_bytes : 0) +
+                 max_connections(self) * http_connection_bytes() +
+                 (uint64_t)(o->threads + o->tokenization_workers) * CODER_BYTES;
+  uint64_t share = memory_for_requests(&self->limits, &use, note, &lacking);
+  if (o->request_memory == 0) {
+    rr_budget_set_limit(&self->memory, share);
+    log_text(lacking ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "requests may take %.1f MiB together: %s", (double)share / mib, note);
+    return;
+  }
+  lacking = o->request_memory > share;
+  log_text(lacking ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "requests may take %.1f MiB together, by --request-memory; %s would be %.1f MiB",
+           (double)o->request_memory / mib, note, (double)share / mib);
+}
+
 static void on_loaded(uv_work_t *work, int status) {
   app *self = work->data;
   self->loading = false;
@@ -203,6 +242,7 @@ static void on_loaded(uv_work_t *work, int status) {
     self->rerank.sharing = &self->sharing;
     shared_client_start(self->sharing.client);
   }
+  settle_memory(self);
   self->router.ready = true;
   if (!self->router.stopping) {
     (void)uv_timer_stop(&self->drain);
@@ -234,12 +274,21 @@ static bool start_signals(app *self) {
          uv_signal_start(&self->renew, on_renew, SIGHUP) == 0;
 }
 
+/* Until the model is there nobody knows what it leaves. */
+static void start_memory(app *self) {
+  memory_limits_read(&self->limits);
+  uint64_t most = memory_limits_least(&self->limits)->bytes / LOADING_SHARE;
+  size_t wanted = self->options->request_memory;
+  rr_budget_init(&self->memory, wanted > 0 ? wanted : most > REQUEST_MEMORY_MIN ? most : REQUEST_MEMORY_MIN);
+}
+
 static bool start_rerank(app *self) {
   const options *o = self->options;
   const rerank_config config = {
       .max_concurrent_requests = o->max_concurrent_requests,
       .max_texts = o->max_client_batch_size,
-      .arena_limit = (size_t)ARENA_BASE + o->payload_limit * (size_t)ARENA_PER_PAYLOAD_BYTE,
+      .memory = &self->memory,
+      .request_limit = (size_t)REQUEST_BASE + o->payload_limit * (size_t)REQUEST_PER_PAYLOAD_BYTE,
       .payload_limit = o->payload_limit,
       .auto_truncate = o->auto_truncate,
       .pool_threads = o->tokenization_workers,
@@ -276,7 +325,8 @@ static rr_status start_http(app *self, rr_error *err) {
       .port = o->port,
       .unix_socket = o->unix_socket,
       .drain_limit = o->payload_limit * (size_t)DRAIN_BODIES,
-      .max_buffered_bytes = o->payload_limit * (size_t)BUFFERED_BODIES,
+      .memory = &self->memory,
+      .max_connections = max_connections(self),
       .idle_seconds = o->idle_timeout,
       .client_seconds = o->client_timeout,
   };
@@ -450,6 +500,7 @@ int app_run(const options *chosen) {
   self.own = *chosen;
   self.options = &self.own;
   renewal_init(&self.renewal, &self.loop, self.options, on_renewed, &self);
+  start_memory(&self);
   load_init(&self.load, self.options);
   metrics_init(&self.metrics);
   size_pool(chosen);

@@ -90,7 +90,16 @@ typedef struct output {
   size_t size;
   size_t capacity;
   size_t limit;
+  rr_claim *claim;
 } output;
+
+static bool take(rr_claim *claim, size_t bytes) { return claim == NULL || rr_claim_take(claim, bytes); }
+
+static void give(rr_claim *claim, size_t bytes) {
+  if (claim != NULL) {
+    rr_claim_give(claim, bytes);
+  }
+}
 
 /* Makes room for at least one byte. */
 static coding_result make_room(output *out) {
@@ -102,8 +111,12 @@ static coding_result make_room(output *out) {
   }
   size_t capacity = out->capacity == 0 ? (size_t)FIRST_BYTES : 2 * out->capacity;
   capacity = capacity < out->limit ? capacity : out->limit;
+  if (!take(out->claim, capacity - out->capacity)) {
+    return CODING_NO_MEMORY;
+  }
   char *data = rr_realloc(out->data, capacity);
   if (data == NULL) {
+    give(out->claim, capacity - out->capacity);
     return CODING_NO_MEMORY;
   }
   out->data = data;
@@ -170,11 +183,17 @@ static coding_result gunzip(const char *data, size_t size, output *out) {
   return result;
 }
 
-static coding_result unzstd(const char *data, size_t size, output *out) {
-  ZSTD_DCtx *context = ZSTD_createDCtx();
-  if (context == NULL) {
-    return CODING_NO_MEMORY;
+/* The window grows to what the frame's head asks for, in the first step that reads it, and fills up in the steps after. */
+static bool count_context(const ZSTD_DCtx *context, rr_claim *claim, size_t *counted) {
+  size_t bytes = ZSTD_sizeof_DCtx(context);
+  if (bytes > *counted && !take(claim, bytes - *counted)) {
+    return false;
   }
+  *counted = bytes > *counted ? bytes : *counted;
+  return true;
+}
+
+static coding_result unzstd_with(ZSTD_DCtx *context, const char *data, size_t size, output *out, size_t *counted) {
   (void)ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG);
   ZSTD_inBuffer in = {.src = data, .size = size, .pos = 0};
   coding_result result = CODING_OK;
@@ -182,7 +201,7 @@ static coding_result unzstd(const char *data, size_t size, output *out) {
   while (result == CODING_OK && !(left == 0 && in.pos == in.size)) {
     char spare;
     bool full = out->size == out->limit;
-    result = full ? CODING_OK : make_room(out);
+    result = !count_context(context, out->claim, counted) ? CODING_NO_MEMORY : full ? CODING_OK : make_room(out);
     if (result != CODING_OK) {
       break;
     }
@@ -199,17 +218,29 @@ static coding_result unzstd(const char *data, size_t size, output *out) {
     }
     out->size += full ? 0 : to.pos;
   }
-  (void)ZSTD_freeDCtx(context);
   return result;
 }
 
-coding_result coding_decode(coding which, const char *data, size_t size, size_t limit, char **ret_data,
+static coding_result unzstd(const char *data, size_t size, output *out) {
+  ZSTD_DCtx *context = ZSTD_createDCtx();
+  if (context == NULL) {
+    return CODING_NO_MEMORY;
+  }
+  size_t counted = 0;
+  coding_result result = unzstd_with(context, data, size, out, &counted);
+  (void)ZSTD_freeDCtx(context);
+  give(out->claim, counted);
+  return result;
+}
+
+coding_result coding_decode(coding which, const char *data, size_t size, size_t limit, rr_claim *claim, char **ret_data,
                             size_t *ret_size) {
-  output out = {.limit = limit};
+  output out = {.limit = limit, .claim = claim};
   coding_result result =
       which == CODING_GZIP ? gunzip(data, size, &out) : unzstd(data, size, &out);
   if (result != CODING_OK) {
     rr_free(out.data);
+    give(claim, out.capacity);
     return result;
   }
   *ret_data = out.data;
@@ -252,5 +283,6 @@ char *coding_encode(coding which, const char *data, size_t size, size_t *ret_siz
     return NULL;
   }
   *ret_size = made;
-  return to;
+  char *cut = rr_realloc(to, made);
+  return cut != NULL ? cut : to;
 }

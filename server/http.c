@@ -20,7 +20,8 @@
 
 enum {
   RELAY_MEMORY = 192 * 1024, /* bytes libmicrohttpd may use a request: the head, and its fields' list */
-  CONNECTIONS_MAX = 8192,
+  RELAY_USUAL = 40 * 1024,   /* of which it touches so many for a usual head */
+  CONNECTION_OVERHEAD = 8 * 1024, /* and about so many are our own, and the allocator's */
   DESCRIPTORS_EACH = 3, /* of a connection whose request is at work: its own, and both ends of a relay */
   RESERVED_DESCRIPTORS = 64,
   ACCEPTS_AT_ONCE = 32,
@@ -87,7 +88,7 @@ static rr_status start_daemon(http_server *self, rr_error *err) {
   self->daemon = MHD_start_daemon(
       MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET, 0, NULL,
       NULL, http_on_access, self, MHD_OPTION_EXTERNAL_LOGGER, on_daemon_log, NULL, MHD_OPTION_CONNECTION_LIMIT,
-      (unsigned)CONNECTIONS_MAX * 2, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)RELAY_MEMORY,
+      self->config.max_connections * 2, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)RELAY_MEMORY,
       MHD_OPTION_NOTIFY_CONNECTION, http_on_relay, self, MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, self,
       MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_END);
   return self->daemon != NULL ? RR_OK : rr_fail(err, RR_ERR_IO, "cannot start the HTTP server");
@@ -96,11 +97,11 @@ static rr_status start_daemon(http_server *self, rr_error *err) {
 /* --- who is let in ------------------------------------------------------------------------------- */
 
 /* As many as descriptors allow, of which the process takes what it may have. */
-static size_t connection_limit(void) {
-  const rlim_t wanted = (rlim_t)CONNECTIONS_MAX * DESCRIPTORS_EACH + RESERVED_DESCRIPTORS;
+static size_t connection_limit(size_t most) {
+  const rlim_t wanted = (rlim_t)most * DESCRIPTORS_EACH + RESERVED_DESCRIPTORS;
   struct rlimit descriptors;
   if (getrlimit(RLIMIT_NOFILE, &descriptors) != 0) {
-    return CONNECTIONS_MAX;
+    return most;
   }
   if (descriptors.rlim_cur < wanted && descriptors.rlim_cur < descriptors.rlim_max) {
     rlim_t before = descriptors.rlim_cur;
@@ -110,7 +111,7 @@ static size_t connection_limit(void) {
     }
   }
   if (descriptors.rlim_cur >= wanted) {
-    return CONNECTIONS_MAX;
+    return most;
   }
   rlim_t usable = descriptors.rlim_cur > RESERVED_DESCRIPTORS ? descriptors.rlim_cur - RESERVED_DESCRIPTORS : 0;
   size_t limit = (size_t)(usable / DESCRIPTORS_EACH);
@@ -246,7 +247,7 @@ rr_status http_start(uv_loop_t *loop, const http_config *config, const http_hand
   self->watched = epoll_create1(EPOLL_CLOEXEC);
   self->config = *config;
   self->handlers = *handlers;
-  self->max_connections = connection_limit();
+  self->max_connections = connection_limit(config->max_connections);
   rr_status status = start_listening(self, loop, err);
   status = status == RR_OK ? start_daemon(self, err) : status;
   status = status == RR_OK ? watch(self, loop, err) : status;
@@ -265,6 +266,8 @@ void http_drop_receiving(http_server *server) {
     http_connection_cut_off(server->connections[HTTP_BODY].first);
   }
 }
+
+size_t http_connection_bytes(void) { return HTTP_INPUT_FIRST + RELAY_USUAL + CONNECTION_OVERHEAD; }
 
 size_t http_buffered(const http_server *server) { return server->buffered; }
 

@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "core/base/budget.h"
 #include "core/base/status.h"
 #include "server/http_head.h"
 #include "server/phases.h"
@@ -79,6 +80,7 @@ struct http_exchange {
   bool too_slow;                   /* it was cut off, in the middle of request or reply */
   void *task;                      /* the handlers' own, as the next */
   int32_t priority;                /* of the API key that was shown */
+  const char *refusal;             /* for the log, of what was refused without a task; static storage, or NULL */
   http_exchange *next_held;        /* while it waits for the model */
 
   /* http.c's own. */
@@ -118,7 +120,8 @@ typedef struct http_config {
   unsigned port;
   const char *unix_socket;   /* a path to listen on instead; NULL: host and port */
   size_t drain_limit;        /* bytes of a refused body that are read for the answer's sake */
-  size_t max_buffered_bytes; /* of all bodies together */
+  rr_budget *memory;         /* that takes all bodies, of which they may have half */
+  unsigned max_connections;  /* at most; fewer where descriptors are short */
   unsigned idle_seconds;     /* from a connection's opening, or the last reply, to the next request's headers */
   unsigned client_seconds;   /* for the body from then on, and again for taking the reply */
 } http_config;
@@ -165,6 +168,9 @@ void http_drop_receiving(http_server *server);
 
 /* Bytes of all bodies that are here. */
 size_t http_buffered(const http_server *server);
+
+/* Memory that a connection may take beside its request's, in bytes. */
+size_t http_connection_bytes(void);
 
 /* Exchanges not yet finished. */
 size_t http_active(const http_server *server);

@@ -122,7 +122,7 @@ static void lose_request(http_connection *self) {
 static void close_connection(http_connection *self) {
   http_server *server = self->server;
   dequeue(self);
-  server->inputs -= self->input_capacity;
+  http_give_memory(server, self->input_claimed + self->head_claimed);
   server->n_connections--;
   rr_free(self->input);
   rr_free(self->output);
@@ -154,6 +154,8 @@ void http_connection_replied(http_connection *self) {
   http_relay *relay = self->relay;
   self->exchange = NULL;
   self->relay = NULL;
+  http_give_memory(self->server, self->head_claimed);
+  self->head_claimed = 0;
   http_exchange_finish(exchange, true);
   if (!self->closes) {
     http_relay_release(relay);

@@ -144,6 +144,23 @@ void http_reply_to(http_exchange *exchange, const http_reply *reply) {
   go_on(exchange);
 }
 
+/* Takes memory for bodies, which leave the other half of it to what is made of them. */
+bool http_take_memory(http_server *self, size_t held, size_t bytes) {
+  rr_budget *memory = self->config.memory;
+  size_t most = rr_budget_limit(memory) / 2;
+  if (self->buffered > most || bytes > most - self->buffered ||
+      rr_budget_take(memory, held, bytes) != RR_REFUSAL_NONE) {
+    return false;
+  }
+  self->buffered += bytes;
+  return true;
+}
+
+void http_give_memory(http_server *self, size_t bytes) {
+  self->buffered -= bytes;
+  rr_budget_give(self->config.memory, bytes);
+}
+
 http_body http_take_body(http_exchange *exchange) {
   http_body body = {.server = exchange->server,
                     .data = exchange->body,
@@ -157,7 +174,7 @@ http_body http_take_body(http_exchange *exchange) {
 
 void http_free_body(http_body *body) {
   if (body->server != NULL) {
-    body->server->buffered -= body->capacity;
+    http_give_memory(body->server, body->capacity);
   }
   rr_free(body->data);
   *body = (http_body){.data = NULL};
@@ -183,17 +200,18 @@ static bool grow_body(http_exchange *exchange, size_t more, http_problem *ret_pr
   while (capacity < needed) {
     capacity *= 2;
   }
+  capacity = capacity < exchange->body_limit ? capacity : exchange->body_limit;
   size_t added = capacity - exchange->body_capacity;
-  if (added > self->config.max_buffered_bytes - self->buffered) {
+  if (!http_take_memory(self, exchange->body_capacity, added)) {
     *ret_problem = HTTP_BODIES_TOO_MANY;
     return false;
   }
   char *body = rr_realloc(exchange->body, capacity);
   if (body == NULL) {
+    http_give_memory(self, added);
     *ret_problem = HTTP_OUT_OF_MEMORY;
     return false;
   }
-  self->buffered += added;
   exchange->body = body;
   exchange->body_capacity = capacity;
   return true;

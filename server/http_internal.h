@@ -20,7 +20,10 @@
 #include "server/http_head.h"
 #include "server/unix_socket.h"
 
-enum { HTTP_PIECE = 64 * 1024 }; /* bytes that a socket is read of at once */
+enum {
+  HTTP_PIECE = 64 * 1024,      /* bytes that a socket is read of at once */
+  HTTP_INPUT_FIRST = 16 * 1024 /* of a connection's input, which most heads fit into */
+};
 
 /* What a connection's client is doing. */
 typedef enum http_phase {
@@ -65,6 +68,8 @@ typedef struct http_connection {
   size_t input_size;
   size_t input_capacity;
   size_t scanned; /* of the head that has not ended */
+  size_t input_claimed; /* bytes of the requests' memory that a long input takes, and a long head in libmicrohttpd */
+  size_t head_claimed;
 
   http_head head;   /* of the request under way; its pointers are good no longer */
   http_fault fault; /* why that is refused */
@@ -116,8 +121,7 @@ struct http_server {
   size_t n_spare_relays; /* of them, that were free all the time since the last tick */
   http_relay *starting; /* libmicrohttpd is being told of it */
   http_source *dead;
-  size_t buffered; /* bytes of all bodies */
-  size_t inputs;   /* bytes of all `input` */
+  size_t buffered; /* bytes of all bodies, and of heads where they are long */
   bool leaving;  /* connections end with their next reply */
   bool stopping; /* nobody new is let in */
   char piece[HTTP_PIECE]; /* what was just read of a socket */
@@ -210,6 +214,10 @@ void http_on_relay(void *context, struct MHD_Connection *connection, void **stat
                    enum MHD_ConnectionNotificationCode code);
 
 /* --- http_exchange.c --- */
+
+/* Takes some of the memory of all requests, for one that holds so many bytes of it already. */
+bool http_take_memory(http_server *self, size_t held, size_t bytes);
+void http_give_memory(http_server *self, size_t bytes);
 
 /* Takes a piece of the body, or drops it where the reply is known. False where there is no use in reading on: the body
  * then counts as ended. */

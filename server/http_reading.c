@@ -10,10 +10,7 @@
 #include "core/base/alloc.h"
 #include "server/http_internal.h"
 
-enum {
-  INPUT_FIRST = 16 * 1024,
-  INPUTS_MAX = 32 << 20 /* bytes of heads beyond INPUT_FIRST each, of all connections */
-};
+enum { HEAD_COPIES = 3 }; /* what libmicrohttpd makes of a head's bytes, at most */
 
 /* --- heads --------------------------------------------------------------------------------------- */
 
@@ -22,8 +19,16 @@ static void take_off(http_connection *self, size_t size) {
   memmove(self->input, self->input + size, self->input_size);
 }
 
+/* Long heads are taken from the memory of all requests: anybody may send them. */
+static bool claim(http_connection *self, size_t *claimed, size_t bytes) {
+  bool there = http_take_memory(self->server, self->input_claimed + self->head_claimed, bytes);
+  *claimed += there ? bytes : 0;
+  return there;
+}
+
 static void free_input(http_connection *self) {
-  self->server->inputs -= self->input_capacity;
+  http_give_memory(self->server, self->input_claimed);
+  self->input_claimed = 0;
   rr_free(self->input);
   self->input = NULL;
   self->input_size = 0;
@@ -32,7 +37,7 @@ static void free_input(http_connection *self) {
 
 /* Room for `more` bytes behind what is there. */
 static bool make_room(http_connection *self, size_t more, http_fault *ret_fault) {
-  size_t capacity = self->input_capacity == 0 ? INPUT_FIRST : self->input_capacity;
+  size_t capacity = self->input_capacity == 0 ? HTTP_INPUT_FIRST : self->input_capacity;
   while (capacity - self->input_size < more) {
     capacity *= 2;
   }
@@ -40,7 +45,7 @@ static bool make_room(http_connection *self, size_t more, http_fault *ret_fault)
   if (added == 0) {
     return true;
   }
-  if (capacity > INPUT_FIRST && self->server->inputs + added > INPUTS_MAX + self->server->n_connections * INPUT_FIRST) {
+  if (capacity > HTTP_INPUT_FIRST && !claim(self, &self->input_claimed, added)) {
     *ret_fault = (http_fault){.problem = HTTP_BODIES_TOO_MANY};
     return false;
   }
@@ -49,7 +54,6 @@ static bool make_room(http_connection *self, size_t more, http_fault *ret_fault)
     *ret_fault = (http_fault){.problem = HTTP_OUT_OF_MEMORY};
     return false;
   }
-  self->server->inputs += added;
   self->input = input;
   self->input_capacity = capacity;
   return true;
@@ -93,7 +97,12 @@ void http_read_head(http_connection *self) {
   case HTTP_FOUND_FAULT: begin_refusal(self); return;
   case HTTP_FOUND_HEAD: break;
   }
-  if (http_head_parse(self->input + skip, size - skip, &self->head, &self->fault)) {
+  bool good = http_head_parse(self->input + skip, size - skip, &self->head, &self->fault);
+  if (good && size > HTTP_INPUT_FIRST && !claim(self, &self->head_claimed, size * HEAD_COPIES)) {
+    self->fault = (http_fault){.problem = HTTP_BODIES_TOO_MANY};
+    good = false;
+  }
+  if (good) {
     begin_request(self, self->input + skip, size - skip);
   } else {
     begin_refusal(self);

@@ -112,6 +112,8 @@ typedef struct metrics_facts {
   uint64_t weight_bytes;
   uint64_t body_bytes;  /* of bodies that are here */
   uint64_t arena_bytes; /* of requests whose texts are tokenized */
+  uint64_t request_bytes; /* of all requests, bodies, replies and what is on the way included */
+  uint64_t request_bytes_limit;
 } metrics_facts;
 
 /* All that the text tells: a part that is not there is zeros. */

@@ -23,6 +23,7 @@ static const char *const error_names[] = {
 static const char *const refusal_names[ADMISSION_VERDICTS] = {
     [ADMISSION_REQUESTS] = "requests", [ADMISSION_TOKENS] = "tokens", [ADMISSION_WAIT] = "wait",
     [ADMISSION_DEADLINE] = "deadline", [ADMISSION_NEVER] = "never",
+    [ADMISSION_MEMORY] = "memory",
 };
 
 _Static_assert(sizeof error_names / sizeof error_names[0] == METRICS_ERRORS,
@@ -256,6 +257,11 @@ static void write_memory(FILE *out, const metrics_view *view) {
        "Memory by what it is for: weights and workers' workspaces, caches (that of scores is what it may take), bodies "
        "of requests, and what was made of them.");
   write_labelled(out, "rerankd_memory_bytes", "kind", kinds, bytes, sizeof kinds / sizeof kinds[0]);
+  write_gauge(out, "rerankd_request_memory_bytes",
+              "Memory that requests have at the moment: bodies, what is made of them, and replies.",
+              view->facts->request_bytes);
+  write_gauge(out, "rerankd_request_memory_limit_bytes", "The most that they may have together, --request-memory.",
+              view->facts->request_bytes_limit);
 }
 
 /* The names that Prometheus' own libraries use. What is not known is left out. */

@@ -11,6 +11,7 @@
 #include "core/base/cpu.h"
 #include "server/cache.h"
 #include "server/document_cache.h"
+#include "server/memory_limit.h"
 #include "server/shared_address.h"
 #include "server/shared_commands.h"
 #include "server/version.h"
@@ -77,6 +78,9 @@ static const spec specs[] = {
      "texts a request may hold (default: 1000)"},
     {"payload-limit", NUMBER, FIELD(payload_limit), 1, 1u << 30, "BYTES",
      "size of a request body, at most (default: 10000000)"},
+    {"request-memory", NUMBER, FIELD(request_memory), 0, (size_t)1 << 44, "BYTES",
+     "memory that all requests may take together, 1048576 and more; beyond it they get 429 (default: a share of what cgroup "
+     "or machine have, told in the log)"},
     {"cache-bytes", NUMBER, FIELD(cache_bytes), 0, (size_t)1 << 40, "BYTES",
      "memory for scores of pairs that come again: 0, for none, or 65536 and more (default: 0)"},
     {"shared-cache", TEXT, FIELD(shared_cache), 0, 0, "URL",
@@ -451,6 +455,11 @@ options_result options_read(int argc, char **argv, char *(*lookup)(const char *n
   }
   if (self.cache_bytes > 0 && self.cache_bytes < CACHE_BYTES_MIN) {
     (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--cache-bytes: 0, or at least %d", (int)CACHE_BYTES_MIN);
+    return OPTIONS_INVALID;
+  }
+  if (self.request_memory > 0 && self.request_memory < REQUEST_MEMORY_MIN) {
+    (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--request-memory: 0, for a share of what there is, or at least %d",
+                   (int)REQUEST_MEMORY_MIN);
     return OPTIONS_INVALID;
   }
   if (self.document_cache_bytes > 0 && self.document_cache_bytes < DOCUMENT_CACHE_BYTES_MIN) {

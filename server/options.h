@@ -44,6 +44,7 @@ typedef struct options {
   size_t max_batch_tokens;
   size_t max_client_batch_size;
   size_t payload_limit; /* bytes */
+  size_t request_memory; /* bytes of all requests together; 0: by what there is */
   size_t cache_bytes;   /* of the score cache; 0: none */
   const char *shared_cache;    /* the engine's URL; NULL: none */
   const char *shared_cache_password; /* NULL: the URL's, or none */

@@ -67,7 +67,9 @@ static metrics_facts describe_metrics(const router *self, const http_exchange *e
                          .max_queue_ms = o->max_queue_ms,
                          .max_queue_tokens = o->max_queue_tokens,
                          .body_bytes = http_buffered(exchange->server),
-                         .arena_bytes = self->rerank->arena_bytes};
+                         .arena_bytes = self->rerank->arena_bytes,
+                         .request_bytes = rr_budget_used(self->rerank->config.memory),
+                         .request_bytes_limit = rr_budget_limit(self->rerank->config.memory)};
   if (self->ready) {
     const rr_model_info *model = rr_scorer_info(self->rerank->scorer);
     facts.model = o->served_model_name == NULL ? last_part(o->model_id) : o->served_model_name;

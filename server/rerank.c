@@ -1,5 +1,6 @@
 #include "server/rerank.h"
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <time.h>
@@ -21,23 +22,43 @@ static void pump(rerank_service *self);
 static void prepare(uv_work_t *work) { rerank_prepare(work->data); }
 static void resume(uv_work_t *work) { rerank_resume(work->data); }
 
-static void free_task(rerank_task *task) {
-  task->own->service->tasks--;
+/* What nobody reads any more once the task is answered: a client may take a minute to read the reply. */
+static void release_memory(rerank_task *task) {
   task->own->service->arena_bytes -= task->own->arena_counted;
+  task->own->arena_counted = 0;
   http_free_body(&task->body);
+  task->claim.beside = 0;
   rerank_documents_release(task);
   rerank_shared_release(task);
   rr_arena_finish(&task->arena);
+  rr_claim_unreserve(&task->claim);
+}
+
+static void free_task(rerank_task *task) {
+  task->own->service->tasks--;
+  release_memory(task);
   rr_free(task->reply);
+  rr_claim_give(&task->claim, task->reply_held);
+  assert(task->claim.held == 0);
   rr_free(task);
+}
+
+/* No thread holds the task, or the last one that did has let go of it. */
+static void forget_if_done(rerank_task *task) {
+  if (task->own->holders > 0) {
+    return;
+  }
+  if (task->own->over) {
+    free_task(task);
+  } else if (task->own->stage == RERANK_ANSWERED) {
+    release_memory(task);
+  }
 }
 
 /* A thread no longer holds the task. */
 static void let_go(rerank_task *task) {
   task->own->holders--;
-  if (task->own->over && task->own->holders == 0) {
-    free_task(task);
-  }
+  forget_if_done(task);
 }
 
 /* A worker has let go of the task: with its results, unless it was taken back before. */
@@ -127,6 +148,7 @@ static bool take_back(rerank_task *task) {
 static void on_deadline(rerank_task *task) {
   if (take_back(task) && (task->own->stage != RERANK_COMPUTING || !answer_partly(task))) {
     rerank_reply_late(task);
+    forget_if_done(task);
   }
 }
 
@@ -138,6 +160,7 @@ void rerank_abandon(rerank_task *task) {
   if (take_back(task)) {
     rerank_reply_to_nobody(task);
     set_timer(task->own->service);
+    forget_if_done(task);
   }
 }
 
@@ -239,6 +262,7 @@ static void on_prepared(uv_work_t *work, int status) {
   uint64_t took = count_prepared(task);
   intake_done(&self->intake, &task->own->intake, took, task->failed || asks ? NULL : &found);
   http_free_body(&task->body);
+  task->claim.beside = 0;
   if (status != 0 && !task->failed) {
     rerank_fail(task, RR_API_UNHEALTHY, "the server is stopping");
   }
@@ -332,6 +356,7 @@ static void enqueue(rerank_task *task) {
     task->dialect = rerank_guess(task);
     rerank_refuse(task, &answer);
     rerank_reply(task);
+    forget_if_done(task);
     return;
   }
   watch_deadline(task, task->own->intake.queue.deadline);
@@ -356,7 +381,8 @@ static rerank_task *new_task(rerank_service *self, http_exchange *exchange, cons
                                .sharing = self->sharing,
                                .engine = self->engine,
                                .mailbox = &self->mailbox};
-  rr_arena_init(&task->arena, self->config.arena_limit);
+  rr_claim_init(&task->claim, self->config.memory, self->config.request_limit);
+  rr_arena_init_within(&task->arena, &task->claim);
   (void)snprintf(task->id, sizeof task->id, "%s", exchange->request_id);
   task->endpoint = endpoint;
   task->body_coding = coding_of_content(http_header_of(exchange, "Content-Encoding"));
@@ -365,6 +391,7 @@ static rerank_task *new_task(rerank_service *self, http_exchange *exchange, cons
   task->received_at = exchange->received_at;
   task->key_priority = exchange->priority;
   task->body = http_take_body(exchange);
+  task->claim.beside = task->body.capacity;
   task->job.done = rerank_computed;
   task->work.data = task;
   exchange->task = task;

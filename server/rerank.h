@@ -7,7 +7,9 @@
  *    takes all under the lock and replies outside of it.
  * 3. A task whose scores are all known is concluded where it was prepared and never meets the workers.
  * 4. The number of tasks between start and reply is at most max_concurrent_requests.
- * 5. A deadline is answered by the loop's timer wherever the task is. A thread that is still at it then (one parse, one
+ * 5. All memory of a task is its claim's, and the claim is a part of the service's budget. What a task has is given back once
+ *    it is answered and no thread is at it, but for the reply, which goes with the exchange.
+ * 6. A deadline is answered by the loop's timer wherever the task is. A thread that is still at it then (one parse, one
  *    micro-batch) holds the task, which outlives its exchange until that thread has let go.
  */
 #ifndef RR_SERVER_RERANK_H
@@ -18,6 +20,7 @@
 #include <stddef.h>
 #include <uv.h>
 
+#include "core/base/budget.h"
 #include "core/scorer.h"
 #include "server/deadline.h"
 #include "server/engine.h"
@@ -31,7 +34,8 @@ typedef struct rerank_task rerank_task;
 typedef struct rerank_config {
   size_t max_concurrent_requests;
   size_t max_texts;
-  size_t arena_limit; /* bytes a request may take beside its body */
+  rr_budget *memory;    /* of all requests together; NULL: no bound */
+  size_t request_limit; /* bytes a request may take beside its body */
   size_t payload_limit; /* bytes of a body, unpacked */
   bool auto_truncate;
   unsigned pool_threads;     /* that parse and tokenize; the pool has one more */

@@ -9,6 +9,11 @@ static void on_done(shared_lookup *lookup, bool answered) {
   self->go_on(self->task);
 }
 
+static void discount(rerank_task *task) {
+  rr_claim_give(&task->claim, task->shared->counted);
+  task->shared->counted = 0;
+}
+
 bool rerank_shared_ask(rerank_task *task, void (*go_on)(rerank_task *task)) {
   rerank_shared *self = task->shared;
   self->go_on = go_on;
@@ -16,6 +21,7 @@ bool rerank_shared_ask(rerank_task *task, void (*go_on)(rerank_task *task)) {
   bool asked = shared_client_ask(task->own->service->sharing->client, &self->lookup);
   rr_free(self->lookup.command); /* what was asked has none any more */
   self->lookup.command = NULL;
+  discount(task);
   return asked;
 }
 
@@ -33,6 +39,7 @@ void rerank_shared_release(rerank_task *task) {
   counters->misses += self->answered ? self->n - self->hits : 0;
   counters->damaged += self->damaged;
   rr_free(self->lookup.command);
+  discount(task);
   if (self->n_stores > 0) {
     shared_client_store(task->own->service->sharing->client, self->stores, self->n_stores);
   } else {

@@ -5,6 +5,8 @@
 #include "server/rerank_cache.h"
 #include "server/score_cache.h"
 
+enum { QUESTION_BYTES = 128 }; /* about so many a key */
+
 /* The task's, made when it is first wanted. NULL: there is nothing to ask, or no memory. */
 static rerank_shared *shared_of(rerank_task *task) {
   const rerank_sharing *sharing = task->tools.sharing;
@@ -52,6 +54,14 @@ void rerank_shared_add(rerank_task *task, size_t g, const rr_encode_options *opt
   }
 }
 
+static bool count(rerank_task *task, size_t bytes) {
+  if (!rr_claim_take(&task->claim, bytes)) {
+    return false;
+  }
+  task->shared->counted += bytes;
+  return true;
+}
+
 bool rerank_shared_prepare(rerank_task *task) {
   rerank_shared *self = task->shared;
   if (self == NULL || self->n == 0) {
@@ -60,7 +70,7 @@ bool rerank_shared_prepare(rerank_task *task) {
   shared_lookup *lookup = &self->lookup;
   lookup->n = self->n;
   lookup->answers = rr_arena_calloc(&task->arena, self->n, sizeof *lookup->answers);
-  if (lookup->answers != NULL) {
+  if (lookup->answers != NULL && count(task, self->n * (size_t)QUESTION_BYTES)) {
     lookup->command = shared_commands_question(&task->tools.sharing->commands, self->keys, self->n, &lookup->command_size);
   }
   return lookup->command != NULL;
@@ -89,6 +99,9 @@ void rerank_shared_keep(rerank_task *task) {
   rerank_shared *self = task->shared;
   const rerank_sharing *sharing = task->tools.sharing;
   if (self == NULL || !self->answered || self->hits == self->n) {
+    return;
+  }
+  if (!count(task, (self->n - self->hits) * sharing->commands.store_size)) {
     return;
   }
   self->stores = shared_commands_stores(&sharing->commands, self->n - self->hits);

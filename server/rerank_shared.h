@@ -39,6 +39,7 @@ typedef struct rerank_shared {
   size_t damaged;
   char *stores;
   size_t n_stores;
+  size_t counted; /* bytes of the task's claim for the question, then for the stores */
 } rerank_shared;
 
 /* Takes up the unknown ones among group g's texts, looked up just now, up to SHARED_KEYS_MAX a request. Nothing where

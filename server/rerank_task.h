@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "core/base/budget.h"
 #include "core/scorer.h"
 #include "proto/dialect.h"
 #include "server/coding.h"
@@ -56,6 +57,7 @@ struct rerank_task {
   admission_outlook outlook; /* what was known before the body was read */
   atomic_bool cancelled;  /* nobody waits for it: prepare no further */
   bool cut_short;         /* not all of it was computed */
+  rr_claim claim;   /* of all that follows, on the way, and the reply; the body is counted where it came from */
   rr_arena arena;
   rr_rerank_request request;
   rr_encoded *groups; /* one for a query with all texts, else one a text */
@@ -73,6 +75,7 @@ struct rerank_task {
   rr_api_error error;
   char *reply; /* JSON, coded or not; NULL once it was handed on */
   size_t reply_size;
+  size_t reply_held; /* bytes that the claim has for it */
   int64_t created; /* seconds since 1970 */
   uint64_t characters;
   phase_span parse;
@@ -87,6 +90,10 @@ void rerank_fail(rerank_task *task, rr_api_error_kind kind, const char *message)
 
 /* Marks the task as failed since it is not let in. */
 void rerank_refuse(rerank_task *task, const admission *verdict);
+
+/* Where the task has failed for want of memory, says so truthfully: that it asks for more than any request may have, or that
+ * there is no more at the moment. What is left is a failed allocation. */
+void rerank_blame_memory(rerank_task *task);
 
 /* Marks the task as failed since its deadline came first. */
 void rerank_fail_late(rerank_task *task);

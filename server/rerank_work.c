@@ -1,5 +1,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/base/alloc.h"
 #include "server/clock.h"
@@ -11,6 +12,8 @@
 
 enum {
   JSON_VALUES_MAX = 1000000,
+  ARENA_BLOCK_MOST = 1 << 20, /* bytes: more an arena never takes ahead */
+  OUTCOME_BYTES = 384,        /* a text, of what an answer is made from: scores, names of hashes, words to the shared cache */
   WORTH_PACKING = 1024 /* bytes: below, a reply fits into a packet anyway */
 };
 
@@ -40,9 +43,37 @@ void rerank_refuse(rerank_task *task, const admission *verdict) {
   }
   static const char *const words[ADMISSION_VERDICTS] = {
       [ADMISSION_REQUESTS] = "too many requests", [ADMISSION_TOKENS] = "too many tokens wait",
-      [ADMISSION_WAIT] = "the queue is too long", [ADMISSION_DEADLINE] = "it would be too late"};
+      [ADMISSION_WAIT] = "the queue is too long", [ADMISSION_DEADLINE] = "it would be too late",
+      [ADMISSION_MEMORY] = "requests take all the memory that they may"};
   (void)rr_api_fail(&task->error, RR_API_OVERLOADED, "Model is overloaded: %s", words[verdict->verdict]);
   task->error.retry_after = admission_seconds(verdict->retry_after);
+}
+
+void rerank_blame_memory(rerank_task *task) {
+  const rerank_config *config = &task->tools.config;
+  if (!task->failed || task->error.kind != RR_API_MEMORY) {
+    return;
+  }
+  switch (task->claim.refused) {
+  case RR_REFUSAL_NONE: break;
+  case RR_REFUSAL_OWN:
+    (void)rr_api_fail(&task->error, RR_API_TOO_LARGE,
+                      "the request needs more than the %zu bytes of memory that one may take (by --payload-limit)",
+                      config->request_limit);
+    break;
+  case RR_REFUSAL_NEVER:
+    (void)rr_api_fail(&task->error, RR_API_TOO_LARGE,
+                      "the request needs more than the %zu bytes of memory that one may take (by --request-memory)",
+                      rr_budget_most(config->memory));
+    break;
+  case RR_REFUSAL_FULL: {
+    engine_stats stats;
+    engine_read_stats(task->tools.engine, &stats);
+    uint64_t each = stats.queued_ns / (stats.queued_requests > 0 ? stats.queued_requests : 1);
+    rerank_refuse(task, &(admission){.verdict = ADMISSION_MEMORY, .retry_after = each}); /* one is done then */
+    break;
+  }
+  }
 }
 
 /* Code points: every byte that does not continue one. */
@@ -196,28 +227,51 @@ static void tokenize(rerank_task *task) {
   task->characters = request_characters(&task->request);
 }
 
+/* What concluding will take, so that nothing is computed for an answer that there is no memory for. */
+static void reserve_reply(rerank_task *task) {
+  const char *label = rr_scorer_info(task->tools.scorer)->label;
+  size_t block = task->arena.total < ARENA_BLOCK_MOST ? task->arena.total : (size_t)ARENA_BLOCK_MOST;
+  size_t bytes = rr_dialect_reply_bytes(&task->request, label == NULL ? 0 : strlen(label)) +
+                 task->request.n_texts * (size_t)OUTCOME_BYTES + block;
+  if (!rr_claim_reserve(&task->claim, bytes)) {
+    rerank_fail(task, RR_API_MEMORY, "out of memory for the answer");
+  }
+}
+
 /* Tokenizes what is not known; where every score is, on to the reply. */
 static void encode(rerank_task *task, uint64_t begun) {
   task->tokenize.begin = begun;
   tokenize(task);
   task->tokenize.end = clock_now();
-  if (!task->failed && task->n_sequences == 0) {
+  if (!task->failed && task->n_sequences > 0) {
+    reserve_reply(task);
+  } else if (!task->failed) {
     rerank_conclude(task);
   }
 }
 
-/* The body as JSON; *ret_unpacked is to be freed, NULL where the body is not coded. */
-static bool unpack(rerank_task *task, const char **ret_body, size_t *ret_size, char **ret_unpacked) {
+/* A body as JSON. */
+typedef struct unpacked {
+  const char *data;
+  size_t size;
+  char *own;   /* to be freed; NULL where the body is not coded */
+  size_t held; /* bytes that the claim has for it */
+} unpacked;
+
+static bool unpack(rerank_task *task, unpacked *ret_body) {
   const http_body *body = &task->body;
   size_t limit = task->tools.config.payload_limit;
-  *ret_body = body->data;
-  *ret_size = body->size;
-  *ret_unpacked = NULL;
+  size_t before = rr_claim_taken(&task->claim);
+  *ret_body = (unpacked){.data = body->data, .size = body->size};
   if (task->body_coding == CODING_IDENTITY) {
     return true;
   }
-  switch (coding_decode(task->body_coding, body->data, body->size, limit, ret_unpacked, ret_size)) {
-  case CODING_OK: *ret_body = *ret_unpacked; return true;
+  switch (coding_decode(task->body_coding, body->data, body->size, limit, &task->claim, &ret_body->own,
+                        &ret_body->size)) {
+  case CODING_OK:
+    ret_body->data = ret_body->own;
+    ret_body->held = rr_claim_taken(&task->claim) - before;
+    return true;
   case CODING_NO_MEMORY: rerank_fail(task, RR_API_MEMORY, "out of memory"); return false;
   case CODING_BROKEN:
     task->failed = true;
@@ -255,19 +309,18 @@ static void take_schedule(rerank_task *task) {
   }
 }
 
-void rerank_prepare(rerank_task *task) {
+static void prepare(rerank_task *task) {
   const rr_rerank_limits limits = {.max_texts = task->tools.config.max_texts,
                                    .max_json_values = JSON_VALUES_MAX};
   task->parse.begin = clock_now();
-  const char *body;
-  size_t size;
-  char *unpacked;
+  unpacked body;
   if (is_late(task)) {
     rerank_fail_late(task);
-  } else if (unpack(task, &body, &size, &unpacked)) {
-    task->failed = !rr_dialect_decode(task->endpoint, body, size, &limits, &task->arena, &task->dialect,
+  } else if (unpack(task, &body)) {
+    task->failed = !rr_dialect_decode(task->endpoint, body.data, body.size, &limits, &task->arena, &task->dialect,
                                       &task->request, &task->error);
-    rr_free(unpacked);
+    rr_claim_give(&task->claim, body.held);
+    rr_free(body.own);
   }
   task->parse.end = clock_now();
   if (!task->failed) {
@@ -285,6 +338,11 @@ void rerank_prepare(rerank_task *task) {
   }
 }
 
+void rerank_prepare(rerank_task *task) {
+  prepare(task);
+  rerank_blame_memory(task);
+}
+
 void rerank_resume(rerank_task *task) {
   uint64_t begin = clock_now();
   if (is_late(task)) {
@@ -294,6 +352,7 @@ void rerank_resume(rerank_task *task) {
   }
   rerank_shared_take(task);
   encode(task, begin);
+  rerank_blame_memory(task);
 }
 
 /* What rerank_conclude needs, one entry a text. */
@@ -349,18 +408,22 @@ static void order(const rr_rerank_request *request, const outcome *out) {
 
 /* Packs the reply where the client wants it and it helps; else it stays as it is. */
 static void pack(rerank_task *task) {
+  size_t room = task->reply_size;
   size_t size = 0;
   char *packed = NULL;
-  if (task->reply_coding != CODING_IDENTITY && task->reply_size >= WORTH_PACKING) {
-    packed = coding_encode(task->reply_coding, task->reply, task->reply_size, &size);
+  if (task->reply_coding != CODING_IDENTITY && room >= WORTH_PACKING && rr_claim_take(&task->claim, room)) {
+    packed = coding_encode(task->reply_coding, task->reply, room, &size);
+    rr_claim_give(&task->claim, packed == NULL ? room : room - size);
   }
   if (packed == NULL) {
     task->reply_coding = CODING_IDENTITY;
     return;
   }
+  rr_claim_give(&task->claim, task->reply_held);
   rr_free(task->reply);
   task->reply = packed;
   task->reply_size = size;
+  task->reply_held = size;
 }
 
 static void conclude(rerank_task *task) {
@@ -392,17 +455,20 @@ static void conclude(rerank_task *task) {
       .model = task->tools.config.model_name,
       .label = rr_scorer_info(task->tools.scorer)->label,
   };
-  task->reply = rr_dialect_encode(task->dialect, &answer, &task->reply_size);
+  size_t before = rr_claim_taken(&task->claim);
+  task->reply = rr_dialect_encode(task->dialect, &answer, &task->claim, &task->reply_size);
   if (task->reply == NULL) {
     rerank_fail(task, RR_API_MEMORY, "out of memory");
     return;
   }
+  task->reply_held = rr_claim_taken(&task->claim) - before;
   pack(task);
 }
 
 void rerank_conclude(rerank_task *task) {
   task->encode.begin = clock_now();
   conclude(task);
+  rerank_blame_memory(task);
   task->encode.end = clock_now();
 }
 

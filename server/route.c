@@ -94,6 +94,12 @@ static bool refuse_body(router *self, http_exchange *exchange) {
   return true;
 }
 
+/* A larger body could never be kept. */
+static size_t body_limit(const router *self) {
+  size_t half = rr_budget_limit(self->rerank->config.memory) / 2;
+  return half < self->options->payload_limit ? half : self->options->payload_limit;
+}
+
 static size_t on_accept(void *context, http_exchange *exchange) {
   router *self = context;
   target at = target_of(exchange);
@@ -116,7 +122,7 @@ static size_t on_accept(void *context, http_exchange *exchange) {
   } else if (!reads) {
     (void)refuse_body(self, exchange);
   }
-  return at.endpoint != NULL ? self->options->payload_limit : 0;
+  return at.endpoint != NULL ? body_limit(self) : 0;
 }
 
 static void on_reject(void *context, http_exchange *exchange, http_fault fault) {
@@ -125,13 +131,17 @@ static void on_reject(void *context, http_exchange *exchange, http_fault fault) 
       [HTTP_EXPECTATION] = RR_API_EXPECTATION, [HTTP_HEAD_TOO_LARGE] = RR_API_HEADERS,
       [HTTP_NOT_IMPLEMENTED] = RR_API_NOT_KNOWN, [HTTP_OTHER_VERSION] = RR_API_VERSION};
   router *self = context;
+  bool small = exchange->body_limit < self->options->payload_limit;
   switch (fault.problem) {
   case HTTP_BODY_TOO_LARGE:
-    answer_error(self->metrics, exchange, RR_API_TOO_LARGE, "the body is over the limit of %zu bytes",
-                 exchange->body_limit);
+    exchange->refusal = "the body is too large";
+    answer_error(self->metrics, exchange, RR_API_TOO_LARGE, "the body is over the limit of %zu bytes%s",
+                 exchange->body_limit, small ? " (half of --request-memory)" : "");
     break;
   case HTTP_BODIES_TOO_MANY:
-    answer_error(self->metrics, exchange, RR_API_OVERLOADED, "too much of requests is here at once");
+    exchange->refusal = "bodies take all the memory that they may";
+    self->metrics->refusals[ADMISSION_MEMORY]++;
+    answer_error(self->metrics, exchange, RR_API_OVERLOADED, "Model is overloaded: %s", exchange->refusal);
     break;
   case HTTP_OUT_OF_MEMORY:
     answer_error(self->metrics, exchange, RR_API_MEMORY, "out of memory");
@@ -225,6 +235,7 @@ static void on_finished(void *context, http_exchange *exchange, bool sent) {
       .trace = exchange->trace,
       .parent = exchange->parent,
       .span = exchange->span,
+      .error = exchange->refusal,
   };
   bool slow = false;
   if (exchange->task != NULL) {

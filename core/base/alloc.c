@@ -30,6 +30,8 @@ void rr_alloc_fail_at(unsigned long n, int sticky) {
   atomic_store(&fail_at, n);
 }
 
+bool rr_alloc_injected(void) { return injected_fault(); }
+
 unsigned long rr_alloc_count(void) { return atomic_load(&allocations); }
 
 void *rr_malloc(size_t size) { return injected_fault() ? NULL : malloc(size == 0 ? 1 : size); }

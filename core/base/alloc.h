@@ -5,6 +5,7 @@
 #ifndef RR_CORE_BASE_ALLOC_H
 #define RR_CORE_BASE_ALLOC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Each returns NULL on failure; the caller frees the memory with rr_free (NULL is allowed). */
@@ -20,6 +21,9 @@ void *rr_alloc_aligned(size_t size);
 /* Fault injection for tests: the n-th allocation from now (1 = the next) fails, and with
  * `sticky` every later one too. n = 0 turns it off. Process-wide. */
 void rr_alloc_fail_at(unsigned long n, int sticky);
+
+/* Counts as an allocation, for memory that is portioned out elsewhere; true where a test makes it fail. */
+bool rr_alloc_injected(void);
 
 /* How many allocations have been asked for since the last rr_alloc_fail_at. */
 unsigned long rr_alloc_count(void);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/base/alloc.h"
+#include "core/base/budget.h"
 
 enum { ALIGNMENT = 16, FIRST_BLOCK = 4096, LARGEST_BLOCK = 1 << 20 };
 
@@ -17,6 +18,10 @@ void rr_arena_init(rr_arena *arena, size_t limit) {
   *arena = (rr_arena){.limit = limit};
 }
 
+void rr_arena_init_within(rr_arena *arena, rr_claim *claim) {
+  *arena = (rr_arena){.limit = SIZE_MAX, .claim = claim};
+}
+
 void rr_arena_finish(rr_arena *arena) {
   struct rr_arena_block *block = arena->blocks;
   while (block != NULL) {
@@ -24,7 +29,46 @@ void rr_arena_finish(rr_arena *arena) {
     rr_free(block);
     block = next;
   }
-  rr_arena_init(arena, arena->limit);
+  if (arena->claim != NULL) {
+    rr_claim_give(arena->claim, arena->total);
+  }
+  *arena = (rr_arena){.limit = arena->limit, .claim = arena->claim};
+}
+
+/* A block of the heap, counted. */
+static struct rr_arena_block *take_block(rr_arena *arena, size_t size) {
+  size_t bytes = sizeof(struct rr_arena_block) + size;
+  if (arena->claim != NULL && !rr_claim_take(arena->claim, bytes)) {
+    return NULL;
+  }
+  struct rr_arena_block *block = rr_malloc(bytes);
+  if (block == NULL) {
+    if (arena->claim != NULL) {
+      rr_claim_give(arena->claim, bytes);
+    }
+    return NULL;
+  }
+  block->size = size;
+  arena->total += bytes;
+  return block;
+}
+
+/* The same, or one of what is needed where the claim grants no more. */
+static struct rr_arena_block *take_block_or_less(rr_arena *arena, size_t size, size_t needed) {
+  rr_claim *claim = arena->claim;
+  rr_refusal before = claim == NULL ? RR_REFUSAL_NONE : claim->refused;
+  if (claim != NULL) {
+    claim->refused = RR_REFUSAL_NONE;
+  }
+  struct rr_arena_block *block = take_block(arena, size);
+  if (block == NULL && size > needed && claim != NULL && claim->refused != RR_REFUSAL_NONE) {
+    claim->refused = RR_REFUSAL_NONE;
+    block = take_block(arena, needed);
+  }
+  if (claim != NULL && claim->refused == RR_REFUSAL_NONE) {
+    claim->refused = before;
+  }
+  return block;
 }
 
 /* Blocks double with the arena, so that the number of heap calls stays logarithmic. */
@@ -43,15 +87,13 @@ static struct rr_arena_block *add_block(rr_arena *arena, size_t needed) {
   if (size > room - sizeof(struct rr_arena_block)) {
     size = needed;
   }
-  struct rr_arena_block *block = rr_malloc(sizeof *block + size);
+  struct rr_arena_block *block = take_block_or_less(arena, size, needed);
   if (block == NULL) {
     return NULL;
   }
   block->next = arena->blocks;
-  block->size = size;
   arena->blocks = block;
   arena->used = 0;
-  arena->total += sizeof *block + size;
   return block;
 }
 

@@ -7,6 +7,9 @@
 
 #include "core/base/alloc.h"
 #include "core/base/file.h"
+#include "core/base/budget.h"
+
+enum { LARGE_BYTES = 64 * 1024 };
 
 /* jansson's parser does not survive every failed allocation: it goes on with a token that lacks bytes, and
  * then may stop the process by an assertion or read beyond the token. So a failed allocation within a parse
@@ -19,12 +22,104 @@ typedef struct chunk {
 
 _Static_assert(sizeof(chunk) % 16 == 0, "what follows a chunk's head is aligned for anything");
 
+/* Within a scope small values lie in its arena, where freeing them does nothing: a parse frees little but what it has outgrown,
+ * by doubling. What is large goes to the heap and back, so that a long string does not leave its halves and quarters behind. */
+typedef struct rr_json_large {
+  struct rr_json_large *next;
+  struct rr_json_large *previous;
+} large;
+
+/* In front of everything that lies in a scope. */
+typedef struct label {
+  size_t bytes; /* that were taken from the heap; 0: it is in the arena */
+  size_t unused;
+} label;
+
+_Static_assert(sizeof(large) % 16 == 0 && sizeof(label) == 16, "what follows them is aligned for anything");
+
 static _Thread_local struct {
-  chunk *chunks; /* of the parse under way, newest first */
+  chunk *chunks; /* of the parse under way, newest first; without a scope */
   jmp_buf *way_out; /* NULL outside of a parse */
+  rr_json_scope *scope;
 } parser;
 
+static label *take_large(rr_json_scope *scope, size_t size) {
+  rr_claim *claim = scope->small.claim;
+  size_t bytes = sizeof(large) + sizeof(label) + size;
+  if (claim != NULL && !rr_claim_take(claim, bytes)) {
+    return NULL;
+  }
+  large *head = rr_malloc(bytes);
+  if (head == NULL) {
+    if (claim != NULL) {
+      rr_claim_give(claim, bytes);
+    }
+    return NULL;
+  }
+  *head = (large){.next = scope->large};
+  if (head->next != NULL) {
+    head->next->previous = head;
+  }
+  scope->large = head;
+  label *mark = (label *)(head + 1);
+  mark->bytes = bytes;
+  return mark;
+}
+
+static void free_large(rr_json_scope *scope, label *mark) {
+  large *head = (large *)mark - 1;
+  if (head->next != NULL) {
+    head->next->previous = head->previous;
+  }
+  *(head->previous != NULL ? &head->previous->next : &scope->large) = head->next;
+  if (scope->small.claim != NULL) {
+    rr_claim_give(scope->small.claim, mark->bytes);
+  }
+  rr_free(head);
+}
+
+static void *scope_malloc(rr_json_scope *scope, size_t size) {
+  label *mark = NULL;
+  if (size < LARGE_BYTES) {
+    mark = rr_alloc_injected() ? NULL : rr_arena_alloc(&scope->small, sizeof *mark + size);
+    if (mark != NULL) {
+      mark->bytes = 0;
+    }
+  } else if (size < SIZE_MAX - sizeof(large) - sizeof(label)) {
+    mark = take_large(scope, size);
+  }
+  if (mark == NULL && parser.way_out != NULL) {
+    longjmp(*parser.way_out, 1);
+  }
+  return mark == NULL ? NULL : mark + 1;
+}
+
+static void scope_free(rr_json_scope *scope, void *memory) {
+  label *mark = (label *)memory - 1;
+  if (mark->bytes > 0) {
+    free_large(scope, mark);
+  }
+}
+
+void rr_json_enter(rr_json_scope *scope, rr_claim *claim) {
+  *scope = (rr_json_scope){.large = NULL};
+  rr_arena_init(&scope->small, SIZE_MAX);
+  scope->small.claim = claim;
+  parser.scope = scope;
+}
+
+void rr_json_leave(rr_json_scope *scope) {
+  while (scope->large != NULL) {
+    free_large(scope, (label *)(scope->large + 1));
+  }
+  rr_arena_finish(&scope->small);
+  parser.scope = NULL;
+}
+
 static void *json_malloc(size_t size) {
+  if (parser.scope != NULL) {
+    return scope_malloc(parser.scope, size);
+  }
   chunk *head = size > SIZE_MAX - sizeof *head ? NULL : rr_malloc(sizeof *head + size);
   if (head == NULL) {
     if (parser.way_out != NULL) {
@@ -44,6 +139,10 @@ static void *json_malloc(size_t size) {
 
 static void json_free(void *memory) {
   if (memory == NULL) {
+    return;
+  }
+  if (parser.scope != NULL) {
+    scope_free(parser.scope, memory);
     return;
   }
   chunk *head = (chunk *)memory - 1;

@@ -144,7 +144,7 @@ def clean_environment(extra=None):
     """The caller's environment without anything that is also an option of the server, or its service manager's."""
     options = ("MODEL_ID", "SERVED_MODEL_NAME", "HOSTNAME", "PORT", "DTYPE", "THREADS", "API_KEY",
                "TOKENIZATION_WORKERS", "MAX_CONCURRENT_REQUESTS", "MAX_BATCH_TOKENS", "JSON_OUTPUT",
-               "MAX_CLIENT_BATCH_SIZE", "PAYLOAD_LIMIT", "AUTO_TRUNCATE", "LOG_LEVEL", "REVISION",
+               "MAX_CLIENT_BATCH_SIZE", "PAYLOAD_LIMIT", "REQUEST_MEMORY", "AUTO_TRUNCATE", "LOG_LEVEL", "REVISION",
                "HF_TOKEN", "HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE",
                "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN_PATH", "PACK_CACHE",
                "API_KEY_FILE", "CORS_ALLOW_ORIGIN", "UNIX_SOCKET", "RERANKD_USER", "SECCOMP",

@@ -19,7 +19,7 @@ static void require_round_trip(coding which, const char *data, size_t size) {
   fuzz_require(packed_size < size, "packed into more than there was");
   char *again = NULL;
   size_t again_size = 0;
-  coding_result result = coding_decode(which, packed, packed_size, size, &again, &again_size);
+  coding_result result = coding_decode(which, packed, packed_size, size, NULL, &again, &again_size);
   fuzz_require(result == CODING_OK || (result == CODING_NO_MEMORY && fuzz_starved), "does not unpack again");
   if (result == CODING_OK) {
     fuzz_require(again_size == size && memcmp(again, data, size) == 0, "unpacks to something else");
@@ -38,7 +38,7 @@ void fuzz_input(const uint8_t *data, size_t size) {
   char *unpacked = NULL;
   size_t unpacked_size = 0;
   const char *body = (const char *)data + 1;
-  coding_result result = coding_decode(which, body, size - 1, limit, &unpacked, &unpacked_size);
+  coding_result result = coding_decode(which, body, size - 1, limit, NULL, &unpacked, &unpacked_size);
   fuzz_require(result != CODING_NO_MEMORY || fuzz_starved, "out of memory");
   if (result == CODING_OK) {
     fuzz_require(unpacked_size <= limit, "unpacked beyond the limit");

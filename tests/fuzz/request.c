@@ -92,7 +92,7 @@ static void answer(const rr_dialect *dialect, const rr_rerank_request *request, 
       .label = "LABEL_0",
   };
   size_t size = 0;
-  char *body = rr_dialect_encode(dialect, &told, &size);
+  char *body = rr_dialect_encode(dialect, &told, NULL, &size);
   require_json(body, size);
 }
 

@@ -333,6 +333,18 @@ static void documents_may_be_objects_and_fields_are_joined(void **state) {
   rr_arena_finish(&out.arena);
 }
 
+static void equal_fields_count_once(void **state) {
+  (void)state;
+  decoded out;
+  decode_good("/v1/rerank",
+              "{\"query\":\"q\",\"rank_fields\":[\"b\",\"a\",\"b\",\"b\",\"a\",\"c\"],"
+              "\"documents\":[{\"a\":\"1\",\"b\":\"2\",\"c\":\"3\"},{\"b\":\"4\"}]}",
+              &out);
+  expect_text(out.request.texts[0], "2\n1\n3");
+  expect_text(out.request.texts[1], "4");
+  rr_arena_finish(&out.arena);
+}
+
 static void documents_may_be_named(void **state) {
   (void)state;
   decoded out;
@@ -400,7 +412,7 @@ static void kept_documents_are_told(void **state) {
   const rr_rerank_answer answer = {.request = &request, .ranked = ranked, .n = 2, .text_tokens = tokens, .kept = kept,
                                    .n_computed = 1, .tokens = 12, .model = "m", .id = "i"};
   size_t size = 0;
-  char *body = rr_dialect_encode(&rr_dialect_keep, &answer, &size);
+  char *body = rr_dialect_encode(&rr_dialect_keep, &answer, NULL, &size);
   assert_string_equal(body, "{\"object\":\"list\",\"model\":\"m\",\"documents\":[{\"id\":\"a\\\"\",\"tokens\":3,\"cached\":true},"
                             "{\"id\":\"b\",\"tokens\":9,\"truncated\":true,\"cached\":false}],\"computed\":1,"
                             "\"usage\":{\"total_tokens\":12}}");
@@ -487,7 +499,7 @@ static void a_cosine_below_zero_is_zero_where_scores_are_promised_to_be(void **s
     assert_true(say(&speakers[cases[i].speaker], "[\"a\",\"b\"]", "", &out));
     const rr_rerank_answer answer = {
         .request = &out.request, .ranked = ranked, .n = 2, .id = "i", .model = "m"};
-    char *bytes = rr_dialect_encode(out.dialect, &answer, &size);
+    char *bytes = rr_dialect_encode(out.dialect, &answer, NULL, &size);
     json_t *json = read_back(bytes, size);
     const json_t *list = json_object_get(json, cases[i].speaker == 10 ? "data" : "results");
     const json_t *last = json_array_get(list, 1);
@@ -512,7 +524,7 @@ static void results_without_a_score_say_so(void **state) {
     size_t size = 0;
     const rr_rerank_answer answer = {.request = &request, .ranked = ranked, .n = 2, .unscored = unscored,
                                      .n_unscored = 1, .id = "x", .model = "m"};
-    char *bytes = rr_dialect_encode(cases[i].dialect, &answer, &size);
+    char *bytes = rr_dialect_encode(cases[i].dialect, &answer, NULL, &size);
     json_t *json = read_back(bytes, size);
     const json_t *list = json_object_get(json, cases[i].list);
     assert_int_equal(json_integer_value(json_object_get(json, "unscored")), 1);
@@ -605,6 +617,7 @@ int main(void) {
       cmocka_unit_test(every_dialect_reads_the_time_it_has),
       cmocka_unit_test(a_dialect_is_guessed_by_the_names_at_both_ends),
       cmocka_unit_test(documents_may_be_objects_and_fields_are_joined),
+      cmocka_unit_test(equal_fields_count_once),
       cmocka_unit_test(documents_may_be_named),
       cmocka_unit_test(documents_to_keep_have_names_of_their_own),
       cmocka_unit_test(kept_documents_are_told),

@@ -32,7 +32,7 @@ static json_t *read_back(char *bytes, size_t size) {
 static char *encode(const rr_rerank_request *request, const rr_ranked *ranked, size_t n,
                     size_t *ret_size) {
   const rr_rerank_answer answer = {.request = request, .ranked = ranked, .n = n};
-  return rr_dialect_encode(&rr_dialect_tei_rerank, &answer, ret_size);
+  return rr_dialect_encode(&rr_dialect_tei_rerank, &answer, NULL, ret_size);
 }
 
 static json_t *encode_rerank(const rr_rerank_request *request, const rr_ranked *ranked, size_t n) {

@@ -20,12 +20,13 @@
 #include "server/rerank_own.h"
 #include "server/warmup.h"
 
-enum { TEXTS = 200, MANY = 24, TEXT_BYTES = 1200, WAIT_SECONDS = 60, BODY_BYTES = TEXTS * (TEXT_BYTES + 8) + 200 };
+enum { MEMORY = 256 << 20, TEXTS = 200, MANY = 24, TEXT_BYTES = 1200, WAIT_SECONDS = 60, BODY_BYTES = TEXTS * (TEXT_BYTES + 8) + 200 };
 
 static rr_scorer *scorer;
 static engine *workers;
 static uv_loop_t loop;
 static metrics counters;
+static rr_budget memory;
 static rerank_service service;
 static http_exchange exchanges[MANY];
 
@@ -62,8 +63,9 @@ static int start(void **state) {
   (void)state;
   start_engine(UINT64_MAX);
   metrics_init(&counters);
-  const rerank_config config = {.max_concurrent_requests = MANY, .max_texts = TEXTS, .arena_limit = 64 << 20,
-                                .payload_limit = 10 << 20, .auto_truncate = true, .pool_threads = 1,
+  rr_budget_init(&memory, MEMORY);
+  const rerank_config config = {.max_concurrent_requests = MANY, .max_texts = TEXTS, .memory = &memory,
+                                .request_limit = 64 << 20, .payload_limit = 10 << 20, .auto_truncate = true, .pool_threads = 1,
                                 .model_name = "golden"};
   assert_int_equal(uv_loop_init(&loop), 0);
   assert_int_equal(rerank_service_init(&service, &loop, &config, &counters), 0);
@@ -148,6 +150,7 @@ static void run_until_idle(void) {
     assert_true(clock_now() - begin_at < WAIT_SECONDS * (uint64_t)1000000000);
   }
   assert_int_equal(counters.active, 0);
+  assert_int_equal(rr_budget_used(&memory), 0); /* whatever became of the requests */
 }
 
 static bool run_until_stage(const rerank_task *task, rerank_stage stage) {
@@ -155,6 +158,92 @@ static bool run_until_stage(const rerank_task *task, rerank_stage stage) {
     turn_the_loop();
   }
   return task->own->stage == stage;
+}
+
+/* --- memory --- */
+
+static bool says(int at, const char *words) {
+  const http_reply *reply = &exchanges[at].reply;
+  return memmem(reply->body, reply->size, words, strlen(words)) != NULL;
+}
+
+static bool tells_to_come_again(int at) {
+  for (size_t i = 0; i < exchanges[at].reply.n_headers; i++) {
+    if (strcmp(exchanges[at].reply.headers[i].name, "Retry-After") == 0) {
+      return strtoul(exchanges[at].reply.headers[i].value, NULL, 10) > 0;
+    }
+  }
+  return false;
+}
+
+static void an_answered_request_has_its_reply_and_no_more(void **state) {
+  (void)state;
+  (void)begin(0, TEXTS, ",\"return_text\":true");
+  run_until_replied(0);
+  assert_int_equal(exchanges[0].reply.status, 200);
+  for (int i = 0; i < 10; i++) { /* until the worker has let go */
+    turn_the_loop();
+  }
+  size_t size = exchanges[0].reply.size;
+  assert_true(size > 1000);
+  assert_int_equal(rr_budget_used(&memory), size + 1);
+  finish(0);
+  run_until_idle();
+}
+
+static void beyond_the_bound_a_request_comes_again(void **state) {
+  (void)state;
+  size_t others = rr_budget_most(&memory) - 1000;
+  assert_int_equal(rr_budget_take(&memory, 0, others), RR_REFUSAL_NONE);
+  uint64_t before = computed();
+  rr_budget_set_limit(&memory, others + 1000); /* an eighth is kept for small ones, and these 1000 bytes are too few */
+  (void)begin(0, TEXTS, "");
+  run_until_replied(0);
+  assert_int_equal(exchanges[0].reply.status, 429);
+  assert_true(says(0, "memory"));
+  assert_true(tells_to_come_again(0));
+  assert_int_equal(counters.refusals[ADMISSION_MEMORY], 1);
+  finish(0);
+  rr_budget_give(&memory, others);
+  run_until_idle();
+  assert_int_equal(computed(), before);
+}
+
+static void what_never_fits_need_not_come_again(void **state) {
+  (void)state;
+  rr_budget_set_limit(&memory, 1 << 18);
+  (void)begin(0, TEXTS, "");
+  run_until_replied(0);
+  assert_int_equal(exchanges[0].reply.status, 413);
+  assert_true(says(0, "--request-memory"));
+  assert_false(tells_to_come_again(0));
+  finish(0);
+  rr_budget_set_limit(&memory, MEMORY);
+  service.config.request_limit = 1 << 18;
+  (void)begin(1, TEXTS, "");
+  run_until_replied(1);
+  assert_int_equal(exchanges[1].reply.status, 413);
+  assert_true(says(1, "--payload-limit"));
+  assert_false(tells_to_come_again(1));
+  finish(1);
+  run_until_idle();
+}
+
+/* Wherever a request meets the bound, it is refused before anything of it is computed. */
+static void what_cannot_be_concluded_is_not_computed(void **state) {
+  (void)state;
+  size_t limit = 1 << 16;
+  for (int status = 0; status != 200; limit += 1 << 14) {
+    uint64_t before = computed();
+    rr_budget_set_limit(&memory, limit);
+    (void)begin(0, 20, ",\"return_text\":true");
+    run_until_replied(0);
+    status = exchanges[0].reply.status;
+    assert_true(status == 200 || (status == 413 && computed() == before));
+    finish(0);
+    run_until_idle();
+    assert_true(limit < MEMORY);
+  }
 }
 
 /* --- a client that left --- */
@@ -374,6 +463,10 @@ static void a_full_queue_refuses_and_says_for_how_long(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(an_answered_request_has_its_reply_and_no_more, start, stop),
+      cmocka_unit_test_setup_teardown(beyond_the_bound_a_request_comes_again, start, stop),
+      cmocka_unit_test_setup_teardown(what_never_fits_need_not_come_again, start, stop),
+      cmocka_unit_test_setup_teardown(what_cannot_be_concluded_is_not_computed, start, stop),
       CASE(a_request_nobody_waits_for_is_dropped_before_the_pool_has_it),
       CASE(and_while_a_thread_of_the_pool_is_at_it),
       CASE(and_while_a_worker_is_at_it),
