@@ -11,6 +11,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "server/document_place.h"
+
 #define MAX_BYTES_MOST ((uint64_t)1 << 44) /* slots fit 32 bits */
 #define POSITION_MOST ((uint64_t)1 << 62)
 
@@ -114,7 +116,11 @@ static rr_status check_limit(const char *path, uint64_t max_bytes, rr_error *err
 static rr_status open_locked(const char *path, int *ret_descriptor, struct stat *ret_about, rr_error *err) {
   int descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, S_IRUSR | S_IWUSR);
   if (descriptor < 0) {
-    return rr_fail(err, RR_ERR_IO, "%.150s: %s", path, errno == ELOOP ? "a symbolic link" : strerror(errno));
+    int problem = errno;
+    rr_status reason = problem == ELOOP ? RR_OK : document_place_check(path, err);
+    return reason != RR_OK ? reason
+                           : rr_fail(err, RR_ERR_IO, "%.150s: %s", path,
+                                     problem == ELOOP ? "a symbolic link" : strerror(problem));
   }
   rr_status status = RR_OK;
   if (fstat(descriptor, ret_about) != 0) {

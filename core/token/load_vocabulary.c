@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "core/base/alloc.h"
+#include "core/base/kind.h"
 #include "core/token/internal.h"
 
 static rr_status read_file(const char *path, char **ret_data, size_t *ret_size, rr_error *err) {
@@ -242,7 +243,11 @@ rr_status rr_tokenizer_read_vocabulary(rr_tokenizer *tokenizer, const char *path
     status = read_vocabulary(tokenizer, text, config, specials, &reader, &inner);
   }
   rr_added_reader_finish(&reader);
+  const char *kind = status == RR_OK || status == RR_ERR_MEMORY ? NULL : rr_kind_of_bytes(data, size);
   rr_free(data);
+  if (kind != NULL) {
+    return rr_fail(err, status, "%s: %.150s; the file %s", path, inner.message, kind);
+  }
   if (status != RR_OK) {
     (void)rr_fail(err, status, "%s: %s", path, inner.message);
   }
