@@ -61,7 +61,8 @@ static rr_pack_cache pack_cache_of(bool wanted, const rr_packs_report *report) {
 }
 
 static bool has_halves(const rr_config *config) {
-  return config->head != RR_HEAD_CLASSIFIER || (config->split.layers > 0 && !config->split.joint_positions);
+  return config->head != RR_HEAD_CLASSIFIER ||
+         (config->split.layers > 0 && !config->split.joint_positions);
 }
 
 static void describe(rr_scorer *scorer, const rr_load_options *options) {
@@ -95,7 +96,8 @@ static void describe(rr_scorer *scorer, const rr_load_options *options) {
       .split_halves = config->split.layers > 0 && !config->split.joint_positions,
       .text_halves = has_halves(config),
       .label = cross_encoder ? config->label : NULL,
-      .max_input_length = smaller(config->max_input_length, rr_tokenizer_max_length(scorer->tokenizer)),
+      .max_input_length =
+          smaller(config->max_input_length, rr_tokenizer_max_length(scorer->tokenizer)),
       .hidden_size = config->hidden_size,
       .layers = config->layers,
       .heads = config->heads,
@@ -117,13 +119,13 @@ static rr_formats formats_of(rr_dtype dtype) {
 }
 
 /* What the model's own file and the options ask for. */
-static rr_status read_scoring(const char *directory, const rr_load_options *options, const rr_config *config,
-                              rr_scorer *scorer, rr_error *err) {
+static rr_status read_scoring(const char *directory, const rr_load_options *options,
+                              const rr_config *config, rr_scorer *scorer, rr_error *err) {
   rr_scorer_file file;
   rr_status status = rr_scorer_file_load(directory, &file, err);
   if (status == RR_OK) {
-    status = choose_scoring(options->scoring == RR_SCORING_AUTO ? file.scoring : options->scoring, config,
-                            &scorer->scoring, err);
+    status = choose_scoring(options->scoring == RR_SCORING_AUTO ? file.scoring : options->scoring,
+                            config, &scorer->scoring, err);
   }
   if (status == RR_OK && scorer->scoring == file.scoring) {
     scorer->calibration = file.calibration;
@@ -142,14 +144,15 @@ static rr_status read_tokenizer(const rr_config *config, rr_scorer *scorer, rr_e
                    config->vocabulary_size);
   }
   if (config->split.layers > 0 && !rr_tokenizer_pair_has_sides(scorer->tokenizer)) {
-    return rr_fail(err, RR_ERR_UNSUPPORTED, "%.150s: split_layers need pairs like [CLS] query [SEP] document [SEP]",
+    return rr_fail(err, RR_ERR_UNSUPPORTED,
+                   "%.150s: split_layers need pairs like [CLS] query [SEP] document [SEP]",
                    config->folder);
   }
   return RR_OK;
 }
 
-static rr_status load_parts(const char *directory, const rr_load_options *options, rr_scorer *scorer,
-                            rr_error *err) {
+static rr_status load_parts(const char *directory, const rr_load_options *options,
+                            rr_scorer *scorer, rr_error *err) {
   rr_config config;
   rr_status status = rr_config_load(directory, &config, err);
   if (status == RR_OK) {
@@ -214,8 +217,8 @@ rr_status rr_scorer_load(const char *directory, const rr_load_options *options, 
   return RR_OK;
 }
 
-rr_status rr_scorer_check(const char *directory, const rr_load_options *options, bool with_tokenizer,
-                          bool *ret_text_halves, rr_error *err) {
+rr_status rr_scorer_check(const char *directory, const rr_load_options *options,
+                          bool with_tokenizer, bool *ret_text_halves, rr_error *err) {
   rr_config config;
   rr_scorer *front = rr_calloc(1, sizeof *front);
   if (front == NULL) {

@@ -383,10 +383,13 @@ static rr_status take_sockets(app *self, rr_error *err) {
 /* A number format that was asked for by the name of another. */
 static void log_dtype(const app *self) {
   if (self->options->dtype_float16) {
-    log_text(LOG_LEVEL_WARN, "--dtype float16 is taken as bfloat16, which has as many bits: nothing here multiplies float16%s",
-             rr_scorer_multiplies_bfloat16() ? ""
-                                             : "; this CPU has no instructions for bfloat16 either, so that --dtype auto, "
-                                               "here float32, is no slower and more exact");
+    log_text(LOG_LEVEL_WARN,
+             "--dtype float16 is taken as bfloat16, which has as many bits: nothing here "
+             "multiplies float16%s",
+             rr_scorer_multiplies_bfloat16()
+                 ? ""
+                 : "; this CPU has no instructions for bfloat16 either, so that --dtype auto, "
+                   "here float32, is no slower and more exact");
   }
 }
 

@@ -4,8 +4,8 @@
 
 #include "core/base/status.h"
 
-/* RR_OK, or RR_ERR_IO where the path is a folder, its folder is missing or may not be written. Reads the file system and
- * makes nothing; any thread. Opening may fail all the same. */
+/* RR_OK, or RR_ERR_IO where the path is a folder, its folder is missing or may not be written.
+ * Reads the file system and makes nothing; any thread. Opening may fail all the same. */
 rr_status document_place_check(const char *path, rr_error *err);
 
 #endif

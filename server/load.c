@@ -15,7 +15,8 @@
 
 enum { NS_PER_MS = 1000000 };
 
-static const char no_documents[] = "--documents: the model is a cross-encoder, of whose documents nothing can be kept";
+static const char no_documents[] =
+    "--documents: the model is a cross-encoder, of whose documents nothing can be kept";
 
 void load_init(model_load *load, const options *chosen) {
   *load = (model_load){.options = chosen};
@@ -49,7 +50,9 @@ static rr_status look_at(void *context, const char *directory, bool with_tokeniz
   const rr_load_options how = load_how(o);
   bool halves = false;
   rr_status status = rr_scorer_check(directory, &how, with_tokenizer, &halves, err);
-  return status != RR_OK || halves || o->documents == NULL ? status : rr_fail(err, RR_ERR_UNSUPPORTED, "%s", no_documents);
+  return status != RR_OK || halves || o->documents == NULL
+             ? status
+             : rr_fail(err, RR_ERR_UNSUPPORTED, "%s", no_documents);
 }
 
 /* The directory of a model that is named as on the hub. */
@@ -84,8 +87,7 @@ static rr_status find_directory(model_load *load, hub_model *ret_model, rr_error
 static rr_status create_documents(model_load *load, rr_error *err) {
   const options *o = load->options;
   if (!rr_scorer_info(load->scorer)->text_halves) {
-    return o->documents == NULL ? RR_OK
-                                : rr_fail(err, RR_ERR_UNSUPPORTED, "%s", no_documents);
+    return o->documents == NULL ? RR_OK : rr_fail(err, RR_ERR_UNSUPPORTED, "%s", no_documents);
   }
   const document_cache_config config = {
       .bytes = o->document_cache_bytes, .file = o->documents, .file_bytes = o->documents_bytes};
@@ -123,7 +125,9 @@ void load_run(model_load *load) {
   const options *o = load->options;
   rr_error *err = &load->error;
   hub_model model;
-  rr_status status = o->documents == NULL ? RR_OK : document_place_check(o->documents, err); /* before a download */
+  rr_status status = o->documents == NULL
+                         ? RR_OK
+                         : document_place_check(o->documents, err); /* before a download */
   if (status == RR_OK) {
     status = find_directory(load, &model, err);
   }

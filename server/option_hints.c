@@ -14,7 +14,8 @@ static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 size_t option_distance(const char *a, const char *b) {
   size_t n = strnlen(a, COMPARED_MAX);
   size_t m = strnlen(b, COMPARED_MAX);
-  size_t rows[3][COMPARED_MAX + 1]; /* the row before the last, the last, the one under way; in turns */
+  size_t rows[3][COMPARED_MAX +
+                 1]; /* the row before the last, the last, the one under way; in turns */
   for (size_t j = 0; j <= m; j++) {
     rows[0][j] = j;
   }
@@ -26,7 +27,8 @@ size_t option_distance(const char *a, const char *b) {
     for (size_t j = 1; j <= m; j++) {
       bool same = letter(a[i - 1]) == letter(b[j - 1]);
       row[j] = least(last[j - 1] + (same ? 0 : 1), least(last[j], row[j - 1]) + 1);
-      if (i > 1 && j > 1 && letter(a[i - 1]) == letter(b[j - 2]) && letter(a[i - 2]) == letter(b[j - 1])) {
+      if (i > 1 && j > 1 && letter(a[i - 1]) == letter(b[j - 2]) &&
+          letter(a[i - 2]) == letter(b[j - 1])) {
         row[j] = least(row[j], before[j - 2] + 1);
       }
     }
@@ -51,10 +53,13 @@ bool option_is_begin(const char *letters, const char *word) {
 
 static const char model[] = "the model, a folder or a name on the hub, is --model-id";
 static const char device[] = "there is none: this server computes on the CPU";
-static const char tls[] = "there is none: this server speaks plain HTTP; put a proxy that speaks TLS before it";
+static const char tls[] =
+    "there is none: this server speaks plain HTTP; put a proxy that speaks TLS before it";
 static const char threads[] = "threads that compute are --threads";
-static const char lengths[] = "there is none: the model's files say how long inputs may be; a request may ask for less";
-static const char batch[] = "there is none: a micro-batch is bounded by its tokens, --max-batch-tokens";
+static const char lengths[] =
+    "there is none: the model's files say how long inputs may be; a request may ask for less";
+static const char batch[] =
+    "there is none: a micro-batch is bounded by its tokens, --max-batch-tokens";
 static const char always[] = "there is none: it is always on";
 static const char logged[] = "what is logged is --log-level";
 
@@ -141,7 +146,8 @@ static const struct {
     {"threads-batch", threads},
     {"t", threads},
     {"j", threads},
-    {"timeout", "times are --default-timeout-ms for a request, --client-timeout and --idle-timeout for connections"},
+    {"timeout", "times are --default-timeout-ms for a request, --client-timeout and --idle-timeout "
+                "for connections"},
     {"config", "there is none: each option is also an environment variable, such as MODEL_ID"},
     {"f", "there is none: each option is also an environment variable, such as MODEL_ID"},
     {"daemon", "there is none: a service manager, or &, puts the server behind"},
@@ -162,7 +168,8 @@ static const struct {
 
 const char *option_elsewhere(const char *name) {
   for (size_t i = 0; i < sizeof elsewhere / sizeof elsewhere[0]; i++) {
-    if (strlen(name) == strlen(elsewhere[i].name) && option_distance(name, elsewhere[i].name) == 0 &&
+    if (strlen(name) == strlen(elsewhere[i].name) &&
+        option_distance(name, elsewhere[i].name) == 0 &&
         (name[1] != '\0' || name[0] == elsewhere[i].name[0])) {
       return elsewhere[i].instead;
     }

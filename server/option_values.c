@@ -18,16 +18,24 @@ typedef struct choice {
   int value;
 } choice;
 
-static const choice dtypes[] = {{"auto", RR_DTYPE_AUTO},         {"float32", RR_DTYPE_FLOAT32}, {"bfloat16", RR_DTYPE_BFLOAT16},
-                                {"int8", RR_DTYPE_INT8},         {"fp32", RR_DTYPE_FLOAT32},    {"float", RR_DTYPE_FLOAT32},
-                                {"bf16", RR_DTYPE_BFLOAT16},     {"float16", RR_DTYPE_BFLOAT16}, {"fp16", RR_DTYPE_BFLOAT16},
-                                {"half", RR_DTYPE_BFLOAT16},     {NULL, 0}};
+static const choice dtypes[] = {{"auto", RR_DTYPE_AUTO},
+                                {"float32", RR_DTYPE_FLOAT32},
+                                {"bfloat16", RR_DTYPE_BFLOAT16},
+                                {"int8", RR_DTYPE_INT8},
+                                {"fp32", RR_DTYPE_FLOAT32},
+                                {"float", RR_DTYPE_FLOAT32},
+                                {"bf16", RR_DTYPE_BFLOAT16},
+                                {"float16", RR_DTYPE_BFLOAT16},
+                                {"fp16", RR_DTYPE_BFLOAT16},
+                                {"half", RR_DTYPE_BFLOAT16},
+                                {NULL, 0}};
 static const choice scorings[] = {{"auto", RR_SCORING_AUTO},
                                   {"cosine", RR_SCORING_COSINE},
                                   {"maxsim", RR_SCORING_MAXSIM},
                                   {"hybrid", RR_SCORING_HYBRID},
                                   {NULL, 0}};
-static const choice switches[] = {{"on", OPTION_ON}, {"off", OPTION_OFF}, {"auto", OPTION_AUTO}, {NULL, 0}};
+static const choice switches[] = {
+    {"on", OPTION_ON}, {"off", OPTION_OFF}, {"auto", OPTION_AUTO}, {NULL, 0}};
 static const choice levels[] = {{"error", LOG_LEVEL_ERROR},
                                 {"warn", LOG_LEVEL_WARN},
                                 {"info", LOG_LEVEL_INFO},
@@ -46,8 +54,9 @@ static bool choose(const choice *choices, const char *text, int *ret_value) {
 }
 
 bool option_flag(const char *text, bool *ret_flag) {
-  static const choice words[] = {{"true", 1},  {"1", 1}, {"yes", 1}, {"on", 1}, /* as huggingface_hub takes them */
-                                 {"false", 0}, {"0", 0}, {"no", 0},  {"off", 0}, {NULL, 0}};
+  static const choice words[] = {
+      {"true", 1},  {"1", 1}, {"yes", 1}, {"on", 1}, /* as huggingface_hub takes them */
+      {"false", 0}, {"0", 0}, {"no", 0},  {"off", 0}, {NULL, 0}};
   int value;
   if (!choose(words, text, &value)) {
     return false;
@@ -76,7 +85,8 @@ static bool parse_dtype(const char *text, options *self) {
     return false;
   }
   self->dtype = (rr_dtype)value;
-  self->dtype_float16 = strcasecmp(text, "float16") == 0 || strcasecmp(text, "fp16") == 0 || strcasecmp(text, "half") == 0;
+  self->dtype_float16 = strcasecmp(text, "float16") == 0 || strcasecmp(text, "fp16") == 0 ||
+                        strcasecmp(text, "half") == 0;
   return true;
 }
 
@@ -153,7 +163,8 @@ static const choice *choices_of(option_kind kind) {
   }
 }
 
-static void expect_choice(const option_spec *option, const char *text, char expected[EXPECTED_MAX]) {
+static void expect_choice(const option_spec *option, const char *text,
+                          char expected[EXPECTED_MAX]) {
   const choice *choices = choices_of(option->kind);
   const char *near = NULL;
   size_t best = 0;
@@ -169,7 +180,11 @@ static void expect_choice(const option_spec *option, const char *text, char expe
     }
     if (at < EXPECTED_MAX) {
       bool last = choices[i + 1].name == NULL || i + 1 == told;
-      at += (size_t)snprintf(expected + at, EXPECTED_MAX - at, "%s%s", i == 0 ? "" : last ? " or " : ", ", choices[i].name);
+      at += (size_t)snprintf(expected + at, EXPECTED_MAX - at, "%s%s",
+                             i == 0 ? ""
+                             : last ? " or "
+                                    : ", ",
+                             choices[i].name);
     }
   }
   if (near != NULL && at < EXPECTED_MAX) {
@@ -180,21 +195,26 @@ static void expect_choice(const option_spec *option, const char *text, char expe
 static void expect_size(const option_spec *option, const char *text, char expected[EXPECTED_MAX]) {
   char most[SIZE_TEXT_MAX];
   size_t digits = strspn(text, "0123456789");
-  const char *note = digits > 0 && text[digits] == ' '                             ? ", without a blank"
-                     : digits > 0 && (text[digits] == '.' || text[digits] == ',') ? ", without a fraction"
-                                                                                  : "";
+  const char *note = digits > 0 && text[digits] == ' ' ? ", without a blank"
+                     : digits > 0 && (text[digits] == '.' || text[digits] == ',')
+                         ? ", without a fraction"
+                         : "";
   size_print(option->maximum, most);
-  (void)snprintf(expected, EXPECTED_MAX, "%zu to %zu (%s) bytes%s, as 67108864, 64MB (64,000,000) or 64MiB (67,108,864)",
+  (void)snprintf(expected, EXPECTED_MAX,
+                 "%zu to %zu (%s) bytes%s, as 67108864, 64MB (64,000,000) or 64MiB (67,108,864)",
                  option->minimum, option->maximum, most, note);
 }
 
 /* What would have been right. */
 static void expect(const option_spec *option, const char *text, char expected[EXPECTED_MAX]) {
   switch (option->kind) {
-  case OPTION_LIST: (void)snprintf(expected, EXPECTED_MAX, "some text, %d times at most", (int)OPTION_LIST_MAX); break;
+  case OPTION_LIST:
+    (void)snprintf(expected, EXPECTED_MAX, "some text, %d times at most", (int)OPTION_LIST_MAX);
+    break;
   case OPTION_NUMBER:
   case OPTION_SMALL_NUMBER:
-    (void)snprintf(expected, EXPECTED_MAX, "a whole number from %zu to %zu", option->minimum, option->maximum);
+    (void)snprintf(expected, EXPECTED_MAX, "a whole number from %zu to %zu", option->minimum,
+                   option->maximum);
     break;
   case OPTION_SIZE: expect_size(option, text, expected); break;
   default:
@@ -217,6 +237,7 @@ bool option_store(const option_spec *option, const char *source, const char *tex
     (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "%s: not valid; expected %s", source, expected);
     return false;
   }
-  (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "%s: '%.100s' is not valid; expected %s", source, text, expected);
+  (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "%s: '%.100s' is not valid; expected %s", source,
+                 text, expected);
   return false;
 }

@@ -1,4 +1,5 @@
-/* What options are like, and their values: read from text, and told of where they are wrong. Pure functions. */
+/* What options are like, and their values: read from text, and told of where they are wrong. Pure
+ * functions. */
 #ifndef RR_SERVER_OPTION_VALUES_H
 #define RR_SERVER_OPTION_VALUES_H
 
@@ -33,7 +34,8 @@ typedef struct option_spec {
   const char *help;
 } option_spec;
 
-/* Stores the value of an option that came from `source`, "--port" or "PORT". False with a line in `problem`. */
+/* Stores the value of an option that came from `source`, "--port" or "PORT". False with a line in
+ * `problem`. */
 bool option_store(const option_spec *option, const char *source, const char *text, options *self,
                   char problem[OPTIONS_PROBLEM_MAX]);
 

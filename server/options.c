@@ -187,7 +187,10 @@ static const char *flag_value(int argc, char **argv) {
 }
 
 static int letter_of(const option_spec *option) {
-  return strcmp(option->name, "port") == 0 ? 'p' : option->kind == OPTION_HELP ? 'h' : option->kind == OPTION_VERSION ? 'V' : 0;
+  return strcmp(option->name, "port") == 0 ? 'p'
+         : option->kind == OPTION_HELP     ? 'h'
+         : option->kind == OPTION_VERSION  ? 'V'
+                                           : 0;
 }
 
 /* The option of a name of so many bytes, - and _ the same. NULL if there is none. */
@@ -225,7 +228,8 @@ static bool list_begun(const char *word, char text[OPTIONS_PROBLEM_MAX]) {
   int n = 0;
   for (int i = 0; i < SPECS && at < OPTIONS_PROBLEM_MAX; i++) {
     if (strncmp(specs[i].name, word, strlen(word)) == 0 && word[0] != '\0') {
-      at += (size_t)snprintf(text + at, OPTIONS_PROBLEM_MAX - at, "%s--%s", n++ == 0 ? "" : ", ", specs[i].name);
+      at += (size_t)snprintf(text + at, OPTIONS_PROBLEM_MAX - at, "%s--%s", n++ == 0 ? "" : ", ",
+                             specs[i].name);
     }
   }
   return n > 1;
@@ -239,21 +243,26 @@ static options_result unknown(const char *text, char problem[OPTIONS_PROBLEM_MAX
   const char *name = word + strspn(word, "-");
   const option_spec *same = find(name, strlen(name));
   const char *elsewhere = option_elsewhere(name);
-  const option_spec *near = same != NULL ? same : name[0] == '\0' || name[1] == '\0' ? NULL : find_near(name);
+  const option_spec *near = same != NULL                         ? same
+                            : name[0] == '\0' || name[1] == '\0' ? NULL
+                                                                 : find_near(name);
   if (word[1] == '-' && list_begun(name, begun)) {
     (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "'%s' may be each of %.400s", word, begun);
   } else if (same == NULL && elsewhere != NULL) {
     (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "unknown option '%s': %s", word, elsewhere);
   } else if (near != NULL) {
-    (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "unknown option '%s'; did you mean '--%s'?", word, near->name);
+    (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "unknown option '%s'; did you mean '--%s'?", word,
+                   near->name);
   } else {
     (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "unknown option '%s' (see --help)", word);
   }
   return OPTIONS_INVALID;
 }
 
-/* A word that is no option, nor an option's value. `before` is the word before it, NULL for none. */
-static options_result stray(const char *word, const char *before, char problem[OPTIONS_PROBLEM_MAX]) {
+/* A word that is no option, nor an option's value. `before` is the word before it, NULL for none.
+ */
+static options_result stray(const char *word, const char *before,
+                            char problem[OPTIONS_PROBLEM_MAX]) {
   bool follows = before != NULL && before[0] == '-' && before[1] == '-';
   const option_spec *flag = follows ? find(before + 2, strlen(before + 2)) : NULL;
   int size = (int)strcspn(word, "=");
@@ -262,23 +271,28 @@ static options_result stray(const char *word, const char *before, char problem[O
   (void)snprintf(joined, sizeof joined, "%.40s%.20s", before == NULL ? "" : before, word);
   const char *value = word[size] == '=' ? "=..." : "";
   if (flag != NULL && flag->kind == OPTION_FLAG) {
-    (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--%s: '%.100s' is not valid; expected true or false", flag->name, word);
+    (void)snprintf(problem, OPTIONS_PROBLEM_MAX,
+                   "--%s: '%.100s' is not valid; expected true or false", flag->name, word);
   } else if (isalpha((unsigned char)word[0]) && size_parse(joined, &bytes)) {
-    (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "'%.40s': unexpected argument; write the size without a blank, as %s", word,
+    (void)snprintf(problem, OPTIONS_PROBLEM_MAX,
+                   "'%.40s': unexpected argument; write the size without a blank, as %s", word,
                    joined);
   } else if (find(word, (size_t)size) != NULL) {
-    (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "'%.*s%s': unexpected argument; did you mean '--%.*s%s'?", size, word, value,
+    (void)snprintf(problem, OPTIONS_PROBLEM_MAX,
+                   "'%.*s%s': unexpected argument; did you mean '--%.*s%s'?", size, word, value,
                    size, word, value);
   } else {
     (void)snprintf(problem, OPTIONS_PROBLEM_MAX,
-                   "'%.100s': unexpected argument; options begin with --, and a model is named as --model-id %.100s", word,
-                   word);
+                   "'%.100s': unexpected argument; options begin with --, and a model is named as "
+                   "--model-id %.100s",
+                   word, word);
   }
   return OPTIONS_INVALID;
 }
 
 /* What getopt_long does not take: the word at `at`. */
-static options_result refuse(int found, char *const *argv, int at, char problem[OPTIONS_PROBLEM_MAX]) {
+static options_result refuse(int found, char *const *argv, int at,
+                             char problem[OPTIONS_PROBLEM_MAX]) {
   char word[NAME_MAX_BYTES + 8];
   const char *text = argv[at];
   (void)snprintf(word, sizeof word, "%.*s", (int)strcspn(text, "="), text);
@@ -306,7 +320,8 @@ static bool is_long_by_one_dash(const char *word) {
 
 /* The next word was taken as the value, but is an option: the value was forgotten. */
 static bool is_forgotten(const char *value, const char *word) {
-  return value == word && value[0] == '-' && value[1] == '-' && find(value + 2, strcspn(value + 2, "=")) != NULL;
+  return value == word && value[0] == '-' && value[1] == '-' &&
+         find(value + 2, strcspn(value + 2, "=")) != NULL;
 }
 
 static void fill_table(struct option table[FLAGS_MAX]) {
@@ -328,8 +343,8 @@ static const option_spec *spec_of(int found) {
 }
 
 /* One option that getopt_long has found; OPTIONS_RUN to go on. */
-static options_result take(const option_spec *option, int argc, char **argv, FILE *out, options *self,
-                           char problem[OPTIONS_PROBLEM_MAX]) {
+static options_result take(const option_spec *option, int argc, char **argv, FILE *out,
+                           options *self, char problem[OPTIONS_PROBLEM_MAX]) {
   char source[NAME_MAX_BYTES];
   if (option->kind == OPTION_HELP || option->kind == OPTION_VERSION) {
     if (option->kind == OPTION_HELP) {
@@ -341,7 +356,8 @@ static options_result take(const option_spec *option, int argc, char **argv, FIL
   }
   (void)snprintf(source, sizeof source, "--%s", option->name);
   if (option->kind != OPTION_FLAG && is_forgotten(optarg, argv[optind - 1])) {
-    (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "%s: needs a value; '%.64s' is an option", source, optarg);
+    (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "%s: needs a value; '%.64s' is an option", source,
+                   optarg);
     return OPTIONS_INVALID;
   }
   const char *text = option->kind == OPTION_FLAG ? flag_value(argc, argv) : optarg;
@@ -358,13 +374,15 @@ static options_result read_arguments(int argc, char **argv, FILE *out, options *
     if (at < argc && is_long_by_one_dash(argv[at])) {
       return unknown(argv[at], problem);
     }
-    int found = getopt_long(argc, argv, "-:hp:V", table, NULL); /* "-": words that are no options come in their order */
+    int found = getopt_long(argc, argv, "-:hp:V", table,
+                            NULL); /* "-": words that are no options come in their order */
     if (found == -1) {
       break;
     }
-    options_result result = found == 1                    ? stray(argv[at], at > 1 ? argv[at - 1] : NULL, problem)
-                            : found == '?' || found == ':' ? refuse(found, argv, at, problem)
-                                                           : take(spec_of(found), argc, argv, out, self, problem);
+    options_result result = found == 1 ? stray(argv[at], at > 1 ? argv[at - 1] : NULL, problem)
+                            : found == '?' || found == ':'
+                                ? refuse(found, argv, at, problem)
+                                : take(spec_of(found), argc, argv, out, self, problem);
     if (result != OPTIONS_RUN) {
       return result;
     }

@@ -7,12 +7,18 @@
 #include <strings.h>
 
 static const struct {
-  const char *name;  /* with a B behind it or without */
+  const char *name; /* with a B behind it or without */
   const char *print;
   size_t bytes;
 } units[] = {
-    {"Ti", "TiB", (size_t)1 << 40}, {"T", "TB", 1000000000000}, {"Gi", "GiB", (size_t)1 << 30}, {"G", "GB", 1000000000},
-    {"Mi", "MiB", (size_t)1 << 20}, {"M", "MB", 1000000},       {"Ki", "KiB", (size_t)1 << 10}, {"k", "kB", 1000},
+    {"Ti", "TiB", (size_t)1 << 40},
+    {"T", "TB", 1000000000000},
+    {"Gi", "GiB", (size_t)1 << 30},
+    {"G", "GB", 1000000000},
+    {"Mi", "MiB", (size_t)1 << 20},
+    {"M", "MB", 1000000},
+    {"Ki", "KiB", (size_t)1 << 10},
+    {"k", "kB", 1000},
     {"", "", 1},
 };
 

@@ -4,7 +4,8 @@
  *   64k 64kB 64M 64MB 2G 2GB 1T 1TB             powers of 1000
  *   64Ki 64KiB 64Mi 64MiB 2Gi 2GiB 1Ti 1TiB     powers of 1024
  *
- * Small and capital letters are the same, and B alone stands for bytes. No sign, blank or fraction. */
+ * Small and capital letters are the same, and B alone stands for bytes. No sign, blank or fraction.
+ */
 #ifndef RR_SERVER_SIZES_H
 #define RR_SERVER_SIZES_H
 

@@ -12,14 +12,22 @@ static const struct {
   size_t size;
   const char *words;
 } beginnings[] = {
-    {"version https://git-lfs", 23, "is a Git LFS pointer, not the file itself: run `git lfs pull` in its folder"},
-    {"GGUF", 4, "is a GGUF file, which is not read: take model.safetensors, config.json and tokenizer.json of the original model"},
-    {"PK\3\4", 4, "is a zip archive, as PyTorch's .bin and .pt files are: convert the weights to safetensors, or unpack it"},
-    {"\x80\2", 2, "is a Python pickle, as old PyTorch files are: convert the weights to safetensors"},
+    {"version https://git-lfs", 23,
+     "is a Git LFS pointer, not the file itself: run `git lfs pull` in its folder"},
+    {"GGUF", 4,
+     "is a GGUF file, which is not read: take model.safetensors, config.json and tokenizer.json of "
+     "the original model"},
+    {"PK\3\4", 4,
+     "is a zip archive, as PyTorch's .bin and .pt files are: convert the weights to safetensors, "
+     "or unpack it"},
+    {"\x80\2", 2,
+     "is a Python pickle, as old PyTorch files are: convert the weights to safetensors"},
     {"\x89HDF\r\n", 6, "is an HDF5 file, as TensorFlow's weights are: convert them to safetensors"},
     {"\x1f\x8b", 2, "is compressed with gzip: unpack it"},
     {"\x28\xb5\x2f\xfd", 4, "is compressed with zstd: unpack it"},
-    {"\xfd" "7zXZ", 5, "is compressed with xz: unpack it"},
+    {"\xfd"
+     "7zXZ",
+     5, "is compressed with xz: unpack it"},
     {"\xef\xbb\xbf", 3, "begins with a byte order mark: save it as UTF-8 without one"},
     {"\xff\xfe", 2, "is UTF-16: save it as UTF-8"},
     {"\xfe\xff", 2, "is UTF-16: save it as UTF-8"},
@@ -36,8 +44,8 @@ static bool is_markup(const char *bytes, size_t size) {
   while (at < size && memchr(" \t\r\n", bytes[at], 4) != NULL) {
     at++;
   }
-  return at + 1 < size && bytes[at] == '<' && (bytes[at + 1] == '!' || bytes[at + 1] == '?' ||
-                                               (bytes[at + 1] | 0x20) == 'h');
+  return at + 1 < size && bytes[at] == '<' &&
+         (bytes[at + 1] == '!' || bytes[at + 1] == '?' || (bytes[at + 1] | 0x20) == 'h');
 }
 
 const char *rr_kind_of_bytes(const void *bytes, size_t size) {
@@ -66,14 +74,16 @@ const char *rr_kind_of_file(const char *path) {
   if (descriptor < 0) {
     return NULL;
   }
-  ssize_t got = fstat(descriptor, &about) == 0 && S_ISREG(about.st_mode) ? read(descriptor, bytes, sizeof bytes) : -1;
+  ssize_t got = fstat(descriptor, &about) == 0 && S_ISREG(about.st_mode)
+                    ? read(descriptor, bytes, sizeof bytes)
+                    : -1;
   (void)close(descriptor);
   return got < 0 ? NULL : rr_kind_of_bytes(bytes, (size_t)got);
 }
 
-static const char to_safetensors[] =
-    "convert them to safetensors: model.save_pretrained(DIR, safe_serialization=True) of transformers, or the hub's "
-    "space safetensors/convert";
+static const char to_safetensors[] = "convert them to safetensors: model.save_pretrained(DIR, "
+                                     "safe_serialization=True) of transformers, or the hub's "
+                                     "space safetensors/convert";
 static const char original[] =
     "only model.safetensors is read: take it, config.json and tokenizer.json of the original model";
 
@@ -85,7 +95,8 @@ static const struct {
 } weights[] = {
     {"pytorch_model", ".bin", to_safetensors},
     {"pytorch_model", ".bin.index.json", to_safetensors},
-    {"model-0", ".safetensors", "shards, without their index: download model.safetensors.index.json too"},
+    {"model-0", ".safetensors",
+     "shards, without their index: download model.safetensors.index.json too"},
     {"adapter_model", "", "an adapter: merge it into its base model, and save that as safetensors"},
     {"", ".safetensors", "name the file of the whole model model.safetensors"},
     {"openvino", ".bin", original},
@@ -93,8 +104,10 @@ static const struct {
     {"", ".pt", to_safetensors},
     {"", ".pth", to_safetensors},
     {"", ".ckpt", to_safetensors},
-    {"", ".h5", "load them with from_tf=True in transformers, and save_pretrained(DIR) as safetensors"},
-    {"", ".msgpack", "load them with from_flax=True in transformers, and save_pretrained(DIR) as safetensors"},
+    {"", ".h5",
+     "load them with from_tf=True in transformers, and save_pretrained(DIR) as safetensors"},
+    {"", ".msgpack",
+     "load them with from_flax=True in transformers, and save_pretrained(DIR) as safetensors"},
     {"", ".onnx", original},
     {"", ".gguf", original},
     {"", ".ggml", original},
@@ -107,7 +120,8 @@ static const struct {
 };
 
 /* What training leaves beside them. */
-static const char *const no_weights[] = {"training_args", "optimizer", "scheduler", "rng_state", "scaler", "trainer_state"};
+static const char *const no_weights[] = {"training_args", "optimizer", "scheduler",
+                                         "rng_state",     "scaler",    "trainer_state"};
 
 enum { WEIGHTS = sizeof weights / sizeof weights[0] };
 

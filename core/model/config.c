@@ -21,9 +21,10 @@ typedef struct source {
 } source;
 
 /* By well-known names: a class alone tells few users what to take. */
-static const char served[] =
-    "BERT with WordPiece: BertForSequenceClassification as cross-encoder/ms-marco-MiniLM-L6-v2 is, BertModel as "
-    "BAAI/bge-small-en-v1.5 and sentence-transformers/all-MiniLM-L6-v2 are, HF_ColBERT as colbert-ir/colbertv2.0 is";
+static const char served[] = "BERT with WordPiece: BertForSequenceClassification as "
+                             "cross-encoder/ms-marco-MiniLM-L6-v2 is, BertModel as "
+                             "BAAI/bge-small-en-v1.5 and sentence-transformers/all-MiniLM-L6-v2 "
+                             "are, HF_ColBERT as colbert-ir/colbertv2.0 is";
 
 /* An integer from 1 to max. Where `fallback` is not 0 the key may be absent. */
 static rr_status read_size(const source *from, const char *key, uint32_t max, uint32_t fallback,
@@ -75,16 +76,22 @@ static rr_status lacks_architecture(const source *from, rr_error *err) {
   bool pooling = json_object_get(from->object, "word_embedding_dimension") != NULL;
   if (type != NULL && strcmp(type, "bert") == 0) {
     return rr_fail(err, RR_ERR_FORMAT,
-                   "%s: architectures must name one architecture: [\"BertForSequenceClassification\"] for a cross-encoder, "
-                   "[\"BertModel\"] for a bi-encoder", from->path);
+                   "%s: architectures must name one architecture: "
+                   "[\"BertForSequenceClassification\"] for a cross-encoder, "
+                   "[\"BertModel\"] for a bi-encoder",
+                   from->path);
   }
   if (type != NULL) {
-    return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: model_type %.60s is not supported, and architectures must name one "
-                   "architecture; served is %s", from->path, type, served);
+    return rr_fail(err, RR_ERR_UNSUPPORTED,
+                   "%s: model_type %.60s is not supported, and architectures must name one "
+                   "architecture; served is %s",
+                   from->path, type, served);
   }
-  return rr_fail(err, RR_ERR_FORMAT, "%s: architectures must name one architecture, and there is no model_type: %s",
-                 from->path, pooling ? "it is the configuration of a pooling module; name the folder above"
-                                     : "this is no transformer's config.json; take that of the model");
+  return rr_fail(err, RR_ERR_FORMAT,
+                 "%s: architectures must name one architecture, and there is no model_type: %s",
+                 from->path,
+                 pooling ? "it is the configuration of a pooling module; name the folder above"
+                         : "this is no transformer's config.json; take that of the model");
 }
 
 static rr_status read_architecture(const source *from, rr_config *config, rr_error *err) {
@@ -105,7 +112,8 @@ static rr_status read_architecture(const source *from, rr_config *config, rr_err
       return RR_OK;
     }
   }
-  return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: architecture %.80s is not supported; served is %s", from->path, name, served);
+  return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: architecture %.80s is not supported; served is %s",
+                 from->path, name, served);
 }
 
 static rr_status read_activation(const source *from, rr_config *config, rr_error *err) {
@@ -239,7 +247,8 @@ static rr_status read_max_length(rr_config *config, rr_error *err) {
   return status;
 }
 
-static rr_status load(const char *directory, bool with_weights, rr_config *ret_config, rr_error *err) {
+static rr_status load(const char *directory, bool with_weights, rr_config *ret_config,
+                      rr_error *err) {
   rr_pipeline pipeline;
   rr_config config = {.label = ""};
   char path[RR_PATH_MAX];
@@ -254,8 +263,9 @@ static rr_status load(const char *directory, bool with_weights, rr_config *ret_c
   memcpy(config.folder, pipeline.folder, sizeof config.folder);
   status = rr_path_join(config.folder, "config.json", path, err);
   if (status == RR_OK) {
-    status = access(path, F_OK) != 0 && errno == ENOENT ? rr_folder_lacks(config.folder, "config.json", err)
-                                                        : rr_json_load(path, CONFIG_BYTES_MAX, &json, err);
+    status = access(path, F_OK) != 0 && errno == ENOENT
+                 ? rr_folder_lacks(config.folder, "config.json", err)
+                 : rr_json_load(path, CONFIG_BYTES_MAX, &json, err);
   }
   if (status != RR_OK) {
     return status;

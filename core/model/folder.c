@@ -13,7 +13,8 @@
 
 enum { ENTRIES_MAX = 10000, FOLDER_NAME_MAX = 100 };
 
-static const char layout[] = "of a model has config.json, model.safetensors and tokenizer.json or vocab.txt";
+static const char layout[] =
+    "of a model has config.json, model.safetensors and tokenizer.json or vocab.txt";
 
 /* What a look through a folder finds. */
 typedef struct contents {
@@ -26,8 +27,8 @@ typedef struct contents {
 static bool is_file_in(const char *directory, const char *folder, const char *name) {
   char path[RR_PATH_MAX];
   char below[RR_PATH_MAX];
-  return rr_path_join(directory, folder, below, NULL) == RR_OK && rr_path_join(below, name, path, NULL) == RR_OK &&
-         access(path, F_OK) == 0;
+  return rr_path_join(directory, folder, below, NULL) == RR_OK &&
+         rr_path_join(below, name, path, NULL) == RR_OK && access(path, F_OK) == 0;
 }
 
 static void look_at(const char *directory, const char *name, contents *seen) {
@@ -70,9 +71,11 @@ static rr_status is_a_file(const char *path, mode_t mode, rr_error *err) {
     return rr_fail(err, RR_ERR_IO, "%.200s is no folder; a folder %s", path, layout);
   }
   const char *kind = rr_kind_of_file(path);
-  return kind == NULL
-             ? rr_fail(err, RR_ERR_UNSUPPORTED, "%.200s is a file; name the folder that it is in; the folder %s", path, layout)
-             : rr_fail(err, RR_ERR_UNSUPPORTED, "%.200s is a file, and it %s; the folder %s", path, kind, layout);
+  return kind == NULL ? rr_fail(err, RR_ERR_UNSUPPORTED,
+                                "%.200s is a file; name the folder that it is in; the folder %s",
+                                path, layout)
+                      : rr_fail(err, RR_ERR_UNSUPPORTED,
+                                "%.200s is a file, and it %s; the folder %s", path, kind, layout);
 }
 
 rr_status rr_folder_check(const char *directory, rr_error *err) {
@@ -85,14 +88,15 @@ rr_status rr_folder_check(const char *directory, rr_error *err) {
   }
   return access(directory, X_OK) == 0
              ? RR_OK
-             : rr_fail(err, RR_ERR_IO, "%.200s: %s: user %u must be able to read the folder", directory, strerror(errno),
-                       (unsigned)geteuid());
+             : rr_fail(err, RR_ERR_IO, "%.200s: %s: user %u must be able to read the folder",
+                       directory, strerror(errno), (unsigned)geteuid());
 }
 
-static rr_status lacks(const char *directory, const char *wanted, rr_status status, const char *words, rr_error *err) {
+static rr_status lacks(const char *directory, const char *wanted, rr_status status,
+                       const char *words, rr_error *err) {
   bool told = words[0] != '\0';
-  return rr_fail(err, status, "%.300s/%s: No such file or directory; the folder %s%s", directory, wanted, told ? words : layout,
-                 told ? "" : ": download what is missing");
+  return rr_fail(err, status, "%.300s/%s: No such file or directory; the folder %s%s", directory,
+                 wanted, told ? words : layout, told ? "" : ": download what is missing");
 }
 
 rr_status rr_folder_lacks(const char *directory, const char *wanted, rr_error *err) {
@@ -102,7 +106,8 @@ rr_status rr_folder_lacks(const char *directory, const char *wanted, rr_error *e
     return status;
   }
   contents seen = look_through(directory);
-  bool whole = is_file_in(directory, "", "model.safetensors") || is_file_in(directory, "", "model.safetensors.index.json");
+  bool whole = is_file_in(directory, "", "model.safetensors") ||
+               is_file_in(directory, "", "model.safetensors.index.json");
   if (seen.listed && seen.entries == 0) {
     return lacks(directory, wanted, RR_ERR_IO, "is empty; download the model into it", err);
   }
@@ -111,8 +116,10 @@ rr_status rr_folder_lacks(const char *directory, const char *wanted, rr_error *e
     return lacks(directory, wanted, safetensors ? RR_ERR_IO : RR_ERR_UNSUPPORTED, words, err);
   }
   if (is_file_in(directory, "snapshots", ".")) {
-    return lacks(directory, wanted, RR_ERR_IO, "is of the hub's cache: name a folder in its snapshots/, or the model by its "
-                 "name on the hub", err);
+    return lacks(directory, wanted, RR_ERR_IO,
+                 "is of the hub's cache: name a folder in its snapshots/, or the model by its "
+                 "name on the hub",
+                 err);
   }
   if (seen.below[0] != '\0' && !is_file_in(directory, "", "config.json")) {
     (void)snprintf(words, sizeof words, "has one in %s/: name that folder", seen.below);

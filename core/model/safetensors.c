@@ -85,7 +85,8 @@ static rr_status read_at(const rr_safetensors *file, size_t offset, void *to, si
   return RR_OK;
 }
 
-/* An error for a file that is none of safetensors: what it is, where that is known, else the words. */
+/* An error for a file that is none of safetensors: what it is, where that is known, else the words.
+ */
 static rr_status not_safetensors(const rr_safetensors *file, const char *words, rr_error *err) {
   char bytes[RR_KIND_BYTES];
   size_t size = file->size < sizeof bytes ? file->size : sizeof bytes;
@@ -108,12 +109,16 @@ static rr_status cut_short(const rr_safetensors *file, const char *tensor, rr_er
   size_t most = 0;
   json_object_foreach(file->header, name, entry) {
     const json_t *end = json_array_get(json_object_get(entry, "data_offsets"), 1);
-    size_t at = json_is_integer(end) && json_integer_value(end) > 0 ? (size_t)json_integer_value(end) : 0;
+    size_t at =
+        json_is_integer(end) && json_integer_value(end) > 0 ? (size_t)json_integer_value(end) : 0;
     most = at > most ? at : most;
   }
   size_t all = most > SIZE_MAX - file->data_at ? SIZE_MAX : most + file->data_at;
-  return rr_fail(err, RR_ERR_FORMAT, "%s is cut: it has %zu bytes and should have %zu (tensor %.60s lies beyond); download it "
-                 "again", file->path, file->size, all, tensor);
+  return rr_fail(
+      err, RR_ERR_FORMAT,
+      "%s is cut: it has %zu bytes and should have %zu (tensor %.60s lies beyond); download it "
+      "again",
+      file->path, file->size, all, tensor);
 }
 
 /* What was read is of one state of the file, as far as its times tell. */
@@ -226,7 +231,8 @@ static rr_status parse_header(rr_safetensors *file, rr_error *err) {
   uint64_t length;
   char words[200];
   if (file->size < LENGTH_BYTES) {
-    (void)snprintf(words, sizeof words, "%zu bytes cannot be a safetensors file: download it again", file->size);
+    (void)snprintf(words, sizeof words, "%zu bytes cannot be a safetensors file: download it again",
+                   file->size);
     return not_safetensors(file, words, err);
   }
   rr_status status = read_at(file, 0, &length, sizeof length, err);
@@ -236,8 +242,9 @@ static rr_status parse_header(rr_safetensors *file, rr_error *err) {
   length = le64toh(length);
   if (length > HEADER_BYTES_MAX || length > file->size - LENGTH_BYTES) {
     bool cut = length <= HEADER_BYTES_MAX;
-    (void)snprintf(words, sizeof words, "a header of %llu bytes is too long%s", (unsigned long long)length,
-                   cut ? " for the file, which is cut: download it again" : ": this is no safetensors file");
+    (void)snprintf(
+        words, sizeof words, "a header of %llu bytes is too long%s", (unsigned long long)length,
+        cut ? " for the file, which is cut: download it again" : ": this is no safetensors file");
     return not_safetensors(file, words, err);
   }
   file->data_at = LENGTH_BYTES + (size_t)length;

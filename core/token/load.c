@@ -116,12 +116,17 @@ static rr_status lacks_tokenizer(const char *directory, rr_error *err) {
   for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
     char path[PATH_BYTES];
     if (join(directory, others[i].file, path, NULL) == RR_OK && access(path, F_OK) == 0) {
-      return rr_fail(err, RR_ERR_UNSUPPORTED, "%.200s has a %s tokenizer (%s), which is not supported: only WordPiece is, in "
-                     "tokenizer.json or vocab.txt", directory, others[i].kind, others[i].file);
+      return rr_fail(
+          err, RR_ERR_UNSUPPORTED,
+          "%.200s has a %s tokenizer (%s), which is not supported: only WordPiece is, in "
+          "tokenizer.json or vocab.txt",
+          directory, others[i].kind, others[i].file);
     }
   }
-  return rr_fail(err, RR_ERR_IO, "%.200s has neither tokenizer.json nor vocab.txt: download one of them, and "
-                 "tokenizer_config.json if the model has one", directory);
+  return rr_fail(err, RR_ERR_IO,
+                 "%.200s has neither tokenizer.json nor vocab.txt: download one of them, and "
+                 "tokenizer_config.json if the model has one",
+                 directory);
 }
 
 static rr_status read_vocabulary(rr_tokenizer *tokenizer, const char *directory, const json_t *config,

@@ -313,35 +313,41 @@ void hub_client_place(const hub_client *client, char ret_place[HUB_PLACE_MAX]) {
   (void)curl_url_get(client->hub, CURLUPART_SCHEME, &scheme, 0);
   (void)curl_url_get(client->hub, CURLUPART_HOST, &host, 0);
   (void)curl_url_get(client->hub, CURLUPART_PORT, &port, 0);
-  (void)snprintf(ret_place, HUB_PLACE_MAX, "%.10s://%.253s%s%.10s", scheme == NULL ? "" : scheme, host == NULL ? "" : host,
-                 port == NULL ? "" : ":", port == NULL ? "" : port);
+  (void)snprintf(ret_place, HUB_PLACE_MAX, "%.10s://%.253s%s%.10s", scheme == NULL ? "" : scheme,
+                 host == NULL ? "" : host, port == NULL ? "" : ":", port == NULL ? "" : port);
   curl_free(scheme);
   curl_free(host);
   curl_free(port);
 }
 
 static unsigned long wait_ms(unsigned tried, const hub_reply *reply) {
-  return reply->retry_after > 0 ? reply->retry_after * 1000ul : (unsigned long)FIRST_WAIT_MS << (tried < 6 ? tried : 6);
+  return reply->retry_after > 0 ? reply->retry_after * 1000ul
+                                : (unsigned long)FIRST_WAIT_MS << (tried < 6 ? tried : 6);
 }
 
 /* Once: people who wait want to know for what, and for how long. */
-static void tell(hub_client *client, const rr_error *why, unsigned tries_left, const hub_reply *reply) {
+static void tell(hub_client *client, const rr_error *why, unsigned tries_left,
+                 const hub_reply *reply) {
   char place[HUB_PLACE_MAX];
   if (client->told) {
     return;
   }
   client->told = true;
   hub_client_place(client, place);
-  long each = client->config.metadata_seconds > client->config.transfer_seconds ? client->config.metadata_seconds
-                                                                                 : client->config.transfer_seconds;
+  long each = client->config.metadata_seconds > client->config.transfer_seconds
+                  ? client->config.metadata_seconds
+                  : client->config.transfer_seconds;
   unsigned long ms = 0;
   for (unsigned i = 1; i <= tries_left; i++) {
     ms += wait_ms(i, reply);
   }
   log_text(LOG_LEVEL_WARN,
-           "%s; the hub is %s (--hf-endpoint); trying again, up to %u times within about %lu s, and requests get 503 until "
-           "then. Without a hub: --hf-hub-offline for a model that is downloaded, or --model-id with a model's folder",
-           why == NULL ? "no answer" : why->message, place, tries_left, (unsigned long)each * tries_left + (ms + 999) / 1000);
+           "%s; the hub is %s (--hf-endpoint); trying again, up to %u times within about %lu s, "
+           "and requests get 503 until "
+           "then. Without a hub: --hf-hub-offline for a model that is downloaded, or --model-id "
+           "with a model's folder",
+           why == NULL ? "no answer" : why->message, place, tries_left,
+           (unsigned long)each * tries_left + (ms + 999) / 1000);
 }
 
 bool hub_client_wait(const hub_client *client, unsigned tried, const hub_reply *reply) {

@@ -73,12 +73,13 @@ hub_outcome hub_client_try(hub_client *client, const hub_call *call, hub_reply *
  * was set meanwhile. */
 bool hub_client_wait(const hub_client *client, unsigned tried, const hub_reply *reply);
 
-/* Up to `tries` tries. HUB_AGAIN: none of them got through. The first that fails of all that a client makes is told in
- * the log, with what to do. */
+/* Up to `tries` tries. HUB_AGAIN: none of them got through. The first that fails of all that a
+ * client makes is told in the log, with what to do. */
 hub_outcome hub_client_call(hub_client *client, const hub_call *call, unsigned tries,
                             hub_reply *ret_reply, rr_error *err);
 
-/* Where the hub is, "https://host:port", without what else the endpoint may hold, such as a password. */
+/* Where the hub is, "https://host:port", without what else the endpoint may hold, such as a
+ * password. */
 void hub_client_place(const hub_client *client, char ret_place[HUB_PLACE_MAX]);
 
 /* endpoint + prefix + "/" + path with each part escaped into to; false if that is too long. */

@@ -124,9 +124,11 @@ static rr_status get_listing(hub_session *session, unsigned tries, hub_listing *
   const hub_call call = {
       .what = what, .url = url, .begin = on_begin, .take = on_take, .context = &body};
   *ret_outcome = hub_client_call(session->client, &call, tries, &reply, err);
-  if (*ret_outcome == HUB_REFUSED && err != NULL && (reply.status == 401 || (reply.status == 404 && !named))) {
+  if (*ret_outcome == HUB_REFUSED && err != NULL &&
+      (reply.status == 401 || (reply.status == 404 && !named))) {
     rr_error why = *err;
-    (void)rr_fail(err, why.status, "%.300s; nor is there a folder %.96s here", why.message, settings->repo);
+    (void)rr_fail(err, why.status, "%.300s; nor is there a folder %.96s here", why.message,
+                  settings->repo);
   }
   rr_status status = *ret_outcome == HUB_DONE
                          ? hub_listing_read(what, body.data, body.size, ret_listing, err)
@@ -186,7 +188,8 @@ static rr_status name_shards(const hub_session *session, const hub_listing *list
 }
 
 /* What the look says of the cache's folder is told of the model, which the user has named. */
-static rr_status look_at(const hub_session *session, const hub_look *look, bool with_tokenizer, rr_error *err) {
+static rr_status look_at(const hub_session *session, const hub_look *look, bool with_tokenizer,
+                         rr_error *err) {
   char directory[HUB_PATH_MAX];
   rr_error problem = {.message = ""};
   rr_status status = hub_cache_snapshot(&session->cache, session->commit, "", directory, err);
@@ -203,8 +206,9 @@ static rr_status look_at(const hub_session *session, const hub_look *look, bool 
                  named ? problem.message + size : problem.message);
 }
 
-static rr_status get_and_look(hub_session *session, const hub_look *look, const hub_file_names *names,
-                              bool with_tokenizer, hub_outcome *ret_outcome, rr_error *err) {
+static rr_status get_and_look(hub_session *session, const hub_look *look,
+                              const hub_file_names *names, bool with_tokenizer,
+                              hub_outcome *ret_outcome, rr_error *err) {
   rr_status status = get_files(session, names, 0, SMALL_FILE_MAX, ret_outcome, err);
   if (status == RR_OK) {
     *ret_outcome = HUB_REFUSED;
@@ -213,10 +217,10 @@ static rr_status get_and_look(hub_session *session, const hub_look *look, const 
   return status;
 }
 
-/* The weights come last, so that a snapshot with weights is whole, and that nothing large is asked for that would not
- * be served. */
-static rr_status get_model(hub_session *session, const hub_look *look, const hub_listing *listing, hub_file_names *names,
-                           hub_outcome *ret_outcome, rr_error *err) {
+/* The weights come last, so that a snapshot with weights is whole, and that nothing large is asked
+ * for that would not be served. */
+static rr_status get_model(hub_session *session, const hub_look *look, const hub_listing *listing,
+                           hub_file_names *names, hub_outcome *ret_outcome, rr_error *err) {
   char folder[HUB_FILE_MAX];
   bool sharded;
   const char *repo = session->settings->repo;
@@ -245,8 +249,8 @@ static rr_status get_model(hub_session *session, const hub_look *look, const hub
 }
 
 /* Everything from the hub. *ret_outcome HUB_AGAIN: it could not be reached. */
-static rr_status get_from_hub(hub_session *session, const hub_look *look, unsigned tries, hub_model *ret_model,
-                              hub_outcome *ret_outcome, rr_error *err) {
+static rr_status get_from_hub(hub_session *session, const hub_look *look, unsigned tries,
+                              hub_model *ret_model, hub_outcome *ret_outcome, rr_error *err) {
   hub_listing listing;
   rr_status status = get_listing(session, tries, &listing, ret_outcome, err);
   if (status != RR_OK) {
@@ -272,11 +276,13 @@ static rr_status get_from_hub(hub_session *session, const hub_look *look, unsign
   return hub_cache_snapshot(&session->cache, session->commit, "", ret_model->directory, err);
 }
 
-static rr_status get_online(hub_session *session, const hub_look *look, hub_model *ret_model, rr_error *err) {
+static rr_status get_online(hub_session *session, const hub_look *look, hub_model *ret_model,
+                            rr_error *err) {
   hub_model cached;
   hub_outcome outcome = HUB_REFUSED;
   bool is_cached = find_cached(session, &cached);
-  rr_status status = get_from_hub(session, look, is_cached ? 1 : HUB_TRIES, ret_model, &outcome, err);
+  rr_status status =
+      get_from_hub(session, look, is_cached ? 1 : HUB_TRIES, ret_model, &outcome, err);
   if (status != RR_OK && outcome == HUB_AGAIN && is_cached) {
     log_text(LOG_LEVEL_WARN, "%s; using what the cache has, commit %s", err->message, cached.commit);
     *ret_model = cached;
@@ -286,8 +292,11 @@ static rr_status get_online(hub_session *session, const hub_look *look, hub_mode
     char place[HUB_PLACE_MAX];
     hub_client_place(session->client, place);
     rr_error why = *err;
-    return rr_fail(err, status, "%.300s (%d tries; the hub is %.80s, by --hf-endpoint); without it name a model's "
-                   "folder, or a model that is downloaded", why.message, HUB_TRIES, place);
+    return rr_fail(
+        err, status,
+        "%.300s (%d tries; the hub is %.80s, by --hf-endpoint); without it name a model's "
+        "folder, or a model that is downloaded",
+        why.message, HUB_TRIES, place);
   }
   return status;
 }
@@ -301,7 +310,8 @@ rr_status hub_get(const hub_settings *settings, const hub_look *look, hub_progre
   if (status == RR_OK && settings->offline) {
     if (!find_cached(&session, &model)) {
       status = rr_fail(&problem, RR_ERR_IO,
-                       "%.60s at %.40s is not (wholly) in the cache %.200s, and HF_HUB_OFFLINE is set: download it with "
+                       "%.60s at %.40s is not (wholly) in the cache %.200s, and HF_HUB_OFFLINE is "
+                       "set: download it with "
                        "--hf-hub-offline false, or name a model's folder",
                        settings->repo, settings->revision, settings->cache);
     }

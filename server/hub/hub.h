@@ -16,8 +16,8 @@ typedef struct hub_model {
   char commit[HUB_COMMIT_MAX];
 } hub_model;
 
-/* A look at the files of a model that come before its weights, in `directory`: first, and again once the tokenizer's are
- * there too. Anything but RR_OK ends the download with that error. */
+/* A look at the files of a model that come before its weights, in `directory`: first, and again
+ * once the tokenizer's are there too. Anything but RR_OK ends the download with that error. */
 typedef struct hub_look {
   rr_status (*at)(void *context, const char *directory, bool with_tokenizer, rr_error *err);
   void *context;

@@ -173,6 +173,8 @@ rr_status hub_listing_check_weights(const hub_listing *listing, const char *what
     }
   }
   return rr_weights_say(&seen, text)
-             ? rr_fail(err, RR_ERR_UNSUPPORTED, "%.100s has no model.safetensors: it %s", what, text)
-             : rr_fail(err, RR_ERR_UNSUPPORTED, "%.100s has no model.safetensors, nor weights in another form", what);
+             ? rr_fail(err, RR_ERR_UNSUPPORTED, "%.100s has no model.safetensors: it %s", what,
+                       text)
+             : rr_fail(err, RR_ERR_UNSUPPORTED,
+                       "%.100s has no model.safetensors, nor weights in another form", what);
 }

@@ -1,4 +1,5 @@
-/* Folders and files that are no model, or a broken one: each is refused with words that say what it is and what to do. */
+/* Folders and files that are no model, or a broken one: each is refused with words that say what it
+ * is and what to do. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,7 +19,8 @@ enum { PATH_SIZE = 4200 };
 
 static const char *directory;
 static const rr_load_options how = {.dtype = RR_DTYPE_FLOAT32};
-static const char *const model_files[] = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"};
+static const char *const model_files[] = {"config.json", "tokenizer.json", "tokenizer_config.json",
+                                          "model.safetensors"};
 
 static int empty(void **state) {
   (void)state;
@@ -64,7 +66,8 @@ static void refuse_path(const char *path, const char *what, const char *advice) 
   rr_status status = rr_scorer_load(path, &how, &scorer, &err);
   if (status == RR_OK || strstr(err.message, what) == NULL || strstr(err.message, advice) == NULL ||
       strchr(err.message, '\n') != NULL || strlen(err.message) > RR_ERROR_MESSAGE_MAX - 2) {
-    fail_msg("%s: \"%s\" says not \"%s\" and \"%s\"", rr_status_name(status), err.message, what, advice);
+    fail_msg("%s: \"%s\" says not \"%s\" and \"%s\"", rr_status_name(status), err.message, what,
+             advice);
   }
   assert_null(scorer);
 }
@@ -84,7 +87,8 @@ static void an_empty_folder_is_said_to_be(void **state) {
 static void files_are_no_folders(void **state) {
   (void)state;
   scratch_text(directory, "a.gguf", "GGUF\3\0\0\0");
-  refuse_path(path_of("a.gguf"), "is a file, and it is a GGUF file", "model.safetensors, config.json and tokenizer.json");
+  refuse_path(path_of("a.gguf"), "is a file, and it is a GGUF file",
+              "model.safetensors, config.json and tokenizer.json");
   scratch_text(directory, "a.onnx", "\x08\x07\x12\x07pytorch");
   refuse_path(path_of("a.onnx"), "is an ONNX model", "model.safetensors");
   scratch_text(directory, "a.safetensors", "{}");
@@ -103,7 +107,8 @@ static void weights_in_other_forms_are_named(void **state) {
       {"model-q8_0.gguf", "model-q8_0.gguf only", "model.safetensors"},
       {"model.onnx", "model.onnx only", "model.safetensors"},
       {"pytorch_model.bin", "pytorch_model.bin only", "safe_serialization=True"},
-      {"pytorch_model.bin.index.json", "pytorch_model.bin.index.json only", "safe_serialization=True"},
+      {"pytorch_model.bin.index.json", "pytorch_model.bin.index.json only",
+       "safe_serialization=True"},
       {"weights.pt", "weights.pt only", "safe_serialization=True"},
       {"tf_model.h5", "tf_model.h5 only", "from_tf=True"},
       {"flax_model.msgpack", "flax_model.msgpack only", "from_flax=True"},
@@ -111,7 +116,8 @@ static void weights_in_other_forms_are_named(void **state) {
       {"openvino_model.xml", "openvino_model.xml only", "model.safetensors"},
       {"adapter_model.safetensors", "adapter_model.safetensors only", "merge"},
       {"other.safetensors", "other.safetensors only", "model.safetensors"},
-      {"model-00001-of-00002.safetensors", "shards, without their index", "model.safetensors.index.json"},
+      {"model-00001-of-00002.safetensors", "shards, without their index",
+       "model.safetensors.index.json"},
       {"model.safetensors.incomplete", "an unfinished download", "download it again"},
   };
   for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
@@ -162,11 +168,13 @@ typedef struct content {
 static void what_is_no_safetensors_is_said_to_be(void **state) {
   static const content contents[] = {
       CONTENT("", "is empty", "download it again"),
-      CONTENT("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "Git LFS pointer", "git lfs pull"),
+      CONTENT("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n",
+              "Git LFS pointer", "git lfs pull"),
       CONTENT("GGUF\3\0\0\0\1\0\0\0\0\0\0\0", "GGUF file", "of the original model"),
       CONTENT("\x08\x07\x12\x07pytorch\x1a\x05", "ONNX model", "of the original model"),
       CONTENT("PK\3\4\0\0\0\0\0\0\0\0\0\0\0\0", "zip archive", "safetensors"),
-      CONTENT("\x80\2\x8a\nl\xfc\x9c\x46\xf9\x20\x6a\xa8P\x19.\x80\2", "Python pickle", "safetensors"),
+      CONTENT("\x80\2\x8a\nl\xfc\x9c\x46\xf9\x20\x6a\xa8P\x19.\x80\2", "Python pickle",
+              "safetensors"),
       CONTENT("\x89HDF\r\n\x1a\n\0\0\0\0\0\0\0\0", "HDF5", "safetensors"),
       CONTENT("<!DOCTYPE html><html><body>Sign in</body></html>", "HTML", "download it again"),
       CONTENT("\n  <html lang=\"en\"></html>", "HTML", "download it again"),
@@ -174,7 +182,8 @@ static void what_is_no_safetensors_is_said_to_be(void **state) {
       CONTENT("\x1f\x8b\x08\0\0\0\0\0\0\0\0\0\0\0\0\0", "gzip", "unpack"),
       CONTENT("\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "zero bytes", "download it again"),
       CONTENT("abc", "3 bytes cannot be a safetensors file", "download it again"),
-      CONTENT("\x80\0\0\0\0\0\0\0{\"a\":", "is too long for the file, which is cut", "download it again"),
+      CONTENT("\x80\0\0\0\0\0\0\0{\"a\":", "is too long for the file, which is cut",
+              "download it again"),
   };
   (void)state;
   for (size_t i = 0; i < sizeof contents / sizeof contents[0]; i++) {
@@ -205,7 +214,8 @@ static void cut_weights_are_said_to_be_with_their_size(void **state) {
 static void what_is_no_json_is_said_to_be(void **state) {
   static const content contents[] = {
       CONTENT("", "is empty", "download it again"),
-      CONTENT("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "Git LFS pointer", "git lfs pull"),
+      CONTENT("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n",
+              "Git LFS pointer", "git lfs pull"),
       CONTENT("<!DOCTYPE html><html></html>", "HTML", "download it again"),
       CONTENT("\xef\xbb\xbf{\"a\":1}", "byte order mark", "save it as UTF-8"),
       CONTENT("\xff\xfe{\0}\0", "UTF-16", "save it as UTF-8"),
@@ -228,7 +238,8 @@ static void what_is_no_json_is_said_to_be(void **state) {
 static void a_vocabulary_may_be_a_pointer(void **state) {
   (void)state;
   assert_int_equal(unlink(path_of("tokenizer.json")), 0);
-  scratch_text(directory, "vocab.txt", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n");
+  scratch_text(directory, "vocab.txt",
+               "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n");
   refuse("vocab.txt", "git lfs pull");
 }
 
@@ -238,13 +249,18 @@ static void configurations_of_others_get_the_names_of_models_that_load(void **st
     const char *what;
     const char *advice;
   } others[] = {
-      {"{\"architectures\":[\"XLMRobertaForSequenceClassification\"],\"model_type\":\"xlm-roberta\"}",
-       "architecture XLMRobertaForSequenceClassification is not supported", "cross-encoder/ms-marco-MiniLM-L6-v2"},
+      {"{\"architectures\":[\"XLMRobertaForSequenceClassification\"],\"model_type\":\"xlm-"
+       "roberta\"}",
+       "architecture XLMRobertaForSequenceClassification is not supported",
+       "cross-encoder/ms-marco-MiniLM-L6-v2"},
       {"{\"architectures\":[\"Qwen3ForCausalLM\"]}", "Qwen3ForCausalLM", "BAAI/bge-small-en-v1.5"},
-      {"{\"model_type\":\"modernbert\"}", "model_type modernbert is not supported", "sentence-transformers/all-MiniLM-L6-v2"},
-      {"{\"model_type\":\"bert\"}", "architectures must name one", "\"BertForSequenceClassification\""},
+      {"{\"model_type\":\"modernbert\"}", "model_type modernbert is not supported",
+       "sentence-transformers/all-MiniLM-L6-v2"},
+      {"{\"model_type\":\"bert\"}", "architectures must name one",
+       "\"BertForSequenceClassification\""},
       {"{\"hidden_size\":32}", "there is no model_type", "config.json"},
-      {"{\"word_embedding_dimension\":384,\"pooling_mode_mean_tokens\":true}", "pooling module", "the folder above"},
+      {"{\"word_embedding_dimension\":384,\"pooling_mode_mean_tokens\":true}", "pooling module",
+       "the folder above"},
   };
   (void)state;
   assert_int_equal(unlink(path_of("model.safetensors")), 0); /* is not asked for */

@@ -1,4 +1,5 @@
-/* Words of a command line that are not as the server has them: short forms, slips, other servers' options. */
+/* Words of a command line that are not as the server has them: short forms, slips, other servers'
+ * options. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,7 +23,8 @@ static int reset(void **state) {
 static void expect_problem(const char *line, const char *words) {
   options o;
   options_result result = read_line(line, &o);
-  if (result != OPTIONS_INVALID || strstr(problem, words) == NULL || strchr(problem, '\n') != NULL) {
+  if (result != OPTIONS_INVALID || strstr(problem, words) == NULL ||
+      strchr(problem, '\n') != NULL) {
     fail_msg("%s: \"%s\" instead of \"%s\"", line, problem, words);
   }
 }
@@ -87,7 +89,8 @@ static void slips_are_told_what_was_meant(void **state) {
 
 static void what_is_near_nothing_is_not_guessed(void **state) {
   (void)state;
-  static const char *const lines[] = {"--zzzzz", "--colour", "--x", "--", "--dtype complex64", "--scoring l2", "--=", "-="};
+  static const char *const lines[] = {"--zzzzz",           "--colour",     "--x", "--",
+                                      "--dtype complex64", "--scoring l2", "--=", "-="};
   for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
     options o;
     (void)read_line(lines[i], &o);
@@ -98,7 +101,8 @@ static void what_is_near_nothing_is_not_guessed(void **state) {
 /* A value may be a secret, and the line ends up in a log. */
 static void values_of_unknown_options_are_not_repeated(void **state) {
   (void)state;
-  static const char *const lines[] = {"--api-kye=hunter2", "-api-key=hunter2", "api-key=hunter2", "--hf-api-token=hunter2"};
+  static const char *const lines[] = {"--api-kye=hunter2", "-api-key=hunter2", "api-key=hunter2",
+                                      "--hf-api-token=hunter2"};
   for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
     options o;
     assert_int_equal(read_line(lines[i], &o), OPTIONS_INVALID);
@@ -175,7 +179,8 @@ static void float16_is_taken_as_bfloat16_and_kept_in_mind(void **state) {
 static void sizes_have_units(void **state) {
   (void)state;
   options o;
-  static const char *const set[] = {"PAYLOAD_LIMIT", "20MB", "CACHE_BYTES", "1GiB", "DOCUMENTS_BYTES", "2g", NULL};
+  static const char *const set[] = {"PAYLOAD_LIMIT",   "20MB", "CACHE_BYTES", "1GiB",
+                                    "DOCUMENTS_BYTES", "2g",   NULL};
   environment = set;
   assert_int_equal(read_line("--document-cache-bytes 64MB", &o), OPTIONS_RUN);
   assert_int_equal(o.payload_limit, 20000000);
@@ -183,8 +188,11 @@ static void sizes_have_units(void **state) {
   assert_int_equal(o.documents_bytes, 2000000000);
   assert_int_equal(o.document_cache_bytes, 64000000);
   environment = NULL;
-  static const char *const names[] = {"payload-limit", "cache-bytes", "document-cache-bytes", "documents-bytes"};
-  static const char *const bad[] = {"64MX", "-1", "+1", "1.5GB", "", "MB", "0x10", "1e6", "99999999999999999999", "17T", "99999999TiB"};
+  static const char *const names[] = {"payload-limit", "cache-bytes", "document-cache-bytes",
+                                      "documents-bytes"};
+  static const char *const bad[] = {
+      "64MX", "-1",         "+1", "1.5GB", "", "MB", "0x10", "1e6", "99999999999999999999",
+      "17T",  "99999999TiB"};
   for (size_t n = 0; n < sizeof names / sizeof names[0]; n++) {
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
       char line[128];
@@ -208,8 +216,11 @@ static void edits_are_counted(void **state) {
     const char *a;
     const char *b;
     size_t distance;
-  } cases[] = {{"", "", 0},       {"a", "", 1},      {"", "abc", 3},         {"port", "prot", 1}, {"port", "sort", 1},
-               {"port", "ort", 1}, {"port", "ports", 1}, {"a-b", "A_B", 0},   {"ca", "abc", 3},    {"kitten", "sitting", 3}};
+  } cases[] = {{"", "", 0},          {"a", "", 1},
+               {"", "abc", 3},       {"port", "prot", 1},
+               {"port", "sort", 1},  {"port", "ort", 1},
+               {"port", "ports", 1}, {"a-b", "A_B", 0},
+               {"ca", "abc", 3},     {"kitten", "sitting", 3}};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     assert_int_equal(option_distance(cases[i].a, cases[i].b), cases[i].distance);
     assert_int_equal(option_distance(cases[i].b, cases[i].a), cases[i].distance);
