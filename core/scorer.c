@@ -21,7 +21,7 @@ static rr_dtype resolved(rr_dtype asked) {
   if (asked != RR_DTYPE_AUTO) {
     return asked;
   }
-  return rr_gemm_is_native(rr_gemm_best(RR_FORMAT_BF16)) ? RR_DTYPE_BFLOAT16 : RR_DTYPE_FLOAT32;
+  return rr_scorer_multiplies_bfloat16() ? RR_DTYPE_BFLOAT16 : RR_DTYPE_FLOAT32;
 }
 
 static const char *dtype_note(const rr_load_options *options) {
@@ -60,6 +60,11 @@ static rr_pack_cache pack_cache_of(bool wanted, const rr_packs_report *report) {
   return report->written ? RR_PACK_CACHE_WRITTEN : RR_PACK_CACHE_NOT_WRITTEN;
 }
 
+static bool has_halves(const rr_config *config) {
+  return config->head != RR_HEAD_CLASSIFIER ||
+         (config->split.layers > 0 && !config->split.joint_positions);
+}
+
 static void describe(rr_scorer *scorer, const rr_load_options *options) {
   const rr_bert *bert = scorer->bert;
   const rr_config *config = &bert->config;
@@ -89,9 +94,10 @@ static void describe(rr_scorer *scorer, const rr_load_options *options) {
       .kernels = scorer->kernels,
       .split_layers = config->split.layers,
       .split_halves = config->split.layers > 0 && !config->split.joint_positions,
-      .text_halves = !cross_encoder || (config->split.layers > 0 && !config->split.joint_positions),
+      .text_halves = has_halves(config),
       .label = cross_encoder ? config->label : NULL,
-      .max_input_length = smaller(config->max_input_length, rr_tokenizer_max_length(scorer->tokenizer)),
+      .max_input_length =
+          smaller(config->max_input_length, rr_tokenizer_max_length(scorer->tokenizer)),
       .hidden_size = config->hidden_size,
       .layers = config->layers,
       .heads = config->heads,
@@ -112,36 +118,51 @@ static rr_formats formats_of(rr_dtype dtype) {
   return formats;
 }
 
-static rr_status load_parts(const char *directory, const rr_load_options *options, rr_scorer *scorer,
-                            rr_error *err) {
+/* What the model's own file and the options ask for. */
+static rr_status read_scoring(const char *directory, const rr_load_options *options,
+                              const rr_config *config, rr_scorer *scorer, rr_error *err) {
+  rr_scorer_file file;
+  rr_status status = rr_scorer_file_load(directory, &file, err);
+  if (status == RR_OK) {
+    status = choose_scoring(options->scoring == RR_SCORING_AUTO ? file.scoring : options->scoring,
+                            config, &scorer->scoring, err);
+  }
+  if (status == RR_OK && scorer->scoring == file.scoring) {
+    scorer->calibration = file.calibration;
+  }
+  return status;
+}
+
+static rr_status read_tokenizer(const rr_config *config, rr_scorer *scorer, rr_error *err) {
+  rr_status status = rr_tokenizer_load(config->folder, &scorer->tokenizer, err);
+  if (status != RR_OK) {
+    return status;
+  }
+  if (rr_tokenizer_id_bound(scorer->tokenizer) > config->vocabulary_size) {
+    return rr_fail(err, RR_ERR_FORMAT, "%.150s: the tokenizer has ids up to %zu, the model only %u",
+                   config->folder, rr_tokenizer_id_bound(scorer->tokenizer) - 1,
+                   config->vocabulary_size);
+  }
+  if (config->split.layers > 0 && !rr_tokenizer_pair_has_sides(scorer->tokenizer)) {
+    return rr_fail(err, RR_ERR_UNSUPPORTED,
+                   "%.150s: split_layers need pairs like [CLS] query [SEP] document [SEP]",
+                   config->folder);
+  }
+  return RR_OK;
+}
+
+static rr_status load_parts(const char *directory, const rr_load_options *options,
+                            rr_scorer *scorer, rr_error *err) {
   rr_config config;
   rr_status status = rr_config_load(directory, &config, err);
   if (status == RR_OK) {
-    status = rr_tokenizer_load(config.folder, &scorer->tokenizer, err);
+    status = read_tokenizer(&config, scorer, err);
   }
-  if (status != RR_OK) {
-    return status;
-  }
-  if (rr_tokenizer_id_bound(scorer->tokenizer) > config.vocabulary_size) {
-    return rr_fail(err, RR_ERR_FORMAT, "%.150s: the tokenizer has ids up to %zu, the model only %u",
-                   config.folder, rr_tokenizer_id_bound(scorer->tokenizer) - 1,
-                   config.vocabulary_size);
-  }
-  if (config.split.layers > 0 && !rr_tokenizer_pair_has_sides(scorer->tokenizer)) {
-    return rr_fail(err, RR_ERR_UNSUPPORTED, "%.150s: split_layers need pairs like [CLS] query [SEP] document [SEP]",
-                   config.folder);
-  }
-  rr_scorer_file file;
-  status = rr_scorer_file_load(directory, &file, err);
   if (status == RR_OK) {
-    status = choose_scoring(options->scoring == RR_SCORING_AUTO ? file.scoring : options->scoring, &config,
-                            &scorer->scoring, err);
+    status = read_scoring(directory, options, &config, scorer, err);
   }
   if (status != RR_OK) {
     return status;
-  }
-  if (scorer->scoring == file.scoring) {
-    scorer->calibration = file.calibration;
   }
   config.token_vectors = scorer->scoring == RR_SCORING_MAXSIM || scorer->scoring == RR_SCORING_HYBRID;
   rr_formats formats = formats_of(resolved(options->dtype));
@@ -195,6 +216,29 @@ rr_status rr_scorer_load(const char *directory, const rr_load_options *options, 
   *ret_scorer = scorer;
   return RR_OK;
 }
+
+rr_status rr_scorer_check(const char *directory, const rr_load_options *options,
+                          bool with_tokenizer, bool *ret_text_halves, rr_error *err) {
+  rr_config config;
+  rr_scorer *front = rr_calloc(1, sizeof *front);
+  if (front == NULL) {
+    return rr_fail(err, RR_ERR_MEMORY, "out of memory");
+  }
+  rr_status status = rr_config_peek(directory, &config, err);
+  if (status == RR_OK && with_tokenizer) {
+    status = read_tokenizer(&config, front, err);
+  }
+  if (status == RR_OK) {
+    status = read_scoring(directory, options, &config, front, err);
+  }
+  rr_scorer_destroy(front);
+  if (status == RR_OK) {
+    *ret_text_halves = has_halves(&config);
+  }
+  return status;
+}
+
+bool rr_scorer_multiplies_bfloat16(void) { return rr_gemm_is_native(rr_gemm_best(RR_FORMAT_BF16)); }
 
 void rr_scorer_destroy(rr_scorer *scorer) {
   if (scorer == NULL) {

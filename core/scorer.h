@@ -224,6 +224,16 @@ rr_status rr_scorer_load(const char *directory, const rr_load_options *options, 
                          rr_error *err);
 void rr_scorer_destroy(rr_scorer *scorer); /* NULL is allowed */
 
+/* Looks at a model of which the weights are not there yet: whether its files tell of one that
+ * rr_scorer_load would take. Without with_tokenizer the tokenizer's files may be missing as well.
+ * *ret_text_halves: as rr_model_info has it. Errors as of rr_scorer_load, but of what the weights
+ * alone tell. */
+rr_status rr_scorer_check(const char *directory, const rr_load_options *options,
+                          bool with_tokenizer, bool *ret_text_halves, rr_error *err);
+
+/* Whether this CPU has instructions for products of bfloat16, after rr_scorer_choose_kernels. */
+bool rr_scorer_multiplies_bfloat16(void);
+
 /* The files that a sharded model's model.safetensors.index.json asks for, sorted, each once: plain file
  * names, for programs that fetch models. Names and array live in the arena. Errors: RR_ERR_IO,
  * RR_ERR_FORMAT, RR_ERR_MEMORY; messages begin with the path. Any thread. */

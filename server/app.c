@@ -415,6 +415,19 @@ static rr_status take_sockets(app *self, rr_error *err) {
   return status;
 }
 
+/* A number format that was asked for by the name of another. */
+static void log_dtype(const app *self) {
+  if (self->options->dtype_float16) {
+    log_text(LOG_LEVEL_WARN,
+             "--dtype float16 is taken as bfloat16, which has as many bits: nothing here "
+             "multiplies float16%s",
+             rr_scorer_multiplies_bfloat16()
+                 ? ""
+                 : "; this CPU has no instructions for bfloat16 either, so that --dtype auto, "
+                   "here float32, is no slower and more exact");
+  }
+}
+
 static void log_tracing(const app *self) {
   if (self->spans.exporter != NULL) {
     log_text(LOG_LEVEL_INFO, "spans are sent to %s", self->tracing.where);
@@ -440,6 +453,7 @@ static bool start(app *self) {
     return false;
   }
   log_listening(self);
+  log_dtype(self);
   hold_requests(self);
   log_tracing(self);
   self->loader.data = self;

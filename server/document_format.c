@@ -12,6 +12,7 @@
 #include <xxhash.h>
 
 #include "core/base/file.h"
+#include "server/document_place.h"
 
 #define MAX_BYTES_MOST ((uint64_t)1 << 44) /* slots fit 32 bits */
 #define POSITION_MOST ((uint64_t)1 << 62)
@@ -118,6 +119,10 @@ static rr_status open_locked(const char *path, int *ret_descriptor, struct stat 
   rr_status status =
       rr_file_open(path, O_RDWR | O_CREAT | O_NOFOLLOW, S_IRUSR | S_IWUSR, &descriptor, ret_about, err);
   if (status != RR_OK) {
+    rr_error place; /* what is wrong with the folder says more */
+    if (document_place_check(path, &place) != RR_OK) {
+      *err = place;
+    }
     return status;
   }
   if ((ret_about->st_mode & (S_IWGRP | S_IWOTH)) != 0) {

@@ -8,11 +8,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "server/document_place.h"
 #include "server/log.h"
 #include "server/shared_identity.h"
 #include "server/warmup.h"
 
 enum { NS_PER_MS = 1000000 };
+
+static const char no_documents[] =
+    "--documents: the model is a cross-encoder, of whose documents nothing can be kept";
 
 void load_init(model_load *load, const options *chosen) {
   *load = (model_load){.options = chosen};
@@ -36,13 +40,29 @@ rr_status load_hub_settings(const options *o, hub_settings *ret_settings, rr_err
   return hub_settings_read(&choices, getenv, ret_settings, err);
 }
 
+static rr_load_options load_how(const options *o) {
+  return (rr_load_options){.dtype = o->dtype, .scoring = o->scoring, .pack_cache = o->pack_cache};
+}
+
+/* Whether the model can be served as asked, before its weights are there. */
+static rr_status look_at(void *context, const char *directory, bool with_tokenizer, rr_error *err) {
+  const options *o = ((const model_load *)context)->options;
+  const rr_load_options how = load_how(o);
+  bool halves = false;
+  rr_status status = rr_scorer_check(directory, &how, with_tokenizer, &halves, err);
+  return status != RR_OK || halves || o->documents == NULL
+             ? status
+             : rr_fail(err, RR_ERR_UNSUPPORTED, "%s", no_documents);
+}
+
 /* The directory of a model that is named as on the hub. */
 static rr_status get_by_name(model_load *load, hub_model *ret_model, rr_error *err) {
   const options *o = load->options;
   hub_settings settings;
   rr_status status = load_hub_settings(o, &settings, err);
   if (status == RR_OK) {
-    status = hub_get(&settings, &load->progress, &load->cancelled, ret_model, err);
+    const hub_look look = {.at = look_at, .context = load};
+    status = hub_get(&settings, &look, &load->progress, &load->cancelled, ret_model, err);
   }
   if (status == RR_OK) {
     log_text(LOG_LEVEL_INFO, "%s is commit %s, in %s", o->model_id, ret_model->commit,
@@ -67,9 +87,7 @@ static rr_status find_directory(model_load *load, hub_model *ret_model, rr_error
 static rr_status create_documents(model_load *load, rr_error *err) {
   const options *o = load->options;
   if (!rr_scorer_info(load->scorer)->text_halves) {
-    return o->documents == NULL ? RR_OK
-                                : rr_fail(err, RR_ERR_UNSUPPORTED, "--documents: the model is a cross-encoder, of whose "
-                                          "documents nothing can be kept");
+    return o->documents == NULL ? RR_OK : rr_fail(err, RR_ERR_UNSUPPORTED, "%s", no_documents);
   }
   const document_cache_config config = {
       .bytes = o->document_cache_bytes, .file = o->documents, .file_bytes = o->documents_bytes};
@@ -107,9 +125,14 @@ void load_run(model_load *load) {
   const options *o = load->options;
   rr_error *err = &load->error;
   hub_model model;
-  rr_status status = find_directory(load, &model, err);
+  rr_status status = o->documents == NULL
+                         ? RR_OK
+                         : document_place_check(o->documents, err); /* before a download */
   if (status == RR_OK) {
-    const rr_load_options how = {.dtype = o->dtype, .scoring = o->scoring, .pack_cache = o->pack_cache};
+    status = find_directory(load, &model, err);
+  }
+  if (status == RR_OK) {
+    const rr_load_options how = load_how(o);
     memcpy(load->commit, model.commit, sizeof load->commit);
     status = rr_scorer_load(model.directory, &how, &load->scorer, err);
   }

@@ -32,6 +32,7 @@ typedef struct options {
   const char *hostname;
   unsigned port; /* 0: any free one, told in the log */
   rr_dtype dtype;
+  bool dtype_float16; /* which was asked for, and bfloat16 is taken */
   rr_scoring scoring;
   const char *isa; /* NULL: all instruction sets */
   bool pack_cache; /* keep packed weights beside the model */

@@ -6,8 +6,9 @@
 #include <string.h>
 
 #include "core/base/alloc.h"
-#include "core/base/file.h"
 #include "core/base/budget.h"
+#include "core/base/file.h"
+#include "core/base/kind.h"
 
 enum { LARGE_BYTES = 64 * 1024 };
 
@@ -238,6 +239,16 @@ rr_status rr_json_parse_foreign(const char *data, size_t size, size_t max_values
   return parse(data, size, max_values, 0, ret_json, ret_fault, err);
 }
 
+/* What to do about a file that is text, but no JSON. */
+static const char *advice_for(const char *data, size_t size, const char *problem) {
+  if (memmem(data, size, "NaN", 3) != NULL || memmem(data, size, "Infinity", 8) != NULL) {
+    return "; it may be NaN or Infinity, which JSON has not: write a number or null";
+  }
+  return strstr(problem, "end of file") != NULL || strstr(problem, "premature end") != NULL
+             ? "; the file is cut: download it again"
+             : "";
+}
+
 rr_status rr_json_load(const char *path, size_t max_bytes, json_t **ret_json, rr_error *err) {
   char *data = NULL;
   size_t size = 0;
@@ -251,9 +262,12 @@ rr_status rr_json_load(const char *path, size_t max_bytes, json_t **ret_json, rr
     /* Helps only against an integer beyond 64 bits; any other fault fails again. */
     status = parse(data, size, SIZE_MAX, JSON_DECODE_INT_AS_REAL, ret_json, NULL, &inner);
   }
+  const char *kind = status == RR_ERR_FORMAT ? rr_kind_of_bytes(data, size) : NULL;
+  const char *advice = status == RR_ERR_FORMAT ? advice_for(data, size, inner.message) : "";
   rr_free(data);
   if (status != RR_OK) {
-    return rr_fail(err, status, "%s: %s", path, inner.message);
+    return kind != NULL ? rr_fail(err, status, "%s: invalid JSON: the file %s", path, kind)
+                        : rr_fail(err, status, "%s: %s%s", path, inner.message, advice);
   }
   return RR_OK;
 }

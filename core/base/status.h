@@ -17,7 +17,7 @@ typedef enum rr_status {
   RR_ERR_NUMERIC,     /* a computation gave NaN or infinity */
 } rr_status;
 
-enum { RR_ERROR_MESSAGE_MAX = 256 };
+enum { RR_ERROR_MESSAGE_MAX = 512 };
 
 typedef struct rr_error {
   rr_status status;

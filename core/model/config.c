@@ -1,11 +1,13 @@
 #include "core/model/config.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/base/json.h"
 #include "core/model/colbert.h"
+#include "core/model/folder.h"
 #include "core/model/pipeline.h"
 #include "core/model/split.h"
 
@@ -16,6 +18,12 @@ typedef struct source {
   const char *path;
   const json_t *object;
 } source;
+
+/* By well-known names: a class alone tells few users what to take. */
+static const char served[] = "BERT with WordPiece: BertForSequenceClassification as "
+                             "cross-encoder/ms-marco-MiniLM-L6-v2 is, BertModel as "
+                             "BAAI/bge-small-en-v1.5 and sentence-transformers/all-MiniLM-L6-v2 "
+                             "are, HF_ColBERT as colbert-ir/colbertv2.0 is";
 
 /* An integer from 1 to max. Where `fallback` is not 0 the key may be absent. */
 static rr_status read_size(const source *from, const char *key, uint32_t max, uint32_t fallback,
@@ -61,25 +69,50 @@ static rr_status read_sizes(const source *from, rr_config *config, rr_error *err
   return RR_OK;
 }
 
+/* A configuration that names no architecture: of what, then? */
+static rr_status lacks_architecture(const source *from, rr_error *err) {
+  const char *type = json_string_value(json_object_get(from->object, "model_type"));
+  bool pooling = json_object_get(from->object, "word_embedding_dimension") != NULL;
+  if (type != NULL && strcmp(type, "bert") == 0) {
+    return rr_fail(err, RR_ERR_FORMAT,
+                   "%s: architectures must name one architecture: "
+                   "[\"BertForSequenceClassification\"] for a cross-encoder, "
+                   "[\"BertModel\"] for a bi-encoder",
+                   from->path);
+  }
+  if (type != NULL) {
+    return rr_fail(err, RR_ERR_UNSUPPORTED,
+                   "%s: model_type %.60s is not supported, and architectures must name one "
+                   "architecture; served is %s",
+                   from->path, type, served);
+  }
+  return rr_fail(err, RR_ERR_FORMAT,
+                 "%s: architectures must name one architecture, and there is no model_type: %s",
+                 from->path,
+                 pooling ? "it is the configuration of a pooling module; name the folder above"
+                         : "this is no transformer's config.json; take that of the model");
+}
+
 static rr_status read_architecture(const source *from, rr_config *config, rr_error *err) {
+  static const struct {
+    const char *name;
+    rr_head head;
+  } known[] = {{"BertForSequenceClassification", RR_HEAD_CLASSIFIER},
+               {"BertModel", RR_HEAD_MEAN},
+               {"HF_ColBERT", RR_HEAD_TOKENS}};
   const json_t *names = json_object_get(from->object, "architectures");
   const char *name = json_string_value(json_array_get(names, 0));
   if (name == NULL || json_array_size(names) != 1) {
-    return rr_fail(err, RR_ERR_FORMAT, "%s: architectures must name one architecture", from->path);
+    return lacks_architecture(from, err);
   }
-  if (strcmp(name, "BertForSequenceClassification") == 0) {
-    config->head = RR_HEAD_CLASSIFIER;
-  } else if (strcmp(name, "BertModel") == 0) {
-    config->head = RR_HEAD_MEAN;
-  } else if (strcmp(name, "HF_ColBERT") == 0) {
-    config->head = RR_HEAD_TOKENS;
-  } else {
-    return rr_fail(err, RR_ERR_UNSUPPORTED,
-                   "%s: architecture %.80s is not supported (BertForSequenceClassification, BertModel, "
-                   "HF_ColBERT)",
-                   from->path, name);
+  for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+    if (strcmp(name, known[i].name) == 0) {
+      config->head = known[i].head;
+      return RR_OK;
+    }
   }
-  return RR_OK;
+  return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: architecture %.80s is not supported; served is %s",
+                 from->path, name, served);
 }
 
 static rr_status read_activation(const source *from, rr_config *config, rr_error *err) {
@@ -217,19 +250,28 @@ static rr_status read_max_length(rr_config *config, rr_error *err) {
   return status;
 }
 
-rr_status rr_config_load(const char *directory, rr_config *ret_config, rr_error *err) {
+static rr_status load(const char *directory, bool with_weights, rr_config *ret_config,
+                      rr_error *err) {
   rr_pipeline pipeline;
   rr_config config = {.label = ""};
   char path[RR_PATH_MAX];
   json_t *json;
-  rr_status status = rr_pipeline_load(directory, &pipeline, err);
+  rr_status status = rr_folder_check(directory, err);
+  if (status == RR_OK) {
+    status = rr_pipeline_load(directory, &pipeline, err);
+  }
   if (status != RR_OK) {
     return status;
   }
   memcpy(config.folder, pipeline.folder, sizeof config.folder);
   status = rr_path_join(config.folder, "config.json", path, err);
+  bool there = false;
   if (status == RR_OK) {
-    status = rr_json_load(path, CONFIG_BYTES_MAX, &json, err);
+    status = rr_file_find(path, &there, err);
+  }
+  if (status == RR_OK) {
+    status = there ? rr_json_load(path, CONFIG_BYTES_MAX, &json, err)
+                   : rr_folder_lacks(config.folder, "config.json", err);
   }
   if (status != RR_OK) {
     return status;
@@ -245,7 +287,7 @@ rr_status rr_config_load(const char *directory, rr_config *ret_config, rr_error 
   }
   if (config.head == RR_HEAD_MEAN && pipeline.has_pooling) {
     config.head = pipeline.pooling;
-  } else if (config.head != RR_HEAD_CLASSIFIER) {
+  } else if (with_weights && config.head != RR_HEAD_CLASSIFIER) {
     status = rr_colbert_load(&config, err);
   }
   if (status != RR_OK) {
@@ -253,4 +295,12 @@ rr_status rr_config_load(const char *directory, rr_config *ret_config, rr_error 
   }
   *ret_config = config;
   return RR_OK;
+}
+
+rr_status rr_config_load(const char *directory, rr_config *ret_config, rr_error *err) {
+  return load(directory, true, ret_config, err);
+}
+
+rr_status rr_config_peek(const char *directory, rr_config *ret_config, rr_error *err) {
+  return load(directory, false, ret_config, err);
 }

@@ -14,6 +14,7 @@
 #include "core/base/alloc.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/base/kind.h"
 
 enum {
   LENGTH_BYTES = 8,
@@ -61,9 +62,8 @@ static rr_status open_file(rr_safetensors *file, rr_error *err) {
   if (status != RR_OK) {
     return status;
   }
-  if (about.st_size < LENGTH_BYTES || (uintmax_t)about.st_size > SIZE_MAX) {
-    return rr_fail(err, RR_ERR_FORMAT, "%s: %lld bytes cannot be a safetensors file", file->path,
-                   (long long)about.st_size);
+  if ((uintmax_t)about.st_size > SIZE_MAX) {
+    return rr_fail(err, RR_ERR_FORMAT, "%s: too large", file->path);
   }
   file->size = (size_t)about.st_size;
   file->changed = about.st_mtim;
@@ -81,6 +81,42 @@ static rr_status read_at(const rr_safetensors *file, size_t offset, void *to, si
     done += got < 0 ? 0 : (size_t)got;
   }
   return RR_OK;
+}
+
+/* An error for a file that is none of safetensors: what it is, where that is known, else the words.
+ */
+static rr_status not_safetensors(const rr_safetensors *file, const char *words, rr_error *err) {
+  char bytes[RR_KIND_BYTES];
+  size_t size = file->size < sizeof bytes ? file->size : sizeof bytes;
+  rr_status status = read_at(file, 0, bytes, size, err);
+  if (status != RR_OK) {
+    return status;
+  }
+  const char *kind = rr_kind_of_bytes(bytes, size);
+  if (kind == NULL && size > 0 && bytes[0] == '{') {
+    kind = "is JSON, such as an error of a server that it was downloaded from: download it again";
+  }
+  return kind != NULL ? rr_fail(err, RR_ERR_FORMAT, "%s %s", file->path, kind)
+                      : rr_fail(err, RR_ERR_FORMAT, "%s: %s", file->path, words);
+}
+
+/* An error for a file that ends before its data does. */
+static rr_status cut_short(const rr_safetensors *file, const char *tensor, rr_error *err) {
+  const char *name;
+  json_t *entry;
+  size_t most = 0;
+  json_object_foreach(file->header, name, entry) {
+    const json_t *end = json_array_get(json_object_get(entry, "data_offsets"), 1);
+    size_t at =
+        json_is_integer(end) && json_integer_value(end) > 0 ? (size_t)json_integer_value(end) : 0;
+    most = at > most ? at : most;
+  }
+  size_t all = most > SIZE_MAX - file->data_at ? SIZE_MAX : most + file->data_at;
+  return rr_fail(
+      err, RR_ERR_FORMAT,
+      "%s is cut: it has %zu bytes and should have %zu (tensor %.60s lies beyond); download it "
+      "again",
+      file->path, file->size, all, tensor);
 }
 
 /* What was read is of one state of the file, as far as its times tell. */
@@ -142,7 +178,10 @@ static rr_status tensor_entry(const rr_safetensors *file, size_t data_size, cons
     return rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.100s: data_offsets must be two offsets",
                    file->path, name);
   }
-  if (tensor.begin > tensor.end || tensor.end > data_size) {
+  if (tensor.begin <= tensor.end && tensor.end > data_size) {
+    return cut_short(file, name, err);
+  }
+  if (tensor.begin > tensor.end) {
     return rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.100s: data_offsets [%zu, %zu] leave the data",
                    file->path, name, tensor.begin, tensor.end);
   }
@@ -188,14 +227,23 @@ static int by_name(const void *a, const void *b) {
 
 static rr_status parse_header(rr_safetensors *file, rr_error *err) {
   uint64_t length;
+  char words[200];
+  if (file->size < LENGTH_BYTES) {
+    (void)snprintf(words, sizeof words, "%zu bytes cannot be a safetensors file: download it again",
+                   file->size);
+    return not_safetensors(file, words, err);
+  }
   rr_status status = read_at(file, 0, &length, sizeof length, err);
   if (status != RR_OK) {
     return status;
   }
   length = le64toh(length);
   if (length > HEADER_BYTES_MAX || length > file->size - LENGTH_BYTES) {
-    return rr_fail(err, RR_ERR_FORMAT, "%s: a header of %llu bytes is too long", file->path,
-                   (unsigned long long)length);
+    bool cut = length <= HEADER_BYTES_MAX;
+    (void)snprintf(
+        words, sizeof words, "a header of %llu bytes is too long%s", (unsigned long long)length,
+        cut ? " for the file, which is cut: download it again" : ": this is no safetensors file");
+    return not_safetensors(file, words, err);
   }
   file->data_at = LENGTH_BYTES + (size_t)length;
   char *header = rr_malloc((size_t)length);
@@ -207,8 +255,9 @@ static rr_status parse_header(rr_safetensors *file, rr_error *err) {
     rr_error inner = {.status = RR_OK, .message = ""};
     status = rr_json_parse_unique(header, (size_t)length, HEADER_VALUES_MAX, &file->header, &inner);
     if (status != RR_OK) {
-      status = status == RR_ERR_MEMORY ? status : RR_ERR_FORMAT;
-      (void)rr_fail(err, status, "%s: header: %.150s", file->path, inner.message);
+      (void)snprintf(words, sizeof words, "header: %.150s", inner.message);
+      status = status == RR_ERR_MEMORY ? rr_fail(err, status, "%s: %s", file->path, words)
+                                       : not_safetensors(file, words, err);
     }
   }
   rr_free(header);

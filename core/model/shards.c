@@ -7,6 +7,8 @@
 #include "core/base/alloc.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
+#include "core/model/folder.h"
+#include "core/model/pipeline.h"
 
 enum {
   INDEX_BYTES_MAX = 32 << 20,
@@ -220,12 +222,8 @@ rr_status rr_weights_open(const char *directory, rr_safetensors **ret_file, rr_e
   if (sharded) {
     return open_sharded(directory, path, ret_file, err);
   }
-  if (!is_there(directory, single) && (is_there(directory, "pytorch_model.bin") ||
-                                       is_there(directory, "pytorch_model.bin.index.json"))) {
-    return rr_fail(err, RR_ERR_UNSUPPORTED,
-                   "%.90s has its weights as pytorch_model.bin only; convert them to safetensors: "
-                   "model.save_pretrained(DIR, safe_serialization=True) of transformers",
-                   directory);
+  if (!is_there(directory, single)) {
+    return rr_folder_lacks(directory, single, err);
   }
   return rr_safetensors_open(path, ret_file, err);
 }

@@ -102,6 +102,34 @@ static rr_status apply_config(rr_tokenizer *tokenizer, const json_t *config, rr_
   return status;
 }
 
+/* Neither tokenizer.json nor vocab.txt: there may be a tokenizer of another kind. */
+static rr_status lacks_tokenizer(const char *directory, rr_error *err) {
+  static const struct {
+    const char *file;
+    const char *kind;
+  } others[] = {{"spiece.model", "SentencePiece"},
+                {"sentencepiece.bpe.model", "SentencePiece"},
+                {"tokenizer.model", "SentencePiece"},
+                {"merges.txt", "byte-pair"},
+                {"vocab.json", "byte-pair"}};
+  for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+    char path[RR_PATH_MAX];
+    bool there = false;
+    if (join(directory, others[i].file, path, NULL) == RR_OK &&
+        rr_file_find(path, &there, NULL) == RR_OK && there) {
+      return rr_fail(
+          err, RR_ERR_UNSUPPORTED,
+          "%.200s has a %s tokenizer (%s), which is not supported: only WordPiece is, in "
+          "tokenizer.json or vocab.txt",
+          directory, others[i].kind, others[i].file);
+    }
+  }
+  return rr_fail(err, RR_ERR_IO,
+                 "%.200s has neither tokenizer.json nor vocab.txt: download one of them, and "
+                 "tokenizer_config.json if the model has one",
+                 directory);
+}
+
 static rr_status read_vocabulary(rr_tokenizer *tokenizer, const char *directory, const json_t *config,
                                  rr_error *err) {
   if (config != NULL && !is_bert_class(config)) {
@@ -120,7 +148,14 @@ static rr_status read_vocabulary(rr_tokenizer *tokenizer, const char *directory,
   }
   char path[RR_PATH_MAX];
   json_t *map;
+  bool there = true;
   status = join(directory, "vocab.txt", path, err);
+  if (status == RR_OK) {
+    status = rr_file_find(path, &there, err);
+  }
+  if (status == RR_OK && !there) {
+    return lacks_tokenizer(directory, err);
+  }
   if (status == RR_OK) {
     status = load_optional(directory, "special_tokens_map.json", &map, err);
   }

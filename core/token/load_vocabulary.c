@@ -3,6 +3,7 @@
 
 #include "core/base/alloc.h"
 #include "core/base/file.h"
+#include "core/base/kind.h"
 #include "core/token/internal.h"
 
 /* The reference drops blanks at a line's end, line feed and carriage return among them. */
@@ -213,7 +214,12 @@ rr_status rr_tokenizer_read_vocabulary(rr_tokenizer *tokenizer, const char *path
     status = read_vocabulary(tokenizer, text, config, specials, &reader, &inner);
   }
   rr_added_reader_finish(&reader);
+  const char *kind =
+      status == RR_OK || status == RR_ERR_MEMORY ? NULL : rr_kind_of_bytes(data, size);
   rr_free(data);
+  if (kind != NULL) {
+    return rr_fail(err, status, "%s: %.150s; the file %s", path, inner.message, kind);
+  }
   if (status != RR_OK) {
     (void)rr_fail(err, status, "%s: %s", path, inner.message);
   }

@@ -7,6 +7,7 @@
 
 #include "core/base/alloc.h"
 #include "server/hub/reply.h"
+#include "server/log.h"
 #include "server/version.h"
 
 enum {
@@ -23,6 +24,7 @@ struct hub_client {
   CURL *easy;
   CURLU *hub; /* the endpoint, parsed */
   char problem[CURL_ERROR_SIZE];
+  bool told; /* that the hub is out of reach */
 };
 
 /* One request of a chain of redirects. */
@@ -304,11 +306,52 @@ hub_outcome hub_client_try(hub_client *client, const hub_call *call, hub_reply *
   return HUB_REFUSED;
 }
 
-bool hub_client_wait(const hub_client *client, unsigned tried, const hub_reply *reply) {
-  unsigned long wait = (unsigned long)FIRST_WAIT_MS << (tried < 6 ? tried : 6);
-  if (reply->retry_after > 0) {
-    wait = reply->retry_after * 1000ul;
+void hub_client_place(const hub_client *client, char ret_place[HUB_PLACE_MAX]) {
+  char *scheme = NULL;
+  char *host = NULL;
+  char *port = NULL;
+  (void)curl_url_get(client->hub, CURLUPART_SCHEME, &scheme, 0);
+  (void)curl_url_get(client->hub, CURLUPART_HOST, &host, 0);
+  (void)curl_url_get(client->hub, CURLUPART_PORT, &port, 0);
+  (void)snprintf(ret_place, HUB_PLACE_MAX, "%.10s://%.253s%s%.10s", scheme == NULL ? "" : scheme,
+                 host == NULL ? "" : host, port == NULL ? "" : ":", port == NULL ? "" : port);
+  curl_free(scheme);
+  curl_free(host);
+  curl_free(port);
+}
+
+static unsigned long wait_ms(unsigned tried, const hub_reply *reply) {
+  return reply->retry_after > 0 ? reply->retry_after * 1000ul
+                                : (unsigned long)FIRST_WAIT_MS << (tried < 6 ? tried : 6);
+}
+
+/* Once: people who wait want to know for what, and for how long. */
+static void tell(hub_client *client, const rr_error *why, unsigned tries_left,
+                 const hub_reply *reply) {
+  char place[HUB_PLACE_MAX];
+  if (client->told) {
+    return;
   }
+  client->told = true;
+  hub_client_place(client, place);
+  long each = client->config.metadata_seconds > client->config.transfer_seconds
+                  ? client->config.metadata_seconds
+                  : client->config.transfer_seconds;
+  unsigned long ms = 0;
+  for (unsigned i = 1; i <= tries_left; i++) {
+    ms += wait_ms(i, reply);
+  }
+  log_text(LOG_LEVEL_WARN,
+           "%s; the hub is %s (--hf-endpoint); trying again, up to %u times within about %lu s, "
+           "and requests get 503 until "
+           "then. Without a hub: --hf-hub-offline for a model that is downloaded, or --model-id "
+           "with a model's folder",
+           why == NULL ? "no answer" : why->message, place, tries_left,
+           (unsigned long)each * tries_left + (ms + 999) / 1000);
+}
+
+bool hub_client_wait(const hub_client *client, unsigned tried, const hub_reply *reply) {
+  unsigned long wait = wait_ms(tried, reply);
   for (unsigned long waited = 0; waited < wait; waited += POLL_MS) {
     if (atomic_load(client->config.cancelled)) {
       return false;
@@ -323,6 +366,7 @@ hub_outcome hub_client_call(hub_client *client, const hub_call *call, unsigned t
                             hub_reply *ret_reply, rr_error *err) {
   hub_outcome outcome = hub_client_try(client, call, ret_reply, err);
   for (unsigned tried = 1; outcome == HUB_AGAIN && tried < tries; tried++) {
+    tell(client, err, tries - tried, ret_reply);
     if (!hub_client_wait(client, tried, ret_reply)) {
       (void)rr_fail(err, RR_ERR_IO, "%.100s: interrupted", call->what);
       return HUB_REFUSED;

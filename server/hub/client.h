@@ -16,7 +16,7 @@
 #include "core/base/status.h"
 #include "server/hub/names.h"
 
-enum { HUB_URL_MAX = 4096, HUB_TRIES = 5 };
+enum { HUB_URL_MAX = 4096, HUB_TRIES = 5, HUB_PLACE_MAX = 300 };
 
 typedef struct hub_client hub_client;
 
@@ -73,9 +73,14 @@ hub_outcome hub_client_try(hub_client *client, const hub_call *call, hub_reply *
  * was set meanwhile. */
 bool hub_client_wait(const hub_client *client, unsigned tried, const hub_reply *reply);
 
-/* Up to `tries` tries. HUB_AGAIN: none of them got through. */
+/* Up to `tries` tries. HUB_AGAIN: none of them got through. The first that fails of all that a
+ * client makes is told in the log, with what to do. */
 hub_outcome hub_client_call(hub_client *client, const hub_call *call, unsigned tries,
                             hub_reply *ret_reply, rr_error *err);
+
+/* Where the hub is, "https://host:port", without what else the endpoint may hold, such as a
+ * password. */
+void hub_client_place(const hub_client *client, char ret_place[HUB_PLACE_MAX]);
 
 /* endpoint + prefix + "/" + path with each part escaped into to; false if that is too long. */
 bool hub_client_url(const hub_client *client, const char *prefix, const char *path, char to[HUB_URL_MAX]);

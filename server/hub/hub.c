@@ -125,6 +125,12 @@ static rr_status get_listing(hub_session *session, unsigned tries, hub_listing *
   const hub_call call = {
       .what = what, .url = url, .begin = on_begin, .take = on_take, .context = &body};
   *ret_outcome = hub_client_call(session->client, &call, tries, &reply, err);
+  if (*ret_outcome == HUB_REFUSED && err != NULL &&
+      (reply.status == 401 || (reply.status == 404 && !named))) {
+    rr_error why = *err;
+    (void)rr_fail(err, why.status, "%.300s; nor is there a folder %.96s here", why.message,
+                  settings->repo);
+  }
   rr_status status = *ret_outcome == HUB_DONE
                          ? hub_listing_read(what, body.data, body.size, ret_listing, err)
                          : err->status;
@@ -182,9 +188,40 @@ static rr_status name_shards(const hub_session *session, const hub_listing *list
   return status;
 }
 
-/* The weights come last, so that a snapshot with weights is whole. */
-static rr_status get_model(hub_session *session, const hub_listing *listing, hub_file_names *names,
-                           hub_outcome *ret_outcome, rr_error *err) {
+/* What the look says of the cache's folder is told of the model, which the user has named. */
+static rr_status look_at(const hub_session *session, const hub_look *look, bool with_tokenizer,
+                         rr_error *err) {
+  char directory[HUB_PATH_MAX];
+  rr_error problem = {.message = ""};
+  rr_status status = hub_cache_snapshot(&session->cache, session->commit, "", directory, err);
+  if (status != RR_OK) {
+    return status;
+  }
+  status = look->at(look->context, directory, with_tokenizer, &problem);
+  if (status == RR_OK) {
+    return RR_OK;
+  }
+  size_t size = strlen(directory);
+  bool named = strncmp(problem.message, directory, size) == 0;
+  return rr_fail(err, status, "%.96s%s%s", session->settings->repo, named ? "" : ": ",
+                 named ? problem.message + size : problem.message);
+}
+
+static rr_status get_and_look(hub_session *session, const hub_look *look,
+                              const hub_file_names *names, bool with_tokenizer,
+                              hub_outcome *ret_outcome, rr_error *err) {
+  rr_status status = get_files(session, names, 0, SMALL_FILE_MAX, ret_outcome, err);
+  if (status == RR_OK) {
+    *ret_outcome = HUB_REFUSED;
+    status = look_at(session, look, with_tokenizer, err);
+  }
+  return status;
+}
+
+/* The weights come last, so that a snapshot with weights is whole, and that nothing large is asked
+ * for that would not be served. */
+static rr_status get_model(hub_session *session, const hub_look *look, const hub_listing *listing,
+                           hub_file_names *names, hub_outcome *ret_outcome, rr_error *err) {
   char folder[HUB_FILE_MAX];
   bool sharded;
   const char *repo = session->settings->repo;
@@ -194,9 +231,15 @@ static rr_status get_model(hub_session *session, const hub_listing *listing, hub
   if (status != RR_OK) {
     return status;
   }
+  hub_listing_configurations(listing, names);
+  status = get_and_look(session, look, names, false, ret_outcome, err);
+  if (status != RR_OK) {
+    return status;
+  }
+  names->count = 0;
   hub_listing_small_files(listing, names);
   size_t small = names->count;
-  status = get_files(session, names, 0, SMALL_FILE_MAX, ret_outcome, err);
+  status = get_and_look(session, look, names, true, ret_outcome, err);
   if (status != RR_OK) {
     return status;
   }
@@ -207,8 +250,8 @@ static rr_status get_model(hub_session *session, const hub_listing *listing, hub
 }
 
 /* Everything from the hub. *ret_outcome HUB_AGAIN: it could not be reached. */
-static rr_status get_from_hub(hub_session *session, unsigned tries, hub_model *ret_model,
-                              hub_outcome *ret_outcome, rr_error *err) {
+static rr_status get_from_hub(hub_session *session, const hub_look *look, unsigned tries,
+                              hub_model *ret_model, hub_outcome *ret_outcome, rr_error *err) {
   hub_listing listing;
   rr_status status = get_listing(session, tries, &listing, ret_outcome, err);
   if (status != RR_OK) {
@@ -218,7 +261,7 @@ static rr_status get_from_hub(hub_session *session, unsigned tries, hub_model *r
   hub_file_names names = {.names = rr_calloc(HUB_FILES_MAX, HUB_FILE_MAX)};
   status = names.names == NULL
                ? rr_fail(err, RR_ERR_MEMORY, "%.100s: out of memory", session->settings->repo)
-               : get_model(session, &listing, &names, ret_outcome, err);
+               : get_model(session, look, &listing, &names, ret_outcome, err);
   rr_free(names.names);
   hub_listing_free(&listing);
   hub_progress_clear(session->progress);
@@ -234,21 +277,33 @@ static rr_status get_from_hub(hub_session *session, unsigned tries, hub_model *r
   return hub_cache_snapshot(&session->cache, session->commit, "", ret_model->directory, err);
 }
 
-static rr_status get_online(hub_session *session, hub_model *ret_model, rr_error *err) {
+static rr_status get_online(hub_session *session, const hub_look *look, hub_model *ret_model,
+                            rr_error *err) {
   hub_model cached;
   hub_outcome outcome = HUB_REFUSED;
   bool is_cached = find_cached(session, &cached);
-  rr_status status = get_from_hub(session, is_cached ? 1 : HUB_TRIES, ret_model, &outcome, err);
+  rr_status status =
+      get_from_hub(session, look, is_cached ? 1 : HUB_TRIES, ret_model, &outcome, err);
   if (status != RR_OK && outcome == HUB_AGAIN && is_cached) {
     log_text(LOG_LEVEL_WARN, "%s; using what the cache has, commit %s", err->message, cached.commit);
     *ret_model = cached;
     return RR_OK;
   }
+  if (status != RR_OK && outcome == HUB_AGAIN) {
+    char place[HUB_PLACE_MAX];
+    hub_client_place(session->client, place);
+    rr_error why = *err;
+    return rr_fail(
+        err, status,
+        "%.300s (%d tries; the hub is %.80s, by --hf-endpoint); without it name a model's "
+        "folder, or a model that is downloaded",
+        why.message, HUB_TRIES, place);
+  }
   return status;
 }
 
-rr_status hub_get(const hub_settings *settings, hub_progress *progress, const atomic_bool *cancelled,
-                  hub_model *ret_model, rr_error *err) {
+rr_status hub_get(const hub_settings *settings, const hub_look *look, hub_progress *progress,
+                  const atomic_bool *cancelled, hub_model *ret_model, rr_error *err) {
   hub_session session = {.settings = settings, .progress = progress, .cancelled = cancelled};
   hub_model model;
   rr_error problem = {.message = ""};
@@ -256,7 +311,9 @@ rr_status hub_get(const hub_settings *settings, hub_progress *progress, const at
   if (status == RR_OK && settings->offline) {
     if (!find_cached(&session, &model)) {
       status = rr_fail(&problem, RR_ERR_IO,
-                       "%.60s at %.40s is not (wholly) in the cache %.80s, and HF_HUB_OFFLINE is set",
+                       "%.60s at %.40s is not (wholly) in the cache %.200s, and HF_HUB_OFFLINE is "
+                       "set: download it with "
+                       "--hf-hub-offline false, or name a model's folder",
                        settings->repo, settings->revision, settings->cache);
     }
   } else if (status == RR_OK) {
@@ -269,7 +326,7 @@ rr_status hub_get(const hub_settings *settings, hub_progress *progress, const at
     bool there = false; /* of what is not there, libcurl tells */
     status = config.ca_file == NULL ? RR_OK : rr_file_find(config.ca_file, &there, &problem);
     status = status == RR_OK ? hub_client_create(&config, &session.client, &problem) : status;
-    status = status == RR_OK ? get_online(&session, &model, &problem) : status;
+    status = status == RR_OK ? get_online(&session, look, &model, &problem) : status;
     hub_client_destroy(session.client);
   }
   if (status != RR_OK) {

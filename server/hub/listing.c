@@ -4,20 +4,24 @@
 #include <string.h>
 
 #include "core/base/json.h"
+#include "core/base/kind.h"
 
 enum { VALUES_MAX = 2000000, SIBLINGS_MAX = 100000 };
 
 static const char weights[] = "model.safetensors";
 static const char index_of_weights[] = "model.safetensors.index.json";
 
+/* Those that tell the architecture come first. */
 static const char *const small_files[] = {
-    "config.json",        "tokenizer.json",
-    "vocab.txt",          "tokenizer_config.json",
-    "modules.json",       "special_tokens_map.json",
-    "added_tokens.json",  "sentence_bert_config.json",
-    index_of_weights,     "config_sentence_transformers.json",
-    "artifact.metadata",  "rerankd.json",
+    "config.json",       "modules.json",
+    "rerankd.json",      "sentence_bert_config.json",
+    "artifact.metadata", "config_sentence_transformers.json",
+    "tokenizer.json",    "tokenizer_config.json",
+    "vocab.txt",         "special_tokens_map.json",
+    "added_tokens.json", index_of_weights,
 };
+
+enum { CONFIGURATIONS = 6, SMALL_FILES = sizeof small_files / sizeof small_files[0] };
 
 static rr_status read_files(const char *what, const json_t *siblings, json_t *files, rr_error *err) {
   size_t count = json_array_size(siblings);
@@ -98,7 +102,7 @@ void hub_listing_folder(const hub_listing *listing, char ret_folder[HUB_FILE_MAX
   }
 }
 
-void hub_listing_small_files(const hub_listing *listing, hub_file_names *names) {
+static void add_first(const hub_listing *listing, size_t count, hub_file_names *names) {
   char folder[HUB_FILE_MAX];
   hub_listing_folder(listing, folder);
   bool single = false;
@@ -111,13 +115,21 @@ void hub_listing_small_files(const hub_listing *listing, hub_file_names *names) 
   json_t *value;
   json_object_foreach(listing->files, file, value) {
     const char *name = file + module_folder(file);
-    for (size_t i = 0; i < sizeof small_files / sizeof small_files[0]; i++) {
+    for (size_t i = 0; i < count; i++) {
       bool useless = single && small_files[i] == index_of_weights;
       if (strcmp(name, small_files[i]) == 0 && !useless) {
         (void)hub_listing_add(listing, "", "", file, names, NULL);
       }
     }
   }
+}
+
+void hub_listing_configurations(const hub_listing *listing, hub_file_names *names) {
+  add_first(listing, CONFIGURATIONS, names);
+}
+
+void hub_listing_small_files(const hub_listing *listing, hub_file_names *names) {
+  add_first(listing, SMALL_FILES, names);
 }
 
 rr_status hub_listing_add(const hub_listing *listing, const char *what, const char *folder,
@@ -150,12 +162,19 @@ rr_status hub_listing_check_weights(const hub_listing *listing, const char *what
     *ret_sharded = !has_in(listing, folder, weights);
     return RR_OK;
   }
-  if (has_in(listing, folder, "pytorch_model.bin") ||
-      has_in(listing, folder, "pytorch_model.bin.index.json")) {
-    return rr_fail(err, RR_ERR_UNSUPPORTED,
-                   "%.60s has its weights as pytorch_model.bin only; convert them to safetensors (the hub's "
-                   "space safetensors/convert, or save_pretrained(DIR, safe_serialization=True))",
-                   what);
+  rr_weights_seen seen = {.rank = 0};
+  char text[RR_WEIGHTS_TEXT_MAX];
+  const char *file;
+  json_t *value;
+  json_object_foreach(listing->files, file, value) {
+    size_t size = strlen(folder);
+    if (strncmp(file, folder, size) == 0 && hub_is_file(file)) {
+      rr_weights_look(&seen, file + size);
+    }
   }
-  return rr_fail(err, RR_ERR_UNSUPPORTED, "%.100s has no model.safetensors", what);
+  return rr_weights_say(&seen, text)
+             ? rr_fail(err, RR_ERR_UNSUPPORTED, "%.100s has no model.safetensors: it %s", what,
+                       text)
+             : rr_fail(err, RR_ERR_UNSUPPORTED,
+                       "%.100s has no model.safetensors, nor weights in another form", what);
 }

@@ -32,6 +32,9 @@ bool hub_listing_has(const hub_listing *listing, const char *file);
 /* Where the transformer's files are: "", or a folder like "0_Transformer/". */
 void hub_listing_folder(const hub_listing *listing, char ret_folder[HUB_FILE_MAX]);
 
+/* The files that tell the architecture: of some KB. */
+void hub_listing_configurations(const hub_listing *listing, hub_file_names *names);
+
 /* The configurations, tokenizers and the index of shards, if any. */
 void hub_listing_small_files(const hub_listing *listing, hub_file_names *names);
 

@@ -139,7 +139,10 @@ rr_status hub_settings_read(const hub_choices *choices, char *(*lookup)(const ch
   }
   if (!hub_is_repo(settings.repo)) {
     return rr_fail(err, RR_ERR_INPUT,
-                   "%.100s: neither a directory nor the name of a model on the hub", settings.repo);
+                   "%.100s: neither a directory nor the name of a model on the hub: no such folder "
+                   "is here, and a name is as "
+                   "ORGANISATION/NAME",
+                   settings.repo);
   }
   if (!hub_is_revision(settings.revision)) {
     return rr_fail(err, RR_ERR_INPUT, "--revision: \"%.100s\" is no branch, tag or commit",

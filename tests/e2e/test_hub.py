@@ -347,7 +347,8 @@ def refusals_say_what_to_do():
     with hub_and_cache(token="hf_right") as (_, environment):
         fail(environment, ["private and wants a token (HF_TOKEN)", "401"])
         fail({**environment, "HF_TOKEN": "hf_wrong"}, ["this token may not read it", "401"])
-        fail({**environment, "HF_TOKEN": "hf_right"}, ["no such model", "404"], model="team/nothing")
+        fail({**environment, "HF_TOKEN": "hf_right"}, ["no such model", "404", "nor is there a folder team/nothing"],
+             model="team/nothing")
         fail({**environment, "HF_TOKEN": "two words"}, "token")
     with hub_and_cache(gated=True) as (_, environment):
         fail(environment, ["gated", "HF_TOKEN", "403"])
@@ -471,6 +472,91 @@ def pytorch_weights_alone_get_advice():
     files.pop("pytorch_model.bin")
     with hub_and_cache(files) as (_, environment):
         fail(environment, "no model.safetensors")
+
+
+@case
+def the_architecture_is_looked_at_before_anything_large():
+    config = json.loads(small_files()["config.json"])
+    bi_encoder = files_of(golden_model("bi-encoder"))
+    changes = (
+        ({"config.json": {**config, "architectures": ["XLMRobertaForSequenceClassification"]}},
+         ["config.json", "XLMRobertaForSequenceClassification is not supported", "cross-encoder/ms-marco-MiniLM-L6-v2"]),
+        ({"config.json": {**config, "num_labels": 3, "id2label": {str(i): str(i) for i in range(3)}}}, "3 labels"),
+        ({"config.json": {"model_type": "t5"}}, "model_type t5 is not supported"),
+        ({"config.json": {**config, "hidden_act": "swiglu"}}, "hidden_act swiglu"),
+        ({"rerankd.json": {"scoring": "best"}}, "rerankd.json: scoring must be"),
+    )
+    for change, words in changes:
+        files = {**small_files(), **{name: json.dumps(value).encode() for name, value in change.items()}}
+        with hub_and_cache(files) as (hub, environment):
+            fail(environment, [f"cannot load the model: {REPO}", *([words] if isinstance(words, str) else words)])
+            check_nothing_large(hub, ("tokenizer.json", WEIGHTS))
+            check_no_weights(environment)
+    modules = json.loads(bi_encoder["modules.json"])
+    modules.append({"idx": 9, "name": "9", "path": "9_Dense", "type": "sentence_transformers.models.Dense"})
+    with hub_and_cache({**bi_encoder, "modules.json": json.dumps(modules).encode()}) as (hub, environment):
+        fail(environment, "models.Dense")
+        check_nothing_large(hub, ("tokenizer.json", WEIGHTS))
+    # What is asked of a model that it has not.
+    with hub_and_cache() as (hub, environment):
+        fail(environment, "a cross-encoder's score is its logit", "--scoring", "cosine")
+        fail(environment, "--documents: the model is a cross-encoder", "--documents",
+             os.path.join(environment["HOME"], "documents"))
+        fail(environment, ["--documents", "No such file", "mkdir -p"], "--documents", os.path.join(environment["HOME"], "x", "y"))
+        check_nothing_large(hub, (WEIGHTS,))
+    for name, words in (("tokenizer.json", "tokenizer.json: model of type BPE"), (None, "neither tokenizer.json nor vocab.txt")):
+        files = small_files()
+        tokenizer = json.loads(files.pop("tokenizer.json"))
+        files.pop("vocab.txt", None)
+        if name:
+            files[name] = json.dumps({**tokenizer, "model": {"type": "BPE"}}).encode()
+        with hub_and_cache(files) as (hub, environment):
+            fail(environment, [REPO, words])
+            check_nothing_large(hub, (WEIGHTS,))
+    with hub_and_cache(sharded_files()) as (hub, environment):
+        hub.files["config.json"] = json.dumps({**config, "architectures": ["T5Model"]}).encode()
+        fail(environment, "T5Model")
+        check_nothing_large(hub, [name for name in hub.files if name.endswith(".safetensors")])
+
+
+def check_nothing_large(hub, names):
+    for name in names:
+        asked = hub.asked("hub", "HEAD", name) + hub.asked("hub", "GET", name) + hub.asked("storage", "GET", name)
+        assert not asked, asked
+
+
+@case
+def weights_in_other_forms_are_named():
+    for name, words in (("model-q8_0.gguf", "model-q8_0.gguf only"), ("onnx/model.onnx", "onnx/model.onnx only"),
+                        ("tf_model.h5", "from_tf=True"), ("flax_model.msgpack", "from_flax=True"),
+                        ("adapter_model.safetensors", "merge it into its base model")):
+        files = {**small_files(), name: b"x"}
+        files.pop(WEIGHTS)
+        files.pop("onnx/model.onnx", None) if name != "onnx/model.onnx" else None
+        with hub_and_cache(files) as (hub, environment):
+            fail(environment, ["no model.safetensors", words])
+            assert len(hub.requests) == 1, hub.requests
+
+
+@case
+def a_hub_out_of_reach_is_told_of_at_the_first_retry():
+    with hub_and_cache() as (_, environment):
+        place = f"127.0.0.1:{harness.free_port()}"
+        server = serve({**environment, "HF_ENDPOINT": f"http://user:hunter2@{place}/"}, wait=False)
+        try:
+            (line,) = server.wait_for_log(lambda line: "trying again" in line)
+            for words in ("WARN", REPO, f"the hub is http://{place} (--hf-endpoint)", "up to 4 times within about",
+                          "--hf-hub-offline", "--model-id"):
+                assert words in line, (words, line)
+            server.process.wait(harness.PATIENCE)
+            log = server.log()
+        finally:
+            server.kill()
+        assert log.count("trying again") == 1 and "hunter2" not in log, log
+        assert "cannot load the model" in log and "5 tries" in log, log
+    with hub_and_cache(faults={"api": hubs.Fault(hubs.status(503), times=1)}) as (_, environment):
+        with serve(environment) as server:
+            assert server.log().count("HTTP 503") == 1, server.log()
 
 
 @case

@@ -44,7 +44,7 @@ def help_and_version_are_printed():
 @case
 def bad_values_are_one_line_and_status_2():
     for arguments in (("--port", "x"), ("--port", "65536"), ("--port", "-1"), ("--port", ""),
-                      ("--port", "80x"), ("--threads", "0"), ("--dtype", "float16"),
+                      ("--port", "80x"), ("--threads", "0"), ("--dtype", "float8"),
                       ("--max-batch-tokens", "0"), ("--max-client-batch-size", "1e3"),
                       ("--max-concurrent-requests", "99999999999999999999"),
                       ("--payload-limit", " 5"), ("--log-level", "loud"),

@@ -165,6 +165,9 @@ static void needed_files_are_chosen(void **state) {
                    RR_OK);
   hub_listing_folder(&listing, folder);
   assert_string_equal(folder, "");
+  hub_listing_configurations(&listing, &names);
+  assert_int_equal(names.count, 2); /* without the tokenizer, the index and the weights */
+  names.count = 0;
   hub_listing_small_files(&listing, &names);
   assert_int_equal(names.count, 2);
   assert_string_equal(names.names[0], "config.json");
@@ -190,6 +193,49 @@ static void a_transformer_may_lie_in_its_own_folder(void **state) {
   assert_int_equal(hub_listing_check_weights(&listing, "m", folder, &sharded, NULL), RR_OK);
   assert_true(sharded);
   hub_listing_free(&listing);
+}
+
+static void configurations_come_before_tokenizers(void **state) {
+  (void)state;
+  static char storage[HUB_FILES_MAX][HUB_FILE_MAX];
+  hub_file_names names = {.names = storage};
+  hub_listing listing;
+  assert_int_equal(read_listing(FILE_ENTRY("tokenizer.json") FILE_ENTRY("config.json") FILE_ENTRY("vocab.txt")
+                                FILE_ENTRY("modules.json") FILE_ENTRY("1_Pooling/config.json")
+                                FILE_ENTRY("rerankd.json") FILE_ENTRY("model.safetensors.index.json"),
+                                &listing),
+                   RR_OK);
+  hub_listing_configurations(&listing, &names);
+  assert_int_equal(names.count, 4);
+  for (size_t i = 0; i < names.count; i++) {
+    assert_null(strstr(names.names[i], "tokenizer"));
+    assert_null(strstr(names.names[i], "index"));
+  }
+  names.count = 0;
+  hub_listing_small_files(&listing, &names);
+  assert_int_equal(names.count, 7);
+  hub_listing_free(&listing);
+}
+
+static void other_weights_are_named(void **state) {
+  (void)state;
+  static const struct {
+    const char *files;
+    const char *words;
+  } cases[] = {{FILE_ENTRY("model.gguf"), "m has no model.safetensors: it has its weights as model.gguf only"},
+               {FILE_ENTRY("onnx/model.onnx") FILE_ENTRY("pytorch_model.bin"), "pytorch_model.bin only; convert"},
+               {FILE_ENTRY("config.json") FILE_ENTRY("training_args.bin"), "nor weights in another form"}};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    hub_listing listing;
+    bool sharded;
+    rr_error err = {.message = ""};
+    assert_int_equal(read_listing(cases[i].files, &listing), RR_OK);
+    assert_int_equal(hub_listing_check_weights(&listing, "m", "", &sharded, &err), RR_ERR_UNSUPPORTED);
+    if (strstr(err.message, cases[i].words) == NULL) {
+      fail_msg("\"%s\" instead of \"%s\"", err.message, cases[i].words);
+    }
+    hub_listing_free(&listing);
+  }
 }
 
 static void allocations_of_a_listing_may_fail(void **state) {
@@ -302,6 +348,8 @@ int main(void) {
       cmocka_unit_test(settings_without_a_place_are_refused),
       cmocka_unit_test(needed_files_are_chosen),
       cmocka_unit_test(a_transformer_may_lie_in_its_own_folder),
+      cmocka_unit_test(configurations_come_before_tokenizers),
+      cmocka_unit_test(other_weights_are_named),
       cmocka_unit_test(allocations_of_a_listing_may_fail),
       cmocka_unit_test(headers_are_read_as_they_come),
       cmocka_unit_test(urls_are_escaped),

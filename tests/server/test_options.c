@@ -8,41 +8,7 @@
 
 #include <cmocka.h>
 
-#include "server/options.h"
-
-enum { WORDS_MAX = 32 };
-
-/* The environment of the test: NAME, value, NAME, value, NULL. */
-static const char *const *environment;
-
-static char *look_up(const char *name) {
-  for (size_t i = 0; environment != NULL && environment[i] != NULL; i += 2) {
-    if (strcmp(environment[i], name) == 0) {
-      return (char *)environment[i + 1];
-    }
-  }
-  return NULL;
-}
-
-static char problem[OPTIONS_PROBLEM_MAX];
-static char printed[8192];
-
-/* Splits the command line at blanks and reads it. */
-static options_result read_line(const char *line, options *ret_options) {
-  static char copy[512];
-  char *words[WORDS_MAX] = {"rerankd"};
-  int n = 1;
-  (void)snprintf(copy, sizeof copy, "%s", line);
-  for (char *word = strtok(copy, " "); word != NULL && n < WORDS_MAX - 1; word = strtok(NULL, " ")) {
-    words[n++] = word;
-  }
-  FILE *out = fmemopen(printed, sizeof printed, "w");
-  assert_non_null(out);
-  problem[0] = '\0';
-  options_result result = options_read(n, words, look_up, out, ret_options, problem);
-  assert_int_equal(fclose(out), 0);
-  return result;
-}
+#include "tests/server/options.h"
 
 static void lists_grow_and_the_command_line_replaces_the_environments(void **state) {
   (void)state;
@@ -258,14 +224,14 @@ static void bad_values_give_one_line_that_names_the_option(void **state) {
       {"--model-id m --port 80x", "--port"},
       {"--model-id m --port", "--port"},
       {"--model-id m --threads 0", "--threads"},
-      {"--model-id m --dtype float16", "--dtype"},
+      {"--model-id m --dtype float8", "--dtype"},
       {"--model-id m --scoring l2", "--scoring"},
       {"--model-id m --scoring logit", "--scoring"},
       {"--model-id m --auto-truncate=maybe", "--auto-truncate"},
       {"--model-id m --log-level loud", "--log-level"},
       {"--model-id m --max-batch-tokens 99999999999999999999", "--max-batch-tokens"},
       {"--model-id m --cache-bytes 65535", "--cache-bytes"},
-      {"--model-id m --cache-bytes 1M", "--cache-bytes"},
+      {"--model-id m --cache-bytes 1X", "--cache-bytes"},
       {"--model-id m --shared-cache redis://cache", "--cache-bytes"},
       {"--model-id m --cache-bytes 65536 --shared-cache rediss://cache", "TLS"},
       {"--model-id m --cache-bytes 65536 --shared-cache cache", "--shared-cache"},
