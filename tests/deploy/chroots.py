@@ -84,6 +84,11 @@ def sources(release):
     return sorted({f"deb {match[1]} {release}{match[3] or ''} main" for match in found if match})
 
 
+def plain(package):
+    """A library's package as Debian 12 calls it: from 13 on some bear in their names that time has 64 bits."""
+    return package.removesuffix("t64")
+
+
 def machine_apt():
     """How this machine's apt gets at its sources (proxies and the like), as options."""
     lines = run("apt-config", "dump").splitlines()

@@ -107,7 +107,7 @@ def it_depends_on_libraries_alone():
     with open(os.path.join(ROOT, "meson.build"), encoding="utf-8") as file:
         version = re.search(r"^ *version: '([^']+)'", file.read(), re.MULTILINE).group(1)
     assert field("Version") == version, field("Version")
-    depends = [entry.split()[0] for entry in field("Depends").split(",")]
+    depends = [chroots.plain(entry.split()[0]) for entry in field("Depends").split(",")]
     assert "libmicrohttpd12" in depends and all(name.startswith(("lib", "zlib1g")) for name in depends), depends
     assert "libopenblas0" not in depends, depends
 
@@ -212,7 +212,7 @@ def purged_it_leaves_nothing():
     inside("apt-get", "purge", "-q", "-y", "--auto-remove", "rerankd")
     left = paths(clean()) - before()
     assert not left, sorted(left)
-    known = inside("dpkg-query", "--show", "--showformat", "${Package}\n").split()
+    known = [chroots.plain(name) for name in inside("dpkg-query", "--show", "--showformat", "${Package}\n").split()]
     assert "rerankd" not in known and "libmicrohttpd12" not in known, known
 
 
