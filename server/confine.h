@@ -15,8 +15,8 @@ typedef struct confinement {
   bool wide;     /* it still allows what getting the model takes */
 } confinement;
 
-/* Before the first event loop is made: what the filter will not let a loop use must not be there when one is made. Logs why
- * there will be no filter. Errors: as confine_start. */
+/* Before the first event loop is made: what the filter will not let a loop use must not be there
+ * when one is made. Logs why there will be no filter. Errors: as confine_start. */
 rr_status confine_prepare(confinement *self, const options *chosen, rr_error *err);
 
 /* Once listening, before anything a client sent is read and before any thread of ours runs. `connects`: serving opens connections
