@@ -209,8 +209,9 @@ def purged_it_leaves_nothing():
     installed()
     inside("apt-get", "install", "-q", "-y", "--no-install-recommends", "/rerankd.deb")
     os.makedirs(os.path.join(clean(), "var/lib/rerankd/models/some"), exist_ok=True)
-    # Debian 13's libc6 recommends libidn2-0, which came with libcurl here: apt would keep it for that.
-    inside("apt-get", "purge", "-q", "-y", "--auto-remove", "-o", "APT::AutoRemove::RecommendsImportant=false", "rerankd")
+    # On Debian 13 what is there before names libidn2-0, which came with libcurl, as useful: apt would keep it for that.
+    useful = [f"APT::AutoRemove::{kind}Important=false" for kind in ("Recommends", "Suggests")]
+    inside("apt-get", "purge", "-q", "-y", "--auto-remove", "-o", useful[0], "-o", useful[1], "rerankd")
     left = paths(clean()) - before()
     assert not left, sorted(left)
     known = [chroots.plain(name) for name in inside("dpkg-query", "--show", "--showformat", "${Package}\n").split()]
