@@ -443,7 +443,7 @@ static bool start(app *self) {
     return false;
   }
   supervisor_start(&self->supervisor, &self->loop, describe, self);
-  if (confine_start(&self->confined, self->options, self->tracing.on, &error) != RR_OK) {
+  if (confine_start(&self->confined, self->tracing.on, &error) != RR_OK) {
     log_text(LOG_LEVEL_ERROR, "%s", error.message);
     return false;
   }
@@ -505,6 +505,15 @@ static bool choose_kernels(const options *chosen) {
   return true;
 }
 
+static bool make_loop(app *self) {
+  rr_error error = {.status = RR_OK, .message = "libuv makes no loop"};
+  if (confine_prepare(&self->confined, self->options, &error) != RR_OK || uv_loop_init(&self->loop) != 0) {
+    log_text(LOG_LEVEL_ERROR, "%s", error.message);
+    return false;
+  }
+  return true;
+}
+
 int app_run(const options *chosen) {
   static app self; /* large, and its handles must outlive every callback */
   self.options = chosen;
@@ -520,7 +529,7 @@ int app_run(const options *chosen) {
   size_pool(chosen);
   (void)signal(SIGPIPE, SIG_IGN);
   (void)signal(SIGXFSZ, SIG_IGN); /* a write beyond the limit of the process is an error like any other */
-  if (uv_loop_init(&self.loop) != 0 || !start_tracing(&self) || !start(&self)) {
+  if (!make_loop(&self) || !start_tracing(&self) || !start(&self)) {
     return 1;
   }
   (void)uv_run(&self.loop, UV_RUN_DEFAULT);

@@ -86,36 +86,48 @@ static sandbox_needs needs_of(const confinement *self) {
                          .narrows = writes};
 }
 
-/* The filter, as --seccomp has it. */
-static rr_status filter_calls(confinement *self, rr_error *err) {
-  const options *o = self->options;
+/* No filter can be had: an error, or a warning, as --seccomp has it. */
+static rr_status not_filtered(const options *chosen, rr_status status, const rr_error *reason, rr_error *err) {
+  if (chosen->seccomp == OPTION_ON) {
+    return rr_fail(err, status, "--seccomp (SECCOMP): %.200s", reason->message);
+  }
+  log_text(LOG_LEVEL_WARN, "system calls are not filtered: %s", reason->message);
+  return RR_OK;
+}
+
+rr_status confine_prepare(confinement *self, const options *chosen, rr_error *err) {
   const char *unsuited = sandbox_unsuited();
-  if (o->seccomp == OPTION_OFF || (o->seccomp == OPTION_AUTO && unsuited != NULL)) {
+  *self = (confinement){.options = chosen};
+  if (chosen->seccomp == OPTION_OFF || (chosen->seccomp == OPTION_AUTO && unsuited != NULL)) {
     log_text(LOG_LEVEL_INFO, "system calls are not filtered: %s",
-             o->seccomp == OPTION_OFF ? "--seccomp off" : unsuited);
+             chosen->seccomp == OPTION_OFF ? "--seccomp off" : unsuited);
+    return RR_OK;
+  }
+  rr_error reason;
+  rr_status status = sandbox_refuse_rings(&reason);
+  self->filters = status == RR_OK;
+  return self->filters ? RR_OK : not_filtered(chosen, status, &reason, err);
+}
+
+static rr_status filter_calls(confinement *self, rr_error *err) {
+  if (!self->filters) {
     return RR_OK;
   }
   sandbox_needs needs = needs_of(self);
-  add_shared(o, &needs);
+  add_shared(self->options, &needs);
   rr_error reason;
   rr_status status = sandbox_enter(&needs, &reason);
   self->filtered = status == RR_OK;
   self->wide = self->filtered && needs.narrows;
-  if (status == RR_OK) {
-    return RR_OK;
-  }
-  if (o->seccomp == OPTION_ON) {
-    return rr_fail(err, status, "--seccomp (SECCOMP): %.200s", reason.message);
-  }
-  log_text(LOG_LEVEL_WARN, "system calls are not filtered: %s", reason.message);
-  return RR_OK;
+  return self->filtered ? RR_OK : not_filtered(self->options, status, &reason, err);
 }
 
-rr_status confine_start(confinement *self, const options *chosen, bool connects, rr_error *err) {
+rr_status confine_start(confinement *self, bool connects, rr_error *err) {
+  const options *chosen = self->options;
   user who;
   bool switches;
   bool all;
-  *self = (confinement){.options = chosen, .connects = connects};
+  self->connects = connects;
   rr_status status = choose(chosen, &who, &switches, err);
   if (status == RR_OK && switches) {
     status = become(chosen, &who, err);

@@ -163,8 +163,16 @@ const char *sandbox_unsuited(void) {
 #endif
 }
 
-rr_status sandbox_enter(const sandbox_needs *needs, rr_error *err) {
-  scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
+static int fill_rings(scmp_filter_ctx filter, const sandbox_needs *none) {
+  (void)none;
+  static const char *const rings[] = {"io_uring_setup", "io_uring_enter", "io_uring_register", NULL};
+  return rules(filter, SCMP_ACT_ERRNO(ENOSYS), rings);
+}
+
+/* A filter of what `add` adds to it; `otherwise` is done with all other calls. */
+static rr_status load_filter(uint32_t otherwise, int (*add)(scmp_filter_ctx, const sandbox_needs *),
+                             const sandbox_needs *needs, rr_error *err) {
+  scmp_filter_ctx filter = seccomp_init(otherwise);
   if (filter == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory for the filter of system calls");
   }
@@ -172,19 +180,29 @@ rr_status sandbox_enter(const sandbox_needs *needs, rr_error *err) {
   int status = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
   status = status != 0 ? status : seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
   status = status != 0 ? status : seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-  status = status != 0 ? status : fill(filter, needs);
+  status = status != 0 ? status : add(filter, needs);
   status = status != 0 ? status : seccomp_load(filter);
   seccomp_release(filter);
   return status == 0 ? RR_OK : rr_fail(err, RR_ERR_IO, "the filter of system calls: %s", strerror(-status));
+}
+
+rr_status sandbox_refuse_rings(rr_error *err) { return load_filter(SCMP_ACT_ALLOW, fill_rings, NULL, err); }
+
+rr_status sandbox_enter(const sandbox_needs *needs, rr_error *err) {
+  return load_filter(SCMP_ACT_ERRNO(ENOSYS), fill, needs, err);
 }
 
 #else
 
 const char *sandbox_unsuited(void) { return "this build has no libseccomp"; }
 
+rr_status sandbox_refuse_rings(rr_error *err) {
+  return rr_fail(err, RR_ERR_IO, "the filter of system calls: this build has no libseccomp");
+}
+
 rr_status sandbox_enter(const sandbox_needs *needs, rr_error *err) {
   (void)needs;
-  return rr_fail(err, RR_ERR_IO, "the filter of system calls: this build has no libseccomp");
+  return sandbox_refuse_rings(err);
 }
 
 #endif

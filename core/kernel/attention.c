@@ -99,14 +99,16 @@ static inline void multiply_tile(const float *const *a, const float *b, size_t l
   }
 }
 
-/* Lane by lane the larger one; b's where one is NaN. */
-static inline vector larger(vector a, vector b) {
-  integers mask = a > b;
-  return (vector)(((integers)a & mask) | ((integers)b & ~mask));
+/* Vectors go by address into these: GCC 14 for aarch64 fails to pass those of less than their natural alignment by value. */
+
+/* most = lane by lane the larger one; b's where one is NaN. */
+static inline __attribute__((always_inline)) void take_larger(vector *most, const vector *b) {
+  integers mask = *most > *b;
+  *most = (vector)(((integers)*most & mask) | ((integers)*b & ~mask));
 }
 
-static inline float sum_of_lanes(vector v) {
-  const quad *parts = (const quad *)&v;
+static inline __attribute__((always_inline)) float sum_of_lanes(const vector *v) {
+  const quad *parts = (const quad *)v;
   quad sum = parts[0];
   for (size_t i = 1; i < RR_LANES / 4; i++) {
     sum += parts[i];
@@ -114,8 +116,8 @@ static inline float sum_of_lanes(vector v) {
   return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-static inline float largest_lane(vector v) {
-  const quad *parts = (const quad *)&v;
+static inline __attribute__((always_inline)) float largest_lane(const vector *v) {
+  const quad *parts = (const quad *)v;
   quad most = parts[0];
   for (size_t i = 1; i < RR_LANES / 4; i++) {
     quad_integers mask = most > parts[i];
@@ -134,9 +136,9 @@ static float exponents(float *row, size_t keys, size_t padded_keys) {
   }
   vector most = *(const vector *)row;
   for (size_t j = RR_LANES; j < padded_keys; j += RR_LANES) {
-    most = larger(most, *(const vector *)(row + j));
+    take_larger(&most, (const vector *)(row + j));
   }
-  float maximum = largest_lane(most);
+  float maximum = largest_lane(&most);
 #pragma omp simd
   for (size_t j = 0; j < padded_keys; j++) {
     row[j] = rr_math_exp(row[j] - maximum);
@@ -145,7 +147,7 @@ static float exponents(float *row, size_t keys, size_t padded_keys) {
   for (size_t j = RR_LANES; j < padded_keys; j += RR_LANES) {
     sum += *(const vector *)(row + j);
   }
-  return sum_of_lanes(sum);
+  return sum_of_lanes(&sum);
 }
 
 /* The queries first .. first + count - 1, count at most RR_TILE_ROWS. The tile is always computed

@@ -89,10 +89,11 @@ static inline __attribute__((always_inline)) void convert(rr_format format, cons
 MULTIPLY(multiply_floats, vector, float)
 MULTIPLY(multiply_integers, integers, int32_t)
 
-/* The larger one; NaN once it is met. */
-static inline vector larger(vector most, vector sum) {
-  integers take = (sum > most) | (sum != sum);
-  return (vector)(((integers)sum & take) | ((integers)most & ~take));
+/* most = the larger one; NaN once it is met. By address: GCC 14 for aarch64 fails to pass vectors of less than their
+ * natural alignment by value. */
+static inline __attribute__((always_inline)) void take_larger(vector *most, const vector *sum) {
+  integers take = (*sum > *most) | (*sum != *sum);
+  *most = (vector)(((integers)*sum & take) | ((integers)*most & ~take));
 }
 
 /* A block of rows, of which the last may repeat. Format and vectors are constants where this is inlined. */
@@ -139,7 +140,7 @@ static inline __attribute__((always_inline)) void meet(rr_format format, size_t 
       if (format == RR_FORMAT_INT8) {
         sums[r][v] = __builtin_convertvector(counts[r][v], vector) * scale;
       }
-      most[v] = larger(most[v], sums[r][v]);
+      take_larger(&most[v], &sums[r][v]);
     }
   }
 }

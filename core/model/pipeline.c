@@ -137,7 +137,7 @@ static rr_status load_modules(const char *directory, const char *path, const jso
   }
   module_kind before = MODULE_TRANSFORMER;
   for (size_t i = 0; i < count; i++) {
-    module_kind kind;
+    module_kind kind = MODULE_TRANSFORMER; /* set by load_module, which GCC 14 does not see */
     const json_t *module = json_array_get(modules, i);
     rr_status status = load_module(directory, path, module, i, &kind, pipeline, err);
     if (status != RR_OK) {

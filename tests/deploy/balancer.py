@@ -22,6 +22,12 @@ from load_support import WORDS, program
 CONFIGURATION = os.path.join(ROOT, "deploy", "haproxy.cfg")
 
 
+def version():
+    """Of HAProxy, as (3, 0)."""
+    said = subprocess.run([haproxy(), "-v"], capture_output=True, text=True, check=True).stdout
+    return tuple(int(part) for part in re.search(r"version (\d+)\.(\d+)", said).groups())
+
+
 def haproxy():
     path = shutil.which("haproxy", path=os.environ.get("PATH", "") + ":/usr/sbin")
     if path is None:

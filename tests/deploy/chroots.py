@@ -5,6 +5,7 @@ import datetime
 import fcntl
 import glob
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,6 @@ sys.path.insert(0, os.path.join(ROOT, "tests", "e2e"))
 import harness
 
 CACHE = os.path.join(ROOT, ".cache", "deploy")
-SUITE = "bookworm"
 MINUTES = 60
 # dpkg as Debian's slim images have it: no fsync, no manuals.
 SLIM = ("force-unsafe-io", "path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright",
@@ -65,24 +65,49 @@ def work_folder(name):
     return folder
 
 
+def own_release():
+    """The codename of this machine's Debian; of the oldest that is supported, where it is something else."""
+    with open("/etc/os-release", encoding="utf-8") as file:
+        about = dict(line.rstrip("\n").replace('"', "").split("=", 1) for line in file if "=" in line)
+    return about["VERSION_CODENAME"] if about.get("ID") == "debian" and "VERSION_CODENAME" in about else "bookworm"
+
+
+def sources(release):
+    """Where a release is had from, as lines for apt: from where this machine's own is; $RERANKD_MIRROR is another place.
+    None: from where mmdebstrap has it."""
+    mirror = os.environ.get("RERANKD_MIRROR")
+    if mirror:
+        return [f"deb {mirror} {release} main"]
+    known = run("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages")
+    own = rf"({own_release()}|stable|oldstable)(-updates|-security|/updates)?"
+    found = [re.fullmatch(rf"(\S+) {own} main", line) for line in known.splitlines()]
+    return sorted({f"deb {match[1]} {release}{match[3] or ''} main" for match in found if match})
+
+
+def plain(package):
+    """A library's package as Debian 12 calls it: from 13 on some bear in their names that time has 64 bits."""
+    return package.removesuffix("t64")
+
+
 def machine_apt():
     """How this machine's apt gets at its sources (proxies and the like), as options."""
     lines = run("apt-config", "dump").splitlines()
     return [line for line in lines if line.startswith("Acquire::") and not line.endswith(' "";')]
 
 
-def base():
-    """A tar file of a small Debian of today, from the machine's own sources; made once a day."""
+def base(release=None):
+    """A tar file of a small Debian of today, this machine's own by default; made once a day."""
+    release = release or own_release()
     need("mmdebstrap")
     os.makedirs(CACHE, exist_ok=True)
-    path = os.path.join(CACHE, f"base-{SUITE}-{datetime.date.today()}.tar")
+    path = os.path.join(CACHE, f"base-{release}-{datetime.date.today()}.tar")
     with open(os.path.join(CACHE, "lock"), "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.exists(path):
-            for old in glob.glob(os.path.join(CACHE, "base-*")):
+            for old in glob.glob(os.path.join(CACHE, f"base-{release}-*")):
                 os.remove(old)
             options = [f"--aptopt={line}" for line in machine_apt()] + [f"--dpkgopt={line}" for line in SLIM]
-            run("mmdebstrap", "--mode=root", "--variant=minbase", *options, SUITE, path + ".new.tar")
+            run("mmdebstrap", "--mode=root", "--variant=minbase", *options, release, path + ".new.tar", *sources(release))
             os.rename(path + ".new.tar", path)
     return path
 

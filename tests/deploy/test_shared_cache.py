@@ -201,8 +201,9 @@ def an_engine_killed_and_started_again_in_the_middle():
             engine.start()
             wait_until_up(server)
             traffic.goes_on()
+            # Not by a count of requests: on a busy machine the first look-ups are late, and then none is made for a while.
+            eventually(lambda: outcomes(server)["answered"] > before["answered"], "an answer of the new engine")
         assert traffic.failed == [], traffic.failed[:3]
-        assert outcomes(server)["answered"] > before["answered"], outcomes(server)
         check_waits(server)
         print(f"# {traffic.done} requests, look-ups: {outcomes(server)}")
 

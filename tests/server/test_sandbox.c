@@ -24,6 +24,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <uv.h>
+
 #include <cmocka.h>
 
 #include "server/sandbox.h"
@@ -54,7 +56,12 @@ static void expect_error(long result, int error, const char *what) {
   expect(result == -1 && errno == error, what);
 }
 
-/* Runs `check` in a child under the filter. */
+static rr_status enter(const sandbox_needs *needs) {
+  rr_error error;
+  return needs == NULL ? sandbox_refuse_rings(&error) : sandbox_enter(needs, &error);
+}
+
+/* Runs `check` in a child under the filter; without needs under that of rings alone. */
 static void confined(const sandbox_needs *needs, void (*check)(void)) {
   int ends[2];
   const char *unsuited = sandbox_unsuited();
@@ -66,9 +73,8 @@ static void confined(const sandbox_needs *needs, void (*check)(void)) {
   pid_t child = fork();
   assert_true(child >= 0);
   if (child == 0) {
-    rr_error error;
     report = ends[1];
-    if (sandbox_enter(needs, &error) != RR_OK) {
+    if (enter(needs) != RR_OK) {
       _exit(NOT_POSSIBLE);
     }
     check();
@@ -257,6 +263,26 @@ static void other_processes_and_the_kernel_are_out_of_reach(void **state) {
   confined(&loading, check_others);
 }
 
+/* A loop that is made under the first filter turns under the second, whatever the environment asks libuv for. */
+static void check_rings(void) {
+  uv_loop_t loop;
+  uv_async_t wake;
+  expect_error(syscall(IO_URING_SETUP, 1, NULL), ENOSYS, "a ring");
+  expect(setenv("UV_USE_IO_URING", "1", 1) == 0 && uv_loop_init(&loop) == 0, "a loop");
+  expect(socket(AF_INET, SOCK_STREAM, 0) >= 0, "a socket before the second filter");
+  expect(open(file, O_WRONLY | O_CLOEXEC) >= 0, "a file before the second filter");
+  expect(enter(&serving) == RR_OK, "the second filter");
+  expect(uv_async_init(&loop, &wake, NULL) == 0 && uv_async_send(&wake) == 0, "a handle");
+  (void)uv_run(&loop, UV_RUN_ONCE);
+  uv_close((uv_handle_t *)&wake, NULL);
+  expect(uv_run(&loop, UV_RUN_DEFAULT) == 0 && uv_loop_close(&loop) == 0, "the end of a loop");
+}
+
+static void loops_turn_without_rings(void **state) {
+  (void)state;
+  confined(NULL, check_rings);
+}
+
 static void check_narrowing(void) {
   rr_error error;
   expect(socket(AF_INET, SOCK_STREAM, 0) >= 0, "a socket while loading");
@@ -328,6 +354,7 @@ int main(void) {
       cmocka_unit_test(connections_of_its_own_need_no_programs_and_no_code),
       cmocka_unit_test(files_are_read_unless_writing_is_needed),
       cmocka_unit_test(other_processes_and_the_kernel_are_out_of_reach),
+      cmocka_unit_test(loops_turn_without_rings),
       cmocka_unit_test(a_filter_is_narrowed_but_never_widened),
       cmocka_unit_test(all_threads_are_under_it_and_new_ones_start),
   };
