@@ -28,7 +28,7 @@ enum {
   BACKLOG_MAX = 1024 /* that are let in at the end */
 };
 
-/* --- libmicrohttpd on the loop ------------------------------------------------------------------- */
+/* --- libmicrohttpd on the loop --- */
 
 static void drive(http_server *self);
 
@@ -94,7 +94,7 @@ static rr_status start_daemon(http_server *self, rr_error *err) {
   return self->daemon != NULL ? RR_OK : rr_fail(err, RR_ERR_IO, "cannot start the HTTP server");
 }
 
-/* --- who is let in ------------------------------------------------------------------------------- */
+/* --- who is let in --- */
 
 /* As many as descriptors allow, of which the process takes what it may have. */
 static size_t connection_limit(size_t most) {
@@ -212,7 +212,7 @@ static rr_status open_socket(http_server *self, int *ret_socket, rr_error *err) 
              : http_listen(config->hostname, config->port, ret_socket, &self->port, err);
 }
 
-/* --- its life ------------------------------------------------------------------------------------ */
+/* --- its life --- */
 
 static rr_status watch(http_server *self, uv_loop_t *loop, rr_error *err) {
   (void)uv_timer_init(loop, &self->timer);

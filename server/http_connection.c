@@ -25,7 +25,7 @@ enum { EVENTS_AT_ONCE = 64, TICK_MS = 1000, ENDING_SECONDS = 2 };
 
 #define NS_PER_SECOND 1000000000u
 
-/* --- sockets ------------------------------------------------------------------------------------- */
+/* --- sockets --- */
 
 bool http_source_watch(http_server *server, http_source *source, uint32_t events, bool fresh) {
   struct epoll_event event = {.events = events, .data.ptr = source};
@@ -52,7 +52,7 @@ void http_connections_bury(http_server *self) {
   self->dead = NULL;
 }
 
-/* --- lists --------------------------------------------------------------------------------------- */
+/* --- lists --- */
 
 static void enqueue(http_connection *self) {
   http_connection_list *list = &self->server->connections[self->phase];
@@ -104,7 +104,7 @@ void http_connection_open(http_server *server, int descriptor, bool local) {
   server->n_connections++;
 }
 
-/* --- ends ---------------------------------------------------------------------------------------- */
+/* --- ends --- */
 
 /* The request under way has no client any more. */
 static void lose_request(http_connection *self) {
@@ -171,7 +171,7 @@ void http_connection_replied(http_connection *self) {
   }
 }
 
-/* --- sending ------------------------------------------------------------------------------------- */
+/* --- sending --- */
 
 /* Bytes that the socket has taken; -1: it is lost. */
 static ssize_t give(const http_connection *self, const char *data, size_t size) {
@@ -227,7 +227,7 @@ void http_connection_send_line(http_connection *self, const char *line) {
   (void)give(self, line, strlen(line));
 }
 
-/* --- what a socket tells ------------------------------------------------------------------------- */
+/* --- what a socket tells --- */
 
 /* The client of a request that waits has gone: what comes of it is for nobody. */
 static void tell_gone(http_connection *self) {
@@ -320,7 +320,7 @@ static void on_events(uv_poll_t *poll, int status, int unused) {
   http_connections_bury(self);
 }
 
-/* --- time ---------------------------------------------------------------------------------------- */
+/* --- time --- */
 
 /* Its time is over. */
 static void give_up(http_connection *self) {

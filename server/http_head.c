@@ -61,7 +61,7 @@ static bool is_name(span text, const char *name) {
   return text.size == strlen(name) && strncasecmp(text.data, name, text.size) == 0;
 }
 
-/* --- where it ends ------------------------------------------------------------------------------- */
+/* --- where it ends --- */
 
 static bool check_begin(char first, http_fault *ret_fault) {
   enum { TLS_HANDSHAKE = 0x16 };
@@ -114,7 +114,7 @@ http_found http_head_find(const char *data, size_t size, size_t *scanned, size_t
   return check_room(line, size - skip - line, ret_fault) ? HTTP_FOUND_NONE : HTTP_FOUND_FAULT;
 }
 
-/* --- the request line ---------------------------------------------------------------------------- */
+/* --- the request line --- */
 
 /* The line at *at without its CRLF; there is one. */
 static span next_line(const char *data, size_t size, size_t *at) {
@@ -200,7 +200,7 @@ static bool parse_line(span line, http_head *head, http_fault *ret_fault) {
   return parse_target(target, head, ret_fault);
 }
 
-/* --- header fields ------------------------------------------------------------------------------- */
+/* --- header fields --- */
 
 static bool parse_field(span line, field *ret_field, http_fault *ret_fault) {
   if (is_blank(line.data[0])) {
@@ -327,7 +327,7 @@ bool http_head_parse(const char *data, size_t size, http_head *ret_head, http_fa
   return conclude(ret_head, &seen, ret_fault);
 }
 
-/* --- what libmicrohttpd is given ----------------------------------------------------------------- */
+/* --- what libmicrohttpd is given --- */
 
 static const char *const left_out[] = {"Connection", "Content-Length", "Cookie",  "Expect", "Keep-Alive", "Proxy-Connection",
                                        "TE",         "Trailer",        "Upgrade", "Transfer-Encoding"};

@@ -12,7 +12,7 @@
 
 enum { HEAD_COPIES = 3 }; /* what libmicrohttpd makes of a head's bytes, at most */
 
-/* --- heads --------------------------------------------------------------------------------------- */
+/* --- heads --- */
 
 static void take_off(http_connection *self, size_t size) {
   self->input_size -= size;
@@ -114,7 +114,7 @@ void http_read_head(http_connection *self) {
   }
 }
 
-/* --- bodies -------------------------------------------------------------------------------------- */
+/* --- bodies --- */
 
 static void end_body(http_connection *self) {
   if (self->phase == HTTP_BODY) {
@@ -192,7 +192,7 @@ void http_read_body(http_connection *self) {
   }
 }
 
-/* --- sockets ------------------------------------------------------------------------------------- */
+/* --- sockets --- */
 
 /* What is behind the body's end, for the next head. */
 static void put_back(http_connection *self, const char *data, size_t size) {
