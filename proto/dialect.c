@@ -7,7 +7,14 @@
 #include "proto/dialects.h"
 #include "proto/error_body.h"
 
-enum { KEYS_MAX = 4, BYTES_PER_RESULT = 64, BYTES_PER_RESULT_AT_MOST = 224, BYTES_BESIDE_RESULTS = 4096, GUESS_HEAD = 4096, GUESS_TAIL = 512 };
+enum {
+  KEYS_MAX = 4,
+  BYTES_PER_RESULT = 64,
+  BYTES_PER_RESULT_AT_MOST = 224,
+  BYTES_BESIDE_RESULTS = 4096,
+  GUESS_HEAD = 4096,
+  GUESS_TAIL = 512
+};
 
 /* Speaks the dialect where any of the keys is there, even with null, and `without` is not, or null; an
  * entry without keys takes what is left. */
@@ -114,13 +121,14 @@ static bool parse(const char *body, size_t size, size_t max_values, json_t **ret
                   rr_api_error *ret_error) {
   rr_error problem;
   rr_json_fault fault;
-  switch (rr_json_parse_foreign(size == 0 ? "" : body, size, max_values, ret_json, &fault, &problem)) {
+  switch (
+      rr_json_parse_foreign(size == 0 ? "" : body, size, max_values, ret_json, &fault, &problem)) {
   case RR_OK: return true;
   case RR_ERR_MEMORY: return rr_api_fail(ret_error, RR_API_MEMORY, "out of memory");
   case RR_ERR_INPUT: return rr_api_fail(ret_error, RR_API_VALIDATION, "%s", problem.message);
   default:
-    return rr_api_fail(ret_error, RR_API_MALFORMED, "invalid JSON at line %d column %d: %.200s", fault.line,
-                       fault.column, fault.text);
+    return rr_api_fail(ret_error, RR_API_MALFORMED, "invalid JSON at line %d column %d: %.200s",
+                       fault.line, fault.column, fault.text);
   }
 }
 
@@ -188,9 +196,11 @@ const rr_dialect *rr_dialect_guess(const rr_endpoint *endpoint, const char *body
   return NULL;
 }
 
-/* Documents are told whole, some of their bytes as two; a name that each result has is `each` bytes. */
+/* Documents are told whole, some of their bytes as two; a name that each result has is `each`
+ * bytes. */
 size_t rr_dialect_reply_bytes(const rr_rerank_request *request, size_t each) {
-  size_t n = request->top_n == 0 || request->top_n > request->n_texts ? request->n_texts : request->top_n;
+  size_t n =
+      request->top_n == 0 || request->top_n > request->n_texts ? request->n_texts : request->top_n;
   size_t all = 0;
   size_t longest = 0;
   for (size_t i = 0; i < request->n_texts && (request->return_text || request->keep); i++) {
@@ -205,11 +215,12 @@ size_t rr_dialect_reply_bytes(const rr_rerank_request *request, size_t each) {
   return told + told / 8 + n * (BYTES_PER_RESULT_AT_MOST + each) + BYTES_BESIDE_RESULTS;
 }
 
-char *rr_dialect_encode(const rr_dialect *dialect, const rr_rerank_answer *answer, struct rr_claim *claim,
-                        size_t *ret_size) {
+char *rr_dialect_encode(const rr_dialect *dialect, const rr_rerank_answer *answer,
+                        struct rr_claim *claim, size_t *ret_size) {
   rr_json_writer writer;
   size_t label = answer->label == NULL ? 0 : strlen(answer->label);
-  size_t expected = claim != NULL ? rr_dialect_reply_bytes(answer->request, label) : answer->n * BYTES_PER_RESULT;
+  size_t expected =
+      claim != NULL ? rr_dialect_reply_bytes(answer->request, label) : answer->n * BYTES_PER_RESULT;
   rr_json_writer_init_within(&writer, expected, claim);
   dialect->encode(answer, &writer);
   return rr_json_writer_finish(&writer, ret_size);

@@ -32,8 +32,10 @@ const rr_endpoint *rr_endpoint_at(const char *path);
 rr_operation rr_endpoint_operation(const rr_endpoint *endpoint);
 const char *rr_operation_name(rr_operation operation);
 
-/* Reads a body. Texts are copied into the arena, so the body may be freed; memory used on the way, which is
- * several times the body's size, counts in the arena's claim. Unknown fields are ignored, null stands for an optional field's default,
+/* Reads a body. Texts are copied into the arena, so the body may be freed; memory used on the way,
+ * which is
+ * several times the body's size, counts in the arena's claim. Unknown fields are ignored, null
+ * stands for an optional field's default,
  * of two equal keys the last one counts. *ret_dialect is set as soon as it is known, else NULL. Returns
  * false with *ret_error filled and *ret_request untouched on:
  *   RR_API_MALFORMED   not JSON, not UTF-8, nested too deeply, numbers out of range
@@ -51,15 +53,17 @@ const rr_dialect *rr_dialect_guess(const rr_endpoint *endpoint, const char *body
 /* Whether bytes hold a member's name in quotes, as JSON has it. */
 bool rr_json_names(const char *bytes, size_t size, const char *name);
 
-/* About as many bytes as the memory of a request's answer may take; more only for texts full of what JSON has to escape.
+/* About as many bytes as the memory of a request's answer may take; more only for texts full of
+ * what JSON has to escape.
  * each: those of a name that each result has. */
 size_t rr_dialect_reply_bytes(const rr_rerank_request *request, size_t each);
 
 /* Writes the answer. A score is the shortest decimal that reads back as the same float. Returns *ret_size
- * bytes, terminated, freed by the caller with rr_free, and taken from the claim (NULL: none) as long; NULL when the heap or
+ * bytes, terminated, freed by the caller with rr_free, and taken from the claim (NULL: none) as
+ * long; NULL when the heap or
  * the claim is exhausted or a score is not finite, and then nothing is taken. */
-char *rr_dialect_encode(const rr_dialect *dialect, const rr_rerank_answer *answer, struct rr_claim *claim,
-                        size_t *ret_size);
+char *rr_dialect_encode(const rr_dialect *dialect, const rr_rerank_answer *answer,
+                        struct rr_claim *claim, size_t *ret_size);
 
 const char *rr_dialect_name(const rr_dialect *dialect);
 

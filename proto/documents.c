@@ -52,7 +52,8 @@ static bool read_fields(const rr_reader *reader, fields *ret_fields) {
     }
   }
   return ok || rr_api_fail_field(reader->error, RR_API_VALIDATION, name,
-                                 "`%s` must be an array of at most %d strings", name, (int)RANK_FIELDS_MAX);
+                                 "`%s` must be an array of at most %d strings", name,
+                                 (int)RANK_FIELDS_MAX);
 }
 
 /* One field's value as text; numbers and booleans as JSON writes them. */

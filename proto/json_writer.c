@@ -45,7 +45,9 @@ void rr_json_writer_init_within(rr_json_writer *writer, size_t expected, rr_clai
   }
 }
 
-void rr_json_writer_init(rr_json_writer *writer, size_t expected) { rr_json_writer_init_within(writer, expected, NULL); }
+void rr_json_writer_init(rr_json_writer *writer, size_t expected) {
+  rr_json_writer_init_within(writer, expected, NULL);
+}
 
 /* Makes room for `more` bytes and a terminator; doubles, so that appending stays linear. */
 static bool reserve(rr_json_writer *writer, size_t more) {

@@ -38,7 +38,8 @@ void rr_json_put_unsigned(rr_json_writer *writer, uint64_t value);
  * A value that is not finite has no JSON form and makes the writer fail. */
 void rr_json_put_float(rr_json_writer *writer, float value);
 
-/* Ends the writer: returns its terminated bytes, freed with rr_free, or NULL if anything failed. What
+/* Ends the writer: returns its terminated bytes, freed with rr_free, or NULL if anything failed.
+ * What
  * it took of a claim stays taken as long as they live, and nothing where it failed. */
 char *rr_json_writer_finish(rr_json_writer *writer, size_t *ret_size);
 

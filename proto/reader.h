@@ -70,8 +70,10 @@ bool rr_read_named(const rr_reader *reader, const char *name, size_t i, const js
 bool rr_read_texts(const rr_reader *reader, const char *name, bool null_is_empty,
                    rr_rerank_request *request);
 
-/* The same for strings, {"text": ...}, {"id": ...} without text, and objects whose `rank_fields` are joined by line
- * feeds; equal ones count once. Where the request returns texts, objects are kept as they came, in its echoes. */
+/* The same for strings, {"text": ...}, {"id": ...} without text, and objects whose `rank_fields`
+ * are joined by line
+ * feeds; equal ones count once. Where the request returns texts, objects are kept as they came, in
+ * its echoes. */
 bool rr_read_documents(const rr_reader *reader, const char *name, rr_rerank_request *request);
 
 /* `truncation_direction`, which asks for the longer one first, and `truncation_strategy`

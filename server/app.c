@@ -28,17 +28,18 @@
 
 enum {
   BODY_SECONDS = 5, /* what a client that is still sending gets when the server stops */
-  FIRST_SECONDS = 1, /* what a client gets for its first request that had connected, but not sent it */
+  FIRST_SECONDS =
+      1, /* what a client gets for its first request that had connected, but not sent it */
   HOLD_MS = 10000, /* that requests at passed sockets wait for the model, from the start on */
   DRAIN_POLL_MS = 20,
-  DRAIN_BODIES = 16,         /* a refused body is read up to so many payload limits */
-  REQUEST_BASE = 64 << 20,   /* bytes that a request may take beside its body, plus */
+  DRAIN_BODIES = 16,       /* a refused body is read up to so many payload limits */
+  REQUEST_BASE = 64 << 20, /* bytes that a request may take beside its body, plus */
   REQUEST_PER_PAYLOAD_BYTE = 16,
-  CONNECTIONS_MAX = 8192,    /* or fewer, where they would take more than */
-  CONNECTIONS_SHARE = 8,     /* one in so many bytes that there are; but */
+  CONNECTIONS_MAX = 8192, /* or fewer, where they would take more than */
+  CONNECTIONS_SHARE = 8,  /* one in so many bytes that there are; but */
   CONNECTIONS_MIN = 256,
-  CODER_BYTES = 2 << 20,     /* of gzip or zstd, a thread */
-  LOADING_SHARE = 8          /* of memory, for bodies that wait for the model */
+  CODER_BYTES = 2 << 20, /* of gzip or zstd, a thread */
+  LOADING_SHARE = 8      /* of memory, for bodies that wait for the model */
 };
 
 #define NS_PER_SECOND UINT64_C(1000000000)
@@ -189,10 +190,11 @@ static void on_signal(uv_signal_t *handle, int number) {
 
 /* So many that headers without end, on all of them, are no danger. */
 static unsigned max_connections(const app *self) {
-  uint64_t most = memory_limits_least(&self->limits)->bytes / CONNECTIONS_SHARE / http_connection_bytes();
+  uint64_t most =
+      memory_limits_least(&self->limits)->bytes / CONNECTIONS_SHARE / http_connection_bytes();
   return most == 0 || most > CONNECTIONS_MAX ? (unsigned)CONNECTIONS_MAX
-         : most < CONNECTIONS_MIN           ? (unsigned)CONNECTIONS_MIN
-                                            : (unsigned)most;
+         : most < CONNECTIONS_MIN            ? (unsigned)CONNECTIONS_MIN
+                                             : (unsigned)most;
 }
 
 /* The model is there, and so it can be told what is left for requests. */
@@ -205,17 +207,20 @@ static void settle_memory(app *self) {
   bool lacking;
   engine_read_stats(self->load.engine, &stats);
   memory_use_read(&use);
-  use.promised = stats.workspace_bytes + o->cache_bytes + (self->load.documents != NULL ? o->document_cache_bytes : 0) +
+  use.promised = stats.workspace_bytes + o->cache_bytes +
+                 (self->load.documents != NULL ? o->document_cache_bytes : 0) +
                  max_connections(self) * http_connection_bytes() +
                  (uint64_t)(o->threads + o->tokenization_workers) * CODER_BYTES;
   uint64_t share = memory_for_requests(&self->limits, &use, note, &lacking);
   if (o->request_memory == 0) {
     rr_budget_set_limit(&self->memory, share);
-    log_text(lacking ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "requests may take %.1f MiB together: %s", (double)share / mib, note);
+    log_text(lacking ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "requests may take %.1f MiB together: %s",
+             (double)share / mib, note);
     return;
   }
   lacking = o->request_memory > share;
-  log_text(lacking ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "requests may take %.1f MiB together, by --request-memory; %s would be %.1f MiB",
+  log_text(lacking ? LOG_LEVEL_WARN : LOG_LEVEL_INFO,
+           "requests may take %.1f MiB together, by --request-memory; %s would be %.1f MiB",
            (double)o->request_memory / mib, note, (double)share / mib);
 }
 
@@ -279,7 +284,9 @@ static void start_memory(app *self) {
   memory_limits_read(&self->limits);
   uint64_t most = memory_limits_least(&self->limits)->bytes / LOADING_SHARE;
   size_t wanted = self->options->request_memory;
-  rr_budget_init(&self->memory, wanted > 0 ? wanted : most > REQUEST_MEMORY_MIN ? most : REQUEST_MEMORY_MIN);
+  rr_budget_init(&self->memory, wanted > 0                  ? wanted
+                                : most > REQUEST_MEMORY_MIN ? most
+                                                            : REQUEST_MEMORY_MIN);
 }
 
 static bool start_rerank(app *self) {
@@ -437,8 +444,10 @@ static void log_tracing(const app *self) {
 static bool start(app *self) {
   rr_error error = {.status = RR_OK, .message = "libuv cannot start"};
   if (!start_signals(self) || !loop_watch_start(&self->watch, &self->loop, &self->metrics.turns) ||
-      !start_rerank(self) || create_sharing(self, &error) != RR_OK || take_sockets(self, &error) != RR_OK ||
-      renewal_load(self->options, &self->keys, &error) != RR_OK || start_http(self, &error) != RR_OK) {
+      !start_rerank(self) || create_sharing(self, &error) != RR_OK ||
+      take_sockets(self, &error) != RR_OK ||
+      renewal_load(self->options, &self->keys, &error) != RR_OK ||
+      start_http(self, &error) != RR_OK) {
     log_text(LOG_LEVEL_ERROR, "%s", error.message);
     return false;
   }
@@ -507,7 +516,8 @@ static bool choose_kernels(const options *chosen) {
 
 static bool make_loop(app *self) {
   rr_error error = {.status = RR_OK, .message = "libuv makes no loop"};
-  if (confine_prepare(&self->confined, self->options, &error) != RR_OK || uv_loop_init(&self->loop) != 0) {
+  if (confine_prepare(&self->confined, self->options, &error) != RR_OK ||
+      uv_loop_init(&self->loop) != 0) {
     log_text(LOG_LEVEL_ERROR, "%s", error.message);
     return false;
   }

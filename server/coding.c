@@ -93,7 +93,9 @@ typedef struct output {
   rr_claim *claim;
 } output;
 
-static bool take(rr_claim *claim, size_t bytes) { return claim == NULL || rr_claim_take(claim, bytes); }
+static bool take(rr_claim *claim, size_t bytes) {
+  return claim == NULL || rr_claim_take(claim, bytes);
+}
 
 static void give(rr_claim *claim, size_t bytes) {
   if (claim != NULL) {
@@ -183,7 +185,8 @@ static coding_result gunzip(const char *data, size_t size, output *out) {
   return result;
 }
 
-/* The window grows to what the frame's head asks for, in the first step that reads it, and fills up in the steps after. */
+/* The window grows to what the frame's head asks for, in the first step that reads it, and fills up
+ * in the steps after. */
 static bool count_context(const ZSTD_DCtx *context, rr_claim *claim, size_t *counted) {
   size_t bytes = ZSTD_sizeof_DCtx(context);
   if (bytes > *counted && !take(claim, bytes - *counted)) {
@@ -193,7 +196,8 @@ static bool count_context(const ZSTD_DCtx *context, rr_claim *claim, size_t *cou
   return true;
 }
 
-static coding_result unzstd_with(ZSTD_DCtx *context, const char *data, size_t size, output *out, size_t *counted) {
+static coding_result unzstd_with(ZSTD_DCtx *context, const char *data, size_t size, output *out,
+                                 size_t *counted) {
   (void)ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG);
   ZSTD_inBuffer in = {.src = data, .size = size, .pos = 0};
   coding_result result = CODING_OK;
@@ -201,7 +205,9 @@ static coding_result unzstd_with(ZSTD_DCtx *context, const char *data, size_t si
   while (result == CODING_OK && !(left == 0 && in.pos == in.size)) {
     char spare;
     bool full = out->size == out->limit;
-    result = !count_context(context, out->claim, counted) ? CODING_NO_MEMORY : full ? CODING_OK : make_room(out);
+    result = !count_context(context, out->claim, counted) ? CODING_NO_MEMORY
+             : full                                       ? CODING_OK
+                                                          : make_room(out);
     if (result != CODING_OK) {
       break;
     }
@@ -233,8 +239,8 @@ static coding_result unzstd(const char *data, size_t size, output *out) {
   return result;
 }
 
-coding_result coding_decode(coding which, const char *data, size_t size, size_t limit, rr_claim *claim, char **ret_data,
-                            size_t *ret_size) {
+coding_result coding_decode(coding which, const char *data, size_t size, size_t limit,
+                            rr_claim *claim, char **ret_data, size_t *ret_size) {
   output out = {.limit = limit, .claim = claim};
   coding_result result =
       which == CODING_GZIP ? gunzip(data, size, &out) : unzstd(data, size, &out);

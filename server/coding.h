@@ -21,10 +21,12 @@ coding coding_accepted(const char *header);
 const char *coding_name(coding which);
 
 /* Undoes gzip or zstd. At most `limit` bytes are made, whatever the input promises, in a buffer that
- * grows with what is there. *ret_data is freed with rr_free. Where a claim (NULL: none) counts what that takes, CODING_NO_MEMORY
- * also tells its refusal; what the buffer has of it stays taken, the decoder's own memory does not. */
-coding_result coding_decode(coding which, const char *data, size_t size, size_t limit, rr_claim *claim, char **ret_data,
-                            size_t *ret_size);
+ * grows with what is there. *ret_data is freed with rr_free. Where a claim (NULL: none) counts what
+ * that takes, CODING_NO_MEMORY
+ * also tells its refusal; what the buffer has of it stays taken, the decoder's own memory does not.
+ * */
+coding_result coding_decode(coding which, const char *data, size_t size, size_t limit,
+                            rr_claim *claim, char **ret_data, size_t *ret_size);
 
 /* The bytes in gzip or zstd, freed with rr_free; NULL where that is not smaller or memory is out. */
 char *coding_encode(coding which, const char *data, size_t size, size_t *ret_size);

@@ -87,7 +87,8 @@ static sandbox_needs needs_of(const confinement *self) {
 }
 
 /* No filter can be had: an error, or a warning, as --seccomp has it. */
-static rr_status not_filtered(const options *chosen, rr_status status, const rr_error *reason, rr_error *err) {
+static rr_status not_filtered(const options *chosen, rr_status status, const rr_error *reason,
+                              rr_error *err) {
   if (chosen->seccomp == OPTION_ON) {
     return rr_fail(err, status, "--seccomp (SECCOMP): %.200s", reason->message);
   }

@@ -116,8 +116,8 @@ static rr_status check_limit(const char *path, uint64_t max_bytes, rr_error *err
 /* Not through a link: where it leads may change. */
 static rr_status open_locked(const char *path, int *ret_descriptor, struct stat *ret_about, rr_error *err) {
   int descriptor;
-  rr_status status =
-      rr_file_open(path, O_RDWR | O_CREAT | O_NOFOLLOW, S_IRUSR | S_IWUSR, &descriptor, ret_about, err);
+  rr_status status = rr_file_open(path, O_RDWR | O_CREAT | O_NOFOLLOW, S_IRUSR | S_IWUSR,
+                                  &descriptor, ret_about, err);
   if (status != RR_OK) {
     rr_error place; /* what is wrong with the folder says more */
     if (document_place_check(path, &place) != RR_OK) {

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/base/file.h"
+
 /* Writes the folder that the path is in; false if it is too long. */
 static bool folder_of(const char *path, char to[PATH_MAX]) {
   const char *slash = strrchr(path, '/');
@@ -66,10 +68,10 @@ rr_status document_place_check(const char *path, rr_error *err) {
     return rr_fail(err, RR_ERR_IO, "--documents: %.150s is a directory; name a file in it", path);
   }
   if (there) {
-    return S_ISREG(about.st_mode)
+    rr_error kind;
+    return rr_file_find(path, &there, &kind) == RR_OK
                ? check_writable(path, path, "file", R_OK | W_OK, err)
-               : rr_fail(err, RR_ERR_IO, "--documents: %.150s: not a regular file; name another",
-                         path);
+               : rr_fail(err, RR_ERR_IO, "--documents: %.300s; name another", kind.message);
   }
   return lstat(path, &about) == 0
              ? RR_OK

@@ -19,10 +19,12 @@
 #include "server/log.h"
 
 enum {
-  RELAY_MEMORY = 192 * 1024, /* bytes libmicrohttpd may use a request: the head, and its fields' list */
-  RELAY_USUAL = 40 * 1024,   /* of which it touches so many for a usual head */
+  RELAY_MEMORY = 192 *
+      1024, /* bytes libmicrohttpd may use a request: the head, and its fields' list */
+  RELAY_USUAL = 40 * 1024,        /* of which it touches so many for a usual head */
   CONNECTION_OVERHEAD = 8 * 1024, /* and about so many are our own, and the allocator's */
-  DESCRIPTORS_EACH = 3, /* of a connection whose request is at work: its own, and both ends of a relay */
+  DESCRIPTORS_EACH =
+      3, /* of a connection whose request is at work: its own, and both ends of a relay */
   RESERVED_DESCRIPTORS = 64,
   ACCEPTS_AT_ONCE = 32,
   BACKLOG_MAX = 1024 /* that are let in at the end */
@@ -42,8 +44,10 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
   drive(poll->data);
 }
 
-/* Comes again when libmicrohttpd wants to. At once is an idle handle's, which lets everything else of the loop have its
- * turn in between; a timer of 0 ms that is set in its own callback would not (libuv 1.44 runs all timers that are due
+/* Comes again when libmicrohttpd wants to. At once is an idle handle's, which lets everything else
+ * of the loop have its
+ * turn in between; a timer of 0 ms that is set in its own callback would not (libuv 1.44 runs all
+ * timers that are due
  * before it goes on). */
 static void come_again(http_server *self) {
   MHD_UNSIGNED_LONG_LONG timeout = 0;
@@ -71,7 +75,8 @@ void http_wake(http_server *self) { (void)uv_idle_start(&self->spin, on_spin); }
 static void on_daemon_log(void *context, const char *format, va_list arguments) {
   (void)context;
   char message[256];
-  rr_redact(RR_REDACT_STRINGS, message, sizeof message, format, arguments); /* it may quote headers */
+  rr_redact(RR_REDACT_STRINGS, message, sizeof message, format,
+            arguments); /* it may quote headers */
   message[strcspn(message, "\r\n")] = '\0';
   log_text(LOG_LEVEL_DEBUG, "http: %s", message);
 }
@@ -86,10 +91,12 @@ static size_t unescape(void *context, struct MHD_Connection *connection, char *t
 /* How long a client may take is http_connection.c's, as is their number. */
 static rr_status start_daemon(http_server *self, rr_error *err) {
   self->daemon = MHD_start_daemon(
-      MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET, 0, NULL,
-      NULL, http_on_access, self, MHD_OPTION_EXTERNAL_LOGGER, on_daemon_log, NULL, MHD_OPTION_CONNECTION_LIMIT,
-      self->config.max_connections * 2, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)RELAY_MEMORY,
-      MHD_OPTION_NOTIFY_CONNECTION, http_on_relay, self, MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, self,
+      MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG |
+          MHD_USE_NO_LISTEN_SOCKET,
+      0, NULL, NULL, http_on_access, self, MHD_OPTION_EXTERNAL_LOGGER, on_daemon_log, NULL,
+      MHD_OPTION_CONNECTION_LIMIT, self->config.max_connections * 2,
+      MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)RELAY_MEMORY, MHD_OPTION_NOTIFY_CONNECTION,
+      http_on_relay, self, MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, self,
       MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_END);
   return self->daemon != NULL ? RR_OK : rr_fail(err, RR_ERR_IO, "cannot start the HTTP server");
 }
@@ -113,7 +120,8 @@ static size_t connection_limit(size_t most) {
   if (descriptors.rlim_cur >= wanted) {
     return most;
   }
-  rlim_t usable = descriptors.rlim_cur > RESERVED_DESCRIPTORS ? descriptors.rlim_cur - RESERVED_DESCRIPTORS : 0;
+  rlim_t usable =
+      descriptors.rlim_cur > RESERVED_DESCRIPTORS ? descriptors.rlim_cur - RESERVED_DESCRIPTORS : 0;
   size_t limit = (size_t)(usable / DESCRIPTORS_EACH);
   return limit > 4 ? limit : 4;
 }
@@ -151,9 +159,11 @@ static bool let_in(http_listener *self) {
     pause_listening(server);
     return false;
   }
-  int descriptor = accept4(self->descriptor, (struct sockaddr *)&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  int descriptor =
+      accept4(self->descriptor, (struct sockaddr *)&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (descriptor >= 0) {
-    http_connection_open(server, descriptor, size >= sizeof address.ss_family && address.ss_family == AF_UNIX);
+    http_connection_open(server, descriptor,
+                         size >= sizeof address.ss_family && address.ss_family == AF_UNIX);
     return true;
   }
   if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -192,7 +202,8 @@ static rr_status add_listener(http_server *self, uv_loop_t *loop, int descriptor
 }
 
 /* All of them are taken over, also on failure. */
-static rr_status add_listeners(http_server *self, uv_loop_t *loop, const int *sockets, size_t n, rr_error *err) {
+static rr_status add_listeners(http_server *self, uv_loop_t *loop, const int *sockets, size_t n,
+                               rr_error *err) {
   rr_status status = RR_OK;
   for (size_t i = 0; i < n; i++) {
     if (status == RR_OK) {
@@ -221,7 +232,8 @@ static rr_status watch(http_server *self, uv_loop_t *loop, rr_error *err) {
   self->spin.data = self;
   self->poll.data = self;
   const union MHD_DaemonInfo *info = MHD_get_daemon_info(self->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-  if (!http_connections_start(self, loop) || info == NULL || uv_poll_init(loop, &self->poll, info->epoll_fd) != 0 ||
+  if (!http_connections_start(self, loop) || info == NULL ||
+      uv_poll_init(loop, &self->poll, info->epoll_fd) != 0 ||
       uv_poll_start(&self->poll, UV_READABLE, on_poll) != 0) {
     return rr_fail(err, RR_ERR_IO, "cannot watch the HTTP server's descriptors");
   }
@@ -284,7 +296,8 @@ bool http_expects_first(const http_server *server) {
 void http_ask_to_leave(http_server *server) { server->leaving = true; }
 
 static void close_listener(http_listener *self) {
-  if (self->descriptor >= 0) { /* this process's listening ends, no other's: a passed socket is never shut down */
+  if (self->descriptor >=
+      0) { /* this process's listening ends, no other's: a passed socket is never shut down */
     (void)uv_poll_stop(&self->poll);
     (void)close(self->descriptor);
     self->descriptor = -1;

@@ -1,7 +1,8 @@
 /* HTTP through libmicrohttpd on the libuv loop; knows no route and no JSON.
  *
  * 1. Everything here runs on the loop's thread.
- * 2. libmicrohttpd has no threads of its own, and no client's socket: http_internal.h tells how both are joined.
+ * 2. libmicrohttpd has no threads of its own, and no client's socket: http_internal.h tells how
+ *    both are joined.
  * 3. An exchange is one request and its reply. It lives from the headers until `finished`, and once
  *    `respond` was called it lives at least until http_reply_to, whatever the client does.
  * 4. A request that is refused early is still read to its end (up to a bound) before it is answered,
@@ -62,7 +63,8 @@ typedef enum http_state {
 } http_state;
 
 struct http_exchange {
-  char method[HTTP_METHOD_BYTES];  /* "-": the request line could not be read; then the path is so too */
+  char method
+      [HTTP_METHOD_BYTES]; /* "-": the request line could not be read; then the path is so too */
   char path[HTTP_NAME_BYTES];      /* slashes in a row are one; cut if longer; such a path has no route */
   char request_id[TRACE_ID_BYTES]; /* the client's x-request-id, or a new one */
   char trace[TRACE_CONTEXT_BYTES]; /* of the client's traceparent, or "" */
@@ -80,7 +82,8 @@ struct http_exchange {
   bool too_slow;                   /* it was cut off, in the middle of request or reply */
   void *task;                      /* the handlers' own, as the next */
   int32_t priority;                /* of the API key that was shown */
-  const char *refusal;             /* for the log, of what was refused without a task; static storage, or NULL */
+  const char
+      *refusal; /* for the log, of what was refused without a task; static storage, or NULL */
   http_exchange *next_held;        /* while it waits for the model */
 
   /* http.c's own. */
@@ -91,18 +94,20 @@ struct http_exchange {
   size_t n_headers;       /* of any reply to this request, by http_add_own_header */
   http_header headers[HTTP_OWN_HEADERS_MAX];
   http_state state;
-  bool replied;           /* http_reply_to was called */
-  bool suspended;         /* in libmicrohttpd */
-  bool old;               /* HTTP/1.0 */
+  bool replied;                   /* http_reply_to was called */
+  bool suspended;                 /* in libmicrohttpd */
+  bool old;                       /* HTTP/1.0 */
   struct http_connection *client; /* NULL: it has gone */
   http_reply reply;
 };
 
 typedef struct http_handlers {
   void *context;
-  /* The headers are there and well-formed. Returns how many bytes of body to keep; may refuse by http_reply_to. */
+  /* The headers are there and well-formed. Returns how many bytes of body to keep; may refuse by
+   * http_reply_to. */
   size_t (*accept)(void *context, http_exchange *exchange);
-  /* The request is not HTTP (then it was not accepted before), or its body cannot be kept; must call http_reply_to. */
+  /* The request is not HTTP (then it was not accepted before), or its body cannot be kept; must
+   * call http_reply_to. */
   void (*reject)(void *context, http_exchange *exchange, http_fault fault);
   /* All of the request is there; calls http_reply_to now or later. Not called after a refusal. */
   void (*respond)(void *context, http_exchange *exchange);
@@ -133,7 +138,8 @@ rr_status http_start(uv_loop_t *loop, const http_config *config, const http_hand
 /* The port listened on; 0 for a socket in the file system, and where sockets were passed. */
 unsigned http_port(const http_server *server);
 
-/* A request header's value, or NULL. Valid until http_reply_to returns, and no longer to be had in `finished`. */
+/* A request header's value, or NULL. Valid until http_reply_to returns, and no longer to be had in
+ * `finished`. */
 const char *http_header_of(const http_exchange *exchange, const char *name);
 
 /* All of a header's values, joined with commas; false where there is none, or no room for it. */

@@ -57,7 +57,8 @@ static const char *take_blank(http_chunks *self, char c) {
 }
 
 static const char *take_extension(http_chunks *self, char c) {
-  return c == '\r' ? enter(self, CHUNK_SIZE_LF, true, NULL) : enter(self, CHUNK_EXTENSION, is_text(c), bad_extension);
+  return c == '\r' ? enter(self, CHUNK_SIZE_LF, true, NULL)
+                   : enter(self, CHUNK_EXTENSION, is_text(c), bad_extension);
 }
 
 static const char *take_size_lf(http_chunks *self, char c) {
@@ -66,7 +67,8 @@ static const char *take_size_lf(http_chunks *self, char c) {
 }
 
 static const char *take_trailer_first(http_chunks *self, char c) {
-  return c == '\r' ? enter(self, CHUNK_LAST_LF, true, NULL) : enter(self, CHUNK_TRAILER_NAME, is_name(c), bad_trailer);
+  return c == '\r' ? enter(self, CHUNK_LAST_LF, true, NULL)
+                   : enter(self, CHUNK_TRAILER_NAME, is_name(c), bad_trailer);
 }
 
 static const char *take_trailer_name(http_chunks *self, char c) {
@@ -117,8 +119,9 @@ static const char *count(http_chunks *self) {
   return self->line <= CHUNK_LINE_MAX ? NULL : "a chunk's line is over 4096 bytes";
 }
 
-http_chunks_result http_chunks_next(http_chunks *self, const char *data, size_t size, size_t *ret_used,
-                                    const char **ret_data, size_t *ret_size, const char **ret_text) {
+http_chunks_result http_chunks_next(http_chunks *self, const char *data, size_t size,
+                                    size_t *ret_used, const char **ret_data, size_t *ret_size,
+                                    const char **ret_text) {
   for (size_t at = 0; at < size && self->state != CHUNK_END; at++) {
     if (self->state == CHUNK_DATA) {
       *ret_data = data + at;

@@ -1,11 +1,15 @@
 /* Clients' connections: their life, what is watched for, and how long it may take.
  *
  * 1. Who ends the sending in the middle of a request is cut off: the rest will never come.
- * 2. A reset, or the full close of a socket in the file system, while the request waits: the client has gone.
- * 3. A client that ends its sending then may still read. One of HTTP/1.1 is sent `100 Continue`, which every
- *    such client must be able to skip; where nobody reads any more, a reset comes back. So nobody is given up
+ * 2. A reset, or the full close of a socket in the file system, while the request waits: the client
+ *    has gone.
+ * 3. A client that ends its sending then may still read. One of HTTP/1.1 is sent `100 Continue`,
+ *    which every
+ *    such client must be able to skip; where nobody reads any more, a reset comes back. So nobody
+ *    is given up
  *    who still listens, and who left is noticed after one round trip.
- * 4. HTTP/1.0 has no interim answers, and there "the closing of the connection by either or both parties
+ * 4. HTTP/1.0 has no interim answers, and there "the closing of the connection by either or both
+ *    parties
  *    always terminates the current request" (RFC 1945, 1.3): the client has gone.
  *
  * A connection is in the list of its phase, and is cut off when that has taken too long. */
@@ -29,7 +33,8 @@ enum { EVENTS_AT_ONCE = 64, TICK_MS = 1000, ENDING_SECONDS = 2 };
 
 bool http_source_watch(http_server *server, http_source *source, uint32_t events, bool fresh) {
   struct epoll_event event = {.events = events, .data.ptr = source};
-  return epoll_ctl(server->watched, fresh ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, source->descriptor, &event) == 0;
+  return epoll_ctl(server->watched, fresh ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, source->descriptor,
+                   &event) == 0;
 }
 
 void http_source_close(http_server *server, http_source *source) {
@@ -37,7 +42,8 @@ void http_source_close(http_server *server, http_source *source) {
   (void)close(source->descriptor);
   source->descriptor = -1;
   source->dead = true;
-  if (!source->relay || ((http_relay *)source)->ended) { /* else once libmicrohttpd has closed the other end */
+  if (!source->relay ||
+      ((http_relay *)source)->ended) { /* else once libmicrohttpd has closed the other end */
     source->next_dead = server->dead;
     server->dead = source;
   }
@@ -138,7 +144,8 @@ void http_connection_cut_off(http_connection *self) {
 /* Nothing is left of what the client has sent: closing then does not take back the reply. */
 static bool all_is_read(const http_connection *self) {
   int unread = 0;
-  return self->input_size == 0 && ioctl(self->source.descriptor, FIONREAD, &unread) == 0 && unread == 0;
+  return self->input_size == 0 && ioctl(self->source.descriptor, FIONREAD, &unread) == 0 &&
+         unread == 0;
 }
 
 /* RFC 9112, 9.6: ends the sending, and reads over what the client still sends. */
@@ -220,7 +227,8 @@ static void go_on_sending(http_connection *self) {
 /* Nothing is left to send, so that a short line fits whole. */
 static bool all_is_sent(const http_connection *self) {
   int unsent = 0;
-  return self->output_size == 0 && ioctl(self->source.descriptor, SIOCOUTQ, &unsent) == 0 && unsent == 0;
+  return self->output_size == 0 && ioctl(self->source.descriptor, SIOCOUTQ, &unsent) == 0 &&
+         unsent == 0;
 }
 
 void http_connection_send_line(http_connection *self, const char *line) {
@@ -240,7 +248,8 @@ static void tell_gone(http_connection *self) {
   server->handlers.gone(server->handlers.context, exchange);
 }
 
-/* The client of a request that waits sends no more. Has it show whether it still reads: one that does not refuses the
+/* The client of a request that waits sends no more. Has it show whether it still reads: one that
+ * does not refuses the
  * interim answer with a reset, which the watch sees. */
 static void look_further(http_connection *self) {
   self->muted_at = clock_now();
@@ -290,7 +299,8 @@ static void on_client(http_connection *self, uint32_t events) {
   if (!self->source.dead && (events & EPOLLIN) != 0) {
     on_readable(self);
   }
-  if (self->source.dead || (events & EPOLLRDHUP) == 0 || self->phase == HTTP_HEADERS || self->phase == HTTP_BODY) {
+  if (self->source.dead || (events & EPOLLRDHUP) == 0 || self->phase == HTTP_HEADERS ||
+      self->phase == HTTP_BODY) {
     return; /* reading comes to the end by itself */
   }
   if (self->phase == HTTP_WAITING) {
@@ -329,7 +339,8 @@ static void give_up(http_connection *self) {
     self->exchange->too_slow = true;
   }
   if (self->phase == HTTP_BODY && all_is_sent(self)) {
-    http_connection_send_line(self, "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    http_connection_send_line(
+        self, "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     lose_request(self);
     end_gently(self);
     return;

@@ -11,8 +11,9 @@
 enum { BODY_FIRST = 16 * 1024 };
 
 const char *http_header_of(const http_exchange *exchange, const char *name) {
-  return exchange->connection == NULL ? NULL
-                                      : MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
+  return exchange->connection == NULL
+             ? NULL
+             : MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
 }
 
 typedef struct joined {
@@ -127,7 +128,8 @@ static enum MHD_Result send_reply(http_exchange *exchange) {
 
 /* Has libmicrohttpd ask again, where something has come of its last question. */
 static void go_on(http_exchange *exchange) {
-  bool due = exchange->client == NULL || (exchange->replied && exchange->state == HTTP_STATE_WAITING);
+  bool due =
+      exchange->client == NULL || (exchange->replied && exchange->state == HTTP_STATE_WAITING);
   if (exchange->suspended && due) {
     exchange->suspended = false;
     MHD_resume_connection(exchange->connection);
@@ -302,7 +304,8 @@ static http_exchange *begin(http_server *self, struct MHD_Connection *connection
   return exchange;
 }
 
-/* The reply goes out before the body is read: nobody has sent that yet, or there is too much of it, or no telling where
+/* The reply goes out before the body is read: nobody has sent that yet, or there is too much of it,
+ * or no telling where
  * it ends. */
 static void answer_at_once(http_exchange *exchange) {
   exchange->client->closes = true;
@@ -324,7 +327,8 @@ static void open_exchange(http_exchange *exchange) {
   }
   exchange->body_limit = self->handlers.accept(self->handlers.context, exchange);
   if (!exchange->replied && announced > exchange->body_limit) {
-    self->handlers.reject(self->handlers.context, exchange, (http_fault){.problem = HTTP_BODY_TOO_LARGE});
+    self->handlers.reject(self->handlers.context, exchange,
+                          (http_fault){.problem = HTTP_BODY_TOO_LARGE});
   }
   if (exchange->replied && (waits || announced > self->config.drain_limit)) {
     answer_at_once(exchange);
@@ -377,7 +381,8 @@ void http_exchange_lose(http_exchange *exchange) {
   exchange->client = NULL;
   if (exchange->state == HTTP_STATE_WRITTEN) {
     http_exchange_finish(exchange, false);
-  } else if (exchange->state != HTTP_STATE_WAITING || exchange->replied) { /* else a handler has it */
+  } else if (exchange->state != HTTP_STATE_WAITING ||
+             exchange->replied) { /* else a handler has it */
     go_on(exchange);
   }
 }

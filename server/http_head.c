@@ -27,14 +27,18 @@ static bool fail(http_fault *ret_fault, http_problem problem, const char *text) 
   return false;
 }
 
-static bool malformed(http_fault *ret_fault, const char *text) { return fail(ret_fault, HTTP_MALFORMED, text); }
+static bool malformed(http_fault *ret_fault, const char *text) {
+  return fail(ret_fault, HTTP_MALFORMED, text);
+}
 
 static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 /* tchar of RFC 9110, 5.6.2 */
-static bool is_token(char c) { return is_letter(c) || is_digit(c) || (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL); }
+static bool is_token(char c) {
+  return is_letter(c) || is_digit(c) || (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+}
 
 static bool is_blank(char c) { return c == ' ' || c == '\t'; }
 
@@ -79,15 +83,16 @@ static bool check_room(size_t line, size_t fields, http_fault *ret_fault) {
          fail(ret_fault, HTTP_HEAD_TOO_LARGE, "the header fields are over 65536 bytes");
 }
 
-http_found http_head_find(const char *data, size_t size, size_t *scanned, size_t *ret_skip, size_t *ret_size,
-                          http_fault *ret_fault) {
+http_found http_head_find(const char *data, size_t size, size_t *scanned, size_t *ret_skip,
+                          size_t *ret_size, http_fault *ret_fault) {
   size_t skip = 0;
   while (size - skip >= 2 && data[skip] == '\r' && data[skip + 1] == '\n') {
     skip += 2;
   }
   *ret_skip = skip;
   if (skip == size || (size - skip == 1 && data[skip] == '\r')) {
-    return skip < HTTP_LINE_MAX || check_room(skip, 0, ret_fault) ? HTTP_FOUND_NONE : HTTP_FOUND_FAULT;
+    return skip < HTTP_LINE_MAX || check_room(skip, 0, ret_fault) ? HTTP_FOUND_NONE
+                                                                  : HTTP_FOUND_FAULT;
   }
   if (!check_begin(data[skip], ret_fault)) {
     return HTTP_FOUND_FAULT;
@@ -105,7 +110,8 @@ http_found http_head_find(const char *data, size_t size, size_t *scanned, size_t
       *ret_size = here + 1;
       const char *line_end = memchr(data + skip, '\n', here);
       size_t line = (size_t)(line_end - (data + skip)) + 1;
-      return check_room(line, here + 1 - skip - line, ret_fault) ? HTTP_FOUND_HEAD : HTTP_FOUND_FAULT;
+      return check_room(line, here + 1 - skip - line, ret_fault) ? HTTP_FOUND_HEAD
+                                                                 : HTTP_FOUND_FAULT;
     }
   }
   *scanned = size;
@@ -134,8 +140,8 @@ static span behind(span text, size_t size) {
 }
 
 static bool parse_version(span text, http_head *head, http_fault *ret_fault) {
-  if (text.size != 8 || memcmp(text.data, "HTTP/", 5) != 0 || !is_digit(text.data[5]) || text.data[6] != '.' ||
-      !is_digit(text.data[7])) {
+  if (text.size != 8 || memcmp(text.data, "HTTP/", 5) != 0 || !is_digit(text.data[5]) ||
+      text.data[6] != '.' || !is_digit(text.data[7])) {
     return malformed(ret_fault, "the request line must be `METHOD target HTTP/1.1`");
   }
   if (text.data[5] != '1') {
@@ -162,7 +168,8 @@ static bool take_host(span *target, http_head *head, http_fault *ret_fault) {
 
 /* RFC 9112, 3.2: origin, absolute and asterisk form. */
 static bool parse_target(span target, http_head *head, http_fault *ret_fault) {
-  if (target.size == 0 || !all(target, is_visible) || memchr(target.data, '#', target.size) != NULL) {
+  if (target.size == 0 || !all(target, is_visible) ||
+      memchr(target.data, '#', target.size) != NULL) {
     return malformed(ret_fault, "the target holds what no target may; escape it as %XX");
   }
   bool absolute = (target.size > 7 && strncasecmp(target.data, "http://", 7) == 0) ||
@@ -256,7 +263,9 @@ static bool take_length(span value, http_head *head, http_fault *ret_fault) {
     return malformed(ret_fault, "Content-Length must be one number");
   }
   for (size_t i = 0; i < value.size; i++) {
-    head->body_size = head->body_size > most ? head->body_size : head->body_size * 10 + (uint64_t)(value.data[i] - '0');
+    head->body_size = head->body_size > most
+                          ? head->body_size
+                          : head->body_size * 10 + (uint64_t)(value.data[i] - '0');
   }
   head->framing = HTTP_SIZED;
   return true;
@@ -275,12 +284,14 @@ static bool take_field(const field *of, http_head *head, summary *seen, http_fau
   if (is_name(of->name, "Transfer-Encoding")) {
     seen->codings++;
     return (seen->codings == 1 && is_name(of->value, "chunked")) ||
-           fail(ret_fault, HTTP_NOT_IMPLEMENTED, "the only Transfer-Encoding that is known here is `chunked`");
+           fail(ret_fault, HTTP_NOT_IMPLEMENTED,
+                "the only Transfer-Encoding that is known here is `chunked`");
   }
   if (is_name(of->name, "Expect") && !head->old) {
     head->expects = true;
     return is_name(of->value, "100-continue") ||
-           fail(ret_fault, HTTP_EXPECTATION, "the only Expect that is known here is `100-continue`");
+           fail(ret_fault, HTTP_EXPECTATION,
+                "the only Expect that is known here is `100-continue`");
   }
   if (is_name(of->name, "Connection")) {
     take_connection(of->value, head, seen);
@@ -320,7 +331,8 @@ bool http_head_parse(const char *data, size_t size, http_head *ret_head, http_fa
     if (n == HTTP_FIELDS_MAX) {
       return fail(ret_fault, HTTP_HEAD_TOO_LARGE, "there are more than 512 header fields");
     }
-    if (!parse_field(next_line(data, size, &at), &one, ret_fault) || !take_field(&one, ret_head, &seen, ret_fault)) {
+    if (!parse_field(next_line(data, size, &at), &one, ret_fault) ||
+        !take_field(&one, ret_head, &seen, ret_fault)) {
       return false;
     }
   }
@@ -329,8 +341,9 @@ bool http_head_parse(const char *data, size_t size, http_head *ret_head, http_fa
 
 /* --- what libmicrohttpd is given --- */
 
-static const char *const left_out[] = {"Connection", "Content-Length", "Cookie",  "Expect", "Keep-Alive", "Proxy-Connection",
-                                       "TE",         "Trailer",        "Upgrade", "Transfer-Encoding"};
+static const char *const left_out[] = {"Connection", "Content-Length",   "Cookie", "Expect",
+                                       "Keep-Alive", "Proxy-Connection", "TE",     "Trailer",
+                                       "Upgrade",    "Transfer-Encoding"};
 
 static bool is_left_out(const http_head *head, span name) {
   for (size_t i = 0; i < sizeof left_out / sizeof left_out[0]; i++) {

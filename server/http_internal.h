@@ -4,10 +4,14 @@
  *                │                   └───────── (body) ──────────────────────────────────┘
  *                └──────────────── (reply) ── http_relay ─ libmicrohttpd ─ http_exchange
  *
- * libmicrohttpd is given no client's socket. It is given one end of a pair of sockets (a relay) and, by the other end, one
- * well-formed request without a body at a time; it looks headers up, makes replies, and suspends what waits. So what it
- * takes wrongly, spins at or keeps silent about (http_head.h) never reaches it; whoever sends a request has to be
- * read by http_reading.c first, within bounds a turn of the loop; and what a client's socket tells is seen here at once.
+ * libmicrohttpd is given no client's socket. It is given one end of a pair of sockets (a relay)
+ * and, by the other end, one
+ * well-formed request without a body at a time; it looks headers up, makes replies, and suspends
+ * what waits. So what it
+ * takes wrongly, spins at or keeps silent about (http_head.h) never reaches it; whoever sends a
+ * request has to be
+ * read by http_reading.c first, within bounds a turn of the loop; and what a client's socket tells
+ * is seen here at once.
  *
  * All sockets, clients' and relays', are in one epoll descriptor, which the loop watches as one. */
 #ifndef RR_SERVER_HTTP_INTERNAL_H
@@ -31,7 +35,7 @@ typedef enum http_phase {
   HTTP_BODY,
   HTTP_WAITING, /* for the reply */
   HTTP_REPLYING,
-  HTTP_ENDING, /* it has its reply; what it still sends is read over for a moment, lest the kernel take the reply back */
+  HTTP_ENDING, /* has its reply; the rest is read over, lest the kernel take the reply back */
   HTTP_PHASES
 } http_phase;
 
@@ -58,7 +62,7 @@ typedef struct http_connection {
   bool local; /* a socket in the file system */
   bool used;  /* it has had a request */
   http_phase phase;
-  uint32_t events; /* that are watched for */
+  uint32_t events;   /* that are watched for */
   uint64_t since;    /* ns, of the phase */
   uint64_t muted_at; /* ns: when the client ended its sending while it waits; 0: it has not */
   struct http_connection *next; /* in the list of its phase */
@@ -68,16 +72,18 @@ typedef struct http_connection {
   size_t input_size;
   size_t input_capacity;
   size_t scanned; /* of the head that has not ended */
-  size_t input_claimed; /* bytes of the requests' memory that a long input takes, and a long head in libmicrohttpd */
+  size_t
+      /* bytes of the requests' memory that a long input takes, and a long head in libmicrohttpd */
+      input_claimed;
   size_t head_claimed;
 
   http_head head;   /* of the request under way; its pointers are good no longer */
   http_fault fault; /* why that is refused */
   http_chunks chunks;
-  uint64_t body_left; /* bytes of HTTP_SIZED */
-  bool closes;        /* the connection ends with the reply under way */
-  bool unread;        /* of the request under way not all will be read */
-  http_relay *relay;  /* of the request under way; NULL: none */
+  uint64_t body_left;      /* bytes of HTTP_SIZED */
+  bool closes;             /* the connection ends with the reply under way */
+  bool unread;             /* of the request under way not all will be read */
+  http_relay *relay;       /* of the request under way; NULL: none */
   http_exchange *exchange; /* NULL: none, or libmicrohttpd has not yet told of it */
 
   char *output; /* of the reply, which the client has not taken */
@@ -104,9 +110,9 @@ struct http_server {
   unsigned port;
   unix_socket place; /* path NULL: none */
   struct MHD_Daemon *daemon;
-  uv_poll_t poll;  /* of its epoll descriptor */
+  uv_poll_t poll;   /* of its epoll descriptor */
   uv_timer_t timer; /* what it waits for */
-  uv_idle_t spin;  /* it has something to do now */
+  uv_idle_t spin;   /* it has something to do now */
   uv_poll_t watch; /* of `watched` */
   uv_timer_t tick;
   int watched; /* an epoll descriptor with all connections' and relays' sockets; -1: none */
@@ -119,7 +125,7 @@ struct http_server {
   http_relay *free_relays;
   size_t n_free_relays;
   size_t n_spare_relays; /* of them, that were free all the time since the last tick */
-  http_relay *starting; /* libmicrohttpd is being told of it */
+  http_relay *starting;  /* libmicrohttpd is being told of it */
   http_source *dead;
   size_t buffered; /* bytes of all bodies, and of heads where they are long */
   bool leaving;  /* connections end with their next reply */
@@ -146,7 +152,8 @@ void http_on_completed(void *context, struct MHD_Connection *connection, void **
 
 bool http_connections_start(http_server *self, uv_loop_t *loop);
 
-/* Cuts all of them off, and the relays; the second frees what the first, and libmicrohttpd since, have left. */
+/* Cuts all of them off, and the relays; the second frees what the first, and libmicrohttpd since,
+ * have left. */
 void http_connections_close(http_server *self);
 void http_connections_bury(http_server *self);
 
@@ -158,7 +165,8 @@ void http_connection_read(http_connection *self, bool wanted);
 
 void http_connection_enter(http_connection *self, http_phase phase);
 
-/* Sends as much as the socket takes and keeps the rest, of which there was none. False where the connection is lost, and
+/* Sends as much as the socket takes and keeps the rest, of which there was none. False where the
+ * connection is lost, and
  * was closed. */
 bool http_connection_send(http_connection *self, const char *data, size_t size);
 
@@ -219,7 +227,8 @@ void http_on_relay(void *context, struct MHD_Connection *connection, void **stat
 bool http_take_memory(http_server *self, size_t held, size_t bytes);
 void http_give_memory(http_server *self, size_t bytes);
 
-/* Takes a piece of the body, or drops it where the reply is known. False where there is no use in reading on: the body
+/* Takes a piece of the body, or drops it where the reply is known. False where there is no use in
+ * reading on: the body
  * then counts as ended. */
 bool http_exchange_receive(http_exchange *self, const char *data, size_t size);
 
@@ -229,7 +238,8 @@ void http_exchange_end_body(http_exchange *self);
 /* Refuses it for what its body is; nothing more of that is read. */
 void http_exchange_refuse(http_exchange *self, http_fault fault);
 
-/* The client has gone, or its time is over: the exchange no longer has a connection. Frees it unless libmicrohttpd or a
+/* The client has gone, or its time is over: the exchange no longer has a connection. Frees it
+ * unless libmicrohttpd or a
  * handler still has to let go. */
 void http_exchange_lose(http_exchange *self);
 

@@ -1,7 +1,9 @@
 /* What clients send: heads into a connection's input, bodies from the socket into the exchange.
  *
- * A turn of the loop reads one piece of a connection and no more, and takes at most one head of it, so that nobody who
- * sends fast, or many requests at once, holds the others up. Bodies that are not in chunks are read to their end and not
+ * A turn of the loop reads one piece of a connection and no more, and takes at most one head of it,
+ * so that nobody who
+ * sends fast, or many requests at once, holds the others up. Bodies that are not in chunks are read
+ * to their end and not
  * beyond it; of those in chunks what is behind the end goes back into the input. */
 #include <errno.h>
 #include <string.h>
@@ -62,8 +64,9 @@ static bool make_room(http_connection *self, size_t more, http_fault *ret_fault)
 /* Hands the head on to libmicrohttpd, which will tell of an exchange. */
 static void begin_request(http_connection *self, const char *head, size_t size) {
   char text[HTTP_HEAD_MAX + HTTP_HEAD_SPARE + HTTP_METHOD_BYTES];
-  size_t length = self->fault.problem == HTTP_NO_PROBLEM ? http_head_write(&self->head, head, size, text)
-                                                         : http_head_write_refused(&self->head, text);
+  size_t length = self->fault.problem == HTTP_NO_PROBLEM
+                      ? http_head_write(&self->head, head, size, text)
+                      : http_head_write_refused(&self->head, text);
   self->used = true;
   self->unread = false;
   self->closes = self->head.closes || self->fault.problem != HTTP_NO_PROBLEM;
@@ -92,7 +95,8 @@ void http_read_head(http_connection *self) {
     http_connection_read(self, true);
     return;
   }
-  switch (http_head_find(self->input, self->input_size, &self->scanned, &skip, &size, &self->fault)) {
+  switch (
+      http_head_find(self->input, self->input_size, &self->scanned, &skip, &size, &self->fault)) {
   case HTTP_FOUND_NONE: http_connection_read(self, true); return;
   case HTTP_FOUND_FAULT: begin_refusal(self); return;
   case HTTP_FOUND_HEAD: break;
@@ -131,7 +135,8 @@ static void stop_reading(http_connection *self) {
   end_body(self);
 }
 
-/* Returns how many of the bytes belong to the body; false where no more is to be read, also at the end. */
+/* Returns how many of the bytes belong to the body; false where no more is to be read, also at the
+ * end. */
 static bool take_sized(http_connection *self, const char *data, size_t size, size_t *ret_used) {
   *ret_used = size < self->body_left ? size : (size_t)self->body_left;
   if (*ret_used > 0 && !http_exchange_receive(self->exchange, data, *ret_used)) {
@@ -154,8 +159,8 @@ static bool take_chunks(http_connection *self, const char *data, size_t size, si
     const char *piece;
     size_t length;
     const char *text;
-    http_chunks_result result =
-        http_chunks_next(&self->chunks, data + *ret_used, size - *ret_used, &used, &piece, &length, &text);
+    http_chunks_result result = http_chunks_next(&self->chunks, data + *ret_used, size - *ret_used,
+                                                 &used, &piece, &length, &text);
     *ret_used += used;
     switch (result) {
     case CHUNKS_MORE: return true;
@@ -233,14 +238,16 @@ static void read_body(http_connection *self) {
 
 static void read_input(http_connection *self) {
   if (!make_room(self, 1, &self->fault)) {
-    if (self->fault.problem == HTTP_OUT_OF_MEMORY) { /* there is no knowing in which form to say so */
+    if (self->fault.problem ==
+        HTTP_OUT_OF_MEMORY) { /* there is no knowing in which form to say so */
       http_connection_cut_off(self);
     } else {
       begin_refusal(self);
     }
     return;
   }
-  ssize_t n = recv(self->source.descriptor, self->input + self->input_size, self->input_capacity - self->input_size, 0);
+  ssize_t n = recv(self->source.descriptor, self->input + self->input_size,
+                   self->input_capacity - self->input_size, 0);
   if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
     http_connection_cut_off(self);
   } else if (n > 0) {

@@ -44,7 +44,8 @@ void http_on_relay(void *context, struct MHD_Connection *connection, void **stat
 static http_relay *create(http_server *server) {
   int ends[2];
   http_relay *self = rr_calloc(1, sizeof *self);
-  if (self == NULL || socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0) {
+  if (self == NULL ||
+      socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0) {
     rr_free(self);
     return NULL;
   }
@@ -70,7 +71,8 @@ http_relay *http_relay_take(http_server *self) {
   }
   self->free_relays = relay->next_free;
   self->n_free_relays--;
-  self->n_spare_relays = self->n_spare_relays < self->n_free_relays ? self->n_spare_relays : self->n_free_relays;
+  self->n_spare_relays =
+      self->n_spare_relays < self->n_free_relays ? self->n_spare_relays : self->n_free_relays;
   return relay;
 }
 
@@ -148,7 +150,8 @@ void http_relay_flow(http_relay *self) {
       return;
     }
     if (n < HTTP_PIECE) { /* that was all there is */
-      if (client->output_size == 0 && client->exchange != NULL && client->exchange->state == HTTP_STATE_WRITTEN) {
+      if (client->output_size == 0 && client->exchange != NULL &&
+          client->exchange->state == HTTP_STATE_WRITTEN) {
         http_connection_replied(client);
       }
       return;

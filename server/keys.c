@@ -9,7 +9,7 @@
 enum {
   PRIORITY_MOST = 1000,
   LINE_BYTES_MAX = API_KEY_BYTES + 30, /* a key and its priority */
-  FILE_BYTES_MAX = 4 << 20             /* as many keys as there may be, and as much again to say of them */
+  FILE_BYTES_MAX = 4 << 20 /* as many keys as there may be, and as much again to say of them */
 };
 
 typedef struct api_key {
@@ -106,7 +106,8 @@ static rr_status add_list(api_keys *self, const char *list, rr_error *err) {
 }
 
 /* text ends in a NUL, and may hold others. */
-static rr_status add_lines(api_keys *self, const char *text, size_t size, const char *path, rr_error *err) {
+static rr_status add_lines(api_keys *self, const char *text, size_t size, const char *path,
+                           rr_error *err) {
   rr_status status = RR_OK;
   for (const char *line = text; status == RR_OK && line < text + size;) {
     const char *end = memchr(line, '\n', (size_t)(text + size - line));

@@ -18,7 +18,8 @@ typedef struct loop_watch {
 /* Before the loop runs; it does not keep the loop running. False where libuv cannot. */
 bool loop_watch_start(loop_watch *self, uv_loop_t *loop, histogram *turns);
 
-/* Whether the turn under way, in which the caller is, has been at work for more than 5 seconds: then what is to be done in
+/* Whether the turn under way, in which the caller is, has been at work for more than 5 seconds:
+ * then what is to be done in
  * the turns after it waits, and for all that can be known, for ever. */
 bool loop_watch_is_stuck(const loop_watch *self);
 

@@ -8,7 +8,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = 4096, LINE_BYTES = 256, ENOUGH = 32 << 20 /* bytes: requests are a few MB each */ };
+enum {
+  PATH_BYTES = 4096,
+  LINE_BYTES = 256,
+  ENOUGH = 32 << 20 /* bytes: requests are a few MB each */
+};
 
 /* "No limit" of version 1 is the largest multiple of a page; nobody has an exbibyte. */
 static const uint64_t beyond_reason = UINT64_C(1) << 60;
@@ -24,7 +28,8 @@ static bool read_line(const char *path, char line[LINE_BYTES]) {
   return got;
 }
 
-/* A file's number, which may be lower than what there is; "max", nonsense and no file are none. `group`: its folder below the mount. */
+/* A file's number, which may be lower than what there is; "max", nonsense and no file are none.
+ * `group`: its folder below the mount. */
 static void consider(const char *mount, const char *group, const char *name, memory_limit *least) {
   char path[PATH_BYTES];
   char line[LINE_BYTES];
@@ -40,13 +45,16 @@ static void consider(const char *mount, const char *group, const char *name, mem
   }
   if (least->bytes == 0 || bytes < least->bytes) {
     least->bytes = bytes;
-    (void)snprintf(least->source, sizeof least->source, "%s of cgroup %.100s", name, group[0] == '\0' ? "/" : group);
+    (void)snprintf(least->source, sizeof least->source, "%s of cgroup %.100s", name,
+                   group[0] == '\0' ? "/" : group);
   }
 }
 
-/* From the group up to the mount: every level's limit binds. Where a container sees its own group as the root, the levels that
+/* From the group up to the mount: every level's limit binds. Where a container sees its own group
+ * as the root, the levels that
  * the path names are not there, and the mount itself has its limits. */
-static void consider_upwards(const char *mount, const char *group, const char *const *names, memory_limit *least) {
+static void consider_upwards(const char *mount, const char *group, const char *const *names,
+                             memory_limit *least) {
   char place[PATH_BYTES];
   int length = snprintf(place, sizeof place, "%s", strcmp(group, "/") == 0 ? "" : group);
   if (length < 0 || (size_t)length >= sizeof place) {
@@ -115,7 +123,8 @@ static memory_limit limit_of(const char *source, uint64_t bytes) {
 
 static memory_limit resource(const char *source, __rlimit_resource_t which) {
   struct rlimit limit;
-  bool none = getrlimit(which, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= beyond_reason;
+  bool none = getrlimit(which, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
+              limit.rlim_cur >= beyond_reason;
   return limit_of(source, none ? 0 : limit.rlim_cur);
 }
 
@@ -123,7 +132,8 @@ void memory_limits_read(memory_limits *ret_limits) {
   long pages = sysconf(_SC_PHYS_PAGES);
   long page = sysconf(_SC_PAGESIZE);
   memory_limit_of_cgroup("/proc/self/cgroup", "/sys/fs/cgroup", &ret_limits->cgroup);
-  ret_limits->machine = limit_of("this machine", pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0);
+  ret_limits->machine =
+      limit_of("this machine", pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0);
   ret_limits->address_space = resource("RLIMIT_AS", RLIMIT_AS);
   ret_limits->data = resource("RLIMIT_DATA", RLIMIT_DATA);
 }
@@ -146,7 +156,8 @@ void memory_use_read(memory_use *ret_use) {
 }
 
 const memory_limit *memory_limits_least(const memory_limits *limits) {
-  const memory_limit *const all[] = {&limits->cgroup, &limits->machine, &limits->address_space, &limits->data};
+  const memory_limit *const all[] = {&limits->cgroup, &limits->machine, &limits->address_space,
+                                     &limits->data};
   const memory_limit *least = &limits->machine;
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
     if (all[i]->bytes > 0 && (least->bytes == 0 || all[i]->bytes < least->bytes)) {
@@ -164,8 +175,8 @@ typedef struct part {
   uint64_t share;
 } part;
 
-uint64_t memory_for_requests(const memory_limits *limits, const memory_use *use, char ret_note[MEMORY_NOTE_MAX],
-                             bool *ret_short) {
+uint64_t memory_for_requests(const memory_limits *limits, const memory_use *use,
+                             char ret_note[MEMORY_NOTE_MAX], bool *ret_short) {
   part parts[] = {{&limits->cgroup, use->resident + use->promised, 3, 0},
                   {&limits->machine, use->resident + use->promised, 2, 0},
                   {&limits->address_space, use->address_space + use->promised, 2, 0},
@@ -185,8 +196,10 @@ uint64_t memory_for_requests(const memory_limits *limits, const memory_use *use,
     return UINT64_C(1) << 30;
   }
   *ret_short = least->share < ENOUGH;
-  (void)snprintf(ret_note, MEMORY_NOTE_MAX, "%s what model, workers, caches and connections (%.1f MiB) leave of the %.1f MiB by %s",
-                 least->quarters == 2 ? "half of" : "three quarters of", (double)least->used / mib,
-                 (double)least->limit->bytes / mib, least->limit->source);
+  (void)snprintf(
+      ret_note, MEMORY_NOTE_MAX,
+      "%s what model, workers, caches and connections (%.1f MiB) leave of the %.1f MiB by %s",
+      least->quarters == 2 ? "half of" : "three quarters of", (double)least->used / mib,
+      (double)least->limit->bytes / mib, least->limit->source);
   return least->share > REQUEST_MEMORY_MIN ? least->share : REQUEST_MEMORY_MIN;
 }

@@ -7,23 +7,31 @@
 
 /* The value of the `err` label, by rr_api_error_kind. */
 static const char *const error_names[] = {
-    [RR_API_EMPTY] = "empty",           [RR_API_MALFORMED] = "malformed",
-    [RR_API_VALIDATION] = "validation", [RR_API_TOKENIZER] = "tokenizer",
-    [RR_API_BACKEND] = "backend",       [RR_API_OVERLOADED] = "overloaded",
-    [RR_API_UNHEALTHY] = "unhealthy",   [RR_API_MEMORY] = "memory",
-    [RR_API_TOO_LARGE] = "too_large",   [RR_API_MEDIA_TYPE] = "media_type",
-    [RR_API_UNAUTHORIZED] = "unauthorized", [RR_API_NOT_FOUND] = "not_found",
-    [RR_API_METHOD] = "method",         [RR_API_TIMEOUT] = "timeout",
-    [RR_API_TARGET] = "target",         [RR_API_EXPECTATION] = "expectation",
-    [RR_API_HEADERS] = "headers",       [RR_API_NOT_KNOWN] = "not_known",
+    [RR_API_EMPTY] = "empty",
+    [RR_API_MALFORMED] = "malformed",
+    [RR_API_VALIDATION] = "validation",
+    [RR_API_TOKENIZER] = "tokenizer",
+    [RR_API_BACKEND] = "backend",
+    [RR_API_OVERLOADED] = "overloaded",
+    [RR_API_UNHEALTHY] = "unhealthy",
+    [RR_API_MEMORY] = "memory",
+    [RR_API_TOO_LARGE] = "too_large",
+    [RR_API_MEDIA_TYPE] = "media_type",
+    [RR_API_UNAUTHORIZED] = "unauthorized",
+    [RR_API_NOT_FOUND] = "not_found",
+    [RR_API_METHOD] = "method",
+    [RR_API_TIMEOUT] = "timeout",
+    [RR_API_TARGET] = "target",
+    [RR_API_EXPECTATION] = "expectation",
+    [RR_API_HEADERS] = "headers",
+    [RR_API_NOT_KNOWN] = "not_known",
     [RR_API_VERSION] = "version",
 };
 
 /* The value of the `reason` label, by admission_verdict. */
 static const char *const refusal_names[ADMISSION_VERDICTS] = {
     [ADMISSION_REQUESTS] = "requests", [ADMISSION_TOKENS] = "tokens", [ADMISSION_WAIT] = "wait",
-    [ADMISSION_DEADLINE] = "deadline", [ADMISSION_NEVER] = "never",
-    [ADMISSION_MEMORY] = "memory",
+    [ADMISSION_DEADLINE] = "deadline", [ADMISSION_NEVER] = "never",   [ADMISSION_MEMORY] = "memory",
 };
 
 _Static_assert(sizeof error_names / sizeof error_names[0] == METRICS_ERRORS,
@@ -260,7 +268,8 @@ static void write_memory(FILE *out, const metrics_view *view) {
   write_gauge(out, "rerankd_request_memory_bytes",
               "Memory that requests have at the moment: bodies, what is made of them, and replies.",
               view->facts->request_bytes);
-  write_gauge(out, "rerankd_request_memory_limit_bytes", "The most that they may have together, --request-memory.",
+  write_gauge(out, "rerankd_request_memory_limit_bytes",
+              "The most that they may have together, --request-memory.",
               view->facts->request_bytes_limit);
 }
 

@@ -23,25 +23,33 @@ enum { FLAGS_MAX = 128, NAME_MAX_BYTES = 64, THREADS_MAX = 1024, FIRST_LONG = 25
 
 static const option_spec specs[] = {
     {"model-id", OPTION_TEXT, FIELD(model_id), 0, 0, "MODEL",
-     "model directory, or name on the Hugging Face hub (default: rerankd-minilm-en-v1, which comes with rerankd)"},
-    {"revision", OPTION_TEXT, FIELD(revision), 0, 0, "REV", "branch, tag or commit on the hub (default: main)"},
-    {"hf-token", OPTION_TEXT, FIELD(hf_token), 0, 0, "TOKEN", "token for private and gated models of the hub"},
-    {"hf-endpoint", OPTION_TEXT, FIELD(hf_endpoint), 0, 0, "URL", "the hub (default: https://huggingface.co)"},
-    {"hf-home", OPTION_TEXT, FIELD(hf_home), 0, 0, "DIR", "the hub's files (default: ~/.cache/huggingface)"},
+     "model directory, or name on the Hugging Face hub (default: rerankd-minilm-en-v1, which comes "
+     "with rerankd)"},
+    {"revision", OPTION_TEXT, FIELD(revision), 0, 0, "REV",
+     "branch, tag or commit on the hub (default: main)"},
+    {"hf-token", OPTION_TEXT, FIELD(hf_token), 0, 0, "TOKEN",
+     "token for private and gated models of the hub"},
+    {"hf-endpoint", OPTION_TEXT, FIELD(hf_endpoint), 0, 0, "URL",
+     "the hub (default: https://huggingface.co)"},
+    {"hf-home", OPTION_TEXT, FIELD(hf_home), 0, 0, "DIR",
+     "the hub's files (default: ~/.cache/huggingface)"},
     {"huggingface-hub-cache", OPTION_TEXT, FIELD(huggingface_hub_cache), 0, 0, "DIR",
      "downloaded models (or HF_HUB_CACHE; default: hub/ in --hf-home)"},
     {"hf-hub-offline", OPTION_FLAG, FIELD(hf_hub_offline), 0, 0, "BOOL",
      "use downloaded models only (default: false)"},
     {"served-model-name", OPTION_TEXT, FIELD(served_model_name), 0, 0, "NAME",
      "the model's name in /info (default: as --model-id)"},
-    {"hostname", OPTION_TEXT, FIELD(hostname), 0, 0, "HOST", "address to listen on (default: 0.0.0.0)"},
+    {"hostname", OPTION_TEXT, FIELD(hostname), 0, 0, "HOST",
+     "address to listen on (default: 0.0.0.0)"},
     {"port", OPTION_SMALL_NUMBER, FIELD(port), 0, 65535, "PORT",
      "port to listen on, also as -p; 0 takes a free one (default: 3000)"},
     {"dtype", OPTION_DTYPE, FIELD(dtype), 0, 0, "TYPE",
-     "number format of the products: float32, bfloat16 (also for float16), int8, or auto, which takes the faster of the "
+     "number format of the products: float32, bfloat16 (also for float16), int8, or auto, which "
+     "takes the faster of the "
      "first two on this CPU (default: auto)"},
     {"scoring", OPTION_SCORING, FIELD(scoring), 0, 0, "HOW",
-     "what a bi-encoder scores by: cosine, maxsim (late interaction), hybrid of both, or auto: what the model's "
+     "what a bi-encoder scores by: cosine, maxsim (late interaction), hybrid of both, or auto: "
+     "what the model's "
      "rerankd.json says, without one maxsim for a ColBERT checkpoint, else cosine (default: auto)"},
     {"isa", OPTION_TEXT, FIELD(isa), 0, 0, "LIST",
      "use these instruction sets only, as avx2,avx512 or portable (RERANKD_ISA; default: all)"},
@@ -54,7 +62,8 @@ static const option_spec specs[] = {
     {"max-concurrent-requests", OPTION_NUMBER, FIELD(max_concurrent_requests), 1, 1000000, "N",
      "rerank requests at work or waiting; more get 429 (default: 512)"},
     {"max-queue-ms", OPTION_NUMBER, FIELD(max_queue_ms), 1, 86400000, "MS",
-     "longest that a request may be predicted to wait for its first computing; more get 429 (default: 30000)"},
+     "longest that a request may be predicted to wait for its first computing; more get 429 "
+     "(default: 30000)"},
     {"max-queue-tokens", OPTION_NUMBER, FIELD(max_queue_tokens), 1, (size_t)1 << 40, "N",
      "tokens waiting to be computed; more get 429 (default: 4194304)"},
     {"default-timeout-ms", OPTION_NUMBER, FIELD(default_timeout_ms), 0, 86400000, "MS",
@@ -66,17 +75,20 @@ static const option_spec specs[] = {
     {"payload-limit", OPTION_SIZE, FIELD(payload_limit), 1, 1u << 30, "BYTES",
      "size of a request body, at most (default: 10MB)"},
     {"request-memory", OPTION_SIZE, FIELD(request_memory), 0, (size_t)1 << 44, "BYTES",
-     "memory that all requests may take together, 1MiB and more; beyond it they get 429 (default: a share of what cgroup "
+     "memory that all requests may take together, 1MiB and more; beyond it they get 429 (default: "
+     "a share of what cgroup "
      "or machine have, told in the log)"},
     {"cache-bytes", OPTION_SIZE, FIELD(cache_bytes), 0, (size_t)1 << 40, "BYTES",
      "memory for scores of pairs that come again: 0, for none, or 64KiB and more (default: 0)"},
     {"shared-cache", OPTION_TEXT, FIELD(shared_cache), 0, 0, "URL",
-     "share scores with other replicas through this engine: redis://[user[:password]@]host[:port][/database], or a socket's "
+     "share scores with other replicas through this engine: "
+     "redis://[user[:password]@]host[:port][/database], or a socket's "
      "path; with --cache-bytes (default: none)"},
     {"shared-cache-password", OPTION_TEXT, FIELD(shared_cache_password), 0, 0, "PASSWORD",
      "its password, instead of the URL's (RERANKD_SHARED_CACHE_PASSWORD)"},
     {"shared-cache-secret", OPTION_TEXT, FIELD(shared_cache_secret), 0, 0, "SECRET",
-     "key of all that is kept there, the same for all replicas, so that nobody else can forge scores "
+     "key of all that is kept there, the same for all replicas, so that nobody else can forge "
+     "scores "
      "(RERANKD_SHARED_CACHE_SECRET; default: none)"},
     {"shared-cache-prefix", OPTION_TEXT, FIELD(shared_cache_prefix), 0, 0, "TEXT",
      "how its keys begin (default: rerankd:)"},
@@ -85,18 +97,20 @@ static const option_spec specs[] = {
     {"shared-cache-ttl", OPTION_NUMBER, FIELD(shared_cache_ttl), 1, 315360000, "SECONDS",
      "how long it keeps a score (default: 86400)"},
     {"document-cache-bytes", OPTION_SIZE, FIELD(document_cache_bytes), 0, (size_t)1 << 40, "BYTES",
-     "memory for what a bi-encoder or split layers compute of documents that come again: 0, for none, or 1MiB and more "
+     "memory for what a bi-encoder or split layers compute of documents that come again: 0, for "
+     "none, or 1MiB and more "
      "(default: 64MiB)"},
     {"documents", OPTION_TEXT, FIELD(documents), 0, 0, "FILE",
      "keep what the document cache holds in this file, across restarts (default: none)"},
-    {"documents-bytes", OPTION_SIZE, FIELD(documents_bytes), DOCUMENT_FILE_BYTES_MIN, (size_t)1 << 44, "BYTES",
-     "size of that file, taken when it is made (default: 1GiB)"},
+    {"documents-bytes", OPTION_SIZE, FIELD(documents_bytes), DOCUMENT_FILE_BYTES_MIN,
+     (size_t)1 << 44, "BYTES", "size of that file, taken when it is made (default: 1GiB)"},
     {"idle-timeout", OPTION_SMALL_NUMBER, FIELD(idle_timeout), 1, 86400, "SECONDS",
      "time from a connection's opening, or a reply, to the next request's headers (default: 75)"},
     {"client-timeout", OPTION_SMALL_NUMBER, FIELD(client_timeout), 1, 86400, "SECONDS",
      "time a client has to send a body, and again to take the reply (default: 60)"},
     {"drain-delay", OPTION_SMALL_NUMBER, FIELD(drain_delay), 0, 3600, "SECONDS",
-     "go on for so long after SIGTERM, while /ready says 503 and clients are asked to leave (default: 0)"},
+     "go on for so long after SIGTERM, while /ready says 503 and clients are asked to leave "
+     "(default: 0)"},
     {"drain-timeout", OPTION_SMALL_NUMBER, FIELD(drain_timeout), 1, 86400, "SECONDS",
      "time that requests under way then have, once nobody new is let in (default: 120)"},
     {"auto-truncate", OPTION_FLAG, FIELD(auto_truncate), 0, 0, "BOOL",
@@ -104,33 +118,42 @@ static const option_spec specs[] = {
     {"unix-socket", OPTION_TEXT, FIELD(unix_socket), 0, 0, "PATH",
      "listen on this socket, open to its owner alone, instead of host and port"},
     {"api-key", OPTION_LIST, FIELD(api_keys), 0, 0, "KEY",
-     "require `Authorization: Bearer KEY`, but for /health, /metrics and the like; several times, or a,b; "
+     "require `Authorization: Bearer KEY`, but for /health, /metrics and the like; several times, "
+     "or a,b; "
      "'KEY priority=N' puts its requests N steps back"},
     {"api-key-file", OPTION_TEXT, FIELD(api_key_file), 0, 0, "FILE",
      "keys, one a line, in a regular file of at most 4 MiB; read again on SIGHUP"},
     {"cors-allow-origin", OPTION_LIST, FIELD(cors_origins), 0, 0, "ORIGIN",
      "let pages of this origin, or of any (*), call; several times, or a,b"},
     {"user", OPTION_TEXT, FIELD(user), 0, 0, "NAME",
-     "user to become once listening, or NAME:GROUP (RERANKD_USER; default: nobody, if started by root and if "
+     "user to become once listening, or NAME:GROUP (RERANKD_USER; default: nobody, if started by "
+     "root and if "
      "nobody may use what is named)"},
     {"seccomp", OPTION_SWITCH, FIELD(seccomp), 0, 0, "MODE",
-     "filter system calls: on, off, or auto, which goes on without where it cannot be done (default: auto)"},
+     "filter system calls: on, off, or auto, which goes on without where it cannot be done "
+     "(default: auto)"},
     {"core-dumps", OPTION_FLAG, FIELD(core_dumps), 0, 0, "BOOL",
      "leave core files and debuggers of the same user allowed (default: false)"},
     {"otlp-endpoint", OPTION_TEXT, FIELD(otlp_endpoint), 0, 0, "URL",
-     "send spans to the OpenTelemetry collector here, as OTLP over HTTP in JSON (or OTEL_EXPORTER_OTLP_ENDPOINT and "
+     "send spans to the OpenTelemetry collector here, as OTLP over HTTP in JSON (or "
+     "OTEL_EXPORTER_OTLP_ENDPOINT and "
      "its like; default: none)"},
     {"otlp-service-name", OPTION_TEXT, FIELD(otlp_service_name), 0, 0, "NAME",
      "what the server is called in them (or OTEL_SERVICE_NAME; default: rerankd)"},
     {"otlp-sample", OPTION_TEXT, FIELD(otlp_sample), 0, 0, "RATIO",
-     "share of the traces sent on which no caller has decided, 0 to 1 (or OTEL_TRACES_SAMPLER; default: 1)"},
+     "share of the traces sent on which no caller has decided, 0 to 1 (or OTEL_TRACES_SAMPLER; "
+     "default: 1)"},
     {"slow-request-ms", OPTION_NUMBER, FIELD(slow_request_ms), 0, 86400000, "MS",
-     "warn in the log of requests for scores that take so long and longer, with their phases; 0: do not (default: 0)"},
+     "warn in the log of requests for scores that take so long and longer, with their phases; 0: "
+     "do not (default: 0)"},
     {"json-output", OPTION_FLAG, FIELD(json_output), 0, 0, "BOOL", "log in JSON (default: false)"},
-    {"log-level", OPTION_LEVEL, FIELD(log_level), 0, 0, "LEVEL", "error, warn, info or debug (default: info)"},
+    {"log-level", OPTION_LEVEL, FIELD(log_level), 0, 0, "LEVEL",
+     "error, warn, info or debug (default: info)"},
     {"health", OPTION_HEALTH, FIELD(health), 0, 0, "URL",
-     "ask the server at http://HOST:PORT/ready or unix:PATH:/ready and end: with 0 if it says 200, else 1 (here alone)"},
-    {"health-timeout-ms", OPTION_NUMBER, FIELD(health_timeout_ms), 1, 600000, "MS", "time for --health (default: 2000)"},
+     "ask the server at http://HOST:PORT/ready or unix:PATH:/ready and end: with 0 if it says 200, "
+     "else 1 (here alone)"},
+    {"health-timeout-ms", OPTION_NUMBER, FIELD(health_timeout_ms), 1, 600000, "MS",
+     "time for --health (default: 2000)"},
     {"help", OPTION_HELP, 0, 0, 0, NULL, "print this and stop; also -h"},
     {"version", OPTION_VERSION, 0, 0, 0, NULL, "print the version and stop; also -V"},
 };
@@ -150,13 +173,16 @@ static void environment_name(const char *name, char *ret_name) {
 }
 
 static void print_help(FILE *out) {
-  (void)fprintf(out, "Usage: rerankd [--model-id MODEL] [OPTION]...\n"
-                     "Ranks texts by their relevance to a query, over HTTP.\n\n"
-                     "Each option is also an environment variable in upper snake case (MAX_BATCH_TOKENS);\n"
-                     "the command line wins. BYTES may be as 67108864, 64MB (64,000,000) or 64MiB (67,108,864).\n\n");
+  (void)fprintf(
+      out, "Usage: rerankd [--model-id MODEL] [OPTION]...\n"
+           "Ranks texts by their relevance to a query, over HTTP.\n\n"
+           "Each option is also an environment variable in upper snake case (MAX_BATCH_TOKENS);\n"
+           "the command line wins. BYTES may be as 67108864, 64MB (64,000,000) or 64MiB "
+           "(67,108,864).\n\n");
   for (int i = 0; i < SPECS; i++) {
     char left[NAME_MAX_BYTES];
-    (void)snprintf(left, sizeof left, "--%s%s%s", specs[i].name, specs[i].argument == NULL ? "" : " ",
+    (void)snprintf(left, sizeof left, "--%s%s%s", specs[i].name,
+                   specs[i].argument == NULL ? "" : " ",
                    specs[i].argument == NULL ? "" : specs[i].argument);
     (void)fprintf(out, "  %-31s %s\n", left, specs[i].help);
   }
@@ -466,11 +492,13 @@ options_result options_read(int argc, char **argv, char *(*lookup)(const char *n
     return OPTIONS_HEALTH;
   }
   if (self.cache_bytes > 0 && self.cache_bytes < CACHE_BYTES_MIN) {
-    (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--cache-bytes: 0, or at least %d (64KiB)", (int)CACHE_BYTES_MIN);
+    (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--cache-bytes: 0, or at least %d (64KiB)",
+                   (int)CACHE_BYTES_MIN);
     return OPTIONS_INVALID;
   }
   if (self.request_memory > 0 && self.request_memory < REQUEST_MEMORY_MIN) {
-    (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--request-memory: 0, for a share of what there is, or at least %d",
+    (void)snprintf(problem, OPTIONS_PROBLEM_MAX,
+                   "--request-memory: 0, for a share of what there is, or at least %d",
                    (int)REQUEST_MEMORY_MIN);
     return OPTIONS_INVALID;
   }

@@ -36,7 +36,8 @@ static void respond_ready(router *self, http_exchange *exchange) {
 /* The loop turns, whatever else is at work: restarting the process would help nobody. */
 static void respond_live(router *self, http_exchange *exchange) {
   if (loop_watch_is_stuck(self->watch)) {
-    answer_error(self->metrics, exchange, RR_API_UNHEALTHY, "the event loop has not turned for seconds");
+    answer_error(self->metrics, exchange, RR_API_UNHEALTHY,
+                 "the event loop has not turned for seconds");
     return;
   }
   http_reply_to(exchange, &(http_reply){.status = 200});

@@ -2,8 +2,8 @@
 
 #include "server/log.h"
 
-void renewal_init(renewal *self, uv_loop_t *loop, const options *chosen, void (*renewed)(void *context, api_keys *keys),
-                  void *context) {
+void renewal_init(renewal *self, uv_loop_t *loop, const options *chosen,
+                  void (*renewed)(void *context, api_keys *keys), void *context) {
   *self = (renewal){.loop = loop, .context = context, .renewed = renewed};
   self->read.options = chosen;
   self->work.data = self;
@@ -28,7 +28,8 @@ static void on_read(uv_work_t *work, int status) {
   if (status != 0) {
     log_text(LOG_LEVEL_ERROR, "SIGHUP: the API keys stay as they are: %s", uv_strerror(status));
   } else if (self->read.error.status != RR_OK) {
-    log_text(LOG_LEVEL_ERROR, "SIGHUP: the API keys stay as they are: %s", self->read.error.message);
+    log_text(LOG_LEVEL_ERROR, "SIGHUP: the API keys stay as they are: %s",
+             self->read.error.message);
   } else {
     log_text(LOG_LEVEL_INFO, "SIGHUP: %zu API keys", api_keys_count(self->read.keys));
     self->renewed(self->context, self->read.keys);

@@ -36,8 +36,8 @@ rr_status renewal_load(const options *chosen, api_keys **ret_keys, rr_error *err
 
 /* In the caller's memory, which must outlive the loop. The options' lists and key file are read
  * each time. */
-void renewal_init(renewal *self, uv_loop_t *loop, const options *chosen, void (*renewed)(void *context, api_keys *keys),
-                  void *context);
+void renewal_init(renewal *self, uv_loop_t *loop, const options *chosen,
+                  void (*renewed)(void *context, api_keys *keys), void *context);
 
 /* Reads the keys soon; what the file holds when this is called, or later. */
 void renewal_ask(renewal *self);

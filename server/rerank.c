@@ -22,7 +22,8 @@ static void pump(rerank_service *self);
 static void prepare(uv_work_t *work) { rerank_prepare(work->data); }
 static void resume(uv_work_t *work) { rerank_resume(work->data); }
 
-/* What nobody reads any more once the task is answered: a client may take a minute to read the reply. */
+/* What nobody reads any more once the task is answered: a client may take a minute to read the
+ * reply. */
 static void release_memory(rerank_task *task) {
   task->own->service->arena_bytes -= task->own->arena_counted;
   task->own->arena_counted = 0;
@@ -191,7 +192,8 @@ static void watch_deadline(rerank_task *task, uint64_t at) {
   rerank_service *self = task->own->service;
   deadlines_remove(&self->cuts, &task->own->cut);
   if (at != 0) {
-    (void)deadlines_add(&self->cuts, &task->own->cut, at); /* there is room for all that are at work */
+    (void)deadlines_add(&self->cuts, &task->own->cut,
+                        at); /* there is room for all that are at work */
   }
   set_timer(self);
 }
@@ -226,7 +228,8 @@ static void queue_again(rerank_task *task) {
   uint64_t now = clock_now();
   task->own->shared_end = now;
   task->own->stage = RERANK_WAITING;
-  if (!intake_add(&self->intake, &task->own->intake, task->own->intake.bytes, now)) { /* there is room for all */
+  if (!intake_add(&self->intake, &task->own->intake, task->own->intake.bytes,
+                  now)) { /* there is room for all */
     task->own->stopped_at = now;
     rerank_fail(task, RR_API_UNHEALTHY, "the server cannot take work");
     rerank_reply(task);
@@ -289,7 +292,8 @@ static void pump(rerank_service *self) {
     rerank_task *task = ((rerank_own *)((char *)job - offsetof(rerank_own, intake)))->task;
     task->own->stage = RERANK_PREPARING;
     task->own->holders++;
-    if (uv_queue_work(self->loop, &task->work, task->own->parsed ? resume : prepare, on_prepared) != 0) {
+    if (uv_queue_work(self->loop, &task->work, task->own->parsed ? resume : prepare, on_prepared) !=
+        0) {
       intake_done(&self->intake, job, 0, NULL);
       rerank_fail(task, RR_API_UNHEALTHY, "the server cannot take work");
       rerank_reply(task);
@@ -401,7 +405,8 @@ static rerank_task *new_task(rerank_service *self, http_exchange *exchange, cons
 
 /* Whether the body will not say how long it has: else the server's default would come before it is read. */
 static bool says_no_time(const rerank_task *task) {
-  return task->own->service->config.default_timeout_ms > 0 && task->body_coding == CODING_IDENTITY &&
+  return task->own->service->config.default_timeout_ms > 0 &&
+         task->body_coding == CODING_IDENTITY &&
          !rr_json_names(task->body.data, task->body.size, "timeout_ms");
 }
 

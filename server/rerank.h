@@ -3,13 +3,16 @@
  *
  * 1. A task belongs to one thread at a time: loop, pool, workers (through the engine), loop. Each
  *    hand-over is a queue with a lock.
- * 2. Finished tasks reach the loop through the mailbox and uv_async_send, which may coalesce: the loop
+ * 2. Finished tasks reach the loop through the mailbox and uv_async_send, which may coalesce: the
+ *    loop
  *    takes all under the lock and replies outside of it.
  * 3. A task whose scores are all known is concluded where it was prepared and never meets the workers.
  * 4. The number of tasks between start and reply is at most max_concurrent_requests.
- * 5. All memory of a task is its claim's, and the claim is a part of the service's budget. What a task has is given back once
+ * 5. All memory of a task is its claim's, and the claim is a part of the service's budget. What a
+ *    task has is given back once
  *    it is answered and no thread is at it, but for the reply, which goes with the exchange.
- * 6. A deadline is answered by the loop's timer wherever the task is. A thread that is still at it then (one parse, one
+ * 6. A deadline is answered by the loop's timer wherever the task is. A thread that is still at it
+ *    then (one parse, one
  *    micro-batch) holds the task, which outlives its exchange until that thread has let go.
  */
 #ifndef RR_SERVER_RERANK_H

@@ -34,8 +34,8 @@ static rr_status encode(rerank_task *task, size_t g, const rr_text *texts, size_
   rr_encode_options with_halves = *options;
   rr_status status = rerank_documents_find(task, g, texts, n, &with_halves, err);
   if (status == RR_OK) {
-    status = rr_scorer_encode(task->tools.scorer, query_of(task, g), texts, n, &with_halves, &task->arena, group,
-                              err);
+    status = rr_scorer_encode(task->tools.scorer, query_of(task, g), texts, n, &with_halves,
+                              &task->arena, group, err);
   }
   if (status == RR_OK) {
     rerank_documents_place(task, g);
@@ -244,7 +244,8 @@ rr_status rerank_group_scores(rerank_task *task, size_t g, const uint8_t *done, 
   keep_computed(task, g, raw);
   for (size_t i = 0; i < rerank_group_size(task); i++) {
     const cache_value *value = &task->lookups[g + i].value;
-    scores[i] = as_raw || isnan(value->raw) ? value->raw : rr_scorer_score(task->tools.scorer, value->raw);
+    scores[i] =
+        as_raw || isnan(value->raw) ? value->raw : rr_scorer_score(task->tools.scorer, value->raw);
     tokens[i] = (rr_text_tokens){.count = value->text_tokens, .truncated = value->truncated != 0};
   }
   return RR_OK;

@@ -26,9 +26,10 @@ static bool take_text(rerank_task *task, size_t i) {
   if (kept == NULL || *(const char *)document_data(kept) != DOCUMENT_TEXT) {
     document_release(kept);
     task->failed = true;
-    return rr_api_fail_field(&task->error, RR_API_VALIDATION, request->texts_name,
-                             "`%s[%zu].id`: no document '%.80s' is kept; send its text, or POST it to /documents",
-                             request->texts_name, i, name.data); /* without NUL within, and with one behind it */
+    return rr_api_fail_field(
+        &task->error, RR_API_VALIDATION, request->texts_name,
+        "`%s[%zu].id`: no document '%.80s' is kept; send its text, or POST it to /documents",
+        request->texts_name, i, name.data); /* without NUL within, and with one behind it */
   }
   size_t size = document_size(kept) - 1; /* behind DOCUMENT_TEXT */
   char *copy = rr_arena_strndup(&task->arena, (const char *)document_data(kept) + 1, size);

@@ -59,10 +59,13 @@ static void tell_sharing(const rerank_task *task, uint64_t given_out, bool threa
   phase_span *of = task->own->exchange->phases.of;
   of[PHASE_POOL] = task->own->pool;
   of[PHASE_PARSE] = task->parse;
-  of[PHASE_SHARE] = (phase_span){task->look_up.begin, task->own->shared_end > 0 ? task->own->shared_end : task->own->stopped_at};
+  of[PHASE_SHARE] =
+      (phase_span){task->look_up.begin,
+                   task->own->shared_end > 0 ? task->own->shared_end : task->own->stopped_at};
   if (task->own->shared_end > 0) {
     bool known = !thread_at_it && task->tokenize.begin > 0;
-    of[PHASE_RESUME] = (phase_span){task->own->shared_end, known ? task->tokenize.begin : given_out};
+    of[PHASE_RESUME] =
+        (phase_span){task->own->shared_end, known ? task->tokenize.begin : given_out};
   }
 }
 
@@ -78,7 +81,8 @@ static void tell_phases(const rerank_task *task, bool thread_at_it) {
     of[PHASE_POOL] = (phase_span){body->added_at, body->added_at == 0 ? 0 : given_out};
   }
   if (thread_at_it) {
-    of[task->own->parsed ? PHASE_TOKENIZE : PHASE_PARSE] = (phase_span){given_out, task->own->stopped_at};
+    of[task->own->parsed ? PHASE_TOKENIZE : PHASE_PARSE] =
+        (phase_span){given_out, task->own->stopped_at};
     return;
   }
   if (!task->own->parsed && task->parse.begin != 0) {
@@ -90,7 +94,8 @@ static void tell_phases(const rerank_task *task, bool thread_at_it) {
   if (queue->added_at > 0) {
     uint64_t begun = queue->started_at > 0 ? queue->started_at : task->own->stopped_at;
     of[PHASE_QUEUE] = (phase_span){queue->added_at, begun};
-    of[PHASE_COMPUTE] = (phase_span){queue->started_at, queue->started_at > 0 ? task->own->stopped_at : 0};
+    of[PHASE_COMPUTE] =
+        (phase_span){queue->started_at, queue->started_at > 0 ? task->own->stopped_at : 0};
   }
 }
 

@@ -71,7 +71,8 @@ bool rerank_shared_prepare(rerank_task *task) {
   lookup->n = self->n;
   lookup->answers = rr_arena_calloc(&task->arena, self->n, sizeof *lookup->answers);
   if (lookup->answers != NULL && count(task, self->n * (size_t)QUESTION_BYTES)) {
-    lookup->command = shared_commands_question(&task->tools.sharing->commands, self->keys, self->n, &lookup->command_size);
+    lookup->command = shared_commands_question(&task->tools.sharing->commands, self->keys, self->n,
+                                               &lookup->command_size);
   }
   return lookup->command != NULL;
 }
@@ -85,7 +86,8 @@ void rerank_shared_take(rerank_task *task) {
     rerank_lookup *text = &task->lookups[self->texts[k]];
     if (answer->size == 0) {
       self->damaged += answer->strange;
-    } else if (!shared_value_read(&task->tools.sharing->keys, &self->keys[k], answer->bytes, answer->size, &text->value)) {
+    } else if (!shared_value_read(&task->tools.sharing->keys, &self->keys[k], answer->bytes,
+                                  answer->size, &text->value)) {
       self->damaged++;
     } else {
       text->hit = true;

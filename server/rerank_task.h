@@ -57,7 +57,9 @@ struct rerank_task {
   admission_outlook outlook; /* what was known before the body was read */
   atomic_bool cancelled;  /* nobody waits for it: prepare no further */
   bool cut_short;         /* not all of it was computed */
-  rr_claim claim;   /* of all that follows, on the way, and the reply; the body is counted where it came from */
+  rr_claim
+      /* of all that follows, on the way, and the reply; the body is counted where it came from */
+      claim;
   rr_arena arena;
   rr_rerank_request request;
   rr_encoded *groups; /* one for a query with all texts, else one a text */
@@ -91,7 +93,8 @@ void rerank_fail(rerank_task *task, rr_api_error_kind kind, const char *message)
 /* Marks the task as failed since it is not let in. */
 void rerank_refuse(rerank_task *task, const admission *verdict);
 
-/* Where the task has failed for want of memory, says so truthfully: that it asks for more than any request may have, or that
+/* Where the task has failed for want of memory, says so truthfully: that it asks for more than any
+ * request may have, or that
  * there is no more at the moment. What is left is a failed allocation. */
 void rerank_blame_memory(rerank_task *task);
 

@@ -13,7 +13,8 @@
 enum {
   JSON_VALUES_MAX = 1000000,
   ARENA_BLOCK_MOST = 1 << 20, /* bytes: more an arena never takes ahead */
-  OUTCOME_BYTES = 384,        /* a text, of what an answer is made from: scores, names of hashes, words to the shared cache */
+  /* A text, of what an answer is made from: scores, names of hashes, words to the shared cache. */
+  OUTCOME_BYTES = 384,
   WORTH_PACKING = 1024 /* bytes: below, a reply fits into a packet anyway */
 };
 
@@ -42,8 +43,10 @@ void rerank_refuse(rerank_task *task, const admission *verdict) {
     return;
   }
   static const char *const words[ADMISSION_VERDICTS] = {
-      [ADMISSION_REQUESTS] = "too many requests", [ADMISSION_TOKENS] = "too many tokens wait",
-      [ADMISSION_WAIT] = "the queue is too long", [ADMISSION_DEADLINE] = "it would be too late",
+      [ADMISSION_REQUESTS] = "too many requests",
+      [ADMISSION_TOKENS] = "too many tokens wait",
+      [ADMISSION_WAIT] = "the queue is too long",
+      [ADMISSION_DEADLINE] = "it would be too late",
       [ADMISSION_MEMORY] = "requests take all the memory that they may"};
   (void)rr_api_fail(&task->error, RR_API_OVERLOADED, "Model is overloaded: %s", words[verdict->verdict]);
   task->error.retry_after = admission_seconds(verdict->retry_after);
@@ -58,19 +61,22 @@ void rerank_blame_memory(rerank_task *task) {
   case RR_REFUSAL_NONE: break;
   case RR_REFUSAL_OWN:
     (void)rr_api_fail(&task->error, RR_API_TOO_LARGE,
-                      "the request needs more than the %zu bytes of memory that one may take (by --payload-limit)",
+                      "the request needs more than the %zu bytes of memory that one may take (by "
+                      "--payload-limit)",
                       config->request_limit);
     break;
   case RR_REFUSAL_NEVER:
     (void)rr_api_fail(&task->error, RR_API_TOO_LARGE,
-                      "the request needs more than the %zu bytes of memory that one may take (by --request-memory)",
+                      "the request needs more than the %zu bytes of memory that one may take (by "
+                      "--request-memory)",
                       rr_budget_most(config->memory));
     break;
   case RR_REFUSAL_FULL: {
     engine_stats stats;
     engine_read_stats(task->tools.engine, &stats);
     uint64_t each = stats.queued_ns / (stats.queued_requests > 0 ? stats.queued_requests : 1);
-    rerank_refuse(task, &(admission){.verdict = ADMISSION_MEMORY, .retry_after = each}); /* one is done then */
+    rerank_refuse(task, &(admission){.verdict = ADMISSION_MEMORY,
+                                     .retry_after = each}); /* one is done then */
     break;
   }
   }
@@ -227,10 +233,12 @@ static void tokenize(rerank_task *task) {
   task->characters = request_characters(&task->request);
 }
 
-/* What concluding will take, so that nothing is computed for an answer that there is no memory for. */
+/* What concluding will take, so that nothing is computed for an answer that there is no memory for.
+ * */
 static void reserve_reply(rerank_task *task) {
   const char *label = rr_scorer_info(task->tools.scorer)->label;
-  size_t block = task->arena.total < ARENA_BLOCK_MOST ? task->arena.total : (size_t)ARENA_BLOCK_MOST;
+  size_t block =
+      task->arena.total < ARENA_BLOCK_MOST ? task->arena.total : (size_t)ARENA_BLOCK_MOST;
   size_t bytes = rr_dialect_reply_bytes(&task->request, label == NULL ? 0 : strlen(label)) +
                  task->request.n_texts * (size_t)OUTCOME_BYTES + block;
   if (!rr_claim_reserve(&task->claim, bytes)) {
@@ -266,8 +274,8 @@ static bool unpack(rerank_task *task, unpacked *ret_body) {
   if (task->body_coding == CODING_IDENTITY) {
     return true;
   }
-  switch (coding_decode(task->body_coding, body->data, body->size, limit, &task->claim, &ret_body->own,
-                        &ret_body->size)) {
+  switch (coding_decode(task->body_coding, body->data, body->size, limit, &task->claim,
+                        &ret_body->own, &ret_body->size)) {
   case CODING_OK:
     ret_body->data = ret_body->own;
     ret_body->held = rr_claim_taken(&task->claim) - before;
@@ -317,8 +325,8 @@ static void prepare(rerank_task *task) {
   if (is_late(task)) {
     rerank_fail_late(task);
   } else if (unpack(task, &body)) {
-    task->failed = !rr_dialect_decode(task->endpoint, body.data, body.size, &limits, &task->arena, &task->dialect,
-                                      &task->request, &task->error);
+    task->failed = !rr_dialect_decode(task->endpoint, body.data, body.size, &limits, &task->arena,
+                                      &task->dialect, &task->request, &task->error);
     rr_claim_give(&task->claim, body.held);
     rr_free(body.own);
   }
@@ -411,7 +419,8 @@ static void pack(rerank_task *task) {
   size_t room = task->reply_size;
   size_t size = 0;
   char *packed = NULL;
-  if (task->reply_coding != CODING_IDENTITY && room >= WORTH_PACKING && rr_claim_take(&task->claim, room)) {
+  if (task->reply_coding != CODING_IDENTITY && room >= WORTH_PACKING &&
+      rr_claim_take(&task->claim, room)) {
     packed = coding_encode(task->reply_coding, task->reply, room, &size);
     rr_claim_give(&task->claim, packed == NULL ? room : room - size);
   }

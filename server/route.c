@@ -127,21 +127,23 @@ static size_t on_accept(void *context, http_exchange *exchange) {
 
 static void on_reject(void *context, http_exchange *exchange, http_fault fault) {
   static const rr_api_error_kind kinds[] = {
-      [HTTP_MALFORMED] = RR_API_MALFORMED,     [HTTP_TARGET_TOO_LONG] = RR_API_TARGET,
-      [HTTP_EXPECTATION] = RR_API_EXPECTATION, [HTTP_HEAD_TOO_LARGE] = RR_API_HEADERS,
+      [HTTP_MALFORMED] = RR_API_MALFORMED,       [HTTP_TARGET_TOO_LONG] = RR_API_TARGET,
+      [HTTP_EXPECTATION] = RR_API_EXPECTATION,   [HTTP_HEAD_TOO_LARGE] = RR_API_HEADERS,
       [HTTP_NOT_IMPLEMENTED] = RR_API_NOT_KNOWN, [HTTP_OTHER_VERSION] = RR_API_VERSION};
   router *self = context;
   bool small = exchange->body_limit < self->options->payload_limit;
   switch (fault.problem) {
   case HTTP_BODY_TOO_LARGE:
     exchange->refusal = "the body is too large";
-    answer_error(self->metrics, exchange, RR_API_TOO_LARGE, "the body is over the limit of %zu bytes%s",
-                 exchange->body_limit, small ? " (half of --request-memory)" : "");
+    answer_error(self->metrics, exchange, RR_API_TOO_LARGE,
+                 "the body is over the limit of %zu bytes%s", exchange->body_limit,
+                 small ? " (half of --request-memory)" : "");
     break;
   case HTTP_BODIES_TOO_MANY:
     exchange->refusal = "bodies take all the memory that they may";
     self->metrics->refusals[ADMISSION_MEMORY]++;
-    answer_error(self->metrics, exchange, RR_API_OVERLOADED, "Model is overloaded: %s", exchange->refusal);
+    answer_error(self->metrics, exchange, RR_API_OVERLOADED, "Model is overloaded: %s",
+                 exchange->refusal);
     break;
   case HTTP_OUT_OF_MEMORY:
     answer_error(self->metrics, exchange, RR_API_MEMORY, "out of memory");
@@ -152,7 +154,9 @@ static void on_reject(void *context, http_exchange *exchange, http_fault fault) 
   case HTTP_EXPECTATION:
   case HTTP_HEAD_TOO_LARGE:
   case HTTP_NOT_IMPLEMENTED:
-  case HTTP_OTHER_VERSION: answer_error(self->metrics, exchange, kinds[fault.problem], "%s", fault.text); break;
+  case HTTP_OTHER_VERSION:
+    answer_error(self->metrics, exchange, kinds[fault.problem], "%s", fault.text);
+    break;
   }
 }
 
@@ -205,10 +209,12 @@ static bool tell_slow(router *self, const http_exchange *exchange, log_request_f
   return true;
 }
 
-/* What a client sent where a request line should be may be a piece of its body, by a wrong Content-Length: it is logged only
+/* What a client sent where a request line should be may be a piece of its body, by a wrong
+ * Content-Length: it is logged only
  * where it looks like one. */
 static const char *logged_method(const http_exchange *exchange) {
-  static const char *const known[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"};
+  static const char *const known[] = {"GET",     "HEAD",  "POST",  "PUT",    "DELETE",
+                                      "OPTIONS", "PATCH", "TRACE", "CONNECT"};
   for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
     if (is_method(exchange, known[i])) {
       return known[i];
@@ -250,7 +256,7 @@ static void on_finished(void *context, http_exchange *exchange, bool sent) {
     self->metrics->too_slow += exchange->too_slow;
   }
   bool refused = fields.status >= 400 && fields.status < 500;
-  log_request(slow                                        ? LOG_LEVEL_WARN
+  log_request(slow                                    ? LOG_LEVEL_WARN
               : wants_page(&at, exchange) && !refused ? at.page->level
                                                       : LOG_LEVEL_INFO,
               &fields);

@@ -165,7 +165,8 @@ const char *sandbox_unsuited(void) {
 
 static int fill_rings(scmp_filter_ctx filter, const sandbox_needs *none) {
   (void)none;
-  static const char *const rings[] = {"io_uring_setup", "io_uring_enter", "io_uring_register", NULL};
+  static const char *const rings[] = {"io_uring_setup", "io_uring_enter", "io_uring_register",
+                                      NULL};
   return rules(filter, SCMP_ACT_ERRNO(ENOSYS), rings);
 }
 
@@ -186,7 +187,9 @@ static rr_status load_filter(uint32_t otherwise, int (*add)(scmp_filter_ctx, con
   return status == 0 ? RR_OK : rr_fail(err, RR_ERR_IO, "the filter of system calls: %s", strerror(-status));
 }
 
-rr_status sandbox_refuse_rings(rr_error *err) { return load_filter(SCMP_ACT_ALLOW, fill_rings, NULL, err); }
+rr_status sandbox_refuse_rings(rr_error *err) {
+  return load_filter(SCMP_ACT_ALLOW, fill_rings, NULL, err);
+}
 
 rr_status sandbox_enter(const sandbox_needs *needs, rr_error *err) {
   return load_filter(SCMP_ACT_ERRNO(ENOSYS), fill, needs, err);

@@ -27,8 +27,10 @@ typedef struct sandbox_needs {
  * valgrind, which make calls of their own, or a build without the library. Static storage. */
 const char *sandbox_unsuited(void);
 
-/* From here on the kernel makes no ring (io_uring) for this process; everything else stays allowed. Before the first
- * event loop: libuv makes a ring with it wherever the kernel lets it, whatever UV_USE_IO_URING says, and aborts when
+/* From here on the kernel makes no ring (io_uring) for this process; everything else stays allowed.
+ * Before the first
+ * event loop: libuv makes a ring with it wherever the kernel lets it, whatever UV_USE_IO_URING
+ * says, and aborts when
  * sandbox_enter's filter refuses the use of it. Errors: as those of sandbox_enter. */
 rr_status sandbox_refuse_rings(rr_error *err);
 

@@ -19,7 +19,8 @@ static void take_headers(otlp_record *record, http_exchange *exchange) {
   copy(record->agent, sizeof record->agent, http_header_of(exchange, "User-Agent"));
   spans_split_host(http_header_of(exchange, "Host"), record->host, &record->port);
   /* A list without a parent, or one that is no list, is nobody's. */
-  if (exchange->parent[0] == '\0' || !http_join_header(exchange, "tracestate", record->state, sizeof record->state) ||
+  if (exchange->parent[0] == '\0' ||
+      !http_join_header(exchange, "tracestate", record->state, sizeof record->state) ||
       !trace_state_is_valid(record->state)) {
     record->state[0] = '\0';
   }

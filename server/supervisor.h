@@ -5,7 +5,8 @@
  * 2. Messages go by a datagram socket that is connected before the process is confined. sd_notify would open one for
  *    each, which the filter of system calls would have to allow for good, and would wait for a manager that is busy.
  * 3. The environment's variables are removed once read.
- * 4. The watchdog is fed by a timer of the loop, unless the turn under way has lasted for seconds: a loop that hangs is
+ * 4. The watchdog is fed by a timer of the loop, unless the turn under way has lasted for seconds:
+ *    a loop that hangs is
  *    restarted, also where it still runs timers; one that is busy is not.
  */
 #ifndef RR_SERVER_SUPERVISOR_H
@@ -21,7 +22,8 @@ enum { SUPERVISOR_TEXT_MAX = 256, SUPERVISOR_PLACE_MAX = 128 };
 
 typedef enum supervisor_state { SUPERVISOR_LOADING, SUPERVISOR_SERVING, SUPERVISOR_STOPPING } supervisor_state;
 
-/* One line about the present state, for people. False: the loop is stuck, and gets no sign of life. */
+/* One line about the present state, for people. False: the loop is stuck, and gets no sign of life.
+ * */
 typedef bool (*supervisor_describe)(void *context, char ret_text[SUPERVISOR_TEXT_MAX]);
 
 typedef struct supervisor {

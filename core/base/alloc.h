@@ -22,7 +22,8 @@ void *rr_alloc_aligned(size_t size);
  * `sticky` every later one too. n = 0 turns it off. Process-wide. */
 void rr_alloc_fail_at(unsigned long n, int sticky);
 
-/* Counts as an allocation, for memory that is portioned out elsewhere; true where a test makes it fail. */
+/* Counts as an allocation, for memory that is portioned out elsewhere; true where a test makes it
+ * fail. */
 bool rr_alloc_injected(void);
 
 /* How many allocations have been asked for since the last rr_alloc_fail_at. */

@@ -2,7 +2,8 @@
  *
  * 1. An arena belongs to one thread at a time; handing it on needs a queue or a join between.
  * 2. Memory stays valid until rr_arena_finish; nothing is freed singly.
- * 3. The bytes taken from the heap never exceed `limit`, nor what its claim grants where it has one (core/base/budget.h).
+ * 3. The bytes taken from the heap never exceed `limit`, nor what its claim grants where it has one
+ *    (core/base/budget.h).
  */
 #ifndef RR_CORE_BASE_ARENA_H
 #define RR_CORE_BASE_ARENA_H
@@ -29,7 +30,8 @@ void rr_arena_init_within(rr_arena *arena, struct rr_claim *claim);
 /* Frees everything; the arena may be used again as if just initialised. */
 void rr_arena_finish(rr_arena *arena);
 
-/* 16-byte aligned, uncleared memory of at least `size` bytes, owned by the arena; NULL when the heap,
+/* 16-byte aligned, uncleared memory of at least `size` bytes, owned by the arena; NULL when the
+ * heap,
  * the limit or the claim is exhausted. */
 void *rr_arena_alloc(rr_arena *arena, size_t size);
 

@@ -3,9 +3,9 @@
 #include <assert.h>
 
 enum {
-  KEPT_SHARE = 8,        /* one in so many bytes is kept for small holders */
-  SMALL_SHARE = 128,     /* and a holder of one in so many is small, */
-  SMALL_MOST = 4 << 20,  /* or of so many bytes, if that is less */
+  KEPT_SHARE = 8,       /* one in so many bytes is kept for small holders */
+  SMALL_SHARE = 128,    /* and a holder of one in so many is small, */
+  SMALL_MOST = 4 << 20, /* or of so many bytes, if that is less */
 };
 
 void rr_budget_init(rr_budget *budget, size_t limit) {

@@ -1,9 +1,12 @@
 /* A bound over memory that many take together, and what one of them has of it.
  *
- * 1. A budget is shared by all threads and counts bytes; it holds no memory itself. Each byte that is taken is given back once.
- * 2. The last eighth is for holders that have little: who holds much leaves it to them, so that a few large ones never
+ * 1. A budget is shared by all threads and counts bytes; it holds no memory itself. Each byte that
+ *    is taken is given back once.
+ * 2. The last eighth is for holders that have little: who holds much leaves it to them, so that a
+ *    few large ones never
  *    keep the many small ones out.
- * 3. A claim is one holder's part. It belongs to one thread at a time, as the memory that it counts.
+ * 3. A claim is one holder's part. It belongs to one thread at a time, as the memory that it
+ *    counts.
  */
 #ifndef RR_CORE_BASE_BUDGET_H
 #define RR_CORE_BASE_BUDGET_H
@@ -42,10 +45,11 @@ void rr_budget_give(rr_budget *budget, size_t bytes);
 typedef struct rr_claim {
   rr_budget *budget; /* NULL: none, the claim's own limit alone */
   size_t limit;
-  size_t held;    /* bytes, those reserved included */
-  size_t ahead;   /* of these, reserved and not taken yet */
-  size_t beside;  /* bytes of the same holder that the budget counts elsewhere */
-  rr_refusal refused; /* why the last try that failed did; stays, for whoever finds out later that something failed */
+  size_t held;   /* bytes, those reserved included */
+  size_t ahead;  /* of these, reserved and not taken yet */
+  size_t beside; /* bytes of the same holder that the budget counts elsewhere */
+  /* Why the last try that failed did; stays, for whoever finds out later that something failed. */
+  rr_refusal refused;
 } rr_claim;
 
 /* An empty claim in the caller's memory. */
@@ -55,7 +59,8 @@ void rr_claim_init(rr_claim *claim, rr_budget *budget, size_t limit);
 bool rr_claim_take(rr_claim *claim, size_t bytes);
 void rr_claim_give(rr_claim *claim, size_t bytes);
 
-/* Reserves bytes for later takes, which are sure to have them; gives back what of all that is left. */
+/* Reserves bytes for later takes, which are sure to have them; gives back what of all that is left.
+ * */
 bool rr_claim_reserve(rr_claim *claim, size_t bytes);
 void rr_claim_unreserve(rr_claim *claim);
 

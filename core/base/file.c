@@ -11,7 +11,8 @@
 
 enum { PATH_TOLD_MAX = 180 };
 
-rr_status rr_path_join(const char *directory, const char *name, char to[RR_PATH_MAX], rr_error *err) {
+rr_status rr_path_join(const char *directory, const char *name, char to[RR_PATH_MAX],
+                       rr_error *err) {
   const char *slash = name[0] == '\0' ? "" : "/";
   int length = snprintf(to, RR_PATH_MAX, "%s%s%s", directory, slash, name);
   if (length < 0 || length >= RR_PATH_MAX) {
@@ -68,8 +69,8 @@ rr_status rr_file_find(const char *path, bool *ret_there, rr_error *err) {
 
 /* What is there is looked at twice: to open some devices is to use them, and what the name leads
  * to may change meanwhile. */
-rr_status rr_file_open(const char *path, int flags, mode_t mode, int *ret_descriptor, struct stat *ret_about,
-                       rr_error *err) {
+rr_status rr_file_open(const char *path, int flags, mode_t mode, int *ret_descriptor,
+                       struct stat *ret_about, rr_error *err) {
   struct stat about;
   bool there = ((flags & O_NOFOLLOW) != 0 ? lstat(path, &about) : stat(path, &about)) == 0;
   rr_status status = there ? check_kind(path, &about, err) : RR_OK;
@@ -80,8 +81,9 @@ rr_status rr_file_open(const char *path, int flags, mode_t mode, int *ret_descri
   if (descriptor < 0) {
     return rr_fail(err, RR_ERR_IO, "%s: %s", tail_of(path), strerror(errno));
   }
-  status = fstat(descriptor, &about) != 0 ? rr_fail(err, RR_ERR_IO, "%s: %s", tail_of(path), strerror(errno))
-                                          : check_kind(path, &about, err);
+  status = fstat(descriptor, &about) != 0
+               ? rr_fail(err, RR_ERR_IO, "%s: %s", tail_of(path), strerror(errno))
+               : check_kind(path, &about, err);
   if (status != RR_OK) {
     int problem = errno;
     (void)close(descriptor);
@@ -130,14 +132,16 @@ static rr_status read_to_the_end(reading *self, rr_error *err) {
     }
     ssize_t got = read(self->descriptor, self->data + self->size, self->capacity - self->size - 1);
     if (got < 0 && errno != EINTR) {
-      return rr_fail(err, RR_ERR_IO, "%s: cannot be read: %s", tail_of(self->path), strerror(errno));
+      return rr_fail(err, RR_ERR_IO, "%s: cannot be read: %s", tail_of(self->path),
+                     strerror(errno));
     }
     if (got == 0) {
       return RR_OK;
     }
     self->size += got < 0 ? 0 : (size_t)got;
     if (self->size > self->max_bytes) {
-      return rr_fail(err, RR_ERR_FORMAT, "%s: over %zu bytes", tail_of(self->path), self->max_bytes);
+      return rr_fail(err, RR_ERR_FORMAT, "%s: over %zu bytes", tail_of(self->path),
+                     self->max_bytes);
     }
   }
 }
@@ -158,7 +162,8 @@ static rr_status read_open(reading *self, size_t size, rr_error *err) {
   return status;
 }
 
-rr_status rr_file_read(const char *path, size_t max_bytes, char **ret_data, size_t *ret_size, rr_error *err) {
+rr_status rr_file_read(const char *path, size_t max_bytes, char **ret_data, size_t *ret_size,
+                       rr_error *err) {
   struct stat about;
   reading self = {.path = path, .max_bytes = max_bytes};
   rr_status status = rr_file_open(path, O_RDONLY, 0, &self.descriptor, &about, err);

@@ -23,8 +23,10 @@ typedef struct chunk {
 
 _Static_assert(sizeof(chunk) % 16 == 0, "what follows a chunk's head is aligned for anything");
 
-/* Within a scope small values lie in its arena, where freeing them does nothing: a parse frees little but what it has outgrown,
- * by doubling. What is large goes to the heap and back, so that a long string does not leave its halves and quarters behind. */
+/* Within a scope small values lie in its arena, where freeing them does nothing: a parse frees
+ * little but what it has outgrown,
+ * by doubling. What is large goes to the heap and back, so that a long string does not leave its
+ * halves and quarters behind. */
 typedef struct rr_json_large {
   struct rr_json_large *next;
   struct rr_json_large *previous;
@@ -36,10 +38,11 @@ typedef struct label {
   size_t unused;
 } label;
 
-_Static_assert(sizeof(large) % 16 == 0 && sizeof(label) == 16, "what follows them is aligned for anything");
+_Static_assert(sizeof(large) % 16 == 0 && sizeof(label) == 16,
+               "what follows them is aligned for anything");
 
 static _Thread_local struct {
-  chunk *chunks; /* of the parse under way, newest first; without a scope */
+  chunk *chunks;    /* of the parse under way, newest first; without a scope */
   jmp_buf *way_out; /* NULL outside of a parse */
   rr_json_scope *scope;
 } parser;
@@ -198,8 +201,8 @@ static size_t count_values(const char *data, size_t size) {
 }
 
 /* fault: NULL, or filled instead of quoting in err. */
-static rr_status parse(const char *data, size_t size, size_t max_values, size_t flags, json_t **ret_json,
-                       rr_json_fault *fault, rr_error *err) {
+static rr_status parse(const char *data, size_t size, size_t max_values, size_t flags,
+                       json_t **ret_json, rr_json_fault *fault, rr_error *err) {
   if (count_values(data, size) > max_values) {
     return rr_fail(err, RR_ERR_INPUT, "more than %zu JSON values", max_values);
   }
@@ -217,8 +220,8 @@ static rr_status parse(const char *data, size_t size, size_t max_values, size_t 
       *fault = (rr_json_fault){.line = problem.line, .column = problem.column};
       memcpy(fault->text, problem.text, sizeof fault->text);
     }
-    return rr_fail(err, RR_ERR_FORMAT, "invalid JSON at line %d column %d%s%s", problem.line, problem.column,
-                   fault == NULL ? ": " : "", fault == NULL ? problem.text : "");
+    return rr_fail(err, RR_ERR_FORMAT, "invalid JSON at line %d column %d%s%s", problem.line,
+                   problem.column, fault == NULL ? ": " : "", fault == NULL ? problem.text : "");
   }
   *ret_json = json;
   return RR_OK;

@@ -37,14 +37,17 @@ rr_status rr_json_parse_foreign(const char *data, size_t size, size_t max_values
 rr_status rr_json_parse_unique(const char *data, size_t size, size_t max_values, json_t **ret_json,
                                rr_error *err);
 
-/* Memory of all that jansson allocates on one thread for a while: counted by a claim, and gone at once. */
+/* Memory of all that jansson allocates on one thread for a while: counted by a claim, and gone at
+ * once. */
 typedef struct rr_json_scope {
   rr_arena small;
   struct rr_json_large *large; /* what is freed singly */
 } rr_json_scope;
 
-/* From here on, until rr_json_leave, all that jansson allocates on this thread is the scope's. Values made within are not to be used
- * after it and need no json_decref; those made before are not to be freed within. Scopes do not nest. claim: NULL for none. */
+/* From here on, until rr_json_leave, all that jansson allocates on this thread is the scope's.
+ * Values made within are not to be used
+ * after it and need no json_decref; those made before are not to be freed within. Scopes do not
+ * nest. claim: NULL for none. */
 void rr_json_enter(rr_json_scope *scope, struct rr_claim *claim);
 void rr_json_leave(rr_json_scope *scope);
 

@@ -33,9 +33,21 @@ static const char *parse(printing *out, const char *at, conversion *ret_conversi
   *ret_conversion = (conversion){.precise = false};
   for (;; at++) {
     switch (*at) {
-    case '-': case '+': case ' ': case '#': case '\'':
-    case '0': case '1': case '2': case '3': case '4':
-    case '5': case '6': case '7': case '8': case '9':
+    case '-':
+    case '+':
+    case ' ':
+    case '#':
+    case '\'':
+    case '0':
+    case '1':
+    case '2':
+    case '3':
+    case '4':
+    case '5':
+    case '6':
+    case '7':
+    case '8':
+    case '9':
     case 'h': break;
     case '.': ret_conversion->precise = true; break;
     case '*': (void)va_arg(out->arguments, int); break;

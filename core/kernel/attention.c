@@ -99,7 +99,8 @@ static inline void multiply_tile(const float *const *a, const float *b, size_t l
   }
 }
 
-/* Vectors go by address into these: GCC 14 for aarch64 fails to pass those of less than their natural alignment by value. */
+/* Vectors go by address into these: GCC 14 for aarch64 fails to pass those of less than their
+ * natural alignment by value. */
 
 /* most = lane by lane the larger one; b's where one is NaN. */
 static inline __attribute__((always_inline)) void take_larger(vector *most, const vector *b) {

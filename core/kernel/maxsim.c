@@ -89,7 +89,8 @@ static inline __attribute__((always_inline)) void convert(rr_format format, cons
 MULTIPLY(multiply_floats, vector, float)
 MULTIPLY(multiply_integers, integers, int32_t)
 
-/* most = the larger one; NaN once it is met. By address: GCC 14 for aarch64 fails to pass vectors of less than their
+/* most = the larger one; NaN once it is met. By address: GCC 14 for aarch64 fails to pass vectors
+ * of less than their
  * natural alignment by value. */
 static inline __attribute__((always_inline)) void take_larger(vector *most, const vector *sum) {
   integers take = (*sum > *most) | (*sum != *sum);

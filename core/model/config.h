@@ -68,7 +68,8 @@ typedef struct rr_config {
  * program does not compute; the message says what), RR_ERR_MEMORY; messages name the file. */
 rr_status rr_config_load(const char *directory, rr_config *ret_config, rr_error *err);
 
-/* The same of a model whose weights are not there yet: what only they tell of a ColBERT is left out, so that a BertModel
+/* The same of a model whose weights are not there yet: what only they tell of a ColBERT is left
+ * out, so that a BertModel
  * may turn out to be one. */
 rr_status rr_config_peek(const char *directory, rr_config *ret_config, rr_error *err);
 

@@ -288,7 +288,8 @@ static int open_temporary(const rr_packs *packs) {
   int fd;
   struct stat opened;
   struct stat named;
-  if (rr_file_open(packs->temporary, O_WRONLY | O_CREAT | O_NOFOLLOW, 0600, &fd, &opened, NULL) != RR_OK) {
+  if (rr_file_open(packs->temporary, O_WRONLY | O_CREAT | O_NOFOLLOW, 0600, &fd, &opened, NULL) !=
+      RR_OK) {
     return -1;
   }
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) {

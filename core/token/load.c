@@ -8,7 +8,8 @@
 /* Lengths beyond this mean "none": the reference writes 1e30 for that. */
 static const double LENGTH_BEYOND_REASON = 1e9;
 
-static rr_status join(const char *directory, const char *name, char path[RR_PATH_MAX], rr_error *err) {
+static rr_status join(const char *directory, const char *name, char path[RR_PATH_MAX],
+                      rr_error *err) {
   return rr_path_join(directory, name, path, NULL) == RR_OK
              ? RR_OK
              : rr_fail(err, RR_ERR_IO, "the path of %s is too long", name);

@@ -63,7 +63,8 @@ rr_status hub_cache_make_folders(const char *path, rr_error *err) {
   return RR_OK;
 }
 
-/* What is there and no regular file is told, since what follows from it is a download, or a model that is not in the cache. */
+/* What is there and no regular file is told, since what follows from it is a download, or a model
+ * that is not in the cache. */
 static bool is_there(const char *path) {
   rr_error problem;
   bool there = false;
@@ -121,8 +122,8 @@ bool hub_cache_read_ref(const hub_cache *cache, const char *revision, char ret_c
     memcpy(ret_commit, revision, HUB_COMMIT_MAX);
     return true;
   }
-  if (print_path(path, NULL, "%s/refs/%s", cache->folder, revision) != RR_OK ||
-      !is_there(path) || rr_file_read(path, REF_BYTES_MAX, &text, &size, NULL) != RR_OK) {
+  if (print_path(path, NULL, "%s/refs/%s", cache->folder, revision) != RR_OK || !is_there(path) ||
+      rr_file_read(path, REF_BYTES_MAX, &text, &size, NULL) != RR_OK) {
     return false;
   }
   text[strcspn(text, "\r\n ")] = '\0';

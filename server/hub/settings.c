@@ -64,7 +64,8 @@ static rr_status find_home(const hub_choices *choices, look_up lookup, char to[H
 }
 
 /* The token that `hf auth login` stored; "" if there is none, or none that this user may read. */
-static rr_status read_token_file(const char *home, look_up lookup, char token[HUB_TOKEN_MAX], rr_error *err) {
+static rr_status read_token_file(const char *home, look_up lookup, char token[HUB_TOKEN_MAX],
+                                 rr_error *err) {
   char path[HUB_PATH_MAX];
   const char *named = variable(lookup, "HF_TOKEN_PATH");
   rr_status status = named != NULL ? expand(named, lookup, path, NULL)

@@ -43,7 +43,8 @@ static void each_refusal_says_why_and_changes_nothing(void **state) {
   assert_false(rr_claim_take(&one, 10 * MIB + 1));
   assert_int_equal(one.refused, RR_REFUSAL_OWN);
   assert_true(rr_claim_take(&one, 10 * MIB));
-  assert_int_equal(one.refused, RR_REFUSAL_OWN); /* it may only be found out later that something failed */
+  assert_int_equal(one.refused,
+                   RR_REFUSAL_OWN); /* it may only be found out later that something failed */
   assert_false(rr_claim_take(&other, LIMIT));
   assert_int_equal(other.refused, RR_REFUSAL_NEVER);
   assert_false(rr_claim_take(&other, SIZE_MAX));
@@ -185,7 +186,8 @@ static void an_arena_takes_its_blocks_from_its_claim(void **state) {
     assert_int_equal(rr_budget_used(&budget), arena.total);
   }
   assert_int_equal(claim.refused, RR_REFUSAL_NEVER);
-  assert_true(got > (MIB - MIB / 8) / 10 * 9); /* a block may be smaller than the arena would like it */
+  assert_true(got >
+              (MIB - MIB / 8) / 10 * 9); /* a block may be smaller than the arena would like it */
   rr_arena_finish(&arena);
   assert_int_equal(rr_budget_used(&budget), 0);
   claim.refused = RR_REFUSAL_NONE;
@@ -233,12 +235,14 @@ static void values_of_a_scope_are_counted_and_gone_at_its_end(void **state) {
   assert_true(used > size && used < 16 * size);
   rr_json_leave(&scope);
   assert_int_equal(rr_budget_used(&budget), 0);
-  assert_int_equal(rr_json_parse("[1,\"x\"]", 7, 10, &json, &error), RR_OK); /* as before, on the heap */
+  assert_int_equal(rr_json_parse("[1,\"x\"]", 7, 10, &json, &error),
+                   RR_OK); /* as before, on the heap */
   json_decref(json);
   free(text);
 }
 
-/* Where the bound is reached within a parse, that ends as if the heap were exhausted, and leaves nothing. */
+/* Where the bound is reached within a parse, that ends as if the heap were exhausted, and leaves
+ * nothing. */
 static void a_parse_ends_wherever_the_claim_does(void **state) {
   (void)state;
   size_t size;

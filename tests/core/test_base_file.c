@@ -55,7 +55,8 @@ static int make_folder(void **state) {
   write_file("empty", "");
   make_socket("socket");
   return mkfifo(path_of("pipe"), 0600) == 0 && mkdir(path_of("folder"), 0700) == 0 &&
-                 symlink("/dev/zero", path_of("device")) == 0 && symlink("plain", path_of("link")) == 0 &&
+                 symlink("/dev/zero", path_of("device")) == 0 &&
+                 symlink("plain", path_of("link")) == 0 &&
                  symlink("nothing", path_of("dangling")) == 0
              ? 0
              : -1;
@@ -63,7 +64,8 @@ static int make_folder(void **state) {
 
 static int remove_folder(void **state) {
   (void)state;
-  static const char *const names[] = {"plain", "empty", "socket", "pipe", "device", "link", "dangling", "new"};
+  static const char *const names[] = {"plain",  "empty", "socket",   "pipe",
+                                      "device", "link",  "dangling", "new"};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
     (void)unlink(path_of(names[i]));
   }
@@ -74,7 +76,10 @@ static int remove_folder(void **state) {
 static const struct {
   const char *name;
   const char *kind;
-} others[] = {{"pipe", "a pipe (FIFO)"}, {"folder", "a directory"}, {"socket", "a socket"}, {"device", "a device"}};
+} others[] = {{"pipe", "a pipe (FIFO)"},
+              {"folder", "a directory"},
+              {"socket", "a socket"},
+              {"device", "a device"}};
 
 static void what_is_no_regular_file_is_named(void **state) {
   (void)state;
@@ -131,7 +136,8 @@ static void what_is_not_there_is_no_error_until_it_is_opened(void **state) {
     int file = -1;
     assert_int_equal(rr_file_find(path_of(names[i]), &there, &problem), RR_OK);
     assert_false(there);
-    assert_int_equal(rr_file_open(path_of(names[i]), O_RDONLY, 0, &file, NULL, &problem), RR_ERR_IO);
+    assert_int_equal(rr_file_open(path_of(names[i]), O_RDONLY, 0, &file, NULL, &problem),
+                     RR_ERR_IO);
     assert_non_null(strstr(problem.message, path_of(names[i])));
   }
 }
@@ -140,9 +146,11 @@ static void flags_are_those_of_open(void **state) {
   (void)state;
   struct stat about;
   int file = -1;
-  assert_int_equal(rr_file_open(path_of("link"), O_RDONLY | O_NOFOLLOW, 0, &file, NULL, &problem), RR_ERR_IO);
+  assert_int_equal(rr_file_open(path_of("link"), O_RDONLY | O_NOFOLLOW, 0, &file, NULL, &problem),
+                   RR_ERR_IO);
   assert_non_null(strstr(problem.message, "a symbolic link"));
-  assert_int_equal(rr_file_open(path_of("new"), O_RDWR | O_CREAT, 0640, &file, &about, &problem), RR_OK);
+  assert_int_equal(rr_file_open(path_of("new"), O_RDWR | O_CREAT, 0640, &file, &about, &problem),
+                   RR_OK);
   assert_int_equal(about.st_mode & S_IRUSR, S_IRUSR);
   assert_int_equal(fcntl(file, F_GETFD), FD_CLOEXEC);
   assert_int_equal(write(file, "x", 1), 1);

@@ -51,7 +51,8 @@ static void foreign_text_is_not_quoted_in_the_message(void **state) {
   const char *text = "{\"a\": secret}";
   json_t *json = NULL;
   rr_json_fault fault;
-  assert_int_equal(rr_json_parse_foreign(text, strlen(text), 100, &json, &fault, &problem), RR_ERR_FORMAT);
+  assert_int_equal(rr_json_parse_foreign(text, strlen(text), 100, &json, &fault, &problem),
+                   RR_ERR_FORMAT);
   assert_int_equal(fault.line, 1);
   assert_non_null(strstr(fault.text, "secret"));
   assert_null(strstr(problem.message, "secret"));

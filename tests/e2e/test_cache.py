@@ -134,7 +134,7 @@ def without_the_option_there_is_none():
 def too_small_a_cache_is_refused():
     result = run_binary("--model-id", harness.small_model(), "--cache-bytes", "1000")
     assert result.returncode == 2 and "--cache-bytes" in result.stderr and "65536" in result.stderr, result
-    result = run_binary("--model-id", harness.small_model(), environment={"CACHE_BYTES": "64M"})
+    result = run_binary("--model-id", harness.small_model(), environment={"CACHE_BYTES": "64X"})
     assert result.returncode == 2 and "CACHE_BYTES" in result.stderr, result
 
 

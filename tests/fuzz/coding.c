@@ -38,7 +38,8 @@ void fuzz_input(const uint8_t *data, size_t size) {
   char *unpacked = NULL;
   size_t unpacked_size = 0;
   const char *body = (const char *)data + 1;
-  coding_result result = coding_decode(which, body, size - 1, limit, NULL, &unpacked, &unpacked_size);
+  coding_result result =
+      coding_decode(which, body, size - 1, limit, NULL, &unpacked, &unpacked_size);
   fuzz_require(result != CODING_NO_MEMORY || fuzz_starved, "out of memory");
   if (result == CODING_OK) {
     fuzz_require(unpacked_size <= limit, "unpacked beyond the limit");

@@ -1,7 +1,9 @@
 /* Heads and chunks of HTTP/1, as clients send them.
  *
- * Input: a head and what is behind it; the same bytes are taken for a body in chunks too. Whatever comes in pieces must be
- * taken as it is whole, and what libmicrohttpd is given must be a head that says the same and frames no body. */
+ * Input: a head and what is behind it; the same bytes are taken for a body in chunks too. Whatever
+ * comes in pieces must be
+ * taken as it is whole, and what libmicrohttpd is given must be a head that says the same and
+ * frames no body. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +14,8 @@
 void fuzz_set_up(void) {}
 
 /* Looks as bytes come in pieces of `step`. */
-static http_found find(const char *data, size_t size, size_t step, size_t *ret_skip, size_t *ret_size) {
+static http_found find(const char *data, size_t size, size_t step, size_t *ret_skip,
+                       size_t *ret_size) {
   size_t scanned = 0;
   http_fault fault = {.text = ""};
   http_found found = HTTP_FOUND_NONE;
@@ -23,7 +26,8 @@ static http_found find(const char *data, size_t size, size_t step, size_t *ret_s
       break;
     }
   }
-  fuzz_require(found != HTTP_FOUND_FAULT || (fault.problem != HTTP_NO_PROBLEM && fault.text[0] != '\0'),
+  fuzz_require(found != HTTP_FOUND_FAULT ||
+                   (fault.problem != HTTP_NO_PROBLEM && fault.text[0] != '\0'),
                "a fault without a text");
   return found;
 }
@@ -37,7 +41,8 @@ static void take_written(const http_head *head, const char *data, size_t size) {
   size_t found;
   http_head again;
   http_fault fault;
-  fuzz_require(find(text, length, length, &skip, &found) == HTTP_FOUND_HEAD && skip == 0 && found == length,
+  fuzz_require(find(text, length, length, &skip, &found) == HTTP_FOUND_HEAD && skip == 0 &&
+                   found == length,
                "another request behind the head");
   fuzz_require(http_head_parse(text, length, &again, &fault), "a head that is refused");
   fuzz_require(strcmp(again.method, head->method) == 0 && again.path_size == head->path_size &&
@@ -52,7 +57,8 @@ static void take_refused(const http_head *head, const http_fault *fault) {
   fuzz_require(fault->problem != HTTP_NO_PROBLEM && fault->text != NULL, "a fault without a text");
   char *text = malloc(HTTP_HEAD_SPARE + HTTP_METHOD_BYTES + head->path_size);
   size_t length = http_head_write_refused(head, text);
-  fuzz_require(length <= HTTP_HEAD_SPARE + HTTP_METHOD_BYTES + head->path_size, "more than its room");
+  fuzz_require(length <= HTTP_HEAD_SPARE + HTTP_METHOD_BYTES + head->path_size,
+               "more than its room");
   free(text);
 }
 
@@ -67,7 +73,8 @@ static void take_head(const char *data, size_t size) {
   if (found != HTTP_FOUND_HEAD) {
     return;
   }
-  fuzz_require(skip == other_skip && length == other_length && length <= size, "pieces make a difference");
+  fuzz_require(skip == other_skip && length == other_length && length <= size,
+               "pieces make a difference");
   http_head head;
   http_fault fault = {.problem = HTTP_NO_PROBLEM};
   if (http_head_parse(data + skip, length - skip, &head, &fault)) {
@@ -109,8 +116,10 @@ static void take_chunks(const char *data, size_t size) {
   decoded whole = decode(data, size, size);
   decoded slow = decode(data, size, 1);
   bool ended = whole.result == CHUNKS_END || whole.result == CHUNKS_BROKEN;
-  fuzz_require(!ended || (whole.result == slow.result && whole.used == slow.used), "pieces make a difference");
-  fuzz_require(whole.size == slow.size && memcmp(whole.data, slow.data, whole.size) == 0, "other content in pieces");
+  fuzz_require(!ended || (whole.result == slow.result && whole.used == slow.used),
+               "pieces make a difference");
+  fuzz_require(whole.size == slow.size && memcmp(whole.data, slow.data, whole.size) == 0,
+               "other content in pieces");
   free(whole.data);
   free(slow.data);
 }

@@ -1,4 +1,5 @@
-/* What the tests of options share: a command line and an environment, read as the server reads them. */
+/* What the tests of options share: a command line and an environment, read as the server reads
+ * them. */
 #ifndef RR_TESTS_SERVER_OPTIONS_H
 #define RR_TESTS_SERVER_OPTIONS_H
 
@@ -37,7 +38,8 @@ static inline options_result read_line(const char *line, options *ret_options) {
   char *words[WORDS_MAX] = {"rerankd"};
   int n = 1;
   (void)snprintf(copy, sizeof copy, "%s", line);
-  for (char *word = strtok(copy, " "); word != NULL && n < WORDS_MAX - 1; word = strtok(NULL, " ")) {
+  for (char *word = strtok(copy, " "); word != NULL && n < WORDS_MAX - 1;
+       word = strtok(NULL, " ")) {
     words[n++] = word;
   }
   FILE *out = fmemopen(printed, sizeof printed, "w");

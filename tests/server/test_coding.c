@@ -37,14 +37,16 @@ static void what_was_packed_is_unpacked(void **state) {
       packed = coding_encode(codings[c], data, size, &packed_size);
       assert_non_null(packed);
       assert_true(packed_size < size / 2);
-      assert_int_equal(coding_decode(codings[c], packed, packed_size, size, NULL, &unpacked, &unpacked_size),
-                       CODING_OK);
+      assert_int_equal(
+          coding_decode(codings[c], packed, packed_size, size, NULL, &unpacked, &unpacked_size),
+          CODING_OK);
       assert_int_equal(unpacked_size, size);
       assert_memory_equal(unpacked, data, size);
       rr_free(unpacked);
       unpacked = NULL;
-      assert_int_equal(coding_decode(codings[c], packed, packed_size, size - 1, NULL, &unpacked, &unpacked_size),
-                       CODING_TOO_LARGE);
+      assert_int_equal(
+          coding_decode(codings[c], packed, packed_size, size - 1, NULL, &unpacked, &unpacked_size),
+          CODING_TOO_LARGE);
       assert_null(unpacked);
       rr_free(packed);
       free(data);
@@ -65,7 +67,9 @@ static void frames_may_follow_each_other(void **state) {
     assert_non_null(twice);
     memcpy(twice, packed, size);
     memcpy(twice + size, packed, size);
-    assert_int_equal(coding_decode(codings[c], twice, 2 * size, 4000, NULL, &unpacked, &unpacked_size), CODING_OK);
+    assert_int_equal(
+        coding_decode(codings[c], twice, 2 * size, 4000, NULL, &unpacked, &unpacked_size),
+        CODING_OK);
     assert_int_equal(unpacked_size, 4000);
     assert_memory_equal(unpacked + 2000, data, 2000);
     rr_free(unpacked);
@@ -88,12 +92,14 @@ static void every_cut_and_every_flipped_byte_is_told_or_harmless(void **state) {
       char *copy = malloc(cut == 0 ? 1 : cut);
       assert_non_null(copy);
       memcpy(copy, packed, cut);
-      assert_int_equal(coding_decode(codings[c], copy, cut, 100000, NULL, &unpacked, &unpacked_size),
-                       CODING_BROKEN);
+      assert_int_equal(
+          coding_decode(codings[c], copy, cut, 100000, NULL, &unpacked, &unpacked_size),
+          CODING_BROKEN);
       assert_null(unpacked);
       free(copy);
       packed[cut] ^= 0x41;
-      if (coding_decode(codings[c], packed, size, 100000, NULL, &unpacked, &unpacked_size) == CODING_OK) {
+      if (coding_decode(codings[c], packed, size, 100000, NULL, &unpacked, &unpacked_size) ==
+          CODING_OK) {
         rr_free(unpacked);
       }
       packed[cut] ^= 0x41;
@@ -158,7 +164,8 @@ static void each_failed_allocation_is_told(void **state) {
       char *unpacked = NULL;
       size_t unpacked_size = 0;
       rr_alloc_fail_at(failed + 1, 0);
-      coding_result result = coding_decode(codings[c], packed, size, LARGE, NULL, &unpacked, &unpacked_size);
+      coding_result result =
+          coding_decode(codings[c], packed, size, LARGE, NULL, &unpacked, &unpacked_size);
       bool reached = rr_alloc_count() > failed;
       rr_alloc_fail_at(0, 0);
       if (!reached) {

@@ -1,4 +1,5 @@
-/* Heads and chunks: what only a unit test shows of them. What is refused, and how, is in e2e/test_framing.py; that pieces
+/* Heads and chunks: what only a unit test shows of them. What is refused, and how, is in
+ * e2e/test_framing.py; that pieces
  * make no difference, in fuzz/framing.c. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,7 +25,8 @@ static http_head parse(const char *text) {
 
 static void a_head_says_how_the_body_is_framed(void **state) {
   (void)state;
-  http_head head = parse("POST /a HTTP/1.1\r\nhOST: a\r\ncontent-LENGTH:\t0012 \r\nExpect: 100-Continue\r\n\r\n");
+  http_head head = parse(
+      "POST /a HTTP/1.1\r\nhOST: a\r\ncontent-LENGTH:\t0012 \r\nExpect: 100-Continue\r\n\r\n");
   assert_int_equal(head.framing, HTTP_SIZED);
   assert_int_equal(head.body_size, 12);
   assert_true(head.expects);
@@ -37,7 +39,8 @@ static void a_head_says_how_the_body_is_framed(void **state) {
 
 static void a_length_beyond_all_bounds_stays_one(void **state) {
   (void)state;
-  http_head head = parse("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999999999999\r\n\r\n");
+  http_head head = parse(
+      "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999999999999\r\n\r\n");
   assert_true(head.body_size > UINT64_MAX / 16);
 }
 
@@ -70,12 +73,14 @@ static void assert_written(const char *given, const char *wanted) {
 
 static void what_is_handed_on_is_plain_and_frames_nothing(void **state) {
   (void)state;
-  assert_written("POST /a%20b?c=d HTTP/1.1\r\nHost:a\r\nX-Any: \t b c \t\r\nContent-Length: 3\r\nCookie: d=e\r\n"
+  assert_written("POST /a%20b?c=d HTTP/1.1\r\nHost:a\r\nX-Any: \t b c \t\r\nContent-Length: "
+                 "3\r\nCookie: d=e\r\n"
                  "Expect: 100-continue\r\nTE: x\r\n\r\n",
                  "POST /a%20b HTTP/1.1\r\nHost: a\r\nX-Any: b c\r\n\r\n");
   assert_written("GET http://h:1 HTTP/1.1\r\nHost: other\r\nConnection: close\r\n\r\n",
                  "GET / HTTP/1.1\r\nHost: h:1\r\nConnection: close\r\n\r\n");
-  assert_written("GET /?x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n");
+  assert_written("GET /?x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+                 "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n");
   assert_written("OPTIONS * HTTP/1.1\r\nHost:\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: \r\n\r\n");
 }
 
@@ -91,7 +96,8 @@ static void chunks_end_where_they_say(void **state) {
     const char *piece;
     size_t length;
     const char *fault;
-    http_chunks_result result = http_chunks_next(&self, text + at, strlen(text) - at, &used, &piece, &length, &fault);
+    http_chunks_result result =
+        http_chunks_next(&self, text + at, strlen(text) - at, &used, &piece, &length, &fault);
     at += used;
     if (result == CHUNKS_END) {
       break;

@@ -200,11 +200,12 @@ static void configurations_come_before_tokenizers(void **state) {
   static char storage[HUB_FILES_MAX][HUB_FILE_MAX];
   hub_file_names names = {.names = storage};
   hub_listing listing;
-  assert_int_equal(read_listing(FILE_ENTRY("tokenizer.json") FILE_ENTRY("config.json") FILE_ENTRY("vocab.txt")
-                                FILE_ENTRY("modules.json") FILE_ENTRY("1_Pooling/config.json")
-                                FILE_ENTRY("rerankd.json") FILE_ENTRY("model.safetensors.index.json"),
-                                &listing),
-                   RR_OK);
+  assert_int_equal(
+      read_listing(FILE_ENTRY("tokenizer.json") FILE_ENTRY("config.json") FILE_ENTRY("vocab.txt")
+                       FILE_ENTRY("modules.json") FILE_ENTRY("1_Pooling/config.json")
+                           FILE_ENTRY("rerankd.json") FILE_ENTRY("model.safetensors.index.json"),
+                   &listing),
+      RR_OK);
   hub_listing_configurations(&listing, &names);
   assert_int_equal(names.count, 4);
   for (size_t i = 0; i < names.count; i++) {
@@ -222,15 +223,19 @@ static void other_weights_are_named(void **state) {
   static const struct {
     const char *files;
     const char *words;
-  } cases[] = {{FILE_ENTRY("model.gguf"), "m has no model.safetensors: it has its weights as model.gguf only"},
-               {FILE_ENTRY("onnx/model.onnx") FILE_ENTRY("pytorch_model.bin"), "pytorch_model.bin only; convert"},
-               {FILE_ENTRY("config.json") FILE_ENTRY("training_args.bin"), "nor weights in another form"}};
+  } cases[] = {
+      {FILE_ENTRY("model.gguf"),
+       "m has no model.safetensors: it has its weights as model.gguf only"},
+      {FILE_ENTRY("onnx/model.onnx") FILE_ENTRY("pytorch_model.bin"),
+       "pytorch_model.bin only; convert"},
+      {FILE_ENTRY("config.json") FILE_ENTRY("training_args.bin"), "nor weights in another form"}};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     hub_listing listing;
     bool sharded;
     rr_error err = {.message = ""};
     assert_int_equal(read_listing(cases[i].files, &listing), RR_OK);
-    assert_int_equal(hub_listing_check_weights(&listing, "m", "", &sharded, &err), RR_ERR_UNSUPPORTED);
+    assert_int_equal(hub_listing_check_weights(&listing, "m", "", &sharded, &err),
+                     RR_ERR_UNSUPPORTED);
     if (strstr(err.message, cases[i].words) == NULL) {
       fail_msg("\"%s\" instead of \"%s\"", err.message, cases[i].words);
     }

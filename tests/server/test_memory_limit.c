@@ -93,7 +93,8 @@ static void version_1_is_found_among_the_controllers(void **state) {
   assert_int_equal(found("5:memory,hugetlb:/y\n").bytes, 1048576);
 }
 
-/* A container that has no namespace of cgroups reads the host's path, and sees its own group at the mount. */
+/* A container that has no namespace of cgroups reads the host's path, and sees its own group at the
+ * mount. */
 static void a_container_finds_its_limit_at_the_mount(void **state) {
   (void)state;
   put("memory.max", "268435456\n");
@@ -122,7 +123,8 @@ static void nonsense_is_no_limit(void **state) {
   assert_int_equal(found("0::/g\n").bytes, 0);
 }
 
-static uint64_t share(const memory_limits *limits, const memory_use *use, const char *words, bool expected_short) {
+static uint64_t share(const memory_limits *limits, const memory_use *use, const char *words,
+                      bool expected_short) {
   char note[MEMORY_NOTE_MAX];
   bool lacking;
   uint64_t bytes = memory_for_requests(limits, use, note, &lacking);
@@ -136,10 +138,13 @@ static uint64_t share(const memory_limits *limits, const memory_use *use, const 
 static void requests_get_a_share_of_what_is_left(void **state) {
   (void)state;
   memory_limits limits = {.machine = {.bytes = 8000 * mib, .source = "this machine"}};
-  const memory_use use = {.resident = 100 * mib, .address_space = 1000 * mib, .data = 500 * mib, .promised = 100 * mib};
+  const memory_use use = {
+      .resident = 100 * mib, .address_space = 1000 * mib, .data = 500 * mib, .promised = 100 * mib};
   assert_int_equal(share(&limits, &use, "half of what", false), 3900 * mib);
   limits.cgroup = (memory_limit){.bytes = 800 * mib, .source = "memory.max of cgroup /x"};
-  assert_int_equal(share(&limits, &use, "(200.0 MiB) leave of the 800.0 MiB by memory.max of cgroup /x", false), 450 * mib);
+  assert_int_equal(
+      share(&limits, &use, "(200.0 MiB) leave of the 800.0 MiB by memory.max of cgroup /x", false),
+      450 * mib);
   limits.address_space = (memory_limit){.bytes = 1500 * mib, .source = "RLIMIT_AS"};
   assert_int_equal(share(&limits, &use, "RLIMIT_AS", false), 200 * mib);
   limits.data = (memory_limit){.bytes = 680 * mib, .source = "RLIMIT_DATA"};
@@ -166,9 +171,12 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(without_a_limit_there_is_none, make_root, remove_root),
       cmocka_unit_test_setup_teardown(the_smallest_on_the_way_up_counts, make_root, remove_root),
-      cmocka_unit_test_setup_teardown(version_1_is_found_among_the_controllers, make_root, remove_root),
-      cmocka_unit_test_setup_teardown(a_container_finds_its_limit_at_the_mount, make_root, remove_root),
-      cmocka_unit_test_setup_teardown(version_2_may_be_mounted_beside_version_1, make_root, remove_root),
+      cmocka_unit_test_setup_teardown(version_1_is_found_among_the_controllers, make_root,
+                                      remove_root),
+      cmocka_unit_test_setup_teardown(a_container_finds_its_limit_at_the_mount, make_root,
+                                      remove_root),
+      cmocka_unit_test_setup_teardown(version_2_may_be_mounted_beside_version_1, make_root,
+                                      remove_root),
       cmocka_unit_test_setup_teardown(nonsense_is_no_limit, make_root, remove_root),
       cmocka_unit_test(requests_get_a_share_of_what_is_left),
       cmocka_unit_test(this_process_has_limits_and_uses_memory),

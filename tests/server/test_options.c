@@ -239,7 +239,8 @@ static void bad_values_give_one_line_that_names_the_option(void **state) {
       {"--model-id m --shared-cache-timeout-ms 1001", "--shared-cache-timeout-ms"},
       {"--model-id m --shared-cache-ttl 0", "--shared-cache-ttl"},
       {"--model-id m --cache-bytes 65536 --shared-cache redis://cache --shared-cache-prefix "
-       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "--shared-cache-prefix"},
+       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+       "--shared-cache-prefix"},
       {"--model-id m --colour", "--colour"},
       {"--model-id m stray", "stray"},
   };

@@ -84,7 +84,8 @@ static size_t read_request(int fd) {
 static size_t count_spans(size_t size) {
   char *unpacked = NULL;
   const char *body = collector.body;
-  if (collector.packed && coding_decode(CODING_GZIP, body, size, BODY_MAX, NULL, &unpacked, &size) != CODING_OK) {
+  if (collector.packed &&
+      coding_decode(CODING_GZIP, body, size, BODY_MAX, NULL, &unpacked, &size) != CODING_OK) {
     return 0;
   }
   size_t n = 0;

@@ -20,7 +20,14 @@
 #include "server/rerank_own.h"
 #include "server/warmup.h"
 
-enum { MEMORY = 256 << 20, TEXTS = 200, MANY = 24, TEXT_BYTES = 1200, WAIT_SECONDS = 60, BODY_BYTES = TEXTS * (TEXT_BYTES + 8) + 200 };
+enum {
+  MEMORY = 256 << 20,
+  TEXTS = 200,
+  MANY = 24,
+  TEXT_BYTES = 1200,
+  WAIT_SECONDS = 60,
+  BODY_BYTES = TEXTS * (TEXT_BYTES + 8) + 200
+};
 
 static rr_scorer *scorer;
 static engine *workers;
@@ -64,8 +71,13 @@ static int start(void **state) {
   start_engine(UINT64_MAX);
   metrics_init(&counters);
   rr_budget_init(&memory, MEMORY);
-  const rerank_config config = {.max_concurrent_requests = MANY, .max_texts = TEXTS, .memory = &memory,
-                                .request_limit = 64 << 20, .payload_limit = 10 << 20, .auto_truncate = true, .pool_threads = 1,
+  const rerank_config config = {.max_concurrent_requests = MANY,
+                                .max_texts = TEXTS,
+                                .memory = &memory,
+                                .request_limit = 64 << 20,
+                                .payload_limit = 10 << 20,
+                                .auto_truncate = true,
+                                .pool_threads = 1,
                                 .model_name = "golden"};
   assert_int_equal(uv_loop_init(&loop), 0);
   assert_int_equal(rerank_service_init(&service, &loop, &config, &counters), 0);
@@ -196,7 +208,9 @@ static void beyond_the_bound_a_request_comes_again(void **state) {
   size_t others = rr_budget_most(&memory) - 1000;
   assert_int_equal(rr_budget_take(&memory, 0, others), RR_REFUSAL_NONE);
   uint64_t before = computed();
-  rr_budget_set_limit(&memory, others + 1000); /* an eighth is kept for small ones, and these 1000 bytes are too few */
+  rr_budget_set_limit(
+      &memory,
+      others + 1000); /* an eighth is kept for small ones, and these 1000 bytes are too few */
   (void)begin(0, TEXTS, "");
   run_until_replied(0);
   assert_int_equal(exchanges[0].reply.status, 429);
@@ -253,7 +267,8 @@ static void a_request_nobody_waits_for_is_dropped_before_the_pool_has_it(void **
   uint64_t before = computed();
   (void)begin(0, TEXTS, "");
   rerank_task *second = begin(1, TEXTS, "");
-  assert_int_equal(second->own->stage, RERANK_WAITING); /* there is one thread, and it has the first */
+  assert_int_equal(second->own->stage,
+                   RERANK_WAITING); /* there is one thread, and it has the first */
   rerank_abandon(second);
   assert_int_equal(exchanges[1].reply.status, 499);
   finish(1);

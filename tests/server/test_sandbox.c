@@ -263,7 +263,8 @@ static void other_processes_and_the_kernel_are_out_of_reach(void **state) {
   confined(&loading, check_others);
 }
 
-/* A loop that is made under the first filter turns under the second, whatever the environment asks libuv for. */
+/* A loop that is made under the first filter turns under the second, whatever the environment asks
+ * libuv for. */
 static void check_rings(void) {
   uv_loop_t loop;
   uv_async_t wake;
