@@ -72,6 +72,12 @@ static void drive(http_server *self) {
 
 void http_wake(http_server *self) { (void)uv_idle_start(&self->spin, on_spin); }
 
+void http_drive_if_woken(http_server *self) {
+  if (uv_is_active((const uv_handle_t *)&self->spin)) {
+    drive(self);
+  }
+}
+
 static void on_daemon_log(void *context, const char *format, va_list arguments) {
   (void)context;
   char message[256];

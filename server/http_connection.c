@@ -327,6 +327,7 @@ static void on_events(uv_poll_t *poll, int status, int unused) {
       on_client((http_connection *)source, events[i].events);
     }
   }
+  http_drive_if_woken(self); /* else what has just begun would wait for the next turn */
   http_connections_bury(self);
 }
 

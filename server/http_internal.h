@@ -138,6 +138,9 @@ struct http_server {
 /* Has libmicrohttpd look at its connections soon, from the loop. */
 void http_wake(http_server *self);
 
+/* The same at once, if it is to look soon. Not from within its callbacks. */
+void http_drive_if_woken(http_server *self);
+
 /* Connections may be let in again. */
 void http_listen_on(http_server *self);
 
