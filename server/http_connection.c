@@ -248,6 +248,14 @@ static void tell_gone(http_connection *self) {
   server->handlers.gone(server->handlers.context, exchange);
 }
 
+static void on_lost(http_connection *self) {
+  if (self->phase == HTTP_WAITING && !self->exchange->replied) {
+    tell_gone(self);
+  } else {
+    http_connection_cut_off(self);
+  }
+}
+
 /* The client of a request that waits sends no more. Has it show whether it still reads: one that
  * does not refuses the
  * interim answer with a reset, which the watch sees. */
@@ -258,7 +266,7 @@ static void look_further(http_connection *self) {
     return; /* there a full close is told apart by itself */
   }
   if (self->head.old) {
-    tell_gone(self);
+    on_lost(self);
   } else if (all_is_sent(self)) { /* else what is under way asks as well */
     http_connection_send_line(self, "HTTP/1.1 100 Continue\r\n\r\n");
   }
@@ -284,13 +292,8 @@ static void on_readable(http_connection *self) {
 }
 
 static void on_client(http_connection *self, uint32_t events) {
-  bool lost = (events & (EPOLLHUP | EPOLLERR)) != 0;
-  if (lost && self->phase == HTTP_WAITING) {
-    tell_gone(self);
-    return;
-  }
-  if (lost) {
-    http_connection_cut_off(self);
+  if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
+    on_lost(self);
     return;
   }
   if ((events & EPOLLOUT) != 0) {
