@@ -285,7 +285,7 @@ void http_drop_receiving(http_server *server) {
   }
 }
 
-size_t http_connection_bytes(void) { return HTTP_INPUT_FIRST + RELAY_USUAL + CONNECTION_OVERHEAD; }
+size_t http_connection_bytes(void) { return HTTP_INPUT_FIRST + RELAY_USUAL + HTTP_PIECE + CONNECTION_OVERHEAD; }
 
 size_t http_buffered(const http_server *server) { return server->buffered; }
 

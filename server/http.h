@@ -145,7 +145,7 @@ const char *http_header_of(const http_exchange *exchange, const char *name);
 /* All of a header's values, joined with commas; false where there is none, or no room for it. */
 bool http_join_header(http_exchange *exchange, const char *name, char *ret_value, size_t size);
 
-/* Answers; once an exchange. Takes over the reply's body. */
+/* Answers; once an exchange. Takes over the reply's body, and frees the request's. */
 void http_reply_to(http_exchange *exchange, const http_reply *reply);
 
 /* Frees the request's body before the exchange is over. */

@@ -138,6 +138,7 @@ static void go_on(http_exchange *exchange) {
 }
 
 void http_reply_to(http_exchange *exchange, const http_reply *reply) {
+  http_release_body(exchange); /* a client may take a minute to read the reply */
   exchange->reply = *reply;
   exchange->replied = true;
   if (exchange->phases.of[PHASE_READ].end != 0) {

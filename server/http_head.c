@@ -381,7 +381,8 @@ size_t http_head_write(const http_head *head, const char *data, size_t size, cha
     field one;
     (void)parse_field(next_line(data, size, &from), &one, &none);
     if (!is_left_out(head, one.name)) {
-      at = put_text(put(at, one.name.data, one.name.size), ":"); /* no blank: there may be no room */
+      /* no blank: there may be no room */
+      at = put_text(put(at, one.name.data, one.name.size), ":");
       at = put_text(put(at, one.value.data, one.value.size), "\r\n");
     }
   }

@@ -102,6 +102,9 @@ void http_read_head(http_connection *self) {
   case HTTP_FOUND_HEAD: break;
   }
   bool good = http_head_parse(self->input + skip, size - skip, &self->head, &self->fault);
+  if (self->head.path == NULL) { /* then nothing of the line is told */
+    self->head.method[0] = '\0';
+  }
   if (good && size > HTTP_INPUT_FIRST && !claim(self, &self->head_claimed, size * HEAD_COPIES)) {
     self->fault = (http_fault){.problem = HTTP_BODIES_TOO_MANY};
     good = false;

@@ -457,6 +457,7 @@ void rerank_start(rerank_service *self, http_exchange *exchange) {
     enqueue(task);
   } else {
     rerank_reply(task);
+    forget_if_done(task);
   }
 }
 

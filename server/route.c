@@ -131,9 +131,13 @@ static void on_reject(void *context, http_exchange *exchange, http_fault fault) 
       [HTTP_EXPECTATION] = RR_API_EXPECTATION,   [HTTP_HEAD_TOO_LARGE] = RR_API_HEADERS,
       [HTTP_NOT_IMPLEMENTED] = RR_API_NOT_KNOWN, [HTTP_OTHER_VERSION] = RR_API_VERSION};
   router *self = context;
-  bool small = exchange->body_limit < self->options->payload_limit;
+  bool small = exchange->body_limit > 0 && exchange->body_limit < self->options->payload_limit;
   switch (fault.problem) {
   case HTTP_BODY_TOO_LARGE:
+    if (small && !self->ready) { /* how much requests may have is not known yet */
+      answer_loading(self->metrics, exchange, self->load);
+      break;
+    }
     exchange->refusal = "the body is too large";
     answer_error(self->metrics, exchange, RR_API_TOO_LARGE,
                  "the body is over the limit of %zu bytes%s", exchange->body_limit,
