@@ -129,7 +129,8 @@ static void on_drain(uv_timer_t *timer) {
   uint64_t limit = self->options->drain_timeout * NS_PER_SECOND;
   bool expects = waited < FIRST_SECONDS * NS_PER_SECOND && waited < limit / 2 && http_expects_first(self->http);
   if (http_active(self->http) == 0 && rerank_is_idle(&self->rerank) && !self->loading &&
-      !renewal_is_running(&self->renewal) && !expects) {
+      !renewal_is_running(&self->renewal) && !expects &&
+      !http_ends_gently(self->http)) {
     close_handles(self);
     return;
   }

@@ -19,9 +19,9 @@
 #include "server/log.h"
 
 enum {
-  RELAY_MEMORY = 192 *
-      1024, /* bytes libmicrohttpd may use a request: the head, and its fields' list */
-  RELAY_USUAL = 40 * 1024,        /* of which it touches so many for a usual head */
+  /* Bytes libmicrohttpd may use a request: what http_head_write hands on, a list of its fields, the
+   * reply's head. It clears all of them behind every request. */
+  RELAY_MEMORY = 64 * 1024,
   CONNECTION_OVERHEAD = 8 * 1024, /* and about so many are our own, and the allocator's */
   DESCRIPTORS_EACH =
       3, /* of a connection whose request is at work: its own, and both ends of a relay */
@@ -94,11 +94,19 @@ static size_t unescape(void *context, struct MHD_Connection *connection, char *t
   return strstr(text, "%00") == NULL ? MHD_http_unescape(text) : strlen(text);
 }
 
+#if MHD_VERSION >= 0x00097707
+/* All is on one thread. Without this, 1.0 takes a relay over only in its next run, in which nobody
+ * knows any more whose it is. */
+#define ONE_THREAD MHD_USE_NO_THREAD_SAFETY
+#else
+#define ONE_THREAD 0
+#endif
+
 /* How long a client may take is http_connection.c's, as is their number. */
 static rr_status start_daemon(http_server *self, rr_error *err) {
   self->daemon = MHD_start_daemon(
       MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG |
-          MHD_USE_NO_LISTEN_SOCKET,
+          MHD_USE_NO_LISTEN_SOCKET | ONE_THREAD,
       0, NULL, NULL, http_on_access, self, MHD_OPTION_EXTERNAL_LOGGER, on_daemon_log, NULL,
       MHD_OPTION_CONNECTION_LIMIT, self->config.max_connections * 2,
       MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)RELAY_MEMORY, MHD_OPTION_NOTIFY_CONNECTION,
@@ -285,7 +293,7 @@ void http_drop_receiving(http_server *server) {
   }
 }
 
-size_t http_connection_bytes(void) { return HTTP_INPUT_FIRST + RELAY_USUAL + HTTP_PIECE + CONNECTION_OVERHEAD; }
+size_t http_connection_bytes(void) { return HTTP_INPUT_FIRST + RELAY_MEMORY + HTTP_PIECE + CONNECTION_OVERHEAD; }
 
 size_t http_buffered(const http_server *server) { return server->buffered; }
 
@@ -297,6 +305,10 @@ bool http_expects_first(const http_server *server) {
     at = at->next;
   }
   return at != NULL;
+}
+
+bool http_ends_gently(const http_server *server) {
+  return server->connections[HTTP_ENDING].first != NULL;
 }
 
 void http_ask_to_leave(http_server *server) { server->leaving = true; }

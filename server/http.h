@@ -184,6 +184,9 @@ size_t http_active(const http_server *server);
 /* Whether there is a connection that has not had a request yet. */
 bool http_expects_first(const http_server *server);
 
+/* Whether a client is still given the time to take its last reply: 2 seconds at most. */
+bool http_ends_gently(const http_server *server);
+
 /* Ends all connections; http_active must be 0, or no exchange may be waiting for http_reply_to. The
  * memory is freed once the loop has closed the handles. NULL is allowed. */
 void http_close(http_server *server);

@@ -128,7 +128,7 @@ static void lose_request(http_connection *self) {
 static void close_connection(http_connection *self) {
   http_server *server = self->server;
   dequeue(self);
-  http_give_memory(server, self->input_claimed + self->head_claimed);
+  http_give_memory(server, self->input_claimed);
   server->n_connections--;
   rr_free(self->input);
   rr_free(self->output);
@@ -161,12 +161,11 @@ void http_connection_replied(http_connection *self) {
   http_relay *relay = self->relay;
   self->exchange = NULL;
   self->relay = NULL;
-  http_give_memory(self->server, self->head_claimed);
-  self->head_claimed = 0;
   http_exchange_finish(exchange, true);
   if (!self->closes) {
     http_relay_release(relay);
     http_connection_enter(self, HTTP_HEADERS);
+    watch_for(self, self->events | EPOLLRDHUP); /* whoever has ended its sending is asked again */
     http_read_head(self);
     return;
   }
@@ -232,7 +231,9 @@ static bool all_is_sent(const http_connection *self) {
 }
 
 void http_connection_send_line(http_connection *self, const char *line) {
-  (void)give(self, line, strlen(line));
+  if (all_is_sent(self)) {
+    (void)give(self, line, strlen(line));
+  }
 }
 
 /* --- what a socket tells --- */
@@ -260,14 +261,13 @@ static void on_lost(http_connection *self) {
  * does not refuses the
  * interim answer with a reset, which the watch sees. */
 static void look_further(http_connection *self) {
-  self->muted_at = clock_now();
   watch_for(self, 0); /* for resets, which are always told */
   if (self->local) {
     return; /* there a full close is told apart by itself */
   }
   if (self->head.old) {
     on_lost(self);
-  } else if (all_is_sent(self)) { /* else what is under way asks as well */
+  } else { /* where something is under way, that asks as well */
     http_connection_send_line(self, "HTTP/1.1 100 Continue\r\n\r\n");
   }
 }
@@ -292,6 +292,10 @@ static void on_readable(http_connection *self) {
 }
 
 static void on_client(http_connection *self, uint32_t events) {
+  if (self->phase == HTTP_ENDING && (events & EPOLLERR) == 0) {
+    read_over(self); /* to its end, though nothing may be sent either way any more */
+    return;
+  }
   if ((events & (EPOLLHUP | EPOLLERR)) != 0) {
     on_lost(self);
     return;
@@ -342,7 +346,7 @@ static void give_up(http_connection *self) {
   if (self->exchange != NULL) {
     self->exchange->too_slow = true;
   }
-  if (self->phase == HTTP_BODY && all_is_sent(self)) {
+  if (self->phase == HTTP_BODY) {
     http_connection_send_line(
         self, "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     lose_request(self);

@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 enum { BODY_FIRST = 16 * 1024 };
 
 const char *http_header_of(const http_exchange *exchange, const char *name) {
+  assert(http_head_is_handed_on(name));
   return exchange->connection == NULL
              ? NULL
              : MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
@@ -37,6 +39,7 @@ static enum MHD_Result join_value(void *context, enum MHD_ValueKind kind, const 
 }
 
 bool http_join_header(http_exchange *exchange, const char *name, char *ret_value, size_t size) {
+  assert(http_head_is_handed_on(name));
   joined all = {.name = name, .value = ret_value, .size = size};
   (void)MHD_get_connection_values(exchange->connection, MHD_HEADER_KIND, join_value, &all);
   return all.found;
@@ -276,7 +279,7 @@ static void take_trace(http_exchange *exchange) {
 
 /* What stands in the place of a request line that could not be read. */
 static void describe(http_exchange *exchange, const char *path, const char *method) {
-  bool known = exchange->client->head.method[0] != '\0';
+  bool known = exchange->client->head.readable;
   (void)snprintf(exchange->method, sizeof exchange->method, "%s", known ? method : "-");
   copy_path(known ? path : "-", exchange->path);
 }

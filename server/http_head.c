@@ -20,6 +20,8 @@ typedef struct summary {
   size_t lengths;
   size_t codings;
   bool keeps;
+  size_t handed;      /* fields, */
+  size_t handed_size; /* and their bytes */
 } summary;
 
 static bool fail(http_fault *ret_fault, http_problem problem, const char *text) {
@@ -108,7 +110,7 @@ http_found http_head_find(const char *data, size_t size, size_t *scanned, size_t
     if (here >= skip + 3 && data[here - 2] == '\n') {
       *scanned = 0;
       *ret_size = here + 1;
-      const char *line_end = memchr(data + skip, '\n', here);
+      const char *line_end = memchr(data + skip, '\n', here + 1 - skip);
       size_t line = (size_t)(line_end - (data + skip)) + 1;
       return check_room(line, here + 1 - skip - line, ret_fault) ? HTTP_FOUND_HEAD
                                                                  : HTTP_FOUND_FAULT;
@@ -162,7 +164,7 @@ static bool take_host(span *target, http_head *head, http_fault *ret_fault) {
   head->host = rest.data;
   head->host_size = size;
   *target = behind(rest, size);
-  return (size > 0 && all((span){.data = rest.data, .size = size}, is_host)) ||
+  return (size > 0 && size <= HTTP_VALUE_MAX && all((span){.data = rest.data, .size = size}, is_host)) ||
          malformed(ret_fault, "the target names no valid host");
 }
 
@@ -182,8 +184,12 @@ static bool parse_target(span target, http_head *head, http_fault *ret_fault) {
     return malformed(ret_fault, "the target must be a path that begins with /, or a whole URL");
   }
   span path = until(target, '?');
+  if (path.size > HTTP_PATH_MAX) {
+    return fail(ret_fault, HTTP_TARGET_TOO_LONG, "the path is over 4096 bytes");
+  }
   head->path = path.size == 0 ? "/" : path.data;
   head->path_size = path.size == 0 ? 1 : path.size;
+  head->readable = true;
   return true;
 }
 
@@ -274,7 +280,8 @@ static bool take_length(span value, http_head *head, http_fault *ret_fault) {
 static bool take_field(const field *of, http_head *head, summary *seen, http_fault *ret_fault) {
   if (is_name(of->name, "Host")) {
     seen->hosts++;
-    return all(of->value, is_host) || malformed(ret_fault, "Host names no valid host");
+    return (of->value.size <= HTTP_VALUE_MAX && all(of->value, is_host)) ||
+           malformed(ret_fault, "Host names no valid host");
   }
   if (is_name(of->name, "Content-Length")) {
     seen->lengths++;
@@ -299,6 +306,30 @@ static bool take_field(const field *of, http_head *head, summary *seen, http_fau
   return true;
 }
 
+/* What http_header_of is asked for anywhere. */
+static const char *const handed_on[] = {
+    "Accept-Encoding", "Access-Control-Request-Method", "Authorization", "Content-Encoding",
+    "Content-Type", "Host", "Origin", "traceparent", "tracestate", "User-Agent", "x-request-id",
+    "x-request-on-timeout", "x-request-priority", "x-request-timeout-ms"};
+
+static bool is_among_them(span name) {
+  for (size_t i = 0; i < sizeof handed_on / sizeof handed_on[0]; i++) {
+    if (is_name(name, handed_on[i])) {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool http_head_is_handed_on(const char *name) {
+  return is_among_them((span){.data = name, .size = strlen(name)});
+}
+
+static bool hands_on(const http_head *head, const field *of) {
+  return of->value.size <= HTTP_VALUE_MAX && is_among_them(of->name) &&
+         (head->host == NULL || !is_name(of->name, "Host"));
+}
+
 /* What all fields together say: RFC 9112, 3.2 and 6.3. */
 static bool conclude(http_head *head, const summary *seen, http_fault *ret_fault) {
   if (seen->hosts > 1 || (seen->hosts == 0 && !head->old)) {
@@ -309,6 +340,10 @@ static bool conclude(http_head *head, const summary *seen, http_fault *ret_fault
   }
   if (seen->codings > 0 && seen->lengths > 0) {
     return malformed(ret_fault, "there are both a Content-Length and a Transfer-Encoding");
+  }
+  if (seen->handed > HTTP_HANDED_FIELDS || seen->handed_size > HTTP_HANDED_MAX) {
+    return fail(ret_fault, HTTP_HEAD_TOO_LARGE,
+                "the header fields that are read here are over 20480 bytes, or over 128");
   }
   head->framing = seen->codings > 0 ? HTTP_CHUNKED : head->framing;
   if (head->framing == HTTP_SIZED && head->body_size == 0) {
@@ -335,24 +370,15 @@ bool http_head_parse(const char *data, size_t size, http_head *ret_head, http_fa
         !take_field(&one, ret_head, &seen, ret_fault)) {
       return false;
     }
+    if (hands_on(ret_head, &one)) {
+      seen.handed++;
+      seen.handed_size += one.name.size + one.value.size + 3;
+    }
   }
   return conclude(ret_head, &seen, ret_fault);
 }
 
 /* --- what libmicrohttpd is given --- */
-
-static const char *const left_out[] = {"Connection", "Content-Length",   "Cookie", "Expect",
-                                       "Keep-Alive", "Proxy-Connection", "TE",     "Trailer",
-                                       "Upgrade",    "Transfer-Encoding"};
-
-static bool is_left_out(const http_head *head, span name) {
-  for (size_t i = 0; i < sizeof left_out / sizeof left_out[0]; i++) {
-    if (is_name(name, left_out[i])) {
-      return true;
-    }
-  }
-  return head->host != NULL && is_name(name, "Host");
-}
 
 static char *put(char *at, const char *text, size_t size) {
   memcpy(at, text, size);
@@ -368,7 +394,8 @@ static char *put_line(char *at, const http_head *head) {
   return put_text(at, head->old ? " HTTP/1.0\r\n" : " HTTP/1.1\r\n");
 }
 
-size_t http_head_write(const http_head *head, const char *data, size_t size, char *ret_text) {
+size_t http_head_write(const http_head *head, const char *data, size_t size,
+                       char ret_text[HTTP_TEXT_MAX]) {
   char *at = put_line(ret_text, head);
   if (head->host != NULL) {
     at = put(put_text(at, "Host: "), head->host, head->host_size);
@@ -380,7 +407,7 @@ size_t http_head_write(const http_head *head, const char *data, size_t size, cha
     http_fault none;
     field one;
     (void)parse_field(next_line(data, size, &from), &one, &none);
-    if (!is_left_out(head, one.name)) {
+    if (hands_on(head, &one)) {
       /* no blank: there may be no room */
       at = put_text(put(at, one.name.data, one.name.size), ":");
       at = put_text(put(at, one.value.data, one.value.size), "\r\n");
@@ -392,13 +419,15 @@ size_t http_head_write(const http_head *head, const char *data, size_t size, cha
   return (size_t)(put_text(at, "\r\n") - ret_text);
 }
 
-size_t http_head_write_refused(const http_head *head, char *ret_text) {
+size_t http_head_write_refused(const http_head *head, char ret_text[HTTP_TEXT_MAX]) {
   http_head plain = *head;
   plain.old = false;
   if (plain.path == NULL) {
     plain.path = "/";
     plain.path_size = 1;
-    memcpy(plain.method, "GET", sizeof "GET");
+    if (strcmp(head->method, "HEAD") != 0) { /* whose reply has no body */
+      memcpy(plain.method, "GET", sizeof "GET");
+    }
   }
   char *at = put_line(ret_text, &plain);
   return (size_t)(put_text(at, "Host: \r\nConnection: close\r\n\r\n") - ret_text);

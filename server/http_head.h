@@ -29,7 +29,12 @@ enum {
   HTTP_FIELDS_SIZE = 64 * 1024, /* bytes of all header fields */
   HTTP_FIELDS_MAX = 512,
   HTTP_HEAD_MAX = HTTP_LINE_MAX + HTTP_FIELDS_SIZE, /* bytes */
-  HTTP_HEAD_SPARE = 64 /* bytes that http_head_write may need beyond a head's own */
+  HTTP_PATH_MAX = 4 * 1024,    /* bytes of a path, escaped */
+  HTTP_VALUE_MAX = 2 * 1024,   /* bytes of a host; and of a field's value, or it is not handed on */
+  HTTP_HANDED_MAX = 20 * 1024, /* bytes of the fields that are handed on, */
+  HTTP_HANDED_FIELDS = 128,    /* and so many */
+  /* Bytes of what http_head_write makes: line, host, fields, and the connection's. */
+  HTTP_TEXT_MAX = HTTP_METHOD_BYTES + HTTP_PATH_MAX + HTTP_VALUE_MAX + HTTP_HANDED_MAX + 128
 };
 
 /* Why a request is refused by the server itself, whatever its path. */
@@ -57,11 +62,10 @@ typedef enum http_framing { HTTP_NO_BODY, HTTP_SIZED, HTTP_CHUNKED } http_framin
 /* Pointers go into the bytes that were parsed. */
 typedef struct http_head {
   char method[HTTP_METHOD_BYTES];
-  const char *
-      path; /* escaped, without a query; "*" of OPTIONS; NULL: the request line could not be read */
+  bool readable;    /* the request line */
+  const char *path; /* escaped, without a query; "*" of OPTIONS; NULL: it could not be read */
   size_t path_size;
-  const char
-      *host; /* of an absolute target, which counts more than the field Host; NULL: there is none */
+  const char *host; /* of an absolute target, before the field Host; NULL: there is none */
   size_t host_size;
   bool old;     /* HTTP/1.0 */
   bool closes;  /* the connection ends with the reply */
@@ -73,25 +77,25 @@ typedef struct http_head {
 typedef enum http_found { HTTP_FOUND_NONE, HTTP_FOUND_HEAD, HTTP_FOUND_FAULT } http_found;
 
 /* Looks for the head's end. *scanned is 0 for a new head and kept between calls while more bytes
- * come; *ret_size counts
- * the head with the empty line behind it, and empty lines before it, of which *ret_skip are. */
+ * come; *ret_size counts the head with the empty line behind it, and empty lines before it, of
+ * which *ret_skip are. */
 http_found http_head_find(const char *data, size_t size, size_t *scanned, size_t *ret_skip,
                           size_t *ret_size, http_fault *ret_fault);
 
 /* Parses a head as http_head_find has found it, from behind what is skipped. Returns false with a
- * fault; *ret_head then
- * holds what could be read, method and path at least where path is not NULL. */
+ * fault; *ret_head then holds what could be read: method and path where it is readable. */
 bool http_head_parse(const char *data, size_t size, http_head *ret_head, http_fault *ret_fault);
 
-/* Writes a parsed head for libmicrohttpd, `size` + HTTP_HEAD_SPARE bytes at most; returns how many.
- * Left out are the
- * fields about framing and the connection, which are dealt with, and cookies, which nobody here
- * reads and libmicrohttpd
- * would take apart. */
-size_t http_head_write(const http_head *head, const char *data, size_t size, char *ret_text);
+/* Writes a parsed head for libmicrohttpd; returns how many bytes. Of the fields it has those that
+ * somebody here reads, where their values are of a length that can mean something: what proxies add
+ * for others, cookies above all, would only cost memory, and is taken apart by libmicrohttpd. */
+size_t http_head_write(const http_head *head, const char *data, size_t size,
+                       char ret_text[HTTP_TEXT_MAX]);
 
-/* Writes a head for a request that is refused, without fields; HTTP_HEAD_SPARE + HTTP_METHOD_BYTES
- * + path bytes. */
-size_t http_head_write_refused(const http_head *head, char *ret_text);
+/* Whether a field of this name is among them. */
+bool http_head_is_handed_on(const char *name);
+
+/* Writes a head for a request that is refused, without fields. */
+size_t http_head_write_refused(const http_head *head, char ret_text[HTTP_TEXT_MAX]);
 
 #endif

@@ -64,7 +64,6 @@ typedef struct http_connection {
   http_phase phase;
   uint32_t events;   /* that are watched for */
   uint64_t since;    /* ns, of the phase */
-  uint64_t muted_at; /* ns: when the client ended its sending while it waits; 0: it has not */
   struct http_connection *next; /* in the list of its phase */
   struct http_connection *previous;
 

@@ -12,8 +12,6 @@
 #include "core/base/alloc.h"
 #include "server/http_internal.h"
 
-enum { HEAD_COPIES = 3 }; /* what libmicrohttpd makes of a head's bytes, at most */
-
 /* --- heads --- */
 
 static void take_off(http_connection *self, size_t size) {
@@ -22,9 +20,9 @@ static void take_off(http_connection *self, size_t size) {
 }
 
 /* Long heads are taken from the memory of all requests: anybody may send them. */
-static bool claim(http_connection *self, size_t *claimed, size_t bytes) {
-  bool there = http_take_memory(self->server, self->input_claimed + self->head_claimed, bytes);
-  *claimed += there ? bytes : 0;
+static bool claim(http_connection *self, size_t bytes) {
+  bool there = http_take_memory(self->server, self->input_claimed, bytes);
+  self->input_claimed += there ? bytes : 0;
   return there;
 }
 
@@ -47,7 +45,7 @@ static bool make_room(http_connection *self, size_t more, http_fault *ret_fault)
   if (added == 0) {
     return true;
   }
-  if (capacity > HTTP_INPUT_FIRST && !claim(self, &self->input_claimed, added)) {
+  if (capacity > HTTP_INPUT_FIRST && !claim(self, added)) {
     *ret_fault = (http_fault){.problem = HTTP_BODIES_TOO_MANY};
     return false;
   }
@@ -63,7 +61,7 @@ static bool make_room(http_connection *self, size_t more, http_fault *ret_fault)
 
 /* Hands the head on to libmicrohttpd, which will tell of an exchange. */
 static void begin_request(http_connection *self, const char *head, size_t size) {
-  char text[HTTP_HEAD_MAX + HTTP_HEAD_SPARE + HTTP_METHOD_BYTES];
+  char text[HTTP_TEXT_MAX];
   size_t length = self->fault.problem == HTTP_NO_PROBLEM
                       ? http_head_write(&self->head, head, size, text)
                       : http_head_write_refused(&self->head, text);
@@ -101,15 +99,7 @@ void http_read_head(http_connection *self) {
   case HTTP_FOUND_FAULT: begin_refusal(self); return;
   case HTTP_FOUND_HEAD: break;
   }
-  bool good = http_head_parse(self->input + skip, size - skip, &self->head, &self->fault);
-  if (self->head.path == NULL) { /* then nothing of the line is told */
-    self->head.method[0] = '\0';
-  }
-  if (good && size > HTTP_INPUT_FIRST && !claim(self, &self->head_claimed, size * HEAD_COPIES)) {
-    self->fault = (http_fault){.problem = HTTP_BODIES_TOO_MANY};
-    good = false;
-  }
-  if (good) {
+  if (http_head_parse(self->input + skip, size - skip, &self->head, &self->fault)) {
     begin_request(self, self->input + skip, size - skip);
   } else {
     begin_refusal(self);

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,8 +19,9 @@ static bool start(http_relay *self, int other) {
   const struct sockaddr here = {.sa_family = AF_UNIX};
   self->server->starting = self;
   bool good = MHD_add_connection(self->server->daemon, other, &here, sizeof here) == MHD_YES;
+  bool taken = self->server->starting == NULL; /* by http_on_relay */
   self->server->starting = NULL;
-  return good;
+  return good && taken;
 }
 
 void http_on_relay(void *context, struct MHD_Connection *connection, void **state,
@@ -28,6 +30,7 @@ void http_on_relay(void *context, struct MHD_Connection *connection, void **stat
   (void)connection;
   if (code == MHD_CONNECTION_NOTIFY_STARTED) {
     *state = server->starting;
+    server->starting = NULL;
     return;
   }
   http_relay *self = *state;
@@ -65,6 +68,9 @@ static http_relay *create(http_server *server) {
 }
 
 http_relay *http_relay_take(http_server *self) {
+  while (self->free_relays != NULL && self->free_relays->ended) {
+    http_relay_close(self->free_relays);
+  }
   http_relay *relay = self->free_relays;
   if (relay == NULL) {
     return create(self);
@@ -117,7 +123,8 @@ bool http_relay_send(http_relay *self, const char *head, size_t size) {
 }
 
 void http_relay_pause(http_relay *self, bool paused) {
-  (void)http_source_watch(self->server, &self->source, paused ? 0 : EPOLLIN, false);
+  /* That the other end is closed is told whether asked for or not: once, where it cannot be dealt with yet. */
+  (void)http_source_watch(self->server, &self->source, paused ? (uint32_t)EPOLLET : EPOLLIN, false);
 }
 
 /* libmicrohttpd has closed its end, before or behind a whole reply. */
@@ -128,9 +135,18 @@ static void on_end(http_connection *client) {
     return;
   }
   if (client->exchange == NULL) {
-    log_text(LOG_LEVEL_WARN, "libmicrohttpd has refused a request that was well-formed");
+    log_text(LOG_LEVEL_WARN, "a request was lost: no memory, or libmicrohttpd has refused it");
   }
   http_connection_cut_off(client);
+}
+
+/* libmicrohttpd has written all of the reply, and the client has taken it. */
+static bool is_done(const http_relay *self) {
+  const http_connection *client = self->client;
+  int left = 0;
+  return client->output_size == 0 && client->exchange != NULL &&
+         client->exchange->state == HTTP_STATE_WRITTEN &&
+         ioctl(self->source.descriptor, FIONREAD, &left) == 0 && left == 0;
 }
 
 void http_relay_flow(http_relay *self) {
@@ -149,12 +165,11 @@ void http_relay_flow(http_relay *self) {
     if (n > 0 && !http_connection_send(client, piece, (size_t)n)) {
       return;
     }
-    if (n < HTTP_PIECE) { /* that was all there is */
-      if (client->output_size == 0 && client->exchange != NULL &&
-          client->exchange->state == HTTP_STATE_WRITTEN) {
-        http_connection_replied(client);
-      }
-      return;
+    if (n < HTTP_PIECE) {
+      break; /* that was all there is */
     }
+  }
+  if (is_done(self)) {
+    http_connection_replied(client);
   }
 }

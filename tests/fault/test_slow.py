@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Clients that are slow, many, or send floods; each has a bound in bytes and one in time."""
 
+import contextlib
 import json
 import os
 import resource
@@ -181,6 +182,24 @@ def pipelining_without_reading_is_bounded():
             except OSError:
                 pass
             assert sent < 100 << 20, "all was taken in"
+
+
+@case
+def last_replies_that_nobody_takes_cost_no_processor():
+    """However much of them fits the kernel: some are written whole, and their other side closed, before the client's side is
+    full."""
+    page = harness.request_bytes("GET", "/openapi.json")
+    with harness.Server("--client-timeout", "30") as patient, contextlib.ExitStack() as stack:
+        for n in range(1, 120):
+            connection = stack.enter_context(patient.connect())
+            faults.refuse_reading(connection)
+            connection.send(page * n + harness.request_bytes("GET", "/openapi.json", headers={"Connection": "close"}))
+        patient.check_alive()
+        time.sleep(1)
+        used, began = faults.processor_seconds(patient), time.monotonic()
+        time.sleep(2)
+        share = (faults.processor_seconds(patient) - used) / (time.monotonic() - began)
+        assert share < 0.5, f"{share:.2f} of a processor while nobody reads"
 
 
 @case
