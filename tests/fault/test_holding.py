@@ -12,6 +12,7 @@ import faults
 from faults import HEAD, REQUEST, case, eventually, harmless, harness
 
 SECONDS = 4  # of each attack
+PIECE = 64 * 1024  # bytes that a turn of the loop reads of a connection, at most
 ANSWERS = 3  # that each bystander gets meanwhile, at least; a loop that is held gives none
 
 server = None
@@ -134,11 +135,18 @@ def uploads_without_a_key_hold_nobody():
         requests = [HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body,
                     HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"]
 
+        uploads = []
+
         def once(request):
             with closed.connect() as connection:
                 connection.send(request)
                 assert connection.response().status == 401
+                uploads.append(len(request))
 
+        def turns():
+            return closed.metrics()["rerankd_event_loop_turn_seconds_count"]
+
+        before = turns()
         with attacks(*(lambda request=request: once(request) for request in requests * 2)):
             answers, ended = 0, time.monotonic() + SECONDS
             while time.monotonic() < ended or answers < ANSWERS:
@@ -146,6 +154,8 @@ def uploads_without_a_key_hold_nobody():
                     response = closed.rerank({**REQUEST, **extra}, key)
                     assert response.status == 200, response
                     answers += 1
+        # A turn takes at most one piece of each connection, so that whatever else is due comes in between.
+        assert turns() - before >= sum(uploads) / (len(requests) * 2 * PIECE), (turns() - before, len(uploads))
 
 
 @case

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import tempfile
+import threading
 import time
 
 import faults
@@ -88,6 +89,30 @@ def a_half_closed_client_gets_its_answer():
                 response = connection.response()
                 assert response.status == 200, response
             assert metric(one_thread(), "te_client_gone") == before
+
+
+@case
+def half_closed_clients_among_others_all_get_their_answers():
+    """On new connections, behind requests that are computed and under load."""
+    ended = threading.Event()
+
+    def others():
+        while not ended.is_set():
+            one_thread().rerank({"query": "q", "texts": ["bees " * 40] * 3 + [str(time.monotonic())]})
+
+    threads = [threading.Thread(target=others, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(30 if harness.SLOW else 150):
+            with one_thread().connect() as connection:
+                connection.send_request("POST", "/rerank", BODY)
+                connection.socket.shutdown(socket.SHUT_WR)
+                assert connection.response().status == 200
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join(harness.PATIENCE)
 
 
 @case
