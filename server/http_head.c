@@ -184,9 +184,6 @@ static bool parse_target(span target, http_head *head, http_fault *ret_fault) {
     return malformed(ret_fault, "the target must be a path that begins with /, or a whole URL");
   }
   span path = until(target, '?');
-  if (path.size > HTTP_PATH_MAX) {
-    return fail(ret_fault, HTTP_TARGET_TOO_LONG, "the path is over 4096 bytes");
-  }
   head->path = path.size == 0 ? "/" : path.data;
   head->path_size = path.size == 0 ? 1 : path.size;
   head->readable = true;

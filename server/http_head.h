@@ -29,12 +29,11 @@ enum {
   HTTP_FIELDS_SIZE = 64 * 1024, /* bytes of all header fields */
   HTTP_FIELDS_MAX = 512,
   HTTP_HEAD_MAX = HTTP_LINE_MAX + HTTP_FIELDS_SIZE, /* bytes */
-  HTTP_PATH_MAX = 4 * 1024,    /* bytes of a path, escaped */
   HTTP_VALUE_MAX = 2 * 1024,   /* bytes of a host; and of a field's value, or it is not handed on */
   HTTP_HANDED_MAX = 20 * 1024, /* bytes of the fields that are handed on, */
   HTTP_HANDED_FIELDS = 128,    /* and so many */
   /* Bytes of what http_head_write makes: line, host, fields, and the connection's. */
-  HTTP_TEXT_MAX = HTTP_METHOD_BYTES + HTTP_PATH_MAX + HTTP_VALUE_MAX + HTTP_HANDED_MAX + 128
+  HTTP_TEXT_MAX = HTTP_LINE_MAX + HTTP_VALUE_MAX + HTTP_HANDED_MAX + 128
 };
 
 /* Why a request is refused by the server itself, whatever its path. */

@@ -177,6 +177,9 @@ def headers_of_64_kib_are_served_and_larger_ones_are_one_431():
     refused(b"GET /live HTTP/1.1\r\nHost: a\r\n" + b"a:\r\n" * 600 + b"\r\n", 431, "512")
     full = b"".join(b"a%03d:" % i + b"b" * 120 + b"\r\n" for i in range(500))  # and no blank to spare
     assert statuses(answers(b"GET /live HTTP/1.1\r\nHost:a\r\nConnection:close\r\n" + full + b"\r\n")) == [200]
+    most = b"GET /" + b"a" * 16000 + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+    assert statuses(answers(most + (b"tracestate: " + b"a" * 1900 + b"\r\n") * 10 + b"\r\n")) == [404]
+    refused(most + (b"tracestate: " + b"a" * 1900 + b"\r\n") * 11 + b"\r\n", 431, "20480")
     cookies = b"Cookie: " + b"a=b; " * 12000 + b"\r\n"
     assert statuses(answers(b"GET /live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n" + cookies + b"\r\n")) == [200]
 
