@@ -82,8 +82,7 @@ struct http_exchange {
   bool too_slow;                   /* it was cut off, in the middle of request or reply */
   void *task;                      /* the handlers' own, as the next */
   int32_t priority;                /* of the API key that was shown */
-  const char
-      *refusal; /* for the log, of what was refused without a task; static storage, or NULL */
+  const char *refusal; /* for the log, of what has no task; static storage, or NULL */
   http_exchange *next_held;        /* while it waits for the model */
 
   /* http.c's own. */

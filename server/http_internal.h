@@ -71,10 +71,7 @@ typedef struct http_connection {
   size_t input_size;
   size_t input_capacity;
   size_t scanned; /* of the head that has not ended */
-  size_t
-      /* bytes of the requests' memory that a long input takes, and a long head in libmicrohttpd */
-      input_claimed;
-  size_t head_claimed;
+  size_t input_claimed; /* bytes of the requests' memory that a long input takes */
 
   http_head head;   /* of the request under way; its pointers are good no longer */
   http_fault fault; /* why that is refused */

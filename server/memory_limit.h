@@ -26,8 +26,7 @@ typedef struct memory_use {
   uint64_t resident; /* without pages of files */
   uint64_t address_space;
   uint64_t data;
-  uint64_t
-      promised; /* to workspaces, caches and connections, whether they have taken it yet or not */
+  uint64_t promised; /* to workspaces, caches and connections, taken yet or not */
 } memory_use;
 
 /* The least limit along the way from the process's cgroups to their roots, of version 1

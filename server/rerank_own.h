@@ -31,9 +31,7 @@ typedef struct rerank_own {
   bool parsed;    /* the body was read, and its texts were looked up: what is left is to tokenize */
   size_t told_ms; /* as the task's timeout_ms, as far as the loop knows */
   size_t arena_counted; /* bytes of the task's arena */
-  phase_span
-      /* its first wait for a thread, where it waits for one again; the next too is of this alone */
-      pool;
+  phase_span pool; /* its first wait for a thread, where it waits for one again, as the next */
   uint64_t shared_end; /* ns when the shared cache had answered, or the wait for it was over */
   uint64_t stopped_at; /* ns when it was answered, or taken back to be */
 } rerank_own;

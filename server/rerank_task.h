@@ -57,9 +57,7 @@ struct rerank_task {
   admission_outlook outlook; /* what was known before the body was read */
   atomic_bool cancelled;  /* nobody waits for it: prepare no further */
   bool cut_short;         /* not all of it was computed */
-  rr_claim
-      /* of all that follows, on the way, and the reply; the body is counted where it came from */
-      claim;
+  rr_claim claim; /* of all that follows, and the reply; the body is counted where it came from */
   rr_arena arena;
   rr_rerank_request request;
   rr_encoded *groups; /* one for a query with all texts, else one a text */
