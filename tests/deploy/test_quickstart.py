@@ -221,7 +221,7 @@ def mistakes_are_named_and_cost_nothing():
                                  (["stop"], "'stop'"), (["--port", "0", "--dtype", "int8"], "'--dtype'"),
                                  (["--", "--port", "1"], "--port"), (["--", "--unix-socket=/x"], "--unix-socket"),
                                  (["--", "--version"], "--version"), (["--", "--bogus"], "--bogus"),
-                                 (["--", "--threads", "many"], "many"), (["--", "--model-id", "/nonexistent"], "/nonexistent")):
+                                 (["--", "--threads", "many"], "many"), (["--", "--model-id", "/no/such/model"], "/no/such/model")):
             result = clone.run(*arguments)
             assert result.returncode == 2 and words in result.stderr, (arguments, result)
             assert status_of(pid), f"{arguments}: the server is gone"
