@@ -14,4 +14,7 @@ void split_change(const char *directory, const char *name, const char *key, cons
 /* Loads a variant; fails the test with the message if that fails. Freed by the caller with rr_scorer_destroy. */
 rr_scorer *split_load(const char *variant, rr_dtype dtype);
 
+/* The step through a variant's golden cases: all of them, or every fourth where RR_SLOW asks for fewer repeats. */
+size_t split_step(void);
+
 #endif

@@ -44,7 +44,7 @@ static void differences(rr_scorer *scorer, const char *golden, float *ret_most, 
   float sum = 0.0f;
   size_t count = 0;
   assert_int_equal(rr_workspace_create(scorer, 2048, &workspace, NULL), RR_OK);
-  for (size_t c = 0; c < cases.count; c++) {
+  for (size_t c = 0; c < cases.count; c += split_step()) {
     const golden_case *item = &cases.items[c];
     float scores[256];
     rr_error err = {.message = ""};
@@ -109,7 +109,7 @@ static void check_bits(const char *variant, rr_dtype dtype) {
   size_t n = 0;
   rr_arena_init(&arena, 64u << 20);
   assert_int_equal(rr_workspace_create(scorer, 32768, &workspace, NULL), RR_OK);
-  for (size_t c = 0; c < cases.count; c++) {
+  for (size_t c = 0; c < cases.count; c += split_step()) {
     const golden_case *item = &cases.items[c];
     rr_encoded encoded;
     assert_int_equal(rr_scorer_encode(scorer, item->query, item->texts, item->n_texts, &item->options, &arena, &encoded,

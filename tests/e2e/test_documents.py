@@ -416,7 +416,7 @@ def many_clients_at_once_get_what_one_gets():
 @case
 def an_answer_cut_short_tells_only_scores_that_are_right():
     """Half of the documents are at hand; the time is moved until it ends between the first score and the last."""
-    texts = [f"{LONG} {i}" for i in range(200)]
+    texts = [f"{LONG} {i}" for i in range(40 if SLOW else 200)]
     body = {"query": LONG, "texts": texts, "truncate": True}
     with Server("--threads", "1", "--scoring", "maxsim", *OFF, model=MEAN) as plain:
         wanted = {result["index"]: result["score"] for result in post(plain, "/rerank", body).json()}
@@ -444,7 +444,7 @@ def an_answer_cut_short_tells_only_scores_that_are_right():
 @case
 def an_answer_cut_short_of_a_split_cross_encoder_tells_only_scores_that_are_right():
     """Every other pair is warm, so that they have halves to read, and the others some to leave."""
-    texts = [f"{LONG} {i}" for i in range(200)]
+    texts = [f"{LONG} {i}" for i in range(40 if SLOW else 200)]
     cut = {"max_tokens_per_doc": 400}  # the same of all
     body = {"query": QUERY, "documents": texts, "model": "any", **cut}
     with Server("--threads", "1", *OFF, model=SPLIT) as plain:
@@ -477,7 +477,7 @@ def an_answer_cut_short_of_a_split_cross_encoder_tells_only_scores_that_are_righ
 def halves_of_split_layers_stay_within_the_bytes_though_they_have_their_place_ahead():
     """A document of 450 tokens takes 57 KB here: 18 have room."""
     texts = [f"{'the river and the stone ' * 89} {i}" for i in range(60)]
-    bodies = [{"query": f"bread {i}", "texts": texts[i % 30:i % 30 + 30]} for i in range(10 if SLOW else 40)]
+    bodies = [{"query": f"bread {i}", "texts": texts[i % 30:i % 30 + 30]} for i in range(3 if SLOW else 40)]
     options = ("--threads", "2", "--dtype", "float32", "--max-queue-ms", "600000")  # however slow the program is
     with Server(*options, *OFF, model=SPLIT) as plain, \
             Server(*options, "--document-cache-bytes", "1048576", model=SPLIT) as server:

@@ -94,7 +94,7 @@ def it_ends_in_its_time_whatever_the_other_side_does():
         with listener(answer) as port:
             expect(ask(f"http://127.0.0.1:{port}/", "--health-timeout-ms", "200"), 1, "timed out")
     with listener(None) as port:
-        expect(ask(f"http://127.0.0.1:{port}/", HEALTH_TIMEOUT_MS="100"), 1, "timed out after 10")
+        expect(ask(f"http://127.0.0.1:{port}/", HEALTH_TIMEOUT_MS="100"), 1, "timed out after ")
     with listener(b"HTTP/1.1 200 OK\r\n\r\nforever") as port:
         expect(ask(f"http://127.0.0.1:{port}/", "--health-timeout-ms", "60000"), 1)
     with listener(b"SSH-2.0-OpenSSH\r\n") as port:

@@ -9,13 +9,14 @@ import time
 
 import harness
 from engine import Engine, always, right
-from harness import Server, case, eventually, heavy_body, in_parallel, shared
+from harness import SLOW, Server, case, eventually, heavy_body, in_parallel, shared
 
 GOOD = {"query": "what", "texts": ["this", "that"]}
 PHASES = ["read", "pool", "parse", "tokenize", "queue", "compute", "encode", "write"]
 ASKING = PHASES[:3] + ["share", "resume"] + PHASES[3:]  # where there is a shared cache
 NAME = "rerankd_request_phase_seconds"
-ENOUGH = {"query": "what", "texts": [f"{number} words " * 50 for number in range(50)]}
+ENOUGH = {"query": "what", "texts": [f"{number} words " * 50 for number in range(10 if SLOW else 50)]}
+MANY = 30 if SLOW else 300  # texts of a request that takes long
 
 
 def timing_of(response):
@@ -74,9 +75,10 @@ def each_phase_a_request_was_in_is_counted_once():
 @case
 def the_phases_of_a_request_make_up_its_time():
     with Server() as server:
-        for _ in range(20):
+        requests = 5 if SLOW else 20
+        for _ in range(requests):
             assert server.rerank(ENOUGH).status == 200
-        settled(server, 20)
+        settled(server, requests)
         samples = server.metrics()
         told = {phase: samples[f'{NAME}_sum{{phase="{phase}"}}'] for phase in PHASES + ["between"]}
         assert all(seconds > 0 for seconds in told.values()), told
@@ -171,13 +173,13 @@ def a_slow_request_is_one_warning_with_its_phases():
     trace = "0af7651916cd43dd8448eb211c80319c"
     headers = {"x-request-id": "slow-one", "traceparent": f"00-{trace}-b7ad6b7169203331-01"}
     with Server("--json-output", "--slow-request-ms", "1", "--log-level", "warn") as server:
-        body = heavy_body(texts=300)
+        body = heavy_body(texts=MANY)
         assert server.rerank(body, headers).status == 200
         lines = server.wait_for_log(lambda line: "slow-one" in line)
         entry = json.loads(lines[0])
         assert len(lines) == 1 and entry["level"] == "warn" and entry["message"] == "slow request", lines
         assert entry["trace_id"] == trace and entry["dialect"] == "tei", entry
-        assert entry["texts"] == 300 and entry["tokens"] > 300 and entry["slow_untold"] == 0, entry
+        assert entry["texts"] == MANY and entry["tokens"] > MANY and entry["slow_untold"] == 0, entry
         assert list(entry["phases_ms"]) == PHASES + ["between"], entry
         assert entry["phases_ms"]["compute"] > 0, entry
         assert abs(sum(entry["phases_ms"].values()) - entry["total_ms"]) < 0.02, entry  # each is cut to 1 us
@@ -193,7 +195,7 @@ def many_slow_requests_do_not_flood_the_log():
     with Server("--slow-request-ms", "1", "--log-level", "warn", "--threads", "1", "--max-queue-ms", "600000") as server:
         bodies = 40
         begin = time.monotonic()
-        replies = in_parallel([lambda: server.rerank(heavy_body(texts=10))] * bodies)
+        replies = in_parallel([lambda: server.rerank(heavy_body(texts=1 if SLOW else 10))] * bodies)
         assert all(reply.status == 200 for reply in replies), replies
         settled(server, bodies)
         slow = server.metrics()["rerankd_slow_requests_total"]
@@ -229,7 +231,7 @@ def what_the_server_is_and_holds_is_told():
 @case
 def what_requests_hold_is_told_while_they_are_here():
     with Server("--threads", "1") as server, server.connect() as connection:
-        connection.send_request("POST", "/rerank", json.dumps(heavy_body(texts=1000)).encode(),
+        connection.send_request("POST", "/rerank", json.dumps(heavy_body(texts=100 if SLOW else 1000)).encode(),
                                 {"Content-Type": "application/json"})
         eventually(lambda: server.metrics()['rerankd_memory_bytes{kind="arenas"}'] > 0, "the arena")
         assert connection.response().status == 200
