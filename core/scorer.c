@@ -4,6 +4,7 @@
 #include <sys/random.h>
 
 #include "core/base/alloc.h"
+#include "core/base/json.h"
 #include "core/kernel/kernel.h"
 #include "core/kernel/selfcheck.h"
 #include "core/model/config.h"
@@ -173,6 +174,8 @@ static rr_status load_parts(const char *directory, const rr_load_options *option
 }
 
 _Static_assert((int)RR_KERNEL_NOTE_MAX == (int)RR_SELFCHECK_TEXT_MAX, "the self-check's line fits");
+
+void rr_init(void) { rr_json_init(); }
 
 rr_status rr_scorer_choose_kernels(const char *isa, char ret_note[RR_KERNEL_NOTE_MAX], rr_error *err) {
   rr_status status = rr_kernels_set_mask(isa, err);

@@ -198,6 +198,12 @@ typedef struct rr_encode_options {
 
 #define RR_CULPRIT_QUERY SIZE_MAX
 
+/* Makes jansson, which reads the model's files, survive a failed allocation: without this a load that runs out
+ * of memory may end the process. It replaces jansson's allocator for the whole process: call it once, before
+ * other threads run and before the program itself makes values of jansson's. What json_dumps returns is from
+ * then on freed by the function that json_get_alloc_funcs tells. */
+void rr_init(void);
+
 enum { RR_KERNEL_NOTE_MAX = 512 };
 
 /* Chooses what computes on this CPU. Keeps only the instruction sets that `isa` names, separated by

@@ -167,16 +167,20 @@ bool rr_dialect_decode(const rr_endpoint *endpoint, const char *body, size_t siz
   return ok;
 }
 
-bool rr_json_names(const char *bytes, size_t size, const char *name) {
+static bool names(const char *bytes, size_t size, const char *name) {
   char quoted[RR_FIELD_NAME_MAX];
   int length = snprintf(quoted, sizeof quoted, "\"%s\"", name);
   return size > 0 && memmem(bytes, size, quoted, (size_t)length) != NULL;
 }
 
+bool rr_json_may_name(const char *bytes, size_t size, const char *name) {
+  return size > RR_JSON_SEARCH_MAX || names(bytes, size, name);
+}
+
 static bool seems_to_name(const char *body, size_t size, const char *name) {
   size_t head = size < GUESS_HEAD ? size : GUESS_HEAD;
   size_t tail = size < GUESS_TAIL ? size : GUESS_TAIL;
-  return rr_json_names(body, head, name) || rr_json_names(body + size - tail, tail, name);
+  return names(body, head, name) || names(body + size - tail, tail, name);
 }
 
 const rr_dialect *rr_dialect_guess(const rr_endpoint *endpoint, const char *body, size_t size) {

@@ -50,8 +50,11 @@ bool rr_dialect_decode(const rr_endpoint *endpoint, const char *body, size_t siz
  * NULL: not known. Takes microseconds. */
 const rr_dialect *rr_dialect_guess(const rr_endpoint *endpoint, const char *body, size_t size);
 
-/* Whether bytes hold a member's name in quotes, as JSON has it. */
-bool rr_json_names(const char *bytes, size_t size, const char *name);
+enum { RR_JSON_SEARCH_MAX = 65536 };
+
+/* Whether bytes hold a member's name in quotes, as JSON has it. More than RR_JSON_SEARCH_MAX bytes are
+ * not searched: they may. Takes microseconds. */
+bool rr_json_may_name(const char *bytes, size_t size, const char *name);
 
 /* About as many bytes as the memory of a request's answer may take; more only for texts full of
  * what JSON has to escape.

@@ -403,11 +403,12 @@ static rerank_task *new_task(rerank_service *self, http_exchange *exchange, cons
   return task;
 }
 
-/* Whether the body will not say how long it has: else the server's default would come before it is read. */
+/* Whether the body will not say how long it has: else the server's default could come before it is read. Of one that
+ * is too large for the loop to search it is not known; its time is cut when a thread has read it. */
 static bool says_no_time(const rerank_task *task) {
   return task->own->service->config.default_timeout_ms > 0 &&
          task->body_coding == CODING_IDENTITY &&
-         !rr_json_names(task->body.data, task->body.size, "timeout_ms");
+         !rr_json_may_name(task->body.data, task->body.size, "timeout_ms");
 }
 
 /* What the headers say of the request's time. */

@@ -12,6 +12,7 @@ int main(int argc, char **argv) {
     (void)fprintf(stderr, "usage: rank MODEL_DIR QUERY TEXT...\n");
     return 2;
   }
+  rr_init();
   rr_scorer *scorer = NULL;
   rr_workspace *workspace = NULL;
   rr_error err = {.status = RR_OK, .message = ""};

@@ -308,6 +308,19 @@ static void a_dialect_is_guessed_by_the_names_at_both_ends(void **state) {
   }
 }
 
+static void members_are_looked_for_in_bodies_of_a_bounded_size(void **state) {
+  (void)state;
+  static char body[RR_JSON_SEARCH_MAX + 1];
+  memset(body, ' ', sizeof body);
+  assert_false(rr_json_may_name(body, 0, "timeout_ms"));
+  assert_false(rr_json_may_name(body, RR_JSON_SEARCH_MAX, "timeout_ms"));
+  assert_true(rr_json_may_name(body, RR_JSON_SEARCH_MAX + 1, "timeout_ms")); /* not searched */
+  memcpy(body + RR_JSON_SEARCH_MAX - 12, "\"timeout_ms\"", 12);
+  assert_true(rr_json_may_name(body, RR_JSON_SEARCH_MAX, "timeout_ms"));
+  assert_false(rr_json_may_name(body, RR_JSON_SEARCH_MAX - 1, "timeout_ms"));
+  assert_false(rr_json_may_name(body, RR_JSON_SEARCH_MAX, "timeout"));
+}
+
 static void documents_may_be_objects_and_fields_are_joined(void **state) {
   (void)state;
   decoded out;
@@ -616,6 +629,7 @@ int main(void) {
       cmocka_unit_test(counts_have_bounds),
       cmocka_unit_test(every_dialect_reads_the_time_it_has),
       cmocka_unit_test(a_dialect_is_guessed_by_the_names_at_both_ends),
+      cmocka_unit_test(members_are_looked_for_in_bodies_of_a_bounded_size),
       cmocka_unit_test(documents_may_be_objects_and_fields_are_joined),
       cmocka_unit_test(equal_fields_count_once),
       cmocka_unit_test(documents_may_be_named),
