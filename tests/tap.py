@@ -6,7 +6,8 @@
   tap.py summary TALLY              the last line: N passed, N failed, N skipped; status 1 on failures
 
 Options: --label TEXT, --tally FILE (counts and failures are appended), --jobs N, --wrapper COMMAND (put before
-compiled programs), --timeout-factor N.
+compiled programs), --timeout-factor N, --only WORD (programs and files whose names hold it, and of other files
+the cases whose names do).
 
 Programs print TAP. What counts:
   - a test line with the SKIP directive is skipped; cmocka writes those as "not ok", without an error;
@@ -120,6 +121,22 @@ def file_tests(files, factor):
         yield (os.path.relpath(path), [sys.executable, path], {}, None, DEFAULT_SECONDS * 3 * factor)
 
 
+def only(programs, word):
+    """Of these programs those that are meant by the word: by their own name, or by the names of cases in them."""
+    wanted = word.lower().replace(" ", "_")
+    for program in programs:
+        name, command, *rest = program
+        if wanted in name.lower() or wanted in name.lower().replace("-", "_"):
+            yield program
+        elif name.endswith(".py") and any(wanted in case.lower() for case in cases_of(command[-1])):
+            yield (f"{name} {word}", [*command, wanted.replace("_", " ")], *rest)
+
+
+def cases_of(path):
+    with open(path, encoding="utf-8") as source:
+        return re.findall(r"^@case\ndef (\w+)\(", source.read(), re.MULTILINE)
+
+
 def report(outcome, label):
     counts = f"{outcome.passed} passed"
     if outcome.failures:
@@ -182,6 +199,7 @@ def main():
     parser.add_argument("--wrapper", default="")
     parser.add_argument("--timeout-factor", type=float, default=1)
     parser.add_argument("--leave-out", default="", help="meson: names of tests, separated by commas")
+    parser.add_argument("--only", default="", metavar="WORD")
     options = parser.parse_args()
     if options.what == "summary":
         return summary(options.paths[0])
@@ -192,6 +210,10 @@ def main():
                     if program[0] not in left_out]
     else:
         programs = list(file_tests(options.paths, options.timeout_factor))
+    if options.only:
+        programs = list(only(programs, options.only))
+        if not programs:
+            return 0
     return run_all(programs, options.label, options.jobs, options.tally)
 
 

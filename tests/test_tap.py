@@ -3,6 +3,7 @@
 
 import argparse
 import sys
+import tempfile
 
 import tap
 
@@ -26,11 +27,29 @@ CASES = [
     ("more than announced", "1..1\nok 1 - a\nok 2 - b\n", 0, False, (2, 1, 0)),
 ]
 
+# A word, and what of the programs below is run for it.
+CHOICES = [
+    ("hub", [("server-hub", ["hub"]), ("FILE hub", ["python3", "FILE", "hub"])]),
+    ("server hub", [("server-hub", ["hub"])]),
+    ("second one", [("FILE second one", ["python3", "FILE", "second one"])]),
+    ("scorer", [("scorer-late", ["late"])]),
+    ("a helper", []),
+]
+
+
+def chosen(word):
+    with tempfile.NamedTemporaryFile("w", suffix=".py", encoding="utf-8") as file:
+        file.write("@case\ndef asks_the_hub():\n    pass\n\n\n@case\ndef second_one():\n    pass\n\n\ndef a_helper():\n    pass\n")
+        file.flush()
+        programs = [("server-hub", ["hub"]), ("scorer-late", ["late"]), (file.name, ["python3", file.name])]
+        return [(name.replace(file.name, "FILE"), [part.replace(file.name, "FILE") for part in command])
+                for name, command in tap.only(programs, word)]
+
 
 def main():
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     bad = 0
-    print(f"1..{len(CASES)}")
+    print(f"1..{len(CASES) + len(CHOICES)}")
     for number, (name, output, status, timed_out, expected) in enumerate(CASES, start=1):
         outcome = tap.Outcome(name)
         tap.judge(output, status, timed_out, outcome)
@@ -39,6 +58,12 @@ def main():
             bad += 1
             print(f"# counted {counts}, expected {expected}")
         print(f"{'ok' if counts == expected else 'not ok'} {number} - counting: {name}")
+    for number, (word, expected) in enumerate(CHOICES, start=len(CASES) + 1):
+        found = chosen(word)
+        if found != expected:
+            bad += 1
+            print(f"# chose {found}, expected {expected}")
+        print(f"{'ok' if found == expected else 'not ok'} {number} - choosing: {word}")
     return 1 if bad else 0
 
 
