@@ -11,7 +11,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 
 import harness  # noqa: E402
-from harness import SLOW, case, eventually, heavy_body, request_bytes  # noqa: E402,F401
+from harness import SLOW, SLOW, case, eventually, heavy_body, request_bytes  # noqa: E402,F401
 
 REQUEST = {"query": "water and stone", "texts": ["a river", "a mountain of stone", "bread from the oven"]}
 BODY = json.dumps(REQUEST).encode()
@@ -96,7 +96,7 @@ def resident_after(server, fault, rounds, allowed):
 @contextlib.contextmanager
 def busy(server, n=4):
     """Keeps the one computing thread of a server at work on n heavy requests; yields their connections."""
-    heavy = json.dumps(heavy_body(texts=200, words=300)).encode()
+    heavy = json.dumps(heavy_body(texts=60 if SLOW else 200, words=300)).encode()
     connections = [server.connect() for _ in range(n)]
     for connection in connections:
         connection.send_request("POST", "/rerank", heavy)

@@ -21,7 +21,8 @@ server = None
 def one_thread():
     global server
     if server is None:
-        server = harness.Server("--threads", "1", "--log-level", "debug")
+        server = harness.Server("--threads", "1", "--log-level", "debug",
+                                "--max-queue-ms", "600000")  # however slow the program is
     return server
 
 
