@@ -8,7 +8,7 @@
 #include <strings.h>
 
 #include "server/option_hints.h"
-#include "server/sizes.h"
+#include "server/system/sizes.h"
 
 enum { WORDS_MAX = 8, EXPECTED_MAX = 256 };
 

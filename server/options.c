@@ -5,14 +5,14 @@
 #include <string.h>
 
 #include "core/base/cpu.h"
-#include "server/cache.h"
-#include "server/document_cache.h"
-#include "server/memory_limit.h"
+#include "server/cache/document_cache.h"
+#include "server/cache/lfu.h"
 #include "server/option_hints.h"
 #include "server/option_values.h"
-#include "server/shared_address.h"
-#include "server/shared_commands.h"
-#include "server/sizes.h"
+#include "server/redis/address.h"
+#include "server/redis/commands.h"
+#include "server/system/memory_limit.h"
+#include "server/system/sizes.h"
 #include "server/version.h"
 
 #define DOCUMENT_FILE_BYTES_DEFAULT ((size_t)1 << 30)

@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "core/scorer.h"
-#include "server/log.h"
+#include "server/observe/log.h"
 
 enum { OPTION_LIST_MAX = 32 };
 

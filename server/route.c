@@ -6,10 +6,10 @@
 
 #include "core/base/alloc.h"
 #include "proto/dialect.h"
-#include "server/answer.h"
-#include "server/coding.h"
-#include "server/cors.h"
-#include "server/pages.h"
+#include "server/http/coding.h"
+#include "server/http/cors.h"
+#include "server/http/error_reply.h"
+#include "server/pages/pages.h"
 
 /* What a path offers; both NULL: nothing is there. */
 typedef struct target {

@@ -5,15 +5,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "server/hold.h"
-#include "server/http.h"
-#include "server/keys.h"
-#include "server/load.h"
-#include "server/loop_watch.h"
+#include "server/http/api_keys.h"
+#include "server/http/http.h"
+#include "server/models/load.h"
+#include "server/observe/loop_watch.h"
+#include "server/observe/otlp/spans.h"
+#include "server/observe/slow_log.h"
 #include "server/options.h"
-#include "server/rerank.h"
-#include "server/slow_log.h"
-#include "server/spans.h"
+#include "server/request/hold.h"
+#include "server/request/rerank.h"
 
 typedef struct router {
   const options *options;

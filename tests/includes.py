@@ -23,7 +23,7 @@ ALLOWED = {
     "core/": ["core/"],  # what stands beside scorer.c puts the folders together
     "proto/": ["proto/", "core/base/"],
     # Fetching models knows nothing of serving them.
-    "server/hub/": ["server/hub/", "server/clock.h", "server/log.h", "server/version.h", "core/scorer.h",
+    "server/hub/": ["server/hub/", "server/system/clock.h", "server/observe/log.h", "server/version.h", "core/scorer.h",
                     "core/base/"],
     "server/": ["server/", "proto/", "core/scorer.h", "core/base/"],
     # The load generator knows a server by its wire format alone.
@@ -34,11 +34,11 @@ ALLOWED = {
 GENERATED = {"server/version.h": "server/version.h.in"}
 HTTP_AND_LOOP = ("microhttpd.h", "uv.h", "curl/curl.h")
 # What the loop knows of a request under way: no file that runs on other threads can name it.
-LOOP_ALONE = {"server/rerank_own.h": ("server/rerank.c", "server/rerank_reply.c", "server/rerank_ask.c")}
+LOOP_ALONE = {"server/request/own.h": ("server/request/rerank.c", "server/request/reply.c", "server/request/ask.c")}
 # Files are opened by core/base/file.c, which does not wait and takes regular files alone. The others open what the kernel makes,
 # or belong to tools.
 OPENING = re.compile(r"(?<![\w.>])(?:open|openat|fopen|freopen|creat)\(")
-MAY_OPEN = ("core/base/file.c", "core/base/cpu.c", "server/memory_limit.c", "server/process_stats.c", "bench/")
+MAY_OPEN = ("core/base/file.c", "core/base/cpu.c", "server/system/memory_limit.c", "server/observe/process_stats.c", "bench/")
 # A dialect's name stands in its own file, in the table that picks it, and nowhere else. (`infinity` is also a
 # number.)
 DIALECT = re.compile(r"(?:\b|_)(tei|cohere|jina|vllm|llama\.?cpp|voyage)(?:\b|_)", re.IGNORECASE)

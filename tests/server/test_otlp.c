@@ -13,11 +13,11 @@
 
 #include "core/base/alloc.h"
 #include "core/base/json.h"
-#include "server/otlp_json.h"
-#include "server/otlp_post.h"
-#include "server/otlp_settings.h"
-#include "server/spans.h"
-#include "server/trace.h"
+#include "server/http/trace_context.h"
+#include "server/observe/otlp/json.h"
+#include "server/observe/otlp/post.h"
+#include "server/observe/otlp/settings.h"
+#include "server/observe/otlp/spans.h"
 #include "server/version.h"
 
 enum { SEED = 7, FAULTS_MAX = 100 };

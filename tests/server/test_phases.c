@@ -6,8 +6,8 @@
 
 #include <cmocka.h>
 
-#include "server/clock.h"
-#include "server/phases.h"
+#include "server/observe/phases.h"
+#include "server/system/clock.h"
 
 enum { US = 1000, MS = 1000000 };
 
