@@ -22,8 +22,8 @@
 #include <unistd.h>
 
 #include "core/base/alloc.h"
+#include "server/base/clock.h"
 #include "server/http/internal.h"
-#include "server/system/clock.h"
 
 enum { EVENTS_AT_ONCE = 64, TICK_MS = 1000, ENDING_SECONDS = 2 };
 

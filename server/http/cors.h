@@ -4,8 +4,8 @@
 
 #include <stdbool.h>
 
+#include "server/base/option_list.h"
 #include "server/http/http.h"
-#include "server/options.h"
 
 /* Adds to every reply of the exchange what lets the page of its Origin header read it, if that origin is
  * allowed. */

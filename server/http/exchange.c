@@ -5,9 +5,9 @@
 #include <strings.h>
 
 #include "core/base/alloc.h"
+#include "server/base/clock.h"
 #include "server/http/internal.h"
 #include "server/http/trace_context.h"
-#include "server/system/clock.h"
 
 enum { BODY_FIRST = 16 * 1024 };
 

@@ -15,7 +15,7 @@
  *   framed. Nothing that is malformed is mended; it is refused by a status and a text;
  * - http_head_write: what libmicrohttpd is given instead: the same request in its plainest form and
  *   without a body, which
- *   http_reading.c reads itself. */
+ *   reading.c reads itself. */
 #ifndef RR_SERVER_HTTP_HEAD_H
 #define RR_SERVER_HTTP_HEAD_H
 

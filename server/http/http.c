@@ -102,7 +102,7 @@ static size_t unescape(void *context, struct MHD_Connection *connection, char *t
 #define ONE_THREAD 0
 #endif
 
-/* How long a client may take is http_connection.c's, as is their number. */
+/* How long a client may take is connection.c's, as is their number. */
 static rr_status start_daemon(http_server *self, rr_error *err) {
   self->daemon = MHD_start_daemon(
       MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG |

@@ -1,7 +1,7 @@
 /* HTTP through libmicrohttpd on the libuv loop; knows no route and no JSON.
  *
  * 1. Everything here runs on the loop's thread.
- * 2. libmicrohttpd has no threads of its own, and no client's socket: http_internal.h tells how
+ * 2. libmicrohttpd has no threads of its own, and no client's socket: internal.h tells how
  *    both are joined.
  * 3. An exchange is one request and its reply. It lives from the headers until `finished`, and once
  *    `respond` was called it lives at least until http_reply_to, whatever the client does.

@@ -8,9 +8,9 @@
  * and, by the other end, one
  * well-formed request without a body at a time; it looks headers up, makes replies, and suspends
  * what waits. So what it
- * takes wrongly, spins at or keeps silent about (http_head.h) never reaches it; whoever sends a
+ * takes wrongly, spins at or keeps silent about (head.h) never reaches it; whoever sends a
  * request has to be
- * read by http_reading.c first, within bounds a turn of the loop; and what a client's socket tells
+ * read by reading.c first, within bounds a turn of the loop; and what a client's socket tells
  * is seen here at once.
  *
  * All sockets, clients' and relays', are in one epoll descriptor, which the loop watches as one. */
@@ -147,7 +147,7 @@ enum MHD_Result http_on_access(void *context, struct MHD_Connection *connection,
 void http_on_completed(void *context, struct MHD_Connection *connection, void **state,
                        enum MHD_RequestTerminationCode code);
 
-/* --- http_connection.c --- */
+/* --- connection.c --- */
 
 bool http_connections_start(http_server *self, uv_loop_t *loop);
 
@@ -184,7 +184,7 @@ bool http_source_watch(http_server *server, http_source *source, uint32_t events
 /* Closes the descriptor; the memory goes later. */
 void http_source_close(http_server *server, http_source *source);
 
-/* --- http_reading.c: what clients send --- */
+/* --- reading.c: what clients send --- */
 
 /* The socket has something, or its end. */
 void http_read(http_connection *self);
@@ -195,7 +195,7 @@ void http_read_head(http_connection *self);
 /* The exchange is there: takes what was read of its body, and goes on with the rest. */
 void http_read_body(http_connection *self);
 
-/* --- http_relay.c --- */
+/* --- relay.c --- */
 
 /* One without a client; NULL: no memory or descriptor. */
 http_relay *http_relay_take(http_server *self);
@@ -220,7 +220,7 @@ void http_relays_trim(http_server *self);
 void http_on_relay(void *context, struct MHD_Connection *connection, void **state,
                    enum MHD_ConnectionNotificationCode code);
 
-/* --- http_exchange.c --- */
+/* --- exchange.c --- */
 
 /* Takes some of the memory of all requests, for one that holds so many bytes of it already. */
 bool http_take_memory(http_server *self, size_t held, size_t bytes);

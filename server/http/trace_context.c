@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "server/system/clock.h"
+#include "server/base/clock.h"
 
 static bool valid_id(const char *id) {
   size_t length = strlen(id);

@@ -14,7 +14,7 @@
 #include "server/cache/document_cache.h"
 #include "server/cache/score_cache.h"
 #include "server/models/hub/hub.h"
-#include "server/options.h"
+#include "server/options/options.h"
 #include "server/redis/keys.h"
 #include "server/sched/workers.h"
 

@@ -1,6 +1,6 @@
 #include "server/observe/loop_watch.h"
 
-#include "server/system/clock.h"
+#include "server/base/clock.h"
 
 /* All of a turn's callbacks have been called; the loop is about to wait again. */
 static void on_prepare(uv_prepare_t *prepare) {

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <uv.h>
 
-#include "server/observe/metrics.h"
+#include "server/observe/histogram.h"
 
 typedef struct loop_watch {
   uv_prepare_t prepare;

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "server/system/clock.h"
+#include "server/base/clock.h"
 
 static const char *const names[REQUEST_PHASES] = {
     [PHASE_READ] = "read",   [PHASE_POOL] = "pool",       [PHASE_PARSE] = "parse", [PHASE_SHARE] = "share",

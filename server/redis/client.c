@@ -5,12 +5,12 @@
 #include <string.h>
 
 #include "core/base/alloc.h"
+#include "server/base/clock.h"
 #include "server/observe/log.h"
 #include "server/redis/breaker.h"
 #include "server/redis/clock.h"
 #include "server/redis/link.h"
 #include "server/redis/stores.h"
-#include "server/system/clock.h"
 
 enum { GREETING_MS = 1000, NS_PER_MS = 1000000 };
 

@@ -19,7 +19,7 @@
 #include <stdint.h>
 #include <uv.h>
 
-#include "server/observe/metrics.h"
+#include "server/redis/counters.h"
 #include "server/redis/address.h"
 #include "server/redis/commands.h"
 #include "server/redis/reader.h"

@@ -6,7 +6,7 @@
 
 #include <nettle/sha2.h>
 
-#include "server/version.h"
+#include "server/base/version.h"
 
 enum { PROBES = 5 };
 

@@ -1,6 +1,6 @@
 /* Keys and values of the shared cache: what every replica of one model, and nobody else, agrees on.
  *
- * Key: HMAC-SHA256, all 256 bits, over the model's identity (shared_identity.h), the options that change a sequence or its
+ * Key: HMAC-SHA256, all 256 bits, over the model's identity (identity.h), the options that change a sequence or its
  * score, the query and the text, each with its length. The score cache's own keys cannot be shared: UMAC is safe
  * under a key that one process knows alone and whose hashes nobody is told, and here whoever reads the engine sees every
  * key. SHA-256 is made for that: nobody finds two pairs with one key, with a secret or without.

@@ -1,4 +1,4 @@
-/* The loop's side of rerank_shared.h. */
+/* The loop's side of shared.h. */
 #include "core/base/alloc.h"
 #include "server/request/own.h"
 #include "server/request/shared.h"

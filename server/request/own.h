@@ -1,5 +1,5 @@
 /* What the loop knows of a rerank request under way, and no thread may touch: for rerank.c,
- * rerank_reply.c and rerank_ask.c. */
+ * reply.c and ask.c. */
 #ifndef RR_SERVER_REQUEST_OWN_H
 #define RR_SERVER_REQUEST_OWN_H
 

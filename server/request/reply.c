@@ -1,9 +1,9 @@
 /* How a task is answered and told of: on the loop. */
 #include <inttypes.h>
 
-#include "server/http/error_reply.h"
+#include "server/base/clock.h"
+#include "server/request/error_reply.h"
 #include "server/request/own.h"
-#include "server/system/clock.h"
 
 enum { CLIENT_GONE = 499 }; /* a status for the log alone */
 

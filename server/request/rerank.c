@@ -6,11 +6,11 @@
 #include <time.h>
 
 #include "core/base/alloc.h"
-#include "server/http/error_reply.h"
+#include "server/base/clock.h"
 #include "server/request/documents.h"
+#include "server/request/error_reply.h"
 #include "server/request/own.h"
 #include "server/request/shared.h"
-#include "server/system/clock.h"
 
 enum { PACKED_SHARE = 4 }; /* a packed body is taken for so many times its size */
 

@@ -1,10 +1,10 @@
-/* A rerank request under way, as the threads of the pool and the workers know it: rerank_work.c,
- * rerank_cache.c, rerank_documents.c, rerank_shared.c, partial.c.
+/* A rerank request under way, as the threads of the pool and the workers know it: work.c,
+ * known.c, documents.c, shared.c, partial.c.
  *
  * While a thread holds a task, the loop may answer it, free its exchange, and let its client go.
  * So nothing here leads to what the loop frees or changes meanwhile: a thread's data are the
  * task's, and `cancelled` is all that the two share. What the loop knows of a task is in
- * rerank_own.h, which the threads' files may not include (tests/includes.py). */
+ * own.h, which the threads' files may not include (tests/includes.py). */
 #ifndef RR_SERVER_REQUEST_TASK_H
 #define RR_SERVER_REQUEST_TASK_H
 
@@ -41,7 +41,7 @@ struct rerank_task {
   engine_job job; /* first: the engine hands this back */
   uv_work_t work;
 
-  struct rerank_own *own; /* the loop's; what is in it, threads cannot see (rerank_own.h) */
+  struct rerank_own *own; /* the loop's; what is in it, threads cannot see (own.h) */
   rerank_tools tools;
   char id[TRACE_ID_BYTES]; /* the request's */
   rerank_task *next;       /* in the mailbox */

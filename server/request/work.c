@@ -3,12 +3,12 @@
 #include <string.h>
 
 #include "core/base/alloc.h"
+#include "server/base/clock.h"
 #include "server/request/documents.h"
 #include "server/request/known.h"
 #include "server/request/partial.h"
 #include "server/request/shared.h"
 #include "server/request/task.h"
-#include "server/system/clock.h"
 
 enum {
   JSON_VALUES_MAX = 1000000,

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "core/base/alloc.h"
-#include "server/system/clock.h"
+#include "server/base/clock.h"
 
 enum {
   SEQUENCES_MAX = 1024,  /* of a micro-batch */

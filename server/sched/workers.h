@@ -19,7 +19,7 @@
 
 #include "core/base/status.h"
 #include "core/scorer.h"
-#include "server/observe/metrics.h"
+#include "server/sched/workers_stats.h"
 #include "server/sched/admission.h"
 #include "server/sched/batcher.h"
 

@@ -20,11 +20,11 @@
 
 #include "core/base/alloc.h"
 #include "core/base/json.h"
+#include "server/base/clock.h"
 #include "server/http/coding.h"
 #include "server/observe/log.h"
-#include "server/observe/otlp/json.h"
-#include "server/observe/otlp/otlp.h"
-#include "server/system/clock.h"
+#include "server/otlp/json.h"
+#include "server/otlp/otlp.h"
 
 enum { BODY_MAX = 2 << 20, POSTS_MAX = 256, PHASES = 3, SPANS = 1 + PHASES, SLACK_MS = 2500 };
 

@@ -53,7 +53,7 @@ static void from_hex(const char *hex, uint8_t *ret_bytes, size_t size) {
 
 /* --- keys and values --- */
 
-/* Made by Python's hmac and struct from the description in shared_keys.h. */
+/* Made by Python's hmac and struct from the description in server/redis/keys.h. */
 static const struct {
   const char *secret, *key, *value;
 } golden[] = {

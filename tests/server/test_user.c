@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-#include "server/system/confine_files.h"
+#include "server/confine_files.h"
 #include "server/system/user.h"
 
 enum { SOMEBODY = 12345, STATUS_BYTES = 4096 };

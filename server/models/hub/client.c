@@ -6,9 +6,9 @@
 #include <time.h>
 
 #include "core/base/alloc.h"
+#include "server/base/version.h"
 #include "server/models/hub/reply.h"
 #include "server/observe/log.h"
-#include "server/version.h"
 
 enum {
   HOPS_MAX = 6,

@@ -2,8 +2,8 @@
 
 #include <stdio.h>
 
+#include "server/base/clock.h"
 #include "server/observe/log.h"
-#include "server/system/clock.h"
 
 enum { BAR_CELLS = 30 };
 
