@@ -8,23 +8,23 @@
 #include <unistd.h>
 #include <uv.h>
 
-#include "server/clock.h"
+#include "server/base/clock.h"
+#include "server/base/version.h"
 #include "server/confine.h"
-#include "server/engine.h"
-#include "server/http.h"
-#include "server/keys.h"
-#include "server/load.h"
-#include "server/log.h"
-#include "server/loop_watch.h"
-#include "server/memory_limit.h"
-#include "server/metrics.h"
-#include "server/otlp.h"
+#include "server/http/api_keys.h"
+#include "server/http/http.h"
+#include "server/metrics/metrics.h"
+#include "server/models/load.h"
+#include "server/observe/log.h"
+#include "server/observe/loop_watch.h"
+#include "server/otlp/otlp.h"
 #include "server/renewal.h"
-#include "server/rerank.h"
-#include "server/rerank_shared.h"
-#include "server/route.h"
-#include "server/supervisor.h"
-#include "server/version.h"
+#include "server/request/rerank.h"
+#include "server/request/shared.h"
+#include "server/routes/route.h"
+#include "server/sched/workers.h"
+#include "server/system/memory_limit.h"
+#include "server/system/systemd.h"
 
 enum {
   BODY_SECONDS = 5, /* what a client that is still sending gets when the server stops */

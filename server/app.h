@@ -11,7 +11,7 @@
 #ifndef RR_SERVER_APP_H
 #define RR_SERVER_APP_H
 
-#include "server/options.h"
+#include "server/options/options.h"
 
 enum { APP_EXIT_USAGE = 2 };
 

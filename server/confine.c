@@ -8,11 +8,11 @@
 #include <unistd.h>
 
 #include "server/confine_files.h"
-#include "server/load.h"
-#include "server/log.h"
-#include "server/sandbox.h"
-#include "server/shared_address.h"
-#include "server/user.h"
+#include "server/models/load.h"
+#include "server/observe/log.h"
+#include "server/redis/address.h"
+#include "server/system/sandbox.h"
+#include "server/system/user.h"
 
 static const char default_user[] = "nobody";
 

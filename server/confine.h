@@ -5,7 +5,7 @@
 #include <stdbool.h>
 
 #include "core/base/status.h"
-#include "server/options.h"
+#include "server/options/options.h"
 
 typedef struct confinement {
   const options *options;

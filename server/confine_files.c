@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "server/hub/cache.h"
-#include "server/load.h"
+#include "server/models/hub/cache.h"
+#include "server/models/load.h"
 
 enum { DEPTH_MAX = 6, ENTRIES_MAX = 10000 }; /* a larger cache is taken for unusable */
 

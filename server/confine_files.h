@@ -3,7 +3,7 @@
 #define RR_SERVER_CONFINE_FILES_H
 
 #include "core/base/status.h"
-#include "server/options.h"
+#include "server/options/options.h"
 
 /* Looks, with the effective user's rights, at the model's directory or the hub's cache, the key file and the
  * folder of the socket: all that is opened, made or removed after the start. RR_ERR_IO names the first that

@@ -7,10 +7,10 @@
 
 #include "core/base/json.h"
 #include "server/app.h"
-#include "server/default_model.h"
-#include "server/health.h"
-#include "server/log.h"
-#include "server/options.h"
+#include "server/models/default_model.h"
+#include "server/observe/log.h"
+#include "server/options/options.h"
+#include "server/probe.h"
 
 /* What large requests took goes back to the system. Left to itself glibc keeps a heap a thread, and raises the size from
  * which blocks are given back with the largest that it has seen, up to 32 MB. */

@@ -1,6 +1,6 @@
 #include "server/renewal.h"
 
-#include "server/log.h"
+#include "server/observe/log.h"
 
 void renewal_init(renewal *self, uv_loop_t *loop, const options *chosen,
                   void (*renewed)(void *context, api_keys *keys), void *context) {

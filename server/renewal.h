@@ -13,8 +13,8 @@
 #include <uv.h>
 
 #include "core/base/status.h"
-#include "server/keys.h"
-#include "server/options.h"
+#include "server/http/api_keys.h"
+#include "server/options/options.h"
 
 typedef struct renewal {
   uv_loop_t *loop;

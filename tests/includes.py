@@ -22,23 +22,39 @@ ALLOWED = {
     "core/unique": ["core/unique.h", "core/base/"],
     "core/": ["core/"],  # what stands beside scorer.c puts the folders together
     "proto/": ["proto/", "core/base/"],
-    # Fetching models knows nothing of serving them.
-    "server/hub/": ["server/hub/", "server/clock.h", "server/log.h", "server/version.h", "core/scorer.h",
-                    "core/base/"],
-    "server/": ["server/", "proto/", "core/scorer.h", "core/base/"],
+    # The rooms of the server, from below: each may include those that are named, and proto and core/base.
+    **{f"server/{room}/": [f"server/{room}/", *(f"server/{other}/" for other in others.split()), "proto/", "core/scorer.h",
+                           "core/base/"]
+       for room, others in {
+           "base": "",
+           "observe": "base",
+           "system": "base observe",
+           "http": "base observe",
+           "sched": "base observe",
+           "cache": "base",
+           "redis": "base observe cache",
+           "otlp": "base observe http",
+           "options": "base observe system cache redis",
+           "models/hub": "base observe",  # fetching models knows nothing of serving them
+           "models": "base observe sched cache redis options models/hub",
+           "metrics": "base observe sched cache redis otlp",
+           "request": "base observe http sched cache redis metrics",
+           "routes": "base observe http cache options models otlp metrics request",
+       }.items()},
+    "server/": ["server/", "proto/", "core/scorer.h", "core/base/"],  # what puts the rooms together
     # The load generator knows a server by its wire format alone.
     "bench/load/": ["bench/load/", "core/base/"],
     "bench/split/": ["core/scorer.h", "core/base/"],
 }
 # Headers that the build makes: they have no file among the sources.
-GENERATED = {"server/version.h": "server/version.h.in"}
+GENERATED = {"server/base/version.h": "server/base/version.h.in"}
 HTTP_AND_LOOP = ("microhttpd.h", "uv.h", "curl/curl.h")
 # What the loop knows of a request under way: no file that runs on other threads can name it.
-LOOP_ALONE = {"server/rerank_own.h": ("server/rerank.c", "server/rerank_reply.c", "server/rerank_ask.c")}
+LOOP_ALONE = {"server/request/own.h": ("server/request/rerank.c", "server/request/reply.c", "server/request/ask.c")}
 # Files are opened by core/base/file.c, which does not wait and takes regular files alone. The others open what the kernel makes,
 # or belong to tools.
 OPENING = re.compile(r"(?<![\w.>])(?:open|openat|fopen|freopen|creat)\(")
-MAY_OPEN = ("core/base/file.c", "core/base/cpu.c", "server/memory_limit.c", "server/process_stats.c", "bench/")
+MAY_OPEN = ("core/base/file.c", "core/base/cpu.c", "server/system/memory_limit.c", "server/observe/process_stats.c", "bench/")
 # A dialect's name stands in its own file, in the table that picks it, and nowhere else. (`infinity` is also a
 # number.)
 DIALECT = re.compile(r"(?:\b|_)(tei|cohere|jina|vllm|llama\.?cpp|voyage)(?:\b|_)", re.IGNORECASE)

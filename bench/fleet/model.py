@@ -1,8 +1,8 @@
 """The fleet: replicas that work as rerankd does, behind balancers, on a simulated clock. Seeded: one seed, one result.
 
 A request is so many tokens that cost so many seconds of one core. A replica's idle worker cuts the next micro-batch, as
-server/batcher.c does: of the request with the smallest key (tokens handed out when it came, plus its own), an even share
-of what waits, twice over, within bounds. Refusals are server/admission.c's, by predicted wait and by deadline with the margin
+server/sched/batcher.c does: of the request with the smallest key (tokens handed out when it came, plus its own), an even share
+of what waits, twice over, within bounds. Refusals are server/sched/admission.c's, by predicted wait and by deadline with the margin
 that adapts; speeds are known exactly. With a deadline what would end after it is not begun, and its request is late.
 Left out: micro-batches of several requests, partial answers, threads that wait for each other.
 """
@@ -65,7 +65,7 @@ class Replica:
         self.up = True
         self.held = []         # micro-batches that ended while it was frozen
         self.cache = None
-        self.margin = 1.1      # what predictions are multiplied by, as server/estimate.c adapts it
+        self.margin = 1.1      # what predictions are multiplied by, as server/sched/estimate.c adapts it
 
 
 @dataclass

@@ -1,7 +1,7 @@
 /* gzip and zstd bodies: what unpacks stays within the limit, and packs and unpacks to the same again.
  *
  * Input: a byte that picks coding and limit, the body. */
-#include "server/coding.h"
+#include "server/http/coding.h"
 
 #include <string.h>
 

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/document_file.h"
-#include "server/document_format.h"
+#include "server/cache/document_file.h"
+#include "server/cache/document_format.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { FILE_BYTES = DOCUMENT_FILE_BYTES_MIN, PUTS = 5, PUT_BYTES = 70000 };

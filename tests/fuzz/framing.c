@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/http_chunks.h"
-#include "server/http_head.h"
+#include "server/http/chunks.h"
+#include "server/http/head.h"
 #include "tests/fuzz/fuzz.h"
 
 void fuzz_set_up(void) {}

@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/coding.h"
-#include "server/hub/names.h"
-#include "server/hub/reply.h"
-#include "server/trace.h"
+#include "server/http/coding.h"
+#include "server/http/trace_context.h"
+#include "server/models/hub/names.h"
+#include "server/models/hub/reply.h"
 #include "tests/fuzz/fuzz.h"
 
 void fuzz_set_up(void) {}

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "core/base/alloc.h"
-#include "server/hub/listing.h"
+#include "server/models/hub/listing.h"
 #include "tests/fuzz/fuzz.h"
 
 static char (*names)[HUB_FILE_MAX];

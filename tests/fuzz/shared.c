@@ -4,7 +4,7 @@
  * Input: a byte that says how long the pieces are that it comes in, a byte of how many values are wanted, the bytes. */
 #include <string.h>
 
-#include "server/shared_reader.h"
+#include "server/redis/reader.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { ANSWERS = 16, FED_MAX = 16384 };

@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "server/document_file.h"
-#include "server/document_format.h"
+#include "server/cache/document_file.h"
+#include "server/cache/document_format.h"
 
 enum { MEGABYTE = 1 << 20, LONG_DOCUMENT = 20000, PATH_SIZE = 256 };
 

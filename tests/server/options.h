@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "server/options.h"
+#include "server/options/options.h"
 
 enum { WORDS_MAX = 32 };
 

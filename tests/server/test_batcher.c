@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "server/batcher.h"
+#include "server/sched/batcher.h"
 
 enum { ITEMS = 1024 };
 

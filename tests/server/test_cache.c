@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "core/base/alloc.h"
-#include "server/cache.h"
+#include "server/cache/lfu.h"
 
 enum { SMALL = 256 << 10, LARGE = 4 << 20 };
 

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "core/base/alloc.h"
-#include "server/coding.h"
+#include "server/http/coding.h"
 
 enum { LARGE = 1 << 20 };
 

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "server/default_model.h"
+#include "server/models/default_model.h"
 
 static char root[] = "/tmp/default-model.XXXXXX";
 

@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "core/base/alloc.h"
-#include "server/document_cache.h"
+#include "server/cache/document_cache.h"
 
 enum { SMALL = 1 << 20, LARGE = 16 << 20, THREADS = 4 };
 

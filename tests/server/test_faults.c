@@ -23,9 +23,9 @@
 #include "core/base/json.h"
 #include "engine.h"
 #include "server/app.h"
-#include "server/coding.h"
-#include "server/document_cache.h"
-#include "server/log.h"
+#include "server/cache/document_cache.h"
+#include "server/http/coding.h"
+#include "server/observe/log.h"
 
 enum {
   REQUEST_BYTES = 1 << 15,

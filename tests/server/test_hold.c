@@ -5,7 +5,7 @@
 
 #include <cmocka.h>
 
-#include "server/hold.h"
+#include "server/request/hold.h"
 
 enum { MOST = 3 };
 

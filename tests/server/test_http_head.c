@@ -11,8 +11,8 @@
 
 #include <cmocka.h>
 
-#include "server/http_chunks.h"
-#include "server/http_head.h"
+#include "server/http/chunks.h"
+#include "server/http/head.h"
 
 static http_head parse(const char *text) {
   http_head head;

@@ -12,13 +12,13 @@
 
 #include "core/base/alloc.h"
 #include "core/base/json.h"
-#include "server/hub/cache.h"
-#include "server/hub/client.h"
-#include "server/hub/digest.h"
-#include "server/hub/listing.h"
-#include "server/hub/names.h"
-#include "server/hub/reply.h"
-#include "server/hub/settings.h"
+#include "server/models/hub/cache.h"
+#include "server/models/hub/client.h"
+#include "server/models/hub/digest.h"
+#include "server/models/hub/listing.h"
+#include "server/models/hub/names.h"
+#include "server/models/hub/reply.h"
+#include "server/models/hub/settings.h"
 
 #define COMMIT "0123456789abcdef0123456789abcdef01234567"
 

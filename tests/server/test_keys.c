@@ -11,8 +11,8 @@
 #include <cmocka.h>
 
 #include "core/base/alloc.h"
-#include "server/keys.h"
-#include "server/trace.h"
+#include "server/http/api_keys.h"
+#include "server/http/trace_context.h"
 
 static char path[] = "/tmp/rerankd-keys-XXXXXX";
 

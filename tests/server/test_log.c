@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "server/log.h"
+#include "server/observe/log.h"
 
 static char logged[1 << 20];
 

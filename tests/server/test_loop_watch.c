@@ -5,7 +5,7 @@
 
 #include <cmocka.h>
 
-#include "server/loop_watch.h"
+#include "server/observe/loop_watch.h"
 
 static const uint64_t long_ago = 6000000000u; /* ns: longer than a turn may last */
 

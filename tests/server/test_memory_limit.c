@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "server/memory_limit.h"
+#include "server/system/memory_limit.h"
 
 static const uint64_t mib = 1 << 20;
 static char root[64];

@@ -9,7 +9,7 @@
 
 #include "core/base/alloc.h"
 #include "proto/error.h"
-#include "server/metrics.h"
+#include "server/metrics/metrics.h"
 
 static cache_stats cached;
 static metrics_facts facts;

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "server/option_hints.h"
+#include "server/options/hints.h"
 #include "tests/server/options.h"
 
 static int reset(void **state) {

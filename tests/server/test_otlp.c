@@ -13,12 +13,12 @@
 
 #include "core/base/alloc.h"
 #include "core/base/json.h"
-#include "server/otlp_json.h"
-#include "server/otlp_post.h"
-#include "server/otlp_settings.h"
-#include "server/spans.h"
-#include "server/trace.h"
-#include "server/version.h"
+#include "server/base/version.h"
+#include "server/http/trace_context.h"
+#include "server/otlp/json.h"
+#include "server/otlp/post.h"
+#include "server/otlp/settings.h"
+#include "server/otlp/spans.h"
 
 enum { SEED = 7, FAULTS_MAX = 100 };
 

@@ -20,11 +20,11 @@
 
 #include "core/base/alloc.h"
 #include "core/base/json.h"
-#include "server/clock.h"
-#include "server/coding.h"
-#include "server/log.h"
-#include "server/otlp.h"
-#include "server/otlp_json.h"
+#include "server/base/clock.h"
+#include "server/http/coding.h"
+#include "server/observe/log.h"
+#include "server/otlp/json.h"
+#include "server/otlp/otlp.h"
 
 enum { BODY_MAX = 2 << 20, POSTS_MAX = 256, PHASES = 3, SPANS = 1 + PHASES, SLACK_MS = 2500 };
 

@@ -6,8 +6,8 @@
 
 #include <cmocka.h>
 
-#include "server/clock.h"
-#include "server/phases.h"
+#include "server/base/clock.h"
+#include "server/observe/phases.h"
 
 enum { US = 1000, MS = 1000000 };
 

@@ -16,9 +16,9 @@
 
 #include "core/base/alloc.h"
 #include "core/base/json.h"
-#include "server/clock.h"
-#include "server/rerank_own.h"
-#include "server/warmup.h"
+#include "server/base/clock.h"
+#include "server/models/warmup.h"
+#include "server/request/own.h"
 
 enum {
   MEMORY = 256 << 20,

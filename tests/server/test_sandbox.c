@@ -28,7 +28,7 @@
 
 #include <cmocka.h>
 
-#include "server/sandbox.h"
+#include "server/system/sandbox.h"
 
 enum { PROBLEM_BYTES = 256, NOT_POSSIBLE = 77, CLONE3 = 435, IO_URING_SETUP = 425 };
 

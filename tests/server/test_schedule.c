@@ -9,12 +9,12 @@
 #include <cmocka.h>
 
 #include "core/base/alloc.h"
-#include "server/admission.h"
-#include "server/deadline.h"
-#include "server/estimate.h"
-#include "server/intake.h"
-#include "server/keys.h"
-#include "server/schedule.h"
+#include "server/http/api_keys.h"
+#include "server/request/deadline.h"
+#include "server/request/request_time.h"
+#include "server/sched/admission.h"
+#include "server/sched/estimate.h"
+#include "server/sched/intake.h"
 
 static const uint64_t ms = 1000000;
 

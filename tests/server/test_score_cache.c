@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "core/base/alloc.h"
-#include "server/score_cache.h"
+#include "server/cache/score_cache.h"
 
 enum { BYTES = 1 << 20 };
 

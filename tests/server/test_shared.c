@@ -12,12 +12,12 @@
 #include <cmocka.h>
 
 #include "core/base/alloc.h"
-#include "server/shared_address.h"
-#include "server/shared_breaker.h"
-#include "server/shared_commands.h"
-#include "server/shared_keys.h"
-#include "server/shared_reader.h"
-#include "server/shared_stores.h"
+#include "server/redis/address.h"
+#include "server/redis/breaker.h"
+#include "server/redis/commands.h"
+#include "server/redis/keys.h"
+#include "server/redis/reader.h"
+#include "server/redis/stores.h"
 
 static rr_text text_of(const char *text) { return (rr_text){text, strlen(text)}; }
 
@@ -53,7 +53,7 @@ static void from_hex(const char *hex, uint8_t *ret_bytes, size_t size) {
 
 /* --- keys and values --- */
 
-/* Made by Python's hmac and struct from the description in shared_keys.h. */
+/* Made by Python's hmac and struct from the description in server/redis/keys.h. */
 static const struct {
   const char *secret, *key, *value;
 } golden[] = {

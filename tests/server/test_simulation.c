@@ -11,10 +11,10 @@
 
 #include <cmocka.h>
 
-#include "server/admission.h"
-#include "server/batcher.h"
-#include "server/deadline.h"
-#include "server/estimate.h"
+#include "server/request/deadline.h"
+#include "server/sched/admission.h"
+#include "server/sched/batcher.h"
+#include "server/sched/estimate.h"
 
 enum {
   REQUESTS = 100000,

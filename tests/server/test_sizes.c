@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "server/sizes.h"
+#include "server/options/sizes.h"
 
 static void sizes_are_read(void **state) {
   (void)state;

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "core/base/alloc.h"
-#include "server/sketch.h"
+#include "server/cache/sketch.h"
 
 enum { ENTRIES = 4096 };
 

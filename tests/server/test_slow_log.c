@@ -5,7 +5,7 @@
 
 #include <cmocka.h>
 
-#include "server/slow_log.h"
+#include "server/observe/slow_log.h"
 
 static const uint64_t second = 1000000000;
 

@@ -19,7 +19,7 @@
 #include <cmocka.h>
 
 #include "server/confine_files.h"
-#include "server/user.h"
+#include "server/system/user.h"
 
 enum { SOMEBODY = 12345, STATUS_BYTES = 4096 };
 

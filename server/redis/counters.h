@@ -1,0 +1,37 @@
+/* What is counted of the shared cache. */
+#ifndef RR_SERVER_REDIS_COUNTERS_H
+#define RR_SERVER_REDIS_COUNTERS_H
+
+#include <stdint.h>
+
+#include "server/observe/histogram.h"
+
+/* How a look-up in the shared cache ended. */
+typedef enum shared_outcome {
+  SHARED_ANSWERED,
+  SHARED_LATE,      /* not within --shared-cache-timeout-ms */
+  SHARED_REFUSED,   /* with an error, or what is no answer */
+  SHARED_LOST,      /* with the connection */
+  SHARED_NOT_ASKED, /* the connection was gone, or had too much to do */
+  SHARED_CANCELLED, /* the request's own time was over, or its client left */
+  SHARED_OUTCOMES
+} shared_outcome;
+
+/* Of the shared cache: the loop's own. */
+typedef struct shared_metrics {
+  uint64_t lookups[SHARED_OUTCOMES];
+  histogram wait;         /* seconds that requests waited for it, whatever came of that */
+  uint64_t hits;          /* scores */
+  uint64_t misses;
+  uint64_t damaged;       /* of these, what was there and no score */
+  uint64_t stores;        /* written, or refused */
+  uint64_t stores_failed; /* refused */
+  uint64_t stores_dropped;
+  uint64_t stores_bytes;  /* that wait to be written: a gauge, as the next */
+  uint64_t up;            /* it is asked */
+  uint64_t connects;      /* tries */
+} shared_metrics;
+
+void shared_metrics_init(shared_metrics *self);
+
+#endif

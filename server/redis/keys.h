@@ -1,0 +1,60 @@
+/* Keys and values of the shared cache: what every replica of one model, and nobody else, agrees on.
+ *
+ * Key: HMAC-SHA256, all 256 bits, over the model's identity (identity.h), the options that change a sequence or its
+ * score, the query and the text, each with its length. The score cache's own keys cannot be shared: UMAC is safe
+ * under a key that one process knows alone and whose hashes nobody is told, and here whoever reads the engine sees every
+ * key. SHA-256 is made for that: nobody finds two pairs with one key, with a secret or without.
+ *
+ * Value: the 20 bytes that an answer tells of a text, and the first 128 bits of an HMAC-SHA256 over key and value. What was
+ * cut, changed, of another version, or written under another key is no value.
+ *
+ * The secret (--shared-cache-secret) is what both are keyed with. With one, who can write to the engine cannot make a
+ * score up, and who can read it cannot try out which texts were asked for. Without one the HMACs are public functions: keys
+ * still do not collide, and the check still finds what is damaged, but not what was forged.
+ *
+ * All numbers are little-endian, so that machines of any kind agree. Pure; any thread. */
+#ifndef RR_SERVER_REDIS_KEYS_H
+#define RR_SERVER_REDIS_KEYS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <nettle/hmac.h>
+
+#include "core/base/text.h"
+#include "core/scorer.h"
+#include "server/cache/lfu.h"
+
+enum { SHARED_DIGEST_BYTES = 32, SHARED_VALUE_BYTES = 36 };
+
+typedef struct shared_digest {
+  uint8_t bytes[SHARED_DIGEST_BYTES];
+} shared_digest;
+
+typedef struct shared_keys {
+  struct hmac_sha256_ctx mac; /* copied for each use */
+  shared_digest model;
+} shared_keys;
+
+/* For one model. secret: "" where there is none. */
+void shared_keys_init(shared_keys *ret_keys, const char *secret, const shared_digest *model);
+
+/* Makes keys of texts that go with one query; on one thread. */
+typedef struct shared_query {
+  struct hmac_sha256_ctx mac;
+  shared_digest digest;
+} shared_query;
+
+/* A query without data is one of texts that stand alone. */
+void shared_query_init(shared_query *ret_query, const shared_keys *keys, rr_text query, const rr_encode_options *options);
+shared_digest shared_query_key(shared_query *self, rr_text text);
+
+void shared_value_write(const shared_keys *keys, const shared_digest *key, const cache_value *value,
+                        uint8_t ret_bytes[SHARED_VALUE_BYTES]);
+
+/* False: these bytes are no value of this key; *ret_value is untouched. */
+bool shared_value_read(const shared_keys *keys, const shared_digest *key, const uint8_t *bytes, size_t size,
+                       cache_value *ret_value);
+
+#endif

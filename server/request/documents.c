@@ -1,0 +1,241 @@
+#include "server/request/documents.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <nettle/sha2.h>
+
+enum { HASH_NAME_BYTES = 7 + 2 * SHA256_DIGEST_SIZE + 1 /* "sha256-", digits, the end */ };
+
+static document_cache *cache_of(const rerank_task *task) { return task->tools.documents; }
+
+/* Why there are no documents by name, as the task's error. */
+static bool fail_without_cache(rerank_task *task) {
+  bool none = !rr_scorer_info(task->tools.scorer)->text_halves;
+  task->failed = true;
+  return rr_api_fail_field(&task->error, RR_API_VALIDATION, task->request.texts_name,
+                           none ? "the model is a cross-encoder: documents cannot be computed ahead"
+                                : "the server keeps no documents (--document-cache-bytes 0)");
+}
+
+/* A copy, so that the document can go. */
+static bool take_text(rerank_task *task, size_t i) {
+  rr_rerank_request *request = &task->request;
+  rr_text name = request->ids[i];
+  document *kept = document_cache_find_text(cache_of(task), document_key_of_name(cache_of(task), name));
+  if (kept == NULL || *(const char *)document_data(kept) != DOCUMENT_TEXT) {
+    document_release(kept);
+    task->failed = true;
+    return rr_api_fail_field(
+        &task->error, RR_API_VALIDATION, request->texts_name,
+        "`%s[%zu].id`: no document '%.80s' is kept; send its text, or POST it to /documents",
+        request->texts_name, i, name.data); /* without NUL within, and with one behind it */
+  }
+  size_t size = document_size(kept) - 1; /* behind DOCUMENT_TEXT */
+  char *copy = rr_arena_strndup(&task->arena, (const char *)document_data(kept) + 1, size);
+  document_release(kept);
+  if (copy == NULL) {
+    rerank_fail(task, RR_API_MEMORY, "out of memory");
+    return false;
+  }
+  request->texts[i] = (rr_text){.data = copy, .size = size};
+  return true;
+}
+
+bool rerank_documents_name(rerank_task *task) {
+  const rr_rerank_request *request = &task->request;
+  if (cache_of(task) == NULL && (request->ids != NULL || request->keep)) {
+    return fail_without_cache(task);
+  }
+  for (size_t i = 0; request->ids != NULL && !request->keep && i < request->n_texts; i++) {
+    if (request->ids[i].data != NULL && !take_text(task, i)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+static rerank_halves *group_of(rerank_task *task, size_t g) {
+  if (task->halves == NULL) {
+    size_t groups = task->request.queries == NULL ? 1 : task->request.n_texts;
+    task->halves = rr_arena_calloc(&task->arena, groups, sizeof *task->halves);
+  }
+  return task->halves == NULL ? NULL : &task->halves[g];
+}
+
+rr_status rerank_documents_find(rerank_task *task, size_t g, const rr_text *texts, size_t n,
+                                rr_encode_options *options, rr_error *err) {
+  if (cache_of(task) == NULL || options->alone) {
+    return RR_OK;
+  }
+  rerank_halves *group = group_of(task, g);
+  cache_key *keys = rr_arena_calloc(&task->arena, n, sizeof *keys);
+  document **found = rr_arena_calloc(&task->arena, n, sizeof(document *));
+  rr_half *halves = rr_arena_calloc(&task->arena, n, sizeof *halves);
+  document **made = rr_arena_calloc(&task->arena, n, sizeof(document *));
+  if (group == NULL || keys == NULL || found == NULL || halves == NULL || made == NULL) {
+    return rr_fail(err, RR_ERR_MEMORY, "out of memory");
+  }
+  *group = (rerank_halves){.keys = keys, .found = found, .halves = halves, .made = made, .n = n};
+  document_keys hashed;
+  document_keys_init(&hashed, cache_of(task), options);
+  for (size_t i = 0; i < n; i++) {
+    keys[i] = document_key_of_text(&hashed, texts[i]);
+    found[i] = document_cache_find_half(cache_of(task), keys[i]);
+    if (found[i] != NULL) {
+      halves[i] = (rr_half){.data = document_data(found[i]), .size = document_size(found[i])};
+    }
+  }
+  options->halves = halves;
+  return RR_OK;
+}
+
+void rerank_documents_place(rerank_task *task, size_t g) {
+  const rr_scorer *scorer = task->tools.scorer;
+  const rr_encoded *group = &task->groups[g];
+  if (task->halves == NULL || task->halves[g].n == 0 || !rr_scorer_info(scorer)->split_halves) {
+    return;
+  }
+  rerank_halves *halves = &task->halves[g];
+  for (size_t i = 0; i < halves->n; i++) {
+    rr_sequence *sequence = &group->sequences[group->sequence_of[i]];
+    if (sequence->at_hand || sequence->split_document != NULL) {
+      continue;
+    }
+    /* What is found but does not fit beside this query needs no second half. */
+    size_t size = halves->found[i] != NULL ? 0 : rr_scorer_half_bytes(scorer, sequence);
+    halves->made[i] = size == 0 ? NULL : document_cache_reserve(cache_of(task), size);
+    if (halves->made[i] != NULL) {
+      rr_scorer_half_place(scorer, sequence, document_data(halves->made[i]));
+    } else {
+      sequence->at_hand = task->request.keep;
+    }
+  }
+}
+
+/* Keeps text i's half, unless there is no room; whether it is kept. */
+static bool keep_half(rerank_task *task, const rerank_halves *halves, size_t i, const rr_sequence *sequence) {
+  const rr_scorer *scorer = task->tools.scorer;
+  bool firmly = task->request.keep;
+  document *made = halves->found[i] != NULL ? halves->found[i] : halves->made[i];
+  if (made == NULL && rr_scorer_info(scorer)->split_halves) {
+    return false;
+  }
+  if (made == NULL) {
+    made = document_cache_reserve(cache_of(task), rr_scorer_half_bytes(scorer, sequence));
+    if (made == NULL) {
+      return false;
+    }
+    rr_scorer_half_write(scorer, sequence, document_data(made));
+    bool kept = document_cache_insert(cache_of(task), halves->keys[i], made, firmly);
+    document_release(made);
+    return kept;
+  }
+  bool there = halves->made[i] == NULL && !firmly;
+  return there || document_cache_insert(cache_of(task), halves->keys[i], made, firmly);
+}
+
+void rerank_documents_keep(rerank_task *task, size_t g, const uint8_t *done) {
+  const rr_encoded *group = &task->groups[g];
+  if (task->halves == NULL || task->halves[g].n == 0 || group->n_candidates == 0) {
+    return;
+  }
+  const rerank_halves *halves = &task->halves[g];
+  uint32_t next = group->sequence_of[0];
+  for (size_t i = 0; i < group->n_candidates; i++) {
+    uint32_t at = group->sequence_of[i];
+    if (at == next) { /* else the text came before */
+      next++;
+      if (done == NULL || done[at] != 0) {
+        (void)keep_half(task, halves, i, &group->sequences[at]);
+      }
+    }
+  }
+}
+
+/* The name of a text that came without one. */
+static bool name_by_hash(rerank_task *task, size_t i) {
+  struct sha256_ctx hash;
+  uint8_t digest[SHA256_DIGEST_SIZE];
+  rr_text text = task->request.texts[i];
+  char *name = rr_arena_alloc(&task->arena, HASH_NAME_BYTES);
+  if (name == NULL) {
+    return false;
+  }
+  sha256_init(&hash);
+  sha256_update(&hash, text.size, (const uint8_t *)text.data);
+  sha256_digest(&hash, sizeof digest, digest);
+  int size = snprintf(name, HASH_NAME_BYTES, "sha256-");
+  for (size_t b = 0; b < sizeof digest; b++) {
+    size += snprintf(name + size, (size_t)(HASH_NAME_BYTES - size), "%02x", digest[b]);
+  }
+  task->request.ids[i] = (rr_text){.data = name, .size = (size_t)size};
+  return true;
+}
+
+static bool keep_name(rerank_task *task, size_t i) {
+  rr_text text = task->request.texts[i];
+  cache_key key = document_key_of_name(cache_of(task), task->request.ids[i]);
+  document *made = document_cache_reserve(cache_of(task), text.size + 1);
+  if (made == NULL) {
+    document_cache_forget(cache_of(task), key);
+    return false;
+  }
+  char *to = document_data(made);
+  to[0] = DOCUMENT_TEXT; /* so that an empty text is a document too */
+  memcpy(to + 1, text.data, text.size);
+  bool kept = document_cache_insert(cache_of(task), key, made, true);
+  document_release(made);
+  return kept;
+}
+
+/* Nobody reads what the group found and made any more: there is room for others. */
+static void let_go(rerank_halves *halves) {
+  for (size_t i = 0; i < halves->n; i++) {
+    document_release(halves->found[i]);
+    document_release(halves->made[i]);
+  }
+  halves->n = 0;
+}
+
+static size_t count_computed(const rerank_task *task) {
+  const rr_encoded *group = &task->groups[0];
+  size_t count = 0;
+  for (size_t i = 0; i < group->n_candidates; i++) {
+    count += task->halves[0].found[i] == NULL && !group->sequences[group->sequence_of[i]].at_hand;
+  }
+  return count;
+}
+
+bool rerank_documents_keep_all(rerank_task *task, bool *ret_kept, size_t *ret_computed) {
+  const rr_rerank_request *request = &task->request;
+  *ret_computed = 0;
+  if (task->cut_short) {
+    rerank_fail_late(task);
+    return false;
+  }
+  rerank_documents_keep(task, 0, NULL);
+  *ret_computed = count_computed(task);
+  let_go(&task->halves[0]);
+  for (size_t i = 0; i < request->n_texts; i++) {
+    if (request->ids[i].data == NULL && !name_by_hash(task, i)) {
+      rerank_fail(task, RR_API_MEMORY, "out of memory");
+      return false;
+    }
+    ret_kept[i] = keep_name(task, i);
+  }
+  for (size_t i = 0; i < request->n_texts; i++) { /* what came later may have driven out what came before */
+    cache_key name = document_key_of_name(cache_of(task), request->ids[i]);
+    ret_kept[i] = ret_kept[i] && document_cache_has(cache_of(task), name) &&
+                  document_cache_has(cache_of(task), task->halves[0].keys[i]);
+  }
+  return true;
+}
+
+void rerank_documents_release(rerank_task *task) {
+  size_t groups = task->halves == NULL ? 0 : task->request.queries == NULL ? 1 : task->request.n_texts;
+  for (size_t g = 0; g < groups; g++) {
+    let_go(&task->halves[g]);
+  }
+  task->halves = NULL;
+}

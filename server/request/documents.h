@@ -1,0 +1,47 @@
+/* The document cache in a request's path: documents whose halves are known are neither tokenized nor computed, those
+ * that were computed are kept, and names stand for texts. The reply is the same to the byte.
+ *
+ * What is found stays held until the task goes (rerank_documents_release). Without a cache all of these do nothing. */
+#ifndef RR_SERVER_REQUEST_DOCUMENTS_H
+#define RR_SERVER_REQUEST_DOCUMENTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/scorer.h"
+#include "server/cache/document_cache.h"
+#include "server/request/task.h"
+
+/* Of one group's texts that are encoded. */
+typedef struct rerank_halves {
+  cache_key *keys;
+  document **found; /* NULL: not at hand */
+  rr_half *halves;  /* what encoding takes: the same as bytes */
+  document **made;  /* of a split model: where the halves of what is not at hand will be; NULL: they are not kept */
+  size_t n;
+} rerank_halves;
+
+/* Puts the texts in the place of their names. False where the task has failed: a name is unknown. On a thread of the
+ * pool, as the next. */
+bool rerank_documents_name(rerank_task *task);
+
+/* Looks the halves of group g's n texts up and sets options->halves, unless texts are alone. RR_ERR_MEMORY. */
+rr_status rerank_documents_find(rerank_task *task, size_t g, const rr_text *texts, size_t n,
+                                rr_encode_options *options, rr_error *err);
+
+/* Once group g is encoded: gives a split model's pairs memory of the cache to leave their halves in, as far as there is
+ * room; texts of a request to keep documents that get none are not computed. */
+void rerank_documents_place(rerank_task *task, size_t g);
+
+/* Keeps what group g has computed. done: NULL for all, else a flag for each of its sequences. On the worker that
+ * concludes, once the scores are known to be numbers. */
+void rerank_documents_keep(rerank_task *task, size_t g, const uint8_t *done);
+
+/* Of a request to keep documents: keeps halves and names, and tells of each whether both are there. Fails the task
+ * where something is missing. */
+bool rerank_documents_keep_all(rerank_task *task, bool *ret_kept, size_t *ret_computed);
+
+/* Lets go of all that was found. */
+void rerank_documents_release(rerank_task *task);
+
+#endif
