@@ -11,7 +11,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 
 import harness  # noqa: E402
-from harness import SLOW, SLOW, case, eventually, heavy_body, request_bytes  # noqa: E402,F401
+from harness import SLOW, case, eventually, heavy_body, request_bytes  # noqa: E402,F401
 
 REQUEST = {"query": "water and stone", "texts": ["a river", "a mountain of stone", "bread from the oven"]}
 BODY = json.dumps(REQUEST).encode()
