@@ -34,7 +34,7 @@ def need(*commands):
         raise harness.Skip(f"no {', '.join(missing)} here; deploy/setup --tests installs them")
 
 
-def run(*command, timeout=8 * MINUTES, **options):
+def run(*command, timeout=20 * MINUTES, **options):
     """What it prints; its end and its errors where it fails."""
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True, timeout=timeout, **options)
