@@ -80,9 +80,9 @@ def the_unit_allows_every_system_call_that_the_server_allows_itself():
             named = value.lstrip("~").split()
             calls = set().union(*(calls_of(name) if name.startswith("@") else {name} for name in named))
             allowed = allowed - calls if value.startswith("~") else allowed | calls
-    with open(os.path.join(ROOT, "server", "sandbox_calls.h"), encoding="utf-8") as file:
+    with open(os.path.join(ROOT, "server", "system", "sandbox_calls.h"), encoding="utf-8") as file:
         lists = re.findall(r"calls_(?!never)\w+\[\] = \{(.*?)NULL\}", file.read(), re.DOTALL)
-    with open(os.path.join(ROOT, "server", "sandbox.c"), encoding="utf-8") as file:
+    with open(os.path.join(ROOT, "server", "system", "sandbox.c"), encoding="utf-8") as file:
         by_argument = set(re.findall(r'SCMP_ACT_ALLOW\b[^;"]*"(\w+)"', file.read()))
     wanted = by_argument.union(*(re.findall(r'"(\w+)"', names) for names in lists))
     assert len(lists) >= 4 and {"seccomp", "mmap"} <= wanted | {"seccomp"} and len(wanted) > 90, wanted
