@@ -202,11 +202,11 @@ static unsigned max_connections(const app *self) {
 static void settle_memory(app *self) {
   const options *o = self->options;
   const double mib = 1 << 20;
-  engine_stats stats;
+  workers_stats stats;
   memory_use use;
   char note[MEMORY_NOTE_MAX];
   bool lacking;
-  engine_read_stats(self->load.engine, &stats);
+  workers_read_stats(self->load.workers, &stats);
   memory_use_read(&use);
   use.promised = stats.workspace_bytes + o->cache_bytes +
                  (self->load.documents != NULL ? o->document_cache_bytes : 0) +
@@ -240,7 +240,7 @@ static void on_loaded(uv_work_t *work, int status) {
   }
   const rr_model_info *model = rr_scorer_info(self->load.scorer);
   self->rerank.scorer = self->load.scorer;
-  self->rerank.engine = self->load.engine;
+  self->rerank.workers = self->load.workers;
   self->rerank.cache = self->load.cache;
   self->rerank.documents = self->load.documents;
   if (self->sharing.client != NULL && !self->router.stopping) {
@@ -546,7 +546,7 @@ int app_run(const options *chosen) {
   (void)uv_run(&self.loop, UV_RUN_DEFAULT);
   (void)uv_loop_close(&self.loop);
   otlp_destroy(self.spans.exporter);
-  engine_destroy(self.load.engine);
+  workers_destroy(self.load.workers);
   score_cache_destroy(self.load.cache);
   document_cache_destroy(self.load.documents);
   rr_scorer_destroy(self.load.scorer);

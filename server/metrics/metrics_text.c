@@ -190,7 +190,7 @@ static void write_shared(FILE *out, const shared_metrics *shared) {
   write_counter(out, "te_shared_cache_misses_total", "Scores asked for and not found there.", (double)shared->misses);
   write_counter(out, "te_shared_cache_damaged_total", "Of these, what was there and was no score.",
                 (double)shared->damaged);
-  write_counter(out, "te_shared_cache_stores_total", "Scores that the engine was told to keep, and answered.",
+  write_counter(out, "te_shared_cache_stores_total", "Scores that the cache server was told to keep, and answered.",
                 (double)shared->stores);
   write_counter(out, "te_shared_cache_store_failures_total", "Of these, what it refused.",
                 (double)shared->stores_failed);
@@ -202,7 +202,7 @@ static void write_shared(FILE *out, const shared_metrics *shared) {
   write_counter(out, "te_shared_cache_connects_total", "Connections tried.", (double)shared->connects);
 }
 
-static void write_overload(FILE *out, const metrics *self, const engine_stats *stats) {
+static void write_overload(FILE *out, const metrics *self, const workers_stats *stats) {
   write_counters(out, "te_requests_refused_total", "te_request_refused",
                  "Requests refused before they were computed, by what was exceeded.", "reason", refusal_names,
                  self->refusals, ADMISSION_VERDICTS);
@@ -230,7 +230,7 @@ static void write_phases(FILE *out, const metrics *self) {
                 (double)self->slow);
 }
 
-static void write_work(FILE *out, const metrics *self, const metrics_facts *facts, const engine_stats *stats) {
+static void write_work(FILE *out, const metrics *self, const metrics_facts *facts, const workers_stats *stats) {
   static const char *const sources[] = {"computed", "known"};
   const uint64_t tokens[] = {(uint64_t)stats->batch_tokens.sum, self->known_tokens};
   head(out, "rerankd_tokens_total", "counter",
@@ -259,7 +259,7 @@ static void write_limits(FILE *out, const metrics_facts *facts) {
 
 static void write_memory(FILE *out, const metrics_view *view) {
   static const char *const kinds[] = {"weights", "workspaces", "score_cache", "document_cache", "bodies", "arenas"};
-  const uint64_t bytes[] = {view->facts->weight_bytes,   view->engine->workspace_bytes, view->cached->bytes,
+  const uint64_t bytes[] = {view->facts->weight_bytes,   view->workers->workspace_bytes, view->cached->bytes,
                             view->documents->bytes,      view->facts->body_bytes,       view->facts->arena_bytes};
   head(out, "rerankd_memory_bytes", "gauge",
        "Memory by what it is for: weights and workers' workspaces, caches (that of scores is what it may take), bodies "
@@ -324,7 +324,7 @@ static void write_spans(FILE *out, const otlp_stats *spans) {
 
 static void write_all(FILE *out, const metrics_view *view) {
   const metrics *self = view->counters;
-  const engine_stats *stats = view->engine;
+  const workers_stats *stats = view->workers;
   write_requests(out, self);
   write_histogram(out, "te_request_duration", "Seconds from the headers to the reply.", &self->total);
   write_histogram(out, "te_request_parse_duration", "Seconds to parse the body.", &self->parse);

@@ -14,7 +14,7 @@
 
 enum { GREETING_MS = 1000, NS_PER_MS = 1000000 };
 
-/* A reply, or several of one kind, that the engine owes. */
+/* A reply, or several of one kind, that the server owes. */
 typedef enum owed_kind { OWED_GREETING, OWED_LOOKUP, OWED_STORES } owed_kind;
 typedef struct owed {
   owed_kind kind;

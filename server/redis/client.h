@@ -1,14 +1,14 @@
-/* The shared cache: scores that replicas of one model keep for each other in an engine that speaks RESP (Valkey, Redis).
+/* The shared cache: scores that replicas of one model keep for each other in a server that speaks RESP (Valkey, Redis).
  *
  * 1. Loop thread, but for shared_client_is_up.
  * 2. A look-up is one MGET. It ends with its answer or after the time-out, whichever is first, by `done`; or, where it
- *    cannot be asked, at once, by shared_client_ask's result. That is the most that the engine delays a request.
+ *    cannot be asked, at once, by shared_client_ask's result. That is the most that the server delays a request.
  * 3. The connection is made and greeted in the background, and asked only while shared_breaker says so. When it goes, all
  *    look-ups end at once.
  * 4. Scores are written in the background, SHARED_STORE_STEP at a time so that no look-up waits behind many of them. What
  *    waits is bounded in bytes; what does not fit is dropped and counted.
  * 5. Bounds: look-ups and steps under way together SHARED_OWED_MAX, those included whose answer nobody waits for any
- *    more; bytes not taken by the engine SHARED_WAITING_MAX, beyond which nothing is asked; keys of a look-up
+ *    more; bytes not taken by the cache server SHARED_WAITING_MAX, beyond which nothing is asked; keys of a look-up
  *    SHARED_KEYS_MAX.
  * 6. A line in the log when the state changes, none for a request. */
 #ifndef RR_SERVER_REDIS_CLIENT_H

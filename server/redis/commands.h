@@ -1,4 +1,4 @@
-/* What the engine behind the shared cache is told, in RESP: arrays of strings, each with its length. Pure; any thread. */
+/* What the server behind the shared cache is told, in RESP: arrays of strings, each with its length. Pure; any thread. */
 #ifndef RR_SERVER_REDIS_COMMANDS_H
 #define RR_SERVER_REDIS_COMMANDS_H
 

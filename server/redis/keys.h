@@ -2,13 +2,13 @@
  *
  * Key: HMAC-SHA256, all 256 bits, over the model's identity (identity.h), the options that change a sequence or its
  * score, the query and the text, each with its length. The score cache's own keys cannot be shared: UMAC is safe
- * under a key that one process knows alone and whose hashes nobody is told, and here whoever reads the engine sees every
+ * under a key that one process knows alone and whose hashes nobody is told, and here whoever reads the cache server sees every
  * key. SHA-256 is made for that: nobody finds two pairs with one key, with a secret or without.
  *
  * Value: the 20 bytes that an answer tells of a text, and the first 128 bits of an HMAC-SHA256 over key and value. What was
  * cut, changed, of another version, or written under another key is no value.
  *
- * The secret (--shared-cache-secret) is what both are keyed with. With one, who can write to the engine cannot make a
+ * The secret (--shared-cache-secret) is what both are keyed with. With one, who can write to the cache server cannot make a
  * score up, and who can read it cannot try out which texts were asked for. Without one the HMACs are public functions: keys
  * still do not collide, and the check still finds what is damaged, but not what was forged.
  *

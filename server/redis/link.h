@@ -1,4 +1,4 @@
-/* A connection to the engine behind the shared cache, on the loop: looked up, connected, read from, written to. Knows no
+/* A connection to the server behind the shared cache, on the loop: looked up, connected, read from, written to. Knows no
  * command.
  *
  * 1. Loop thread. Nothing here waits: names are looked up by a thread of the pool.

@@ -1,4 +1,4 @@
-/* Replies of the engine behind the shared cache, read by hiredis' parser, with bounds.
+/* Replies of the server behind the shared cache, read by hiredis' parser, with bounds.
  *
  * Why the parser and not hiredis' connection: redisAsyncContext looks names up in the thread that connects, keeps
  * whatever length of reply the other side announces, and has assertions about what the other side sends. The parser
@@ -20,7 +20,7 @@
 
 enum { SHARED_ITEM_MAX = 4096, SHARED_TEXT_BYTES = 96 };
 
-/* What the engine has under one key. */
+/* What the server has under one key. */
 typedef struct shared_answer {
   uint8_t size; /* SHARED_VALUE_BYTES; 0: nothing, or something that is no value */
   bool strange; /* the latter */

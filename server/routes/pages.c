@@ -83,11 +83,11 @@ static metrics_facts describe_metrics(const router *self, const http_exchange *e
 }
 
 static void respond_metrics(router *self, http_exchange *exchange) {
-  engine_stats stats;
+  workers_stats stats;
   if (self->ready) {
-    engine_read_stats(self->rerank->engine, &stats);
+    workers_read_stats(self->rerank->workers, &stats);
   } else {
-    engine_stats_init(&stats);
+    workers_stats_init(&stats);
   }
   cache_stats cached = {0};
   if (self->rerank->cache != NULL) {
@@ -108,7 +108,7 @@ static void respond_metrics(router *self, http_exchange *exchange) {
   const metrics_facts facts = describe_metrics(self, exchange);
   const metrics_view view = {.counters = self->metrics,
                              .facts = &facts,
-                             .engine = &stats,
+                             .workers = &stats,
                              .cached = &cached,
                              .documents = &documents,
                              .process = &process};
