@@ -437,7 +437,7 @@ static void refuse_place(rerank_service *self, http_exchange *exchange) {
   (void)rr_api_fail(&error, RR_API_OVERLOADED, "Model is overloaded");
   error.retry_after = admission_seconds(stats.queued_ns / self->metrics->active);
   self->metrics->refusals[ADMISSION_REQUESTS]++;
-  answer_api_error(self->metrics, exchange, NULL, &error);
+  error_reply_send(self->metrics, exchange, NULL, &error);
 }
 
 void rerank_start(rerank_service *self, http_exchange *exchange) {
@@ -450,7 +450,7 @@ void rerank_start(rerank_service *self, http_exchange *exchange) {
   }
   rerank_task *task = new_task(self, exchange, endpoint);
   if (task == NULL) {
-    answer_error(counters, exchange, RR_API_MEMORY, "out of memory");
+    error_reply_send_text(counters, exchange, RR_API_MEMORY, "out of memory");
     return;
   }
   counters->active++;
