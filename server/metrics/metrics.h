@@ -1,7 +1,7 @@
 /* Counters, gauges and histograms, and their Prometheus text form (metrics_text.c).
  *
  * 1. `metrics` belongs to the event loop's thread.
- * 2. `workers_stats`, `cache_stats` and `document_stats` are filled under their owners' locks and handed over as copies.
+ * 2. `workers_stats`, `lfu_stats` and `document_stats` are filled under their owners' locks and handed over as copies.
  * 3. No label has more values than this source names: nothing of a request becomes one.
  */
 #ifndef RR_SERVER_METRICS_METRICS_H
@@ -76,7 +76,7 @@ typedef struct metrics_view {
   const metrics *counters;
   const metrics_facts *facts;
   const workers_stats *workers;
-  const cache_stats *cached;
+  const lfu_stats *cached;
   const document_stats *documents;
   const process_stats *process;
 } metrics_view;

@@ -130,7 +130,7 @@ static void write_requests(FILE *out, const metrics *self) {
                  "Requests refused or failed, by kind of error.", "err", error_names, self->failures, METRICS_ERRORS);
 }
 
-static void write_cache(FILE *out, const cache_stats *cached) {
+static void write_cache(FILE *out, const lfu_stats *cached) {
   uint64_t asked = cached->hits + cached->misses;
   write_old_counter(out, "te_cache_hits", "Different texts of a request whose score was known.", cached->hits);
   write_old_counter(out, "te_cache_misses", "Different texts of a request that were not in the score cache.",
@@ -148,7 +148,7 @@ static void write_cache(FILE *out, const cache_stats *cached) {
 }
 
 static void write_documents(FILE *out, const document_stats *documents) {
-  const cache_stats *halves = &documents->halves;
+  const lfu_stats *halves = &documents->halves;
   write_old_counter(out, "te_document_cache_hits", "Documents and names of documents that were in the document cache.",
                 halves->hits);
   write_old_counter(out, "te_document_cache_misses", "Documents and names that were not.", halves->misses);

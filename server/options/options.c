@@ -491,9 +491,9 @@ options_result options_read(int argc, char **argv, char *(*lookup)(const char *n
     *ret_options = self;
     return OPTIONS_HEALTH;
   }
-  if (self.cache_bytes > 0 && self.cache_bytes < CACHE_BYTES_MIN) {
+  if (self.cache_bytes > 0 && self.cache_bytes < LFU_BYTES_MIN) {
     (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--cache-bytes: 0, or at least %d (64KiB)",
-                   (int)CACHE_BYTES_MIN);
+                   (int)LFU_BYTES_MIN);
     return OPTIONS_INVALID;
   }
   if (self.request_memory > 0 && self.request_memory < REQUEST_MEMORY_MIN) {

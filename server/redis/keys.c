@@ -85,7 +85,7 @@ static void check(const shared_keys *keys, const shared_digest *key, const uint8
   hmac_sha256_digest(&mac, CHECK_BYTES, ret_check);
 }
 
-void shared_value_write(const shared_keys *keys, const shared_digest *key, const cache_value *value,
+void shared_value_write(const shared_keys *keys, const shared_digest *key, const lfu_value *value,
                         uint8_t ret_bytes[SHARED_VALUE_BYTES]) {
   uint32_t raw;
   memcpy(&raw, &value->raw, sizeof raw);
@@ -98,7 +98,7 @@ void shared_value_write(const shared_keys *keys, const shared_digest *key, const
 }
 
 bool shared_value_read(const shared_keys *keys, const shared_digest *key, const uint8_t *bytes, size_t size,
-                       cache_value *ret_value) {
+                       lfu_value *ret_value) {
   uint8_t wanted[CHECK_BYTES];
   if (size != SHARED_VALUE_BYTES || get(bytes) != VERSION) {
     return false;
@@ -110,7 +110,7 @@ bool shared_value_read(const shared_keys *keys, const shared_digest *key, const 
   uint32_t raw = get(bytes + 4);
   uint32_t length = get(bytes + 12);
   uint32_t query_length = get(bytes + 16);
-  cache_value value = {.text_tokens = get(bytes + 8),
+  lfu_value value = {.text_tokens = get(bytes + 8),
                        .length = length & 0x7fffffffu,
                        .truncated = (length >> 31) != 0,
                        .query_length = query_length & 0x7fffffffu,

@@ -50,11 +50,11 @@ typedef struct shared_query {
 void shared_query_init(shared_query *ret_query, const shared_keys *keys, rr_text query, const rr_encode_options *options);
 shared_digest shared_query_key(shared_query *self, rr_text text);
 
-void shared_value_write(const shared_keys *keys, const shared_digest *key, const cache_value *value,
+void shared_value_write(const shared_keys *keys, const shared_digest *key, const lfu_value *value,
                         uint8_t ret_bytes[SHARED_VALUE_BYTES]);
 
 /* False: these bytes are no value of this key; *ret_value is untouched. */
 bool shared_value_read(const shared_keys *keys, const shared_digest *key, const uint8_t *bytes, size_t size,
-                       cache_value *ret_value);
+                       lfu_value *ret_value);
 
 #endif

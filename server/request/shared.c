@@ -92,7 +92,7 @@ void rerank_shared_take(rerank_task *task) {
     } else {
       text->hit = true;
       self->hits++;
-      cache_insert(task->tools.cache->entries, text->key, &text->value);
+      lfu_insert(task->tools.cache->entries, text->key, &text->value);
     }
   }
 }

@@ -89,9 +89,9 @@ static void respond_metrics(router *self, http_exchange *exchange) {
   } else {
     workers_stats_init(&stats);
   }
-  cache_stats cached = {0};
+  lfu_stats cached = {0};
   if (self->rerank->cache != NULL) {
-    cache_read_stats(self->rerank->cache->entries, &cached);
+    lfu_read_stats(self->rerank->cache->entries, &cached);
   }
   document_stats documents = {0};
   if (self->rerank->documents != NULL) {

@@ -47,7 +47,7 @@ static void read_all(const uint8_t *data, size_t size, size_t piece, size_t want
 static void check_answers(const result *got, size_t wanted) {
   for (size_t i = 0; i < ANSWERS; i++) {
     const shared_answer *answer = &got->answers[i];
-    cache_value value;
+    lfu_value value;
     fuzz_require(answer->size == 0 || answer->size == SHARED_VALUE_BYTES, "a value of another size");
     fuzz_require(i < wanted || (answer->size == 0 && !answer->strange), "a value beyond what was asked for");
     fuzz_require(!shared_value_read(&keys, &key, answer->bytes, answer->size, &value), "a value that was made up");

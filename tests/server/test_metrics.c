@@ -11,7 +11,7 @@
 #include "proto/error.h"
 #include "server/metrics/metrics.h"
 
-static cache_stats cached;
+static lfu_stats cached;
 static metrics_facts facts;
 static process_stats process;
 
@@ -115,10 +115,10 @@ static void the_cache_is_told(void **state) {
   assert_non_null(strstr(text, "te_cache_hit_ratio 0\n"));
   assert_non_null(strstr(text, "te_cache_bytes 0\n"));
   rr_free(text);
-  cached = (cache_stats){.hits = 3, .misses = 9, .insertions = 8, .evictions = 1, .rejections = 2,
+  cached = (lfu_stats){.hits = 3, .misses = 9, .insertions = 8, .evictions = 1, .rejections = 2,
                          .entries = 5, .capacity = 6, .bytes = 65536};
   text = text_of(&counters, &stats);
-  cached = (cache_stats){0};
+  cached = (lfu_stats){0};
   assert_non_null(strstr(text, "# TYPE te_cache_hits_total counter\nte_cache_hits_total 3\n"));
   assert_non_null(strstr(text, "# TYPE te_cache_hits untyped\nte_cache_hits 3\n"));
   assert_non_null(strstr(text, "te_cache_misses 9\n"));

@@ -32,7 +32,7 @@ static shared_keys keys_of(const char *secret) {
 }
 
 static const rr_encode_options usual = {.truncate = true, .strategy = RR_CUT_TEXT};
-static const cache_value some_value = {.raw = -1.5f, .text_tokens = 4, .length = 12, .truncated = 1, .query_length = 7};
+static const lfu_value some_value = {.raw = -1.5f, .text_tokens = 4, .length = 12, .truncated = 1, .query_length = 7};
 
 static shared_digest key_of(const shared_keys *keys, const char *query, const char *text, const rr_encode_options *options) {
   shared_query hashed;
@@ -117,13 +117,13 @@ static void a_value_comes_back_as_it_was(void **state) {
   (void)state;
   shared_keys keys = keys_of("s");
   shared_digest key = key_of(&keys, "q", "t", &usual);
-  const cache_value values[] = {some_value,
+  const lfu_value values[] = {some_value,
                                 {.raw = 0.1f, .text_tokens = UINT32_MAX, .length = 0x7fffffff, .query_length = 0x7fffffff,
                                  .query_truncated = 1},
                                 {.raw = -0.0f}};
   for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
     uint8_t bytes[SHARED_VALUE_BYTES];
-    cache_value got;
+    lfu_value got;
     memset(&got, 0x5a, sizeof got);
     shared_value_write(&keys, &key, &values[i], bytes);
     assert_true(shared_value_read(&keys, &key, bytes, sizeof bytes, &got));
@@ -143,7 +143,7 @@ static void what_is_damaged_or_of_another_key_is_no_value(void **state) {
   shared_digest key = key_of(&keys, "q", "t", &usual);
   shared_digest other_key = key_of(&keys, "q", "u", &usual);
   uint8_t bytes[SHARED_VALUE_BYTES + 1] = {0};
-  cache_value got = {.raw = 9};
+  lfu_value got = {.raw = 9};
   shared_value_write(&keys, &key, &some_value, bytes);
   for (size_t bit = 0; bit < 8 * (size_t)SHARED_VALUE_BYTES; bit++) {
     bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
@@ -156,7 +156,7 @@ static void what_is_damaged_or_of_another_key_is_no_value(void **state) {
   got.raw = 9;
   assert_false(shared_value_read(&keys, &other_key, bytes, SHARED_VALUE_BYTES, &got));
   assert_false(shared_value_read(&other, &key, bytes, SHARED_VALUE_BYTES, &got));
-  const cache_value infinite = {.raw = (float)(1e30 * 1e30), .length = 3};
+  const lfu_value infinite = {.raw = (float)(1e30 * 1e30), .length = 3};
   shared_value_write(&keys, &key, &infinite, bytes);
   assert_false(shared_value_read(&keys, &key, bytes, SHARED_VALUE_BYTES, &got));
   assert_true(got.raw == 9);
