@@ -68,7 +68,7 @@ typedef struct app {
   memory_limits limits;
   rr_budget memory; /* of all requests */
   rerank_service rerank;
-  shared_address shared_address; /* of the shared cache; the same of its parts */
+  redis_address redis_address; /* of the shared cache; the same of its parts */
   rerank_sharing sharing;        /* no client: there is none */
   router router;
   otlp_settings tracing;
@@ -111,14 +111,14 @@ static void close_handles(app *self) {
   rerank_service_close(&self->rerank);
   supervisor_close(&self->supervisor);
   if (self->sharing.client != NULL) {
-    shared_client_close(self->sharing.client);
+    redis_client_close(self->sharing.client);
   }
   uv_close((uv_handle_t *)&self->terminate, NULL);
   uv_close((uv_handle_t *)&self->interrupt, NULL);
   uv_close((uv_handle_t *)&self->renew, NULL);
   uv_close((uv_handle_t *)&self->drain, NULL);
   loop_watch_close(&self->watch);
-  if (shared_client_lingers(self->sharing.client)) {
+  if (redis_client_lingers(self->sharing.client)) {
     uv_stop(&self->loop); /* once this turn has closed the handles */
   }
 }
@@ -246,7 +246,7 @@ static void on_loaded(uv_work_t *work, int status) {
   if (self->sharing.client != NULL && !self->router.stopping) {
     self->sharing.keys = self->load.shared;
     self->rerank.sharing = &self->sharing;
-    shared_client_start(self->sharing.client);
+    redis_client_start(self->sharing.client);
   }
   settle_memory(self);
   self->router.ready = true;
@@ -312,15 +312,15 @@ static rr_status create_sharing(app *self, rr_error *err) {
   if (o->shared_cache == NULL) {
     return RR_OK;
   }
-  rr_status status = shared_address_parse(o->shared_cache, o->shared_cache_password, &self->shared_address, err);
+  rr_status status = redis_address_parse(o->shared_cache, o->shared_cache_password, &self->redis_address, err);
   if (status != RR_OK) {
     return status;
   }
-  shared_commands_init(&self->sharing.commands, o->shared_cache_prefix, o->shared_cache_ttl);
-  const shared_client_config config = {.address = &self->shared_address,
+  redis_commands_init(&self->sharing.commands, o->shared_cache_prefix, o->shared_cache_ttl);
+  const redis_client_config config = {.address = &self->redis_address,
                                        .commands = &self->sharing.commands,
                                        .timeout_ms = o->shared_cache_timeout_ms};
-  self->sharing.client = shared_client_create(&self->loop, &config, &self->metrics.shared);
+  self->sharing.client = redis_client_create(&self->loop, &config, &self->metrics.shared);
   return self->sharing.client != NULL ? RR_OK : rr_fail(err, RR_ERR_MEMORY, "out of memory for the shared cache");
 }
 
@@ -552,10 +552,10 @@ int app_run(const options *chosen) {
   rr_scorer_destroy(self.load.scorer);
   api_keys_destroy(self.keys);
   log_text(LOG_LEVEL_INFO, "stopped");
-  if (shared_client_lingers(self.sharing.client)) { /* a thread of the pool does, and an exit would wait for it */
+  if (redis_client_lingers(self.sharing.client)) { /* a thread of the pool does, and an exit would wait for it */
     log_stop();
     _exit(self.exit_status);
   }
-  shared_client_destroy(self.sharing.client);
+  redis_client_destroy(self.sharing.client);
   return self.exit_status;
 }

@@ -48,7 +48,7 @@ typedef struct metrics {
   uint64_t known_tokens;            /* of pairs whose score was known, or document at hand */
   uint64_t pool_busy;               /* ns that threads of the pool spent on requests */
   uint64_t slow;                    /* requests that took --slow-request-ms and more */
-  shared_metrics shared;
+  redis_metrics shared;
 } metrics;
 
 /* What the server is, and what it holds at the moment. Strings are borrowed; NULL where it is not known yet. */

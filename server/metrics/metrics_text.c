@@ -174,16 +174,16 @@ static void write_document_file(FILE *out, const document_file_stats *file) {
   write_old_counter(out, "te_document_file_evictions", "Those that made room for newer ones.", file->evicted);
 }
 
-/* The value of the `outcome` label, by shared_outcome. */
-static const char *const outcome_names[SHARED_OUTCOMES] = {
-    [SHARED_ANSWERED] = "answered", [SHARED_LATE] = "late",           [SHARED_REFUSED] = "refused",
-    [SHARED_LOST] = "lost",         [SHARED_NOT_ASKED] = "not_asked", [SHARED_CANCELLED] = "cancelled",
+/* The value of the `outcome` label, by redis_outcome. */
+static const char *const outcome_names[REDIS_OUTCOMES] = {
+    [REDIS_ANSWERED] = "answered", [REDIS_LATE] = "late",           [REDIS_REFUSED] = "refused",
+    [REDIS_LOST] = "lost",         [REDIS_NOT_ASKED] = "not_asked", [REDIS_CANCELLED] = "cancelled",
 };
 
-static void write_shared(FILE *out, const shared_metrics *shared) {
+static void write_shared(FILE *out, const redis_metrics *shared) {
   head(out, "te_shared_cache_lookups_total", "counter",
        "Look-ups in the shared cache, one a request, by how they ended.");
-  write_labelled(out, "te_shared_cache_lookups_total", "outcome", outcome_names, shared->lookups, SHARED_OUTCOMES);
+  write_labelled(out, "te_shared_cache_lookups_total", "outcome", outcome_names, shared->lookups, REDIS_OUTCOMES);
   write_histogram(out, "te_shared_cache_wait_duration", "Seconds that a request waited for the shared cache.",
                   &shared->wait);
   write_counter(out, "te_shared_cache_hits_total", "Scores found in the shared cache.", (double)shared->hits);

@@ -109,10 +109,10 @@ static rr_status create_caches(model_load *load, rr_error *err) {
                                 &load->cache, err);
   }
   if (status == RR_OK && o->shared_cache != NULL) {
-    shared_digest identity;
-    status = shared_identity(load->scorer, &identity, err);
+    redis_digest identity;
+    status = redis_identity(load->scorer, &identity, err);
     if (status == RR_OK) {
-      shared_keys_init(&load->shared, o->shared_cache_secret == NULL ? "" : o->shared_cache_secret, &identity);
+      redis_keys_init(&load->shared, o->shared_cache_secret == NULL ? "" : o->shared_cache_secret, &identity);
     }
   }
   if (status == RR_OK && o->document_cache_bytes > 0) {

@@ -28,7 +28,7 @@ typedef struct model_load {
   rr_scorer *scorer;           /* NULL if loading failed before there was one */
   workers *workers;
   score_cache *cache;          /* NULL if it is not wanted */
-  shared_keys shared;          /* of the shared cache, if it is wanted */
+  redis_keys shared;          /* of the shared cache, if it is wanted */
   document_cache *documents;   /* the same, or the model is a cross-encoder */
   rr_error error;              /* RR_OK if all is there */
 } model_load;

@@ -98,7 +98,7 @@ static void respond_metrics(router *self, http_exchange *exchange) {
     document_cache_read_stats(self->rerank->documents, &documents);
   }
   if (self->rerank->sharing != NULL) {
-    shared_client_gauge(self->rerank->sharing->client);
+    redis_client_gauge(self->rerank->sharing->client);
   }
   if (self->spans.exporter != NULL) {
     otlp_read_stats(self->spans.exporter, &self->metrics->spans);

@@ -138,7 +138,7 @@ static void the_shared_cache_is_told(void **state) {
   workers_stats stats;
   metrics_init(&counters);
   workers_stats_init(&stats);
-  counters.shared.lookups[SHARED_LATE] = 3;
+  counters.shared.lookups[REDIS_LATE] = 3;
   counters.shared.hits = 7;
   counters.shared.up = 1;
   histogram_add(&counters.shared.wait, 0.0015);
