@@ -415,15 +415,15 @@ static bool says_no_time(const rerank_task *task) {
 static bool take_headers(rerank_task *task) {
   const rerank_config *config = &task->own->service->config;
   batcher_job *queue = &task->own->intake.queue;
-  if (!schedule_read(task->own->exchange, &task->headers, &task->error)) {
+  if (!request_time_read(task->own->exchange, &task->headers, &task->error)) {
     task->failed = true;
     return false;
   }
   size_t fallback = says_no_time(task) ? config->default_timeout_ms : 0;
   task->timeout_ms = task->headers.timeout_ms > 0 ? task->headers.timeout_ms : fallback;
   task->own->told_ms = task->timeout_ms;
-  queue->deadline = schedule_cut(&task->headers, fallback, task->received_at);
-  queue->priority = schedule_priority(&task->headers, task->key_priority);
+  queue->deadline = request_time_cut(&task->headers, fallback, task->received_at);
+  queue->priority = request_time_priority(&task->headers, task->key_priority);
   size_t bytes = task->body.size * (task->body_coding == CODING_IDENTITY ? 1 : PACKED_SHARE);
   task->own->intake.bytes = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
   return true;

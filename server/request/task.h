@@ -51,7 +51,7 @@ struct rerank_task {
   coding reply_coding; /* wanted; once there is a reply, what it is in */
   http_body body;
   uint64_t received_at; /* ns */
-  schedule headers;   /* what they wish */
+  request_time headers;   /* what they wish */
   int32_t key_priority;
   size_t timeout_ms;  /* for messages; 0: none */
   admission_outlook outlook; /* what was known before the body was read */

@@ -295,11 +295,11 @@ static bool unpack(rerank_task *task, unpacked *ret_body) {
 /* What the body says of its time; and whether there still is enough of it, before the expensive part. */
 static void take_schedule(rerank_task *task) {
   const rerank_config *config = &task->tools.config;
-  schedule wishes = schedule_merge(&task->headers, &task->request);
+  request_time wishes = request_time_merge(&task->headers, &task->request);
   batcher_job *queue = &task->job.queue;
   task->timeout_ms = wishes.timeout_ms > 0 ? wishes.timeout_ms : config->default_timeout_ms;
-  queue->deadline = schedule_cut(&wishes, config->default_timeout_ms, task->received_at);
-  queue->priority = schedule_priority(&wishes, task->key_priority);
+  queue->deadline = request_time_cut(&wishes, config->default_timeout_ms, task->received_at);
+  queue->priority = request_time_priority(&wishes, task->key_priority);
   task->job.all_or_nothing = wishes.on_timeout == RR_ON_TIMEOUT_ERROR;
   if (is_late(task)) {
     rerank_fail_late(task);
