@@ -49,7 +49,7 @@ typedef struct app {
   options own;
   int sockets[HTTP_LISTENERS_MAX]; /* that were passed; the HTTP server's once it runs */
   size_t n_sockets;
-  supervisor supervisor;
+  systemd systemd;
   uv_loop_t loop;
   uv_signal_t terminate;
   uv_signal_t interrupt;
@@ -109,7 +109,7 @@ static void close_handles(app *self) {
   http_close(self->http);
   self->http = NULL;
   rerank_service_close(&self->rerank);
-  supervisor_close(&self->supervisor);
+  systemd_close(&self->systemd);
   if (self->sharing.client != NULL) {
     redis_client_close(self->sharing.client);
   }
@@ -154,7 +154,7 @@ static void stop(app *self) {
   route_release(&self->router);
   self->stopped_at = clock_now();
   http_stop_accepting(self->http);
-  supervisor_enter(&self->supervisor, SUPERVISOR_STOPPING);
+  systemd_enter(&self->systemd, SYSTEMD_STOPPING);
   (void)uv_timer_start(&self->drain, on_drain, DRAIN_POLL_MS, DRAIN_POLL_MS);
 }
 
@@ -168,7 +168,7 @@ static void leave(app *self) {
   self->leaving = true;
   self->router.stopping = true;
   http_ask_to_leave(self->http);
-  supervisor_enter(&self->supervisor, SUPERVISOR_STOPPING);
+  systemd_enter(&self->systemd, SYSTEMD_STOPPING);
   (void)uv_timer_start(&self->drain, on_delay_over, (uint64_t)self->options->drain_delay * 1000, 0);
 }
 
@@ -252,7 +252,7 @@ static void on_loaded(uv_work_t *work, int status) {
   self->router.ready = true;
   if (!self->router.stopping) {
     (void)uv_timer_stop(&self->drain);
-    supervisor_enter(&self->supervisor, SUPERVISOR_SERVING);
+    systemd_enter(&self->systemd, SYSTEMD_SERVING);
     route_release(&self->router);
   }
   if (model->pack_cache != RR_PACK_CACHE_OFF) {
@@ -378,8 +378,8 @@ static void hold_requests(app *self) {
 static void log_listening(const app *self) {
   const options *o = self->options;
   for (size_t i = 0; i < self->n_sockets; i++) {
-    char place[SUPERVISOR_PLACE_MAX];
-    supervisor_place(self->sockets[i], place);
+    char place[SYSTEMD_PLACE_MAX];
+    systemd_place(self->sockets[i], place);
     log_text(LOG_LEVEL_INFO, "rerankd %s listening on %s, a socket that was passed, loading %s", RERANKD_VERSION, place,
              o->model_id);
   }
@@ -396,27 +396,27 @@ static void log_listening(const app *self) {
 }
 
 /* In one line, for the service manager. */
-static bool describe(void *context, char text[SUPERVISOR_TEXT_MAX]) {
+static bool describe(void *context, char text[SYSTEMD_TEXT_MAX]) {
   const app *self = context;
   char loading[LOAD_TEXT_MAX];
   if (self->exit_status != 0) {
-    (void)snprintf(text, SUPERVISOR_TEXT_MAX, "cannot load the model: %.200s", self->load.error.message);
+    (void)snprintf(text, SYSTEMD_TEXT_MAX, "cannot load the model: %.200s", self->load.error.message);
   } else if (self->leaving) {
-    (void)snprintf(text, SUPERVISOR_TEXT_MAX, "no longer ready, %zu requests at work", http_active(self->http));
+    (void)snprintf(text, SYSTEMD_TEXT_MAX, "no longer ready, %zu requests at work", http_active(self->http));
   } else if (self->router.stopping) {
-    (void)snprintf(text, SUPERVISOR_TEXT_MAX, "finishing %zu requests", http_active(self->http));
+    (void)snprintf(text, SYSTEMD_TEXT_MAX, "finishing %zu requests", http_active(self->http));
   } else if (self->router.ready) {
-    (void)snprintf(text, SUPERVISOR_TEXT_MAX, "serving %.200s", self->options->model_id);
+    (void)snprintf(text, SYSTEMD_TEXT_MAX, "serving %.200s", self->options->model_id);
   } else {
     load_describe(&self->load, loading);
-    (void)snprintf(text, SUPERVISOR_TEXT_MAX, "%s", loading);
+    (void)snprintf(text, SYSTEMD_TEXT_MAX, "%s", loading);
   }
   return !loop_watch_is_stuck(&self->watch);
 }
 
 /* Sockets that are passed stand for those that the options name. */
 static rr_status take_sockets(app *self, rr_error *err) {
-  rr_status status = supervisor_sockets(self->sockets, HTTP_LISTENERS_MAX, &self->n_sockets, err);
+  rr_status status = systemd_sockets(self->sockets, HTTP_LISTENERS_MAX, &self->n_sockets, err);
   if (self->n_sockets > 0) {
     self->own.unix_socket = NULL;
   }
@@ -452,7 +452,7 @@ static bool start(app *self) {
     log_text(LOG_LEVEL_ERROR, "%s", error.message);
     return false;
   }
-  supervisor_start(&self->supervisor, &self->loop, describe, self);
+  systemd_start(&self->systemd, &self->loop, describe, self);
   if (confine_start(&self->confined, self->tracing.on, &error) != RR_OK) {
     log_text(LOG_LEVEL_ERROR, "%s", error.message);
     return false;

@@ -40,7 +40,7 @@ static const char two_texts[] =
 static const char two_documents[] =
     "{\"query\":\"water and stone\",\"documents\":[\"a river\",{\"title\":\"hill\",\"text\":\"a mountain\"}],"
     "\"rank_fields\":[\"title\"],\"return_documents\":true}";
-static const char health_request[] = "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+static const char probe_request[] = "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
 static options chosen;
 static bool keeps; /* documents */
@@ -174,7 +174,7 @@ static int start_server(void **state) {
     return -1;
   }
   for (int i = 0; i < WAIT_SECONDS * 50; i++) {
-    if (exchange(health_request, sizeof health_request - 1) == 200) {
+    if (exchange(probe_request, sizeof probe_request - 1) == 200) {
       return 0;
     }
     (void)usleep(20000);
