@@ -1,4 +1,4 @@
-/* What the engine behind the shared cache sends: read, however it is cut, with the same result, within the bounds; and
+/* What the server behind the shared cache sends: read, however it is cut, with the same result, within the bounds; and
  * its values, of which none is right that was not made here.
  *
  * Input: a byte that says how long the pieces are that it comes in, a byte of how many values are wanted, the bytes. */
