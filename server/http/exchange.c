@@ -6,6 +6,7 @@
 
 #include "core/base/alloc.h"
 #include "server/base/clock.h"
+#include "server/base/loop_thread.h"
 #include "server/http/internal.h"
 #include "server/http/trace_context.h"
 
@@ -141,6 +142,7 @@ static void go_on(http_exchange *exchange) {
 }
 
 void http_reply_to(http_exchange *exchange, const http_reply *reply) {
+  assert_loop_thread();
   http_release_body(exchange); /* a client may take a minute to read the reply */
   exchange->reply = *reply;
   exchange->replied = true;

@@ -34,7 +34,7 @@ typedef struct rerank_tools {
   struct document_cache *documents;
   const struct rerank_sharing *sharing;
   workers *workers;
-  rerank_mailbox *mailbox;
+  mailbox *released;
 } rerank_tools;
 
 struct rerank_task {
@@ -44,7 +44,7 @@ struct rerank_task {
   struct rerank_own *own; /* the loop's; what is in it, threads cannot see (own.h) */
   rerank_tools tools;
   char id[TRACE_ID_BYTES]; /* the request's */
-  rerank_task *next;       /* in the mailbox */
+  mail released;           /* to the loop, once no worker holds it */
   const rr_endpoint *endpoint;
   const rr_dialect *dialect; /* NULL until the body is read */
   coding body_coding;

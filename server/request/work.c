@@ -4,6 +4,7 @@
 
 #include "core/base/alloc.h"
 #include "server/base/clock.h"
+#include "server/base/loop_thread.h"
 #include "server/request/documents.h"
 #include "server/request/known.h"
 #include "server/request/partial.h"
@@ -347,11 +348,13 @@ static void prepare(rerank_task *task) {
 }
 
 void rerank_prepare(rerank_task *task) {
+  assert_other_thread();
   prepare(task);
   rerank_blame_memory(task);
 }
 
 void rerank_resume(rerank_task *task) {
+  assert_other_thread();
   uint64_t begin = clock_now();
   if (is_late(task)) {
     task->tokenize = (phase_span){begin, begin};
@@ -475,6 +478,7 @@ static void conclude(rerank_task *task) {
 }
 
 void rerank_conclude(rerank_task *task) {
+  assert_other_thread();
   task->encode.begin = clock_now();
   conclude(task);
   rerank_blame_memory(task);
@@ -483,7 +487,6 @@ void rerank_conclude(rerank_task *task) {
 
 void rerank_computed(workers_job *job) {
   rerank_task *task = (rerank_task *)job;
-  rerank_mailbox *mailbox = task->tools.mailbox;
   if (!job->detached) { /* else the loop has answered, or will */
     task->cut_short = job->queue.dropped > 0;
     if (job->error.status != RR_OK) {
@@ -492,10 +495,5 @@ void rerank_computed(workers_job *job) {
       rerank_conclude(task);
     }
   }
-  (void)pthread_mutex_lock(&mailbox->lock);
-  task->next = mailbox->newest;
-  mailbox->newest = task;
-  /* Under the lock: once the loop has seen the task, the service may be on its way down. */
-  (void)uv_async_send(&mailbox->wake);
-  (void)pthread_mutex_unlock(&mailbox->lock);
+  mailbox_post(task->tools.released, &task->released);
 }
