@@ -1,5 +1,5 @@
-/* A rerank request under way, as the threads of the pool and the workers know it: work.c,
- * known.c, documents.c, shared.c, partial.c.
+/* A rerank request under way, as the threads of the pool and the workers know it: prepare.c,
+ * conclude.c, failure.c, known.c, documents.c, shared.c, partial.c.
  *
  * While a thread holds a task, the loop may answer it, free its exchange, and let its client go.
  * So nothing here leads to what the loop frees or changes meanwhile: a thread's data are the
