@@ -11,17 +11,7 @@
 
 enum { WORTH_PACKING = 1024 /* bytes: below, a reply fits into a packet anyway */ };
 
-/* What rerank_conclude needs, one entry a text. */
-typedef struct outcome {
-  float *scores;
-  bool *kept;        /* documents, where the request is to keep them */
-  size_t computed;
-  bool *unscored;
-  rr_ranked *ranked;
-  rr_text_tokens *tokens;
-} outcome;
-
-static bool make_outcome(rerank_task *task, outcome *ret_out) {
+static bool make_outcome(rerank_task *task, task_outcome *ret_out) {
   size_t n = task->request.n_texts;
   ret_out->scores = rr_arena_calloc(&task->arena, n, sizeof *ret_out->scores);
   ret_out->kept = rr_arena_calloc(&task->arena, n, sizeof *ret_out->kept);
@@ -32,12 +22,8 @@ static bool make_outcome(rerank_task *task, outcome *ret_out) {
   return ret_out->scores != NULL && ret_out->kept != NULL && ret_out->unscored != NULL && ret_out->ranked != NULL && ret_out->tokens != NULL;
 }
 
-static bool read_scores(rerank_task *task, outcome *out) {
+bool rerank_collect_scores(rerank_task *task, task_outcome *out) {
   rr_error problem;
-  if (task->request.keep) {
-    rerank_group_tokens(&task->groups[0], out->tokens);
-    return rerank_documents_keep_all(task, out->kept, &out->computed);
-  }
   if (task->cut_short) {
     return partial_scores(task, out->scores, out->unscored, out->tokens, &task->n_unscored);
   }
@@ -52,7 +38,7 @@ static bool read_scores(rerank_task *task, outcome *out) {
   return true;
 }
 
-static void order(const rr_rerank_request *request, const outcome *out) {
+static void order(const rr_rerank_request *request, const task_outcome *out) {
   if (!request->in_order) {
     rr_rank(out->scores, request->n_texts, out->ranked);
     return;
@@ -85,12 +71,12 @@ static void pack(rerank_task *task) {
 
 static void conclude(rerank_task *task) {
   const rr_rerank_request *request = &task->request;
-  outcome out;
+  task_outcome out;
   if (!make_outcome(task, &out)) {
     rerank_fail(task, RR_API_MEMORY, "out of memory");
     return;
   }
-  if (!read_scores(task, &out)) {
+  if (!task->purpose->collect(task, &out)) {
     return;
   }
   rerank_shared_keep(task);

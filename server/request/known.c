@@ -75,7 +75,7 @@ static bool find_repeats(rerank_lookup *lookups, size_t n, rr_arena *arena) {
 
 rr_status rerank_look_up_group(rerank_task *task, size_t g, const rr_encode_options *options, rr_error *err) {
   const score_cache *cache = task->tools.cache;
-  if (cache == NULL || options->halves_only) {
+  if (cache == NULL) {
     return RR_OK;
   }
   if (task->lookups == NULL) {

@@ -88,7 +88,7 @@ static rr_encode_options encode_options(const rerank_task *task, size_t g) {
       .max_length = bounded(request->max_tokens),
       .max_text_tokens = bounded(request->max_text_tokens),
       .alone = request->queries != NULL && request->queries[g].data == NULL,
-      .halves_only = request->keep,
+      .halves_only = task->purpose->documents_alone,
   };
 }
 
@@ -139,13 +139,17 @@ static rr_status encode_groups(rerank_task *task, const char **ret_member, rr_er
   return order_sequences(task) ? RR_OK : rr_fail(problem, RR_ERR_MEMORY, "out of memory");
 }
 
-static void look_up(rerank_task *task) {
+bool rerank_look_up_scores(rerank_task *task) {
   rr_error problem;
+  if (!rerank_documents_name(task)) {
+    return false;
+  }
   if (task->request.classify && rr_scorer_info(task->tools.scorer)->kind != RR_CROSS_ENCODER) {
     rerank_fail(task, RR_API_BACKEND, "the model is not a classifier: it has no label");
   } else if (look_up_groups(task, &problem) != RR_OK) {
     rerank_fail(task, RR_API_MEMORY, problem.message);
   }
+  return !task->failed;
 }
 
 static void tokenize(rerank_task *task) {
@@ -264,20 +268,22 @@ static void prepare(rerank_task *task) {
                                       &task->dialect, &task->request, &task->error);
     rr_claim_give(&task->claim, body.held);
     rr_free(body.own);
+    bool documents = rr_endpoint_operation(task->endpoint) == RR_OPERATION_DOCUMENTS;
+    task->purpose = documents ? &purpose_documents : &purpose_scores;
   }
   task->parse.end = clock_now();
   if (!task->failed) {
     take_schedule(task);
   }
-  if (!task->failed && rerank_documents_name(task)) {
-    look_up(task);
-    if (!task->failed && rerank_shared_prepare(task)) {
-      task->look_up = (phase_span){task->parse.end, clock_now()};
-    } else if (!task->failed) {
-      encode(task, task->parse.end);
-    } else {
-      task->tokenize = (phase_span){task->parse.end, clock_now()};
-    }
+  if (task->failed) {
+    return;
+  }
+  if (!task->purpose->look_up(task)) {
+    task->tokenize = (phase_span){task->parse.end, clock_now()};
+  } else if (rerank_shared_prepare(task)) {
+    task->look_up = (phase_span){task->parse.end, clock_now()};
+  } else {
+    encode(task, task->parse.end);
   }
 }
 

@@ -20,6 +20,7 @@
 #include "server/http/coding.h"
 #include "server/http/trace_context.h"
 #include "server/observe/phases.h"
+#include "server/request/purpose.h"
 #include "server/request/request_time.h"
 #include "server/request/rerank.h"
 #include "server/sched/workers.h"
@@ -60,6 +61,7 @@ struct rerank_task {
   rr_claim claim; /* of all that follows, and the reply; the body is counted where it came from */
   rr_arena arena;
   rr_rerank_request request;
+  const task_purpose *purpose; /* once the body is read */
   rr_encoded *groups; /* one for a query with all texts, else one a text */
   size_t n_groups;
   struct rerank_lookup *lookups; /* one a text; NULL without a cache */
