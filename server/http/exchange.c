@@ -225,6 +225,18 @@ static bool grow_body(http_exchange *exchange, size_t more, http_problem *ret_pr
   return true;
 }
 
+char *http_exchange_spare(const http_exchange *exchange, size_t *ret_size) {
+  bool kept = !exchange->replied && exchange->body != NULL;
+  *ret_size = kept ? exchange->body_capacity - exchange->body_size : 0;
+  return *ret_size == 0 ? NULL : exchange->body + exchange->body_size;
+}
+
+void http_exchange_received(http_exchange *exchange, size_t size) {
+  assert(!exchange->replied && size <= exchange->body_capacity - exchange->body_size);
+  exchange->received_bytes += size;
+  exchange->body_size += size;
+}
+
 bool http_exchange_receive(http_exchange *exchange, const char *data, size_t size) {
   http_server *self = exchange->server;
   http_problem problem;
