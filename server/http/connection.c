@@ -60,7 +60,7 @@ void http_connections_bury(http_server *self) {
 
 /* --- lists --- */
 
-static void enqueue(http_connection *self) {
+static void join_list(http_connection *self) {
   http_connection_list *list = &self->server->connections[self->state];
   self->previous = list->last;
   self->next = NULL;
@@ -89,7 +89,7 @@ void http_connection_enter(http_connection *self, http_connection_state state) {
   dequeue(self);
   self->state = state;
   self->since = clock_now();
-  enqueue(self);
+  join_list(self);
 }
 
 void http_connection_open(http_server *server, int descriptor, bool local) {
@@ -106,7 +106,7 @@ void http_connection_open(http_server *server, int descriptor, bool local) {
     rr_free(self);
     return;
   }
-  enqueue(self);
+  join_list(self);
   server->n_connections++;
 }
 

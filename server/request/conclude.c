@@ -69,7 +69,7 @@ static void pack(rerank_task *task) {
   task->reply_held = size;
 }
 
-static void conclude(rerank_task *task) {
+static void make_reply(rerank_task *task) {
   const rr_rerank_request *request = &task->request;
   task_outcome out;
   if (!make_outcome(task, &out)) {
@@ -111,7 +111,7 @@ static void conclude(rerank_task *task) {
 void rerank_conclude(rerank_task *task) {
   assert_other_thread();
   task->encode.begin = clock_now();
-  conclude(task);
+  make_reply(task);
   rerank_blame_memory(task);
   task->encode.end = clock_now();
 }

@@ -186,7 +186,7 @@ static void reserve_reply(rerank_task *task) {
 }
 
 /* Tokenizes what is not known; where every score is, on to the reply. */
-static void encode(rerank_task *task, uint64_t begun) {
+static void tokenize_unknown(rerank_task *task, uint64_t begun) {
   task->tokenize.begin = begun;
   tokenize(task);
   task->tokenize.end = clock_now();
@@ -256,7 +256,7 @@ static void take_schedule(rerank_task *task) {
   }
 }
 
-static void prepare(rerank_task *task) {
+static void read_and_look_up(rerank_task *task) {
   const rr_rerank_limits limits = {.max_texts = task->tools.config.max_texts,
                                    .max_json_values = JSON_VALUES_MAX};
   task->parse.begin = clock_now();
@@ -283,13 +283,13 @@ static void prepare(rerank_task *task) {
   } else if (rerank_shared_prepare(task)) {
     task->look_up = (phase_span){task->parse.end, clock_now()};
   } else {
-    encode(task, task->parse.end);
+    tokenize_unknown(task, task->parse.end);
   }
 }
 
 void rerank_prepare(rerank_task *task) {
   assert_other_thread();
-  prepare(task);
+  read_and_look_up(task);
   rerank_blame_memory(task);
 }
 
@@ -302,6 +302,6 @@ void rerank_resume(rerank_task *task) {
     return;
   }
   rerank_shared_take(task);
-  encode(task, begin);
+  tokenize_unknown(task, begin);
   rerank_blame_memory(task);
 }

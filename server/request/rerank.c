@@ -20,8 +20,8 @@ static const uint64_t ns_per_ms = 1000000;
 static void pump(rerank_service *self);
 
 /* On a thread of the pool. */
-static void prepare(uv_work_t *work) { rerank_prepare(work->data); }
-static void resume(uv_work_t *work) { rerank_resume(work->data); }
+static void prepare_on_pool(uv_work_t *work) { rerank_prepare(work->data); }
+static void resume_on_pool(uv_work_t *work) { rerank_resume(work->data); }
 
 /* What nobody reads any more once the task is answered: a client may take a minute to read the
  * reply. */
@@ -99,7 +99,7 @@ static void on_concluded(uv_work_t *work, int status) {
   let_go(task);
 }
 
-static void conclude(uv_work_t *work) { rerank_conclude(work->data); }
+static void conclude_on_pool(uv_work_t *work) { rerank_conclude(work->data); }
 
 /* Makes the answer from what there is; whether it can be. */
 static bool answer_partly(rerank_task *task) {
@@ -107,7 +107,7 @@ static bool answer_partly(rerank_task *task) {
     return false;
   }
   task->cut_short = true;
-  if (uv_queue_work(task->own->service->loop, &task->work, conclude, on_concluded) != 0) {
+  if (uv_queue_work(task->own->service->loop, &task->work, conclude_on_pool, on_concluded) != 0) {
     return false;
   }
   task->own->holders++;
@@ -194,7 +194,7 @@ static void watch_deadline(rerank_task *task, uint64_t at) {
   set_timer(self);
 }
 
-static void submit(rerank_task *task) {
+static void submit_sequences(rerank_task *task) {
   admission answer = workers_submit(task->own->service->workers, &task->job);
   if (answer.verdict != ADMISSION_GRANTED) {
     rerank_refuse(task, &answer);
@@ -235,7 +235,7 @@ static void queue_again(rerank_task *task) {
 }
 
 /* With the texts looked up. */
-static void ask(rerank_task *task) {
+static void ask_shared(rerank_task *task) {
   batcher_job *queue = &task->own->intake.queue;
   task->own->pool = (phase_span){queue->added_at, task->parse.begin};
   task->own->told_ms = task->timeout_ms;
@@ -267,13 +267,13 @@ static void on_prepared(uv_work_t *work, int status) {
   if (task_is_being_prepared(task)) {
     task->own->stopped_at = clock_now();
     if (asks && !task->failed) {
-      ask(task);
+      ask_shared(task);
     } else if (task->failed || task->reply != NULL) { /* all may be known, and nothing left to compute */
       rerank_reply(task);
     } else {
       task->own->told_ms = task->timeout_ms;
       watch_deadline(task, task->job.queue.deadline);
-      submit(task);
+      submit_sequences(task);
     }
   }
   let_go(task);
@@ -288,7 +288,7 @@ static void pump(rerank_service *self) {
     bool again = task->own->state == TASK_WAITING_AGAIN;
     task_enter(task, again ? TASK_TOKENIZING : TASK_PREPARING);
     task->own->holders++;
-    if (uv_queue_work(self->loop, &task->work, again ? resume : prepare, on_prepared) != 0) {
+    if (uv_queue_work(self->loop, &task->work, again ? resume_on_pool : prepare_on_pool, on_prepared) != 0) {
       intake_done(&self->intake, job, 0, NULL);
       rerank_fail(task, RR_API_UNHEALTHY, "the server cannot take work");
       rerank_reply(task);
@@ -338,7 +338,7 @@ static admission_outlook look_ahead(const rerank_task *task, uint64_t now) {
 }
 
 /* Refuses at once what is hopeless already; else queues it for the pool. */
-static void enqueue(rerank_task *task) {
+static void queue_body(rerank_task *task) {
   rerank_service *self = task->own->service;
   uint64_t now = clock_now();
   task->outlook = look_ahead(task, now);
@@ -447,7 +447,7 @@ void rerank_start(rerank_service *self, http_exchange *exchange, const rr_endpoi
   }
   counters->active++;
   if (take_headers(task)) {
-    enqueue(task);
+    queue_body(task);
   } else {
     rerank_reply(task);
     forget_if_done(task);
