@@ -68,7 +68,7 @@ static void join_list(http_connection *self) {
   list->last = self;
 }
 
-static void dequeue(http_connection *self) {
+static void leave_list(http_connection *self) {
   http_connection_list *list = &self->server->connections[self->state];
   *(self->previous != NULL ? &self->previous->next : &list->first) = self->next;
   *(self->next != NULL ? &self->next->previous : &list->last) = self->previous;
@@ -86,7 +86,7 @@ void http_connection_read(http_connection *self, bool wanted) {
 }
 
 void http_connection_enter(http_connection *self, http_connection_state state) {
-  dequeue(self);
+  leave_list(self);
   self->state = state;
   self->since = clock_now();
   join_list(self);
@@ -127,7 +127,7 @@ static void lose_request(http_connection *self) {
 
 static void close_connection(http_connection *self) {
   http_server *server = self->server;
-  dequeue(self);
+  leave_list(self);
   http_give_memory(server, self->input_claimed);
   server->n_connections--;
   rr_free(self->input);
