@@ -7,8 +7,7 @@
 #include "core/kernel/quantize.h"
 #include "core/kernel/rowops_math.h"
 #if defined(RR_ISA_AVX512) || defined(RR_ISA_AVX512BF16)
-#include "core/kernel/finish_avx512.h"
-#include "core/kernel/norm_avx512.h"
+#include "core/kernel/x86/rowops_avx512.h"
 #define RR_HAVE_AVX512
 #endif
 

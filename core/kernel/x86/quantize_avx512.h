@@ -1,6 +1,6 @@
 /* Rows by AVX-512; see quantize.h. For sources compiled with AVX-512 F and BW. */
-#ifndef RR_CORE_KERNEL_QUANTIZE_AVX512_H
-#define RR_CORE_KERNEL_QUANTIZE_AVX512_H
+#ifndef RR_CORE_KERNEL_X86_QUANTIZE_AVX512_H
+#define RR_CORE_KERNEL_X86_QUANTIZE_AVX512_H
 
 #include <immintrin.h>
 

@@ -6,7 +6,7 @@
 
 #include "core/kernel/blocked.h"
 #include "core/kernel/gemm.h"
-#include "core/kernel/quantize_avx2.h"
+#include "core/kernel/x86/quantize_avx2.h"
 
 enum { ROWS = 6, VECTORS = 2, LANES = 8, COLS = VECTORS * LANES, GROUP = 4 };
 

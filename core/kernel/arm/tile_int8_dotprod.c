@@ -1,7 +1,7 @@
 /* sdot: adds four products of signed bytes to each of four sums. */
+#include "core/kernel/arm/quantize_neon.h"
+#include "core/kernel/arm/tile_neon.h"
 #include "core/kernel/gemm.h"
-#include "core/kernel/quantize_neon.h"
-#include "core/kernel/tile_neon.h"
 
 /* 24 of the 32 registers hold sums, three a depth's weights, one four k of a row. */
 enum { ROWS = 8, VECTORS = 3, LANES = 4, COLS = VECTORS * LANES, GROUP = 4 };

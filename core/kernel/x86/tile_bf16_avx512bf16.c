@@ -4,9 +4,9 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "core/kernel/bf16_avx512.h"
 #include "core/kernel/blocked.h"
 #include "core/kernel/gemm.h"
+#include "core/kernel/x86/bf16_avx512.h"
 
 /* 24 of the 32 registers hold sums, four a depth's weights, one a pair of a row. */
 enum { ROWS = 6, VECTORS = 4, LANES = 16, COLS = VECTORS * LANES, GROUP = 2 };

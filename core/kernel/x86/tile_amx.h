@@ -4,8 +4,8 @@
  *
  * Neither run nor timed on a CPU that has AMX; tests run this code with the intrinsics in plain C
  * (tests/kernels/emulated). */
-#ifndef RR_CORE_KERNEL_TILE_AMX_H
-#define RR_CORE_KERNEL_TILE_AMX_H
+#ifndef RR_CORE_KERNEL_X86_TILE_AMX_H
+#define RR_CORE_KERNEL_X86_TILE_AMX_H
 
 #include <immintrin.h>
 #include <stddef.h>

@@ -4,10 +4,10 @@
  * Rows are converted with AVX-512 bf16, which every CPU with AMX has: counting
  * instructions, plain AVX-512 would take about a third of a narrow product's time (not measured). */
 #define RR_AMX_PRODUCT(sums, x, w) _tile_dpbf16ps(sums, x, w)
-#include "core/kernel/tile_amx.h"
+#include "core/kernel/x86/tile_amx.h"
 
-#include "core/kernel/bf16_avx512.h"
 #include "core/kernel/gemm.h"
+#include "core/kernel/x86/bf16_avx512.h"
 
 static void convert(size_t rows, size_t k, size_t k_padded, const float *x, size_t ldx, void *converted,
                     size_t stride, rr_row_scale *scales) {

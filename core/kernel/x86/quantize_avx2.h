@@ -1,6 +1,6 @@
 /* Rows by AVX2; see quantize.h. For sources compiled with AVX2 and FMA. */
-#ifndef RR_CORE_KERNEL_QUANTIZE_AVX2_H
-#define RR_CORE_KERNEL_QUANTIZE_AVX2_H
+#ifndef RR_CORE_KERNEL_X86_QUANTIZE_AVX2_H
+#define RR_CORE_KERNEL_X86_QUANTIZE_AVX2_H
 
 #include <immintrin.h>
 

@@ -1,7 +1,7 @@
 /* LayerNorm by AVX-512. Included by rowops.c where that is built for AVX-512. Sums are kept in four
  * vectors: one alone would wait for itself. */
-#ifndef RR_CORE_KERNEL_NORM_AVX512_H
-#define RR_CORE_KERNEL_NORM_AVX512_H
+#ifndef RR_CORE_KERNEL_X86_NORM_AVX512_H
+#define RR_CORE_KERNEL_X86_NORM_AVX512_H
 
 #include <immintrin.h>
 #include <math.h>

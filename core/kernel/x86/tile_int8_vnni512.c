@@ -3,7 +3,7 @@
 
 #include "core/kernel/blocked.h"
 #include "core/kernel/gemm.h"
-#include "core/kernel/quantize_avx512.h"
+#include "core/kernel/x86/quantize_avx512.h"
 
 /* 24 of the 32 registers hold sums; two panels' widths of weights and a row's value take three. Two
  * vectors rather than four keep a panel of 1,536 k in half of the level-1 cache. */

@@ -1,7 +1,7 @@
 /* float32 tiles of 8 rows and three vectors: 24 of the 32 registers hold sums. */
+#include "core/kernel/arm/tile_neon.h"
 #include "core/kernel/gemm.h"
 #include "core/kernel/tile_fp32.h"
-#include "core/kernel/tile_neon.h"
 
 enum { ROWS = RR_FP32_NEON_ROWS, COLS = RR_FP32_NEON_COLS, LANES = 4, VECTORS = COLS / LANES };
 

@@ -1,6 +1,6 @@
 /* Rows by NEON; see quantize.h. For sources compiled for aarch64. */
-#ifndef RR_CORE_KERNEL_QUANTIZE_NEON_H
-#define RR_CORE_KERNEL_QUANTIZE_NEON_H
+#ifndef RR_CORE_KERNEL_ARM_QUANTIZE_NEON_H
+#define RR_CORE_KERNEL_ARM_QUANTIZE_NEON_H
 
 #include <arm_neon.h>
 

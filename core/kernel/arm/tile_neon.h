@@ -1,6 +1,6 @@
 /* What the NEON tiles share; for files compiled for aarch64. */
-#ifndef RR_CORE_KERNEL_TILE_NEON_H
-#define RR_CORE_KERNEL_TILE_NEON_H
+#ifndef RR_CORE_KERNEL_ARM_TILE_NEON_H
+#define RR_CORE_KERNEL_ARM_TILE_NEON_H
 
 #include <arm_neon.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* smmla: two rows by two columns of sums, each over eight k, an instruction. */
+#include "core/kernel/arm/quantize_neon.h"
+#include "core/kernel/arm/tile_neon.h"
 #include "core/kernel/gemm.h"
-#include "core/kernel/quantize_neon.h"
-#include "core/kernel/tile_neon.h"
 
 /* 24 of the 32 registers hold sums, four the rows of a depth, one the weights of two columns. */
 enum { ROWS = 8, COLS = 12, GROUP = 8, PAIRS = COLS / 2 };

@@ -14,7 +14,7 @@ enum { GROUP = RR_MAXSIM_FOUR, FIX_BYTES = 2 * 64 };
   _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sums, _mm512_load_si512(fix))), \
                 _mm512_set1_ps(rr_maxsim_int8_scale(dim, row)))
 #define FINAL(most, fix) _mm512_mul_ps(most, _mm512_load_ps((fix) + 64))
-#include "core/kernel/maxsim_avx512.h"
+#include "core/kernel/x86/maxsim_avx512.h"
 
 static size_t row_size(size_t dim) { return rr_maxsim_int8_row_size(dim); }
 static void store(size_t dim, const float *x, void *row) { rr_maxsim_int8_store(dim, x, row); }

@@ -1,6 +1,6 @@
 /* Conversion of rows with AVX-512 bf16; for files compiled with it. */
-#ifndef RR_CORE_KERNEL_BF16_AVX512_H
-#define RR_CORE_KERNEL_BF16_AVX512_H
+#ifndef RR_CORE_KERNEL_X86_BF16_AVX512_H
+#define RR_CORE_KERNEL_X86_BF16_AVX512_H
 
 #include <immintrin.h>
 #include <stddef.h>

@@ -1,10 +1,10 @@
 /* AMX: tdpbusd multiplies a tile of 16 rows of 64 unsigned bytes by signed ones of 16 depths by 16 columns, four
  * k of a column lying together as in a panel, into 16 x 16 int32 sums. */
 #define RR_AMX_PRODUCT(sums, x, w) _tile_dpbusd(sums, x, w)
-#include "core/kernel/tile_amx.h"
+#include "core/kernel/x86/tile_amx.h"
 
 #include "core/kernel/gemm.h"
-#include "core/kernel/quantize_avx512.h"
+#include "core/kernel/x86/quantize_avx512.h"
 
 static const rr_tile_kernel kernel = {
     .format = RR_FORMAT_INT8,

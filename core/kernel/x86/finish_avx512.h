@@ -1,7 +1,7 @@
 /* The end of a tile by AVX-512 (kernel.h: rr_finish_args), its columns a whole number of vectors.
  * Included by rowops.c where that is built for AVX-512, with or without its bf16 instructions. */
-#ifndef RR_CORE_KERNEL_FINISH_AVX512_H
-#define RR_CORE_KERNEL_FINISH_AVX512_H
+#ifndef RR_CORE_KERNEL_X86_FINISH_AVX512_H
+#define RR_CORE_KERNEL_X86_FINISH_AVX512_H
 
 #include <immintrin.h>
 

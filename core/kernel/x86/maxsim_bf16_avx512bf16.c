@@ -11,7 +11,7 @@ enum { GROUP = RR_MAXSIM_PAIR, FIX_BYTES = 0 };
 #define DOT(sums, row, column) _mm512_dpbf16_ps(sums, (__m512bh)(row), (__m512bh)(column))
 #define VALUES(sums, dim, row, fix) (sums)
 #define FINAL(most, fix) (most)
-#include "core/kernel/maxsim_avx512.h"
+#include "core/kernel/x86/maxsim_avx512.h"
 
 static size_t row_size(size_t dim) { return rr_maxsim_bf16_row_size(dim); }
 static void store(size_t dim, const float *x, void *row) { rr_maxsim_bf16_store(dim, x, row); }

@@ -1,8 +1,8 @@
 /* bfmmla: two rows by two columns of sums, each over four k, an instruction. It rounds partial sums to
  * odd and takes denormals as zero: its results differ from other kernels' in the last bits. */
+#include "core/kernel/arm/tile_neon.h"
 #include "core/kernel/bf16.h"
 #include "core/kernel/gemm.h"
-#include "core/kernel/tile_neon.h"
 
 /* 24 of the 32 registers hold sums, four the rows of a depth, one the weights of two columns. */
 enum { ROWS = 8, COLS = 12, GROUP = 4, PAIRS = COLS / 2 };
