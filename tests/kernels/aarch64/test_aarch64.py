@@ -38,9 +38,8 @@ EVERYTHING = "max"
 NOTHING = "cortex-a53"
 CPUS = {EVERYTHING: ["fp32-neon", "bf16-neon", "bf16-bfmmla", "int8-dotprod", "int8-i8mm"],
         NOTHING: ["fp32-neon", "bf16-neon"]}
-# Test programs that need nothing but the kernels. (test_kernel_gemm.c compares with OpenBLAS.)
-PROGRAMS = ["tests/kernels/test_kernels_formats.c", "tests/core/test_kernel_attention.c",
-            "tests/core/test_kernel_math.c", "tests/core/test_kernel_maxsim.c", "tests/core/test_kernel_rowops.c"]
+# Test programs that need nothing but the kernels. (test_gemm.c compares with OpenBLAS.)
+PROGRAMS = [f"tests/kernels/test_{name}.c" for name in ("kernels_formats", "attention", "math", "maxsim", "rowops")]
 PROPERTIES = 4  # tests that test_kernels_formats has of each product
 SECONDS = 300
 

@@ -1,6 +1,6 @@
 /* Row operations of every instruction set against double precision: odd sizes, gaps between rows,
  * guards around every buffer. */
-#include "tests/core/kernel_support.h"
+#include "tests/kernels/support.h"
 
 #include <float.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* Late interaction of every instruction set and number format against double precision; which one a mask chooses;
- * what the self-check does about a wrong one. `test_kernel_maxsim --bench` times each instead. */
-#include "tests/core/kernel_support.h"
+ * what the self-check does about a wrong one. `test_maxsim --bench` times each instead. */
+#include "tests/kernels/support.h"
 
 #include <float.h>
 #include <stdio.h>

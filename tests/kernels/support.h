@@ -1,7 +1,7 @@
 /* Shared by the kernels' tests: seeded values, guarded buffers, and a run of one check for each set of
  * row operations. */
-#ifndef RR_TESTS_CORE_KERNEL_SUPPORT_H
-#define RR_TESTS_CORE_KERNEL_SUPPORT_H
+#ifndef RR_TESTS_KERNELS_SUPPORT_H
+#define RR_TESTS_KERNELS_SUPPORT_H
 
 #include <math.h>
 #include <setjmp.h>

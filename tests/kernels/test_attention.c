@@ -1,5 +1,5 @@
 /* Attention of every instruction set and number format against double precision. */
-#include "tests/core/kernel_support.h"
+#include "tests/kernels/support.h"
 
 #include "core/kernel/bf16.h"
 

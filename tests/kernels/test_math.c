@@ -1,5 +1,5 @@
 /* The stated error bounds of exp, erf and tanh, over every region of their domain. */
-#include "tests/core/kernel_support.h"
+#include "tests/kernels/support.h"
 
 #include <float.h>
 

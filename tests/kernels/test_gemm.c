@@ -1,5 +1,5 @@
 /* Matrix products against double precision and against each other. */
-#include "tests/core/kernel_support.h"
+#include "tests/kernels/support.h"
 
 #include <float.h>
 #include <stdbool.h>
