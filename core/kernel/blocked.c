@@ -1,3 +1,23 @@
+/* out = finish(x w^T): the loops around a tile kernel, after Goto and van de Geijn (2008) and BLIS.
+ *
+ *   for a block of rows of x             converted to the tile's format: second-level cache
+ *     for a panel of w                   packed once, when the model is loaded: first-level cache
+ *       for a tile of rows of the block  sums in registers over all of k
+ *         finish: bias, activation, type of the result
+ *     norm, if there is one, while the block of outputs is still in the second-level cache
+ *
+ * A panel is kernel->cols columns of the result, so rows of w; here cols is 4 and group is 2:
+ *
+ *   depth 0   w[0][0] w[0][1]   w[1][0] w[1][1]   w[2][0] w[2][1]   w[3][0] w[3][1]
+ *   depth 1   w[0][2] w[0][3]   w[1][2] w[1][3]   w[2][2] w[2][3]   w[3][2] w[3][3]
+ *   ...       up to a multiple of k_multiple, zero beyond k; then the next panel, on a new line
+ *
+ * int8 has a scale and a sum of each column in front of all panels.
+ *
+ * Not done: k is not cut into pieces as Goto does, since a sum would leave its register between two
+ * of them and its bits would depend on the cut; so a panel is as deep as k, a few thousand at most
+ * in the models served. A product uses one thread: those of the server take batches of their
+ * own. */
 #include "core/kernel/blocked.h"
 
 #include <string.h>

@@ -1,10 +1,20 @@
-/* Late interaction, built once an ISA (see isa.h): in float32, in bfloat16 that is made float32 and in eight bits
- * that are made 32, a piece of a block of rows at a time.
+/* Late interaction (MaxSim of ColBERT, Khattab and Zaharia, 2020), built once an ISA (see isa.h):
+ * of each vector of a query the largest product with any of a document's vectors; the caller adds
+ * them up.
  *
- * Queries are packed so that a vector holds one dimension of RR_LANES of them; RR_TILE_ROWS rows meet one or two
- * such vectors in registers, and their sums go into the maxima at once. Sums run over the dimensions in
- * ascending order, one accumulator each, whatever the other rows and queries are: a pair's bits depend on the
- * pair alone. Sums of bytes are exact. */
+ * RR_TILE_ROWS of the document's rows meet one or two vectors of RR_LANES queries in registers, and
+ * their sums go into the maxima at once: a product of queries x rows is never stored, as it would
+ * be by rr_gemm. bfloat16 is made float32, and eight bits are made 32, PIECE dimensions of a block
+ * of rows at a time. Packed queries, L being RR_LANES:
+ *
+ *   q[0][0] .. q[L-1][0]   q[0][1] .. q[L-1][1]   ...   dim times L, then the next L queries
+ *   beyond the last query: zeros; int8: behind all of them the scale of each query
+ *
+ * Sums run over the dimensions in ascending order, one accumulator each, whatever the other rows
+ * and queries are: a pair's bits depend on the pair alone. Sums of bytes are exact.
+ *
+ * Not done: leaving rows out by centroids (PLAID). It needs an index of documents; here each of a
+ * request's documents has to get its score. */
 #include <stdbool.h>
 
 #include "core/kernel/blocked.h"

@@ -3,14 +3,23 @@
  *
  * Keys are transposed into vectors of 16 keys times two dimensions and values into vectors of 16
  * dimensions times two keys, once a head; then ROWS queries at a time meet all keys, their weights
- * become bfloat16 in the first-level cache and meet all values. Never are there keys x keys weights.
- * Rows are divided by the sum of their rounded weights at the end, so that rounding them moves no
- * output beyond the values it is made of. A query's result does not depend on which others it is
- * computed with.
+ * become bfloat16 in the first-level cache and meet all values. Never are there keys x keys
+ * weights. Rows are divided by the sum of their rounded weights at the end, so that rounding them
+ * moves no output beyond the values it is made of. A query's result does not depend on which others
+ * it is computed with. A line of the scratch is 64 bytes, 16 pairs:
  *
- * Error. q, k and v are taken as they are; weights are rounded to bfloat16 (relative 2^-9), so that an
- * output is off by at most 2^-8 times the largest |v|, and then rounded itself. Denormals count as zero
- * (bf16.h).
+ *   keys      k[0][0] k[0][1]   k[1][0] k[1][1]   ...   k[15][0] k[15][1]
+ *             k[0][2] k[0][3]   k[1][2] k[1][3]   ...   head_size / 2 lines, then the next 16 keys
+ *   values    v[0][0] v[1][0]   v[0][1] v[1][1]   ...   v[0][15] v[1][15]
+ *             v[0][16] v[1][16] ...                     head_size / 16 lines, then the next two
+ *             keys
+ *
+ * Not done: a running maximum (see ../attention.c); the product with the values in one function
+ * with the rest, which runs out of registers (bench/results/log.md).
+ *
+ * Error. q, k and v are taken as they are; weights are rounded to bfloat16 (relative 2^-9), so that
+ * an output is off by at most 2^-8 times the largest |v|, and then rounded itself. Denormals count
+ * as zero (bf16.h).
  *
  * Where the CPU has no such instructions, tests run this code with the intrinsics in plain C. */
 #include <immintrin.h>

@@ -1,10 +1,20 @@
-/* What late interaction by AVX512_BF16 and by VNNI share: a loop over blocks of rows and vectors of 16 queries. A
- * source defines, before it includes this,
- *   GROUP                     dimensions that one instruction takes of a row, four bytes
- *   ROW_SIZE(dim)             bytes of a stored row
- *   sums_t, ZERO_SUMS         a vector of sums, and one of zeros
- *   DOT(sums, row, column)    sums + the products of a group: four bytes of the row in every lane, a packed vector
- *   VALUES(sums, dim, row, fix)  the sums as floats; fix: what pack left behind a vector's values (FIX_BYTES)
+/* What late interaction by AVX512_BF16 and by VNNI share: a loop over blocks of rows and vectors of
+ * 16 queries. The algorithm is that of ../maxsim.c, but rows are multiplied as they are stored.
+ * Packed queries, with a GROUP of 4:
+ *
+ *   q[0][0..3] q[1][0..3] .. q[15][0..3]     a line a group of dimensions
+ *   q[0][4..7] q[1][4..7] .. q[15][4..7]     zero beyond dim
+ *   ...  FIX_BYTES                           then the next 16 queries
+ *
+ * A source defines, before it includes this,
+ *   GROUP                        dimensions that one instruction takes of a row, four bytes
+ *   FIX_BYTES                    what pack leaves behind the values of 16 queries
+ *   ROW_SIZE(dim)                bytes of a stored row
+ *   sums_t, ZERO_SUMS            a vector of sums, and one of zeros
+ *   DOT(sums, row, column)       sums + the products of a group: four bytes of the row in every
+ *                                lane, a packed vector
+ *   VALUES(sums, dim, row, fix)  the sums as floats
+ *   FINAL(most, fix)             the maxima as they are returned
  */
 #include <immintrin.h>
 
