@@ -19,7 +19,7 @@
 #include "core/kernel/isa.h"
 #include "core/kernel/rowops_math.h"
 
-#define VECTOR_OF(lanes) __attribute__((vector_size((lanes) * 4), aligned(4), may_alias))
+#define VECTOR_OF(lanes) __attribute__((vector_size((lanes)*4), aligned(4), may_alias))
 typedef float vector VECTOR_OF(RR_LANES);
 typedef int32_t integers VECTOR_OF(RR_LANES);
 typedef float quad VECTOR_OF(4);
@@ -36,7 +36,9 @@ typedef struct pieces {
   size_t size;    /* floats of all of them */
 } pieces;
 
-static size_t padded(size_t size) { return (size + RR_TILE_COLS - 1) / RR_TILE_COLS * RR_TILE_COLS; }
+static size_t padded(size_t size) {
+  return (size + RR_TILE_COLS - 1) / RR_TILE_COLS * RR_TILE_COLS;
+}
 
 static pieces arrange(size_t keys, size_t head_size, float *scratch) {
   pieces p = {.padded_keys = padded(keys), .padded_head = padded(head_size)};
@@ -83,8 +85,8 @@ static void copy_values(const rr_attention_args *args, const pieces *p) {
   }
 }
 
-/* out (RR_TILE_ROWS x RR_TILE_COLS) = factor * a b over `depth`, 1 or more: a is given by its rows, b
- * has RR_TILE_COLS contiguous columns a row. */
+/* out (RR_TILE_ROWS x RR_TILE_COLS) = factor * a b over `depth`, 1 or more: a is given by its rows,
+ * b has RR_TILE_COLS contiguous columns a row. */
 static inline void multiply_tile(const float *const *a, const float *b, size_t ldb, size_t depth,
                                  float factor, float *out, size_t ld_out) {
   vector sum[RR_TILE_ROWS][RR_TILE_VECTORS];

@@ -1,5 +1,5 @@
-/* Shared by the kernels' tests: seeded values, guarded buffers, and a run of one check for each set of
- * row operations. */
+/* Shared by the kernels' tests: seeded values, guarded buffers, and a run of one check for each set
+ * of row operations. */
 #ifndef RR_TESTS_KERNELS_SUPPORT_H
 #define RR_TESTS_KERNELS_SUPPORT_H
 
@@ -69,10 +69,10 @@ static inline const rr_rowops *rowops_or_skip(void **state) {
   return rowops;
 }
 
-#define FOR_EACH_ISA(test)                                                                             \
-  {#test " (generic)", test, NULL, NULL, "generic"},                                                   \
-      {#test " (avx2)", test, NULL, NULL, "avx2"},                                                     \
-      {#test " (avx512)", test, NULL, NULL, "avx512"},                                                 \
-      {#test " (avx512bf16)", test, NULL, NULL, "avx512bf16"}
+#define FOR_EACH_ISA(test)                                                                         \
+  {#test " (generic)", test, NULL, NULL, "generic"}, {#test " (avx2)", test, NULL, NULL, "avx2"},  \
+      {#test " (avx512)", test, NULL, NULL, "avx512"}, {                                           \
+#test " (avx512bf16)", test, NULL, NULL, "avx512bf16"                                          \
+  }
 
 #endif

@@ -128,8 +128,8 @@ static void exact_weights(const operands *o, size_t query, double *weights) {
   }
 }
 
-/* In bfloat16 weights and the sum of those and the output err by 2^-9 each of values up to 1, denormals
- * aside. */
+/* In bfloat16 weights and the sum of those and the output err by 2^-9 each of values up to 1,
+ * denormals aside. */
 static void check_outputs(const rr_attention *attention, const operands *o, double bound) {
   double *weights = calloc(o->size.keys, sizeof *weights);
   assert_non_null(weights);
@@ -206,14 +206,15 @@ static void long_sequences_are_right(void **state) {
         2e-6); /* tokens as keys: a head as wide as a model */
 }
 
-/* Scores that do not fit float32's exponents by far; where float32 sums of bfloat16 lose more than the
- * bound for small scores, weights may move by as much. */
+/* Scores that do not fit float32's exponents by far; where float32 sums of bfloat16 lose more than
+ * the bound for small scores, weights may move by as much. */
 static void large_scores_do_not_overflow(void **state) {
   const rr_attention *attention = attention_or_skip(state);
   check(attention, (dimensions){40, 40, 32}, 30.0f, 1e-3);
   static const float scales[] = {1e3f, 1e5f,
                                  1e7f}; /* one weight is 1, or some are equal: finite in any case */
-  for (size_t s = 0; 32 % attention->head_multiple == 0 && s < sizeof scales / sizeof scales[0]; s++) {
+  for (size_t s = 0; 32 % attention->head_multiple == 0 && s < sizeof scales / sizeof scales[0];
+       s++) {
     operands o = make(attention, (dimensions){9, 40, 32}, scales[s]);
     run(attention, &o, 0, o.size.queries);
     for (size_t i = 0; i < o.size.queries * o.size.head_size; i++) {
@@ -261,14 +262,14 @@ static void a_query_does_not_depend_on_others(void **state) {
 }
 
 #ifdef RR_EMULATED_ATTENTION
-#define FOR_EACH(test)                                                                                 \
+#define FOR_EACH(test)                                                                             \
   { #test " (emulated bf16-avx512bf16)", test, NULL, NULL, "emulated" }
 #else
-#define FOR_EACH(test)                                                                                 \
-  {#test " (fp32-generic)", test, NULL, NULL, "fp32-generic"},                                         \
-      {#test " (fp32-avx2)", test, NULL, NULL, "fp32-avx2"},                                           \
-      {#test " (fp32-avx512)", test, NULL, NULL, "fp32-avx512"}, {                                     \
-#test " (bf16-avx512bf16)", test, NULL, NULL, "bf16-avx512bf16"                                    \
+#define FOR_EACH(test)                                                                             \
+  {#test " (fp32-generic)", test, NULL, NULL, "fp32-generic"},                                     \
+      {#test " (fp32-avx2)", test, NULL, NULL, "fp32-avx2"},                                       \
+      {#test " (fp32-avx512)", test, NULL, NULL, "fp32-avx512"}, {                                 \
+#test " (bf16-avx512bf16)", test, NULL, NULL, "bf16-avx512bf16"                                \
   }
 #endif
 

@@ -53,11 +53,21 @@ static void run(const rr_gemm *gemm, const operands *o, bool with_bias, rr_activ
   gemm->pack(o->size.n, o->size.k, o->w, packed);
   size_t scratch_bytes = gemm->scratch_size(o->size.m, o->size.n, o->size.k);
   float *scratch = guarded(scratch_bytes / sizeof(float) + 1);
-  rr_gemm_args args = {.m = o->size.m, .n = o->size.n, .k = o->size.k, .x = o->x,
-                       .ldx = o->size.k + GAP, .packed = packed, .bias = with_bias ? o->bias : NULL,
-                       .activation = activation, .norm = norm, .residual = o->residual,
-                       .ld_residual = o->size.n + GAP, .out = o->out, .ld_out = o->size.n + GAP,
-                       .rowops = rr_rowops_best(), .scratch = scratch};
+  rr_gemm_args args = {.m = o->size.m,
+                       .n = o->size.n,
+                       .k = o->size.k,
+                       .x = o->x,
+                       .ldx = o->size.k + GAP,
+                       .packed = packed,
+                       .bias = with_bias ? o->bias : NULL,
+                       .activation = activation,
+                       .norm = norm,
+                       .residual = o->residual,
+                       .ld_residual = o->size.n + GAP,
+                       .out = o->out,
+                       .ld_out = o->size.n + GAP,
+                       .rowops = rr_rowops_best(),
+                       .scratch = scratch};
   gemm->run(&args);
   for (size_t i = 0; i < o->size.m; i++) {
     for (size_t j = o->size.n; j < o->size.n + GAP; j++) {
@@ -92,9 +102,9 @@ static const rr_gemm *gemm_of(void **state) {
   return gemm;
 }
 
-static const dimensions shapes[] = {{1, 1, 1},    {1, 384, 384}, {2, 1, 384},  {3, 17, 5}, {5, 16, 16},
-                                    {7, 33, 31},  {64, 96, 32},  {31, 64, 65}, {8, 15, 1},
-                                    {90, 1536, 384}, {13, 384, 1536}};
+static const dimensions shapes[] = {{1, 1, 1},   {1, 384, 384},   {2, 1, 384},    {3, 17, 5},
+                                    {5, 16, 16}, {7, 33, 31},     {64, 96, 32},   {31, 64, 65},
+                                    {8, 15, 1},  {90, 1536, 384}, {13, 384, 1536}};
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
 static void products_agree_with_double_precision(void **state) {
@@ -137,8 +147,15 @@ static void residual_and_norm_follow_the_product(void **state) {
     float *want = guarded(o.size.m * ld);
     rr_norm norm = {.gamma = o.gamma, .beta = o.beta, .epsilon = 1e-3f};
     run(gemm, &o, false, RR_ACTIVATION_NONE, NULL);
-    rr_norm_args args = {.rows = o.size.m, .cols = o.size.n, .x = o.out, .ldx = ld, .bias = o.bias,
-                         .residual = o.residual, .ld_residual = ld, .norm = norm, .out = want,
+    rr_norm_args args = {.rows = o.size.m,
+                         .cols = o.size.n,
+                         .x = o.out,
+                         .ldx = ld,
+                         .bias = o.bias,
+                         .residual = o.residual,
+                         .ld_residual = ld,
+                         .norm = norm,
+                         .out = want,
                          .ld_out = ld};
     rr_rowops_best()->norm(&args);
     run(gemm, &o, true, RR_ACTIVATION_NONE, &norm);
@@ -185,9 +202,9 @@ static void the_best_is_one_of_the_named(void **state) {
   assert_true(rr_gemm_core(rr_gemm_best(RR_FORMAT_FP32))[0] != '\0');
 }
 
-#define FOR_EACH_GEMM(test)                                                                            \
-  {#test " (openblas)", test, NULL, NULL, "openblas"}, {                                               \
-    #test " (portable)", test, NULL, NULL, "fp32-portable"                                                  \
+#define FOR_EACH_GEMM(test)                                                                        \
+  {#test " (openblas)", test, NULL, NULL, "openblas"}, {                                           \
+#test " (portable)", test, NULL, NULL, "fp32-portable"                                         \
   }
 
 int main(void) {

@@ -44,7 +44,9 @@ static void exp_saturates_beyond_its_domain(void **state) {
   assert_true(rr_math_exp(0.0f) == 1.0f);
 }
 
-static void check_erf(float x) { assert_close((double)rr_math_erf(x), erf((double)x), 4e-7, "erf"); }
+static void check_erf(float x) {
+  assert_close((double)rr_math_erf(x), erf((double)x), 4e-7, "erf");
+}
 
 static void erf_is_within_its_absolute_bound(void **state) {
   (void)state;

@@ -1,5 +1,6 @@
-/* Late interaction of every instruction set and number format against double precision; which one a mask chooses;
- * what the self-check does about a wrong one. `test_maxsim --bench` times each instead. */
+/* Late interaction of every instruction set and number format against double precision; which one a
+ * mask chooses; what the self-check does about a wrong one. `test_maxsim --bench` times each
+ * instead. */
 #include "tests/kernels/support.h"
 
 #include <float.h>
@@ -44,9 +45,12 @@ static float *stored(const rr_maxsim *maxsim, size_t rows, size_t dim, uint32_t 
   return to;
 }
 
-static size_t packed_floats(const operands *o) { return floats_of(o->maxsim->packed_size(o->queries, o->dim)); }
+static size_t packed_floats(const operands *o) {
+  return floats_of(o->maxsim->packed_size(o->queries, o->dim));
+}
 
-static operands make(const rr_maxsim *maxsim, size_t queries, size_t rows, size_t dim, float scale) {
+static operands make(const rr_maxsim *maxsim, size_t queries, size_t rows, size_t dim,
+                     float scale) {
   operands o = {.maxsim = maxsim, .queries = queries, .rows = rows, .dim = dim};
   o.query_rows = stored(maxsim, queries, dim, 1, scale);
   o.tokens = stored(maxsim, rows, dim, 2, scale);
@@ -65,8 +69,12 @@ static void unmake(operands *o) {
 
 /* Rows first .. first + count - 1 alone. */
 static void run(operands *o, size_t first, size_t count) {
-  rr_maxsim_args args = {.queries = o->queries, .rows = count, .dim = o->dim, .packed = o->packed,
-                         .tokens = o->tokens + first * row_floats(o->maxsim, o->dim), .best = o->best};
+  rr_maxsim_args args = {.queries = o->queries,
+                         .rows = count,
+                         .dim = o->dim,
+                         .packed = o->packed,
+                         .tokens = o->tokens + first * row_floats(o->maxsim, o->dim),
+                         .best = o->best};
   o->maxsim->run(&args);
 }
 
@@ -74,14 +82,15 @@ static void run(operands *o, size_t first, size_t count) {
 static void decode(const operands *o, const float *row, double *values) {
   float scale = row[row_floats(o->maxsim, o->dim) - 1];
   for (size_t d = 0; d < o->dim; d++) {
-    values[d] = o->maxsim->format == RR_FORMAT_FP32   ? (double)row[d]
-                : o->maxsim->format == RR_FORMAT_BF16 ? (double)rr_bf16_to_float(((const uint16_t *)row)[d])
-                                                      : (double)(((const uint8_t *)row)[d] - 128) * (double)scale;
+    values[d] = o->maxsim->format == RR_FORMAT_FP32 ? (double)row[d]
+                : o->maxsim->format == RR_FORMAT_BF16
+                    ? (double)rr_bf16_to_float(((const uint16_t *)row)[d])
+                    : (double)(((const uint8_t *)row)[d] - 128) * (double)scale;
   }
 }
 
-/* A sum of dim products errs by at most (dim + 2) epsilon times the sum of their magnitudes; one of bytes is
- * exact, becomes a float and meets two scales. */
+/* A sum of dim products errs by at most (dim + 2) epsilon times the sum of their magnitudes; one of
+ * bytes is exact, becomes a float and meets two scales. */
 static void check(operands *o) {
   double *query = calloc(2 * o->dim, sizeof *query);
   assert_non_null(query);
@@ -139,7 +148,8 @@ static void every_tail_is_right(void **state) {
 
 static void long_documents_and_wide_vectors_are_right(void **state) {
   const rr_maxsim *maxsim = entry_or_skip(state);
-  static const size_t sizes[][3] = {{32, 509, 128}, {12, 300, 384}, {511, 201, 33}, {33, 17, 1024}, {5, 3, 4099}};
+  static const size_t sizes[][3] = {
+      {32, 509, 128}, {12, 300, 384}, {511, 201, 33}, {33, 17, 1024}, {5, 3, 4099}};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
     operands o = make(maxsim, sizes[i][0], sizes[i][1], sizes[i][2], 0.1f);
     check(&o);
@@ -177,7 +187,8 @@ static void maxima_below_zero_are_right(void **state) {
     for (size_t d = 0; d < DIM; d++) {
       x[d] = (i < QUERIES ? 1.0f : -1.0f) * (1.5f + random_float(&seed, 1.0f));
     }
-    float *to = i < QUERIES ? o.query_rows + i * row_floats(maxsim, DIM) : o.tokens + (i - QUERIES) * row_floats(maxsim, DIM);
+    float *to = i < QUERIES ? o.query_rows + i * row_floats(maxsim, DIM)
+                            : o.tokens + (i - QUERIES) * row_floats(maxsim, DIM);
     maxsim->store(DIM, x, to);
   }
   maxsim->pack(QUERIES, DIM, o.query_rows, o.packed);
@@ -298,15 +309,18 @@ static void a_mask_chooses(void **state) {
     uint32_t needs;
     const char *names[RR_FORMATS];
   } choices[] = {
-      {"portable", 0, {"maxsim-fp32-generic", "maxsim-bf16-generic", "maxsim-int8-generic"}},
+    {"portable", 0, {"maxsim-fp32-generic", "maxsim-bf16-generic", "maxsim-int8-generic"}},
 #if defined(__x86_64__)
-      {"avx2", RR_FEATURE_AVX2, {"maxsim-fp32-avx2", "maxsim-bf16-avx2", "maxsim-int8-avx2"}},
-      {"avx512", RR_FEATURE_AVX2 | RR_FEATURE_AVX512,
-       {"maxsim-fp32-avx512", "maxsim-bf16-avx512", "maxsim-int8-avx512"}},
-      {"avx512-bf16", RR_FEATURE_AVX2 | RR_FEATURE_AVX512 | RR_FEATURE_AVX512BF16,
-       {"maxsim-fp32-avx512", "maxsim-bf16-avx512bf16", "maxsim-int8-avx512"}},
-      {"avx512-vnni", RR_FEATURE_AVX2 | RR_FEATURE_AVX512 | RR_FEATURE_AVX512VNNI,
-       {"maxsim-fp32-avx512", "maxsim-bf16-avx512", "maxsim-int8-vnni512"}},
+    {"avx2", RR_FEATURE_AVX2, {"maxsim-fp32-avx2", "maxsim-bf16-avx2", "maxsim-int8-avx2"}},
+    {"avx512",
+     RR_FEATURE_AVX2 | RR_FEATURE_AVX512,
+     {"maxsim-fp32-avx512", "maxsim-bf16-avx512", "maxsim-int8-avx512"}},
+    {"avx512-bf16",
+     RR_FEATURE_AVX2 | RR_FEATURE_AVX512 | RR_FEATURE_AVX512BF16,
+     {"maxsim-fp32-avx512", "maxsim-bf16-avx512bf16", "maxsim-int8-avx512"}},
+    {"avx512-vnni",
+     RR_FEATURE_AVX2 | RR_FEATURE_AVX512 | RR_FEATURE_AVX512VNNI,
+     {"maxsim-fp32-avx512", "maxsim-bf16-avx512", "maxsim-int8-vnni512"}},
 #endif
   };
   for (size_t i = 0; i < sizeof choices / sizeof choices[0]; i++) {
@@ -366,8 +380,9 @@ static int bench(void) {
         double took = now() - began;
         least = took < least ? took : least;
       }
-      (void)printf("%-24s %2zu queries of %3zu: %7.3f ms, %6.1f G multiply-adds/s\n", maxsim->name, o.queries, o.dim,
-                   least * 1e3, (double)(o.queries * o.rows * o.dim) / least * 1e-9);
+      (void)printf("%-24s %2zu queries of %3zu: %7.3f ms, %6.1f G multiply-adds/s\n", maxsim->name,
+                   o.queries, o.dim, least * 1e3,
+                   (double)(o.queries * o.rows * o.dim) / least * 1e-9);
       unmake(&o);
     }
   }

@@ -5,7 +5,8 @@
 #include <float.h>
 #include <stdbool.h>
 
-static const size_t widths[] = {1, 2, 3, 4, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 384, 385};
+static const size_t widths[] = {1,  2,  3,  4,  7,  8,  15,  16,  17,
+                                31, 32, 33, 63, 64, 65, 127, 384, 385};
 enum { WIDTHS = sizeof widths / sizeof widths[0], ROWS = 3, GAP = 5 };
 
 static double exact_activation(rr_activation activation, double x) {
@@ -88,10 +89,16 @@ static void check_norm(const rr_rowops *rowops, size_t cols, float offset, doubl
   for (size_t j = 0; j < cols; j++) {
     bias[j] += offset;
   }
-  rr_norm_args args = {.rows = ROWS, .cols = cols, .x = x, .ldx = ld, .bias = bias,
-                       .residual = residual, .ld_residual = ld,
+  rr_norm_args args = {.rows = ROWS,
+                       .cols = cols,
+                       .x = x,
+                       .ldx = ld,
+                       .bias = bias,
+                       .residual = residual,
+                       .ld_residual = ld,
                        .norm = {.gamma = gamma, .beta = beta, .epsilon = 1e-12f},
-                       .out = out, .ld_out = ld};
+                       .out = out,
+                       .ld_out = ld};
   rowops->norm(&args);
   for (size_t i = 0; i < ROWS; i++) {
     for (size_t j = 0; j < cols; j++) {
@@ -142,10 +149,16 @@ static void embedding_sums_the_right_rows_and_normalises(void **state) {
     float *out = guarded(4 * cols);
     double values[512];
     double want[512];
-    rr_embed_args args = {.length = 4, .cols = cols, .ids = ids, .type_ids = types, .word = word,
-                          .position = position, .type = type,
+    rr_embed_args args = {.length = 4,
+                          .cols = cols,
+                          .ids = ids,
+                          .type_ids = types,
+                          .word = word,
+                          .position = position,
+                          .type = type,
                           .norm = {.gamma = gamma, .beta = beta, .epsilon = 1e-12f},
-                          .out = out, .ld_out = cols};
+                          .out = out,
+                          .ld_out = cols};
     rowops->embed(&args);
     for (size_t i = 0; i < 4; i++) {
       for (size_t j = 0; j < cols; j++) {
@@ -233,9 +246,16 @@ static void nan_reaches_the_output(void **state) {
   float x[SIZE] = {0};
   float zeros[SIZE] = {0};
   x[20] = NAN;
-  rr_norm_args args = {.rows = 1, .cols = SIZE, .x = x, .ldx = SIZE, .bias = zeros, .residual = zeros,
-                       .ld_residual = SIZE, .norm = {.gamma = zeros, .beta = zeros, .epsilon = 1e-12f},
-                       .out = x, .ld_out = SIZE};
+  rr_norm_args args = {.rows = 1,
+                       .cols = SIZE,
+                       .x = x,
+                       .ldx = SIZE,
+                       .bias = zeros,
+                       .residual = zeros,
+                       .ld_residual = SIZE,
+                       .norm = {.gamma = zeros, .beta = zeros, .epsilon = 1e-12f},
+                       .out = x,
+                       .ld_out = SIZE};
   rowops->norm(&args);
   assert_true(isnan(x[0]));
 }

@@ -36,12 +36,13 @@ static inline int16x4_t rr_quantize_four_neon(const float *x, rr_quantize_factor
 
 /* As signed bytes, q - 128: these products take both sides signed. */
 static inline int8x8_t rr_quantize_eight_neon(const float *x, rr_quantize_factors f) {
-  uint8x8_t q = vqmovun_s16(vcombine_s16(rr_quantize_four_neon(x, f), rr_quantize_four_neon(x + 4, f)));
+  uint8x8_t q =
+      vqmovun_s16(vcombine_s16(rr_quantize_four_neon(x, f), rr_quantize_four_neon(x + 4, f)));
   return vreinterpret_s8_u8(veor_u8(q, vdup_n_u8(0x80)));
 }
 
-/* k_padded is a multiple of RR_QUANTIZE_NEON_STEP; what is written beyond k meets weights of 0. With
- * factors of 0 NaN and infinity become NaN, which converts to 0. */
+/* k_padded is a multiple of RR_QUANTIZE_NEON_STEP; what is written beyond k meets weights of 0.
+ * With factors of 0 NaN and infinity become NaN, which converts to 0. */
 static inline void rr_quantize_row_neon(size_t k, size_t k_padded, const float *x, int8_t *q,
                                         rr_row_scale *ret_scale) {
   rr_quantize_factors f = rr_quantize_factors_neon(k, x, ret_scale);
@@ -57,9 +58,11 @@ static inline void rr_quantize_row_neon(size_t k, size_t k_padded, const float *
 }
 
 static inline void rr_quantize_rows_neon(size_t rows, size_t k, size_t k_padded, const float *x,
-                                         size_t ldx, void *converted, size_t stride, rr_row_scale *scales) {
+                                         size_t ldx, void *converted, size_t stride,
+                                         rr_row_scale *scales) {
   for (size_t row = 0; row < rows; row++) {
-    rr_quantize_row_neon(k, k_padded, x + row * ldx, (int8_t *)converted + row * stride, &scales[row]);
+    rr_quantize_row_neon(k, k_padded, x + row * ldx, (int8_t *)converted + row * stride,
+                         &scales[row]);
   }
 }
 

@@ -1,5 +1,5 @@
-/* bfmmla: two rows by two columns of sums, each over four k, an instruction. It rounds partial sums to
- * odd and takes denormals as zero: its results differ from other kernels' in the last bits. */
+/* bfmmla: two rows by two columns of sums, each over four k, an instruction. It rounds partial sums
+ * to odd and takes denormals as zero: its results differ from other kernels' in the last bits. */
 #include "core/kernel/arm/tile_neon.h"
 #include "core/kernel/bf16.h"
 #include "core/kernel/gemm.h"
@@ -7,8 +7,8 @@
 /* 24 of the 32 registers hold sums, four the rows of a depth, one the weights of two columns. */
 enum { ROWS = 8, COLS = 12, GROUP = 4, PAIRS = COLS / 2 };
 
-static void convert(size_t rows, size_t k, size_t k_padded, const float *x, size_t ldx, void *converted,
-                    size_t stride, rr_row_scale *scales) {
+static void convert(size_t rows, size_t k, size_t k_padded, const float *x, size_t ldx,
+                    void *converted, size_t stride, rr_row_scale *scales) {
   (void)scales;
   for (size_t row = 0; row < rows; row++) {
     const float *from = x + row * ldx;
@@ -24,7 +24,8 @@ static void convert(size_t rows, size_t k, size_t k_padded, const float *x, size
 }
 
 /* Inlined with a constant number of pairs of rows, so that all sums are registers. */
-static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *args, size_t row_pairs) {
+static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *args,
+                                                          size_t row_pairs) {
   float32x4_t sums[ROWS / 2][PAIRS];
   const uint16_t *x[ROWS];
   RR_UNROLL
@@ -60,12 +61,13 @@ static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *ar
     for (size_t p = 0; p < row_pairs; p++) {
       float *upper = out + 2 * p * COLS + 2 * c;
       vst1q_f32(upper, vcombine_f32(vget_low_f32(sums[p][c]), vget_low_f32(sums[p][c + 1])));
-      vst1q_f32(upper + COLS, vcombine_f32(vget_high_f32(sums[p][c]), vget_high_f32(sums[p][c + 1])));
+      vst1q_f32(upper + COLS,
+                vcombine_f32(vget_high_f32(sums[p][c]), vget_high_f32(sums[p][c + 1])));
     }
   }
 }
 
-#define TILE(pairs) \
+#define TILE(pairs)                                                                                \
   static void tile_##pairs(const rr_tile_args *args) { tile_of(args, pairs); }
 TILE(1)
 TILE(2)

@@ -3,8 +3,8 @@
 #include "core/kernel/gemm.h"
 #include "core/kernel/tile_fp32.h"
 
-static void convert(size_t rows, size_t k, size_t k_padded, const float *x, size_t ldx, void *converted,
-                    size_t stride, rr_row_scale *scales) {
+static void convert(size_t rows, size_t k, size_t k_padded, const float *x, size_t ldx,
+                    void *converted, size_t stride, rr_row_scale *scales) {
   (void)scales;
   rr_bf16_round_rows(rows, k, k_padded, x, ldx, converted, stride);
 }

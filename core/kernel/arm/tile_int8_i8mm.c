@@ -7,7 +7,8 @@
 enum { ROWS = 8, COLS = 12, GROUP = 8, PAIRS = COLS / 2 };
 
 /* Inlined with a constant number of pairs of rows, so that all sums are registers. */
-static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *args, size_t row_pairs) {
+static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *args,
+                                                          size_t row_pairs) {
   int32x4_t sums[ROWS / 2][PAIRS];
   const int8_t *x[ROWS];
   RR_UNROLL
@@ -42,12 +43,13 @@ static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *ar
     for (size_t p = 0; p < row_pairs; p++) {
       int32_t *upper = out + 2 * p * COLS + 2 * c;
       vst1q_s32(upper, vcombine_s32(vget_low_s32(sums[p][c]), vget_low_s32(sums[p][c + 1])));
-      vst1q_s32(upper + COLS, vcombine_s32(vget_high_s32(sums[p][c]), vget_high_s32(sums[p][c + 1])));
+      vst1q_s32(upper + COLS,
+                vcombine_s32(vget_high_s32(sums[p][c]), vget_high_s32(sums[p][c + 1])));
     }
   }
 }
 
-#define TILE(pairs) \
+#define TILE(pairs)                                                                                \
   static void tile_##pairs(const rr_tile_args *args) { tile_of(args, pairs); }
 TILE(1)
 TILE(2)

@@ -6,8 +6,8 @@
 
 enum { ROWS = 4, COLS = 16, GROUP = 4 };
 
-static void convert(size_t rows, size_t k, size_t k_padded, const float *x, size_t ldx, void *converted,
-                    size_t stride, rr_row_scale *scales) {
+static void convert(size_t rows, size_t k, size_t k_padded, const float *x, size_t ldx,
+                    void *converted, size_t stride, rr_row_scale *scales) {
   uint8_t *to = converted;
   for (size_t row = 0; row < rows; row++) {
     rr_quantize_row(k, k_padded, x + row * ldx, to + row * stride, &scales[row]);

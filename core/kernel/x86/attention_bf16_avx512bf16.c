@@ -76,7 +76,8 @@ static size_t scratch_size(size_t keys, size_t head_size) {
   return arrange(keys, head_size, NULL).size;
 }
 
-/* Transposes 16 x 16 values of four bytes: four within each quarter of four vectors, then the quarters.
+/* Transposes 16 x 16 values of four bytes: four within each quarter of four vectors, then the
+ * quarters.
  */
 static inline __attribute__((always_inline)) void transpose(__m512i rows[LANES]) {
   __m512i pairs[LANES];
@@ -160,13 +161,12 @@ static inline __mmask16 live(size_t keys, size_t at) {
   return (__mmask16)(left >= LANES ? 0xffffu : (1u << left) - 1u);
 }
 
-/* sums (rows x vectors of 16) = a b over `depth` pairs: row r of a lies at a + r * lda; b has `step`
- * values a depth, and its vectors lie `apart` values from each other. Inlined with constant rows and
- * vectors, so that all sums are registers. */
-static inline __attribute__((always_inline)) void multiply(size_t rows, size_t vectors, size_t depth,
-                                                           const uint16_t *a, size_t lda,
-                                                           const uint16_t *b, size_t step, size_t apart,
-                                                           __m512 sums[ROWS][KEY_VECTORS]) {
+/* sums (rows x vectors of 16) = a b over `depth` pairs: row r of a lies at a + r * lda; b has
+ * `step` values a depth, and its vectors lie `apart` values from each other. Inlined with constant
+ * rows and vectors, so that all sums are registers. */
+static inline __attribute__((always_inline)) void
+multiply(size_t rows, size_t vectors, size_t depth, const uint16_t *a, size_t lda,
+         const uint16_t *b, size_t step, size_t apart, __m512 sums[ROWS][KEY_VECTORS]) {
   RR_UNROLL
   for (size_t r = 0; r < rows; r++) {
     RR_UNROLL
@@ -191,15 +191,15 @@ static inline __attribute__((always_inline)) void multiply(size_t rows, size_t v
   }
 }
 
-/* The scores of `vectors` vectors of keys from `vector` on; most: the largest so far, by lane, where
- * `last` are the live lanes of the last of them. */
-static inline __attribute__((always_inline)) void score_tile(size_t rows, size_t vectors,
-                                                             const rr_attention_args *args, const pieces *p,
-                                                             const uint16_t *q, size_t vector, __mmask16 last,
-                                                             __m512 most[ROWS]) {
+/* The scores of `vectors` vectors of keys from `vector` on; most: the largest so far, by lane,
+ * where `last` are the live lanes of the last of them. */
+static inline __attribute__((always_inline)) void
+score_tile(size_t rows, size_t vectors, const rr_attention_args *args, const pieces *p,
+           const uint16_t *q, size_t vector, __mmask16 last, __m512 most[ROWS]) {
   size_t apart = p->head_pairs * LANES * PAIR;
   __m512 sums[ROWS][KEY_VECTORS];
-  multiply(rows, vectors, p->head_pairs, q, args->ldq, p->keys + vector * apart, LANES * PAIR, apart, sums);
+  multiply(rows, vectors, p->head_pairs, q, args->ldq, p->keys + vector * apart, LANES * PAIR,
+           apart, sums);
   float *out = p->scores + vector * LANES;
   RR_UNROLL
   for (size_t r = 0; r < rows; r++) {
@@ -233,8 +233,9 @@ static inline __attribute__((always_inline)) void score(size_t rows, const rr_at
   }
 }
 
-/* 2^x, relative error below 8e-5, a 25th of what rounding to bfloat16 may add. NaN gives NaN, infinity
- * below gives 0. Of a least-maximum-error fit of 2^r on 0 <= r <= 1, r being x less the integer below. */
+/* 2^x, relative error below 8e-5, a 25th of what rounding to bfloat16 may add. NaN gives NaN,
+ * infinity below gives 0. Of a least-maximum-error fit of 2^r on 0 <= r <= 1, r being x less the
+ * integer below. */
 static inline __m512 power_of_two(__m512 x) {
   __m512 r = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
   __m512 p = _mm512_set1_ps(0x1.3f969ap-4f);
@@ -270,18 +271,18 @@ static inline __attribute__((always_inline)) __m256 reduce(const __m512 rows[ROW
                          _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)), largest);
   __m256 last = combine(_mm256_castpd_ps(_mm256_unpacklo_pd(c, d)),
                         _mm256_castpd_ps(_mm256_unpackhi_pd(c, d)), largest);
-  return combine(_mm256_permute2f128_ps(first, last, 0x20), _mm256_permute2f128_ps(first, last, 0x31),
-                 largest);
+  return combine(_mm256_permute2f128_ps(first, last, 0x20),
+                 _mm256_permute2f128_ps(first, last, 0x31), largest);
 }
 
-/* 2^(scale (score - most)): taking the largest score away first is exact where it counts, so that the
- * exponent is never above 0. */
+/* 2^(scale (score - most)): taking the largest score away first is exact where it counts, so that
+ * the exponent is never above 0. */
 static inline __m512 weight(__m512 score, __m512 most, __m512 scale) {
   return power_of_two(_mm512_mul_ps(_mm512_sub_ps(score, most), scale));
 }
 
-/* A row of scores, the largest of which is `most`, becomes weights, of 32 keys at a time, zeros beyond
- * the last one; returns their sums. */
+/* A row of scores, the largest of which is `most`, becomes weights, of 32 keys at a time, zeros
+ * beyond the last one; returns their sums. */
 static inline __attribute__((always_inline)) __m512 weigh(size_t keys, const __mmask16 rest[PAIR],
                                                           __m512 scale, __m512 most,
                                                           const float *scores, uint16_t *weights) {
@@ -309,8 +310,9 @@ static inline __attribute__((always_inline)) __m512 weigh(size_t keys, const __m
 
 /* The weights of some queries, not yet divided by their sums; ret_inverse: one over those. row: the
  * largest scores, by lane. `factor` is the scale times log2 e. */
-static inline __attribute__((always_inline)) void weigh_rows(size_t rows, size_t keys, const pieces *p,
-                                                             float factor, __m512 row[ROWS],
+static inline __attribute__((always_inline)) void weigh_rows(size_t rows, size_t keys,
+                                                             const pieces *p, float factor,
+                                                             __m512 row[ROWS],
                                                              float ret_inverse[ROWS]) {
   size_t pairs = keys / (PAIR * LANES) * PAIR * LANES;
   const __mmask16 rest[PAIR] = {live(keys, pairs), live(keys, pairs + LANES)};
@@ -335,8 +337,9 @@ static inline __attribute__((always_inline)) void weigh_rows(size_t rows, size_t
 
 /* One or two vectors of the outputs of some queries, from dimension `at` on. */
 static inline __attribute__((always_inline)) void mix(size_t rows, size_t vectors,
-                                                      const rr_attention_args *args, const pieces *p,
-                                                      const float inverse[ROWS], size_t at, uint16_t *out) {
+                                                      const rr_attention_args *args,
+                                                      const pieces *p, const float inverse[ROWS],
+                                                      size_t at, uint16_t *out) {
   __m512 sums[ROWS][KEY_VECTORS];
   multiply(rows, vectors, p->key_pairs, p->weights, p->ld_scores, p->values + at * PAIR,
            args->head_size * PAIR, LANES * PAIR, sums);
@@ -353,29 +356,29 @@ static inline __attribute__((always_inline)) void mix(size_t rows, size_t vector
 }
 
 /* A function of its own: together with what comes before it gcc runs out of registers. */
-#define MIX(rows)                                                                                      \
-  static __attribute__((noinline)) void mix_##rows(const rr_attention_args *args, const pieces *p,     \
-                                                   const float inverse[ROWS], size_t at,               \
-                                                   uint16_t *out) {                                    \
-    if (args->head_size - at > LANES) {                                                                \
-      mix(rows, HEAD_VECTORS, args, p, inverse, at, out);                                              \
-    } else {                                                                                           \
-      mix(rows, 1, args, p, inverse, at, out);                                                         \
-    }                                                                                                  \
+#define MIX(rows)                                                                                  \
+  static __attribute__((noinline)) void mix_##rows(const rr_attention_args *args, const pieces *p, \
+                                                   const float inverse[ROWS], size_t at,           \
+                                                   uint16_t *out) {                                \
+    if (args->head_size - at > LANES) {                                                            \
+      mix(rows, HEAD_VECTORS, args, p, inverse, at, out);                                          \
+    } else {                                                                                       \
+      mix(rows, 1, args, p, inverse, at, out);                                                     \
+    }                                                                                              \
   }
 
 /* The queries first .. first + rows - 1. */
-#define ATTEND(rows)                                                                                   \
-  MIX(rows)                                                                                            \
-  static __attribute__((noinline)) void attend_##rows(const rr_attention_args *args, const pieces *p,  \
-                                                      float factor, size_t first) {                    \
-    __m512 most[ROWS];                                                                                 \
-    float inverse[ROWS];                                                                               \
-    score(rows, args, p, (const uint16_t *)args->q + first * args->ldq, most);                         \
-    weigh_rows(rows, args->keys, p, factor, most, inverse);                                            \
-    for (size_t at = 0; at < args->head_size; at += HEAD_VECTORS * LANES) {                            \
-      mix_##rows(args, p, inverse, at, (uint16_t *)args->out + first * args->ld_out);                  \
-    }                                                                                                  \
+#define ATTEND(rows)                                                                               \
+  MIX(rows)                                                                                        \
+  static __attribute__((noinline)) void attend_##rows(                                             \
+      const rr_attention_args *args, const pieces *p, float factor, size_t first) {                \
+    __m512 most[ROWS];                                                                             \
+    float inverse[ROWS];                                                                           \
+    score(rows, args, p, (const uint16_t *)args->q + first * args->ldq, most);                     \
+    weigh_rows(rows, args->keys, p, factor, most, inverse);                                        \
+    for (size_t at = 0; at < args->head_size; at += HEAD_VECTORS * LANES) {                        \
+      mix_##rows(args, p, inverse, at, (uint16_t *)args->out + first * args->ld_out);              \
+    }                                                                                              \
   }
 ATTEND(1)
 ATTEND(2)
@@ -396,7 +399,8 @@ static void run(const rr_attention_args *args) {
       attend_1, attend_2, attend_3, attend_4, attend_5, attend_6, attend_7, attend_8};
   for (size_t first = 0, rows; first < args->queries; first += rows) {
     size_t left = args->queries - first;
-    /* One to three rows would mostly wait for their own sums: they are shared out with a block before. */
+    /* One to three rows would mostly wait for their own sums: they are shared out with a block
+     * before. */
     rows = left < ROWS ? left : left > ROWS && left < ROWS + ROWS / 2 ? left / 2 : ROWS;
     blocks[rows - 1](args, &p, factor, first);
   }

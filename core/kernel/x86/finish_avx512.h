@@ -35,8 +35,8 @@ static inline rr_finish_columns rr_finish_read(const rr_finish_args *args, size_
   return c;
 }
 
-/* Vectors that go through GELU side by side: each step waits for the one before, so several are under
- * way. */
+/* Vectors that go through GELU side by side: each step waits for the one before, so several are
+ * under way. */
 enum { RR_FINISH_ABREAST = 4 };
 
 /* rr_math_gelu_erf, in the same steps. */
@@ -71,19 +71,23 @@ static inline __attribute__((always_inline)) void rr_finish_gelu(__m512 x[RR_FIN
     __m512 half = _mm512_mul_ps(x[i], _mm512_set1_ps(0.5f));
     __m512 erf = _mm512_mul_ps(_mm512_max_ps(less, _mm512_min_ps(edge, y[i])), p[i]);
     erf = _mm512_mask_mov_ps(erf, _mm512_cmp_ps_mask(y[i], edge, _CMP_GE_OQ), one);
-    erf = _mm512_mask_mov_ps(erf, _mm512_cmp_ps_mask(y[i], less, _CMP_LE_OQ), _mm512_set1_ps(-1.0f));
+    erf =
+        _mm512_mask_mov_ps(erf, _mm512_cmp_ps_mask(y[i], less, _CMP_LE_OQ), _mm512_set1_ps(-1.0f));
     x[i] = _mm512_fmadd_ps(half, erf, half);
   }
 }
 
-/* GELU for outputs that are rounded to bfloat16: max(x, 0) - y P(y), y being |x| held to the edge, where what is
- * taken away has all but vanished. Absolute error below 1.3e-4, which rounding a value above 0.07 exceeds; of a
- * least-maximum-error fit with y P(y) up to that error at the edge. Well under half the steps of the exact one.
+/* GELU for outputs that are rounded to bfloat16: max(x, 0) - y P(y), y being |x| held to the edge,
+ * where what is taken away has all but vanished. Absolute error below 1.3e-4, which rounding a
+ * value above 0.07 exceeds; of a least-maximum-error fit with y P(y) up to that error at the edge.
+ * Well under half the steps of the exact one.
  */
-static inline __attribute__((always_inline)) void rr_finish_gelu_rough(__m512 x[RR_FINISH_ABREAST]) {
+static inline __attribute__((always_inline)) void
+rr_finish_gelu_rough(__m512 x[RR_FINISH_ABREAST]) {
   enum { LEAST_MAGNITUDE = 2 | 2 << 2 }; /* the smaller of two magnitudes, its sign cleared */
-  static const float coefficients[] = {-0x1.780fd0p-11f, 0x1.64a2b6p-7f, -0x1.ff835ep-5f, 0x1.37aa88p-3f,
-                                       -0x1.dea8aep-5f, -0x1.869950p-2f, 0x1.fe8112p-2f};
+  static const float coefficients[] = {-0x1.780fd0p-11f, 0x1.64a2b6p-7f,  -0x1.ff835ep-5f,
+                                       0x1.37aa88p-3f,   -0x1.dea8aep-5f, -0x1.869950p-2f,
+                                       0x1.fe8112p-2f};
   const __m512 edge = _mm512_set1_ps(0x1.ea3d70p+1f);
   __m512 y[RR_FINISH_ABREAST];
   __m512 p[RR_FINISH_ABREAST];
@@ -101,7 +105,8 @@ static inline __attribute__((always_inline)) void rr_finish_gelu_rough(__m512 x[
   }
   RR_UNROLL
   for (size_t i = 0; i < RR_FINISH_ABREAST; i++) {
-    __m512 positive = _mm512_max_ps(_mm512_setzero_ps(), x[i]); /* NaN passes: the second operand is kept */
+    __m512 positive =
+        _mm512_max_ps(_mm512_setzero_ps(), x[i]); /* NaN passes: the second operand is kept */
     x[i] = _mm512_fnmadd_ps(y[i], p[i], positive);
   }
 }
@@ -185,7 +190,8 @@ static inline __attribute__((always_inline)) void rr_finish_rows(const rr_finish
   RR_UNROLL
   for (size_t i = 0; i < RR_FINISH_ABREAST; i++) {
     size_t v = i % is.vectors;
-    rr_finish_store(args, is, columns[v].live, rows[i] * args->ld_out + v * RR_FINISH_LANES, values[i]);
+    rr_finish_store(args, is, columns[v].live, rows[i] * args->ld_out + v * RR_FINISH_LANES,
+                    values[i]);
   }
 }
 
@@ -201,24 +207,24 @@ static inline __attribute__((always_inline)) void rr_finish_tile(const rr_finish
   }
 }
 
-#define RR_FINISH_CASE(name, ...)                                                                      \
-  static void rr_finish_##name(const rr_finish_args *args) {                                           \
-    rr_finish_tile(args, (rr_finish_case){__VA_ARGS__});                                               \
+#define RR_FINISH_CASE(name, ...)                                                                  \
+  static void rr_finish_##name(const rr_finish_args *args) {                                       \
+    rr_finish_tile(args, (rr_finish_case){__VA_ARGS__});                                           \
   }
 
 /* Columns that are not whole vectors are rare, and so are their cases. */
-#define RR_FINISH_CASES(name, ...)                                                                     \
-  RR_FINISH_CASE(name##_fp32, __VA_ARGS__, true, RR_TYPE_FP32)                                         \
-  RR_FINISH_CASE(name##_bf16, __VA_ARGS__, true, RR_TYPE_BF16)                                         \
-  RR_FINISH_CASE(name##_fp32_part, __VA_ARGS__, false, RR_TYPE_FP32)                                   \
-  RR_FINISH_CASE(name##_bf16_part, __VA_ARGS__, false, RR_TYPE_BF16)                                   \
-  static void rr_finish_##name(const rr_finish_args *args) {                                           \
-    bool whole = args->cols == args->width;                                                            \
-    if (args->out_type == RR_TYPE_FP32) {                                                              \
-      (whole ? rr_finish_##name##_fp32 : rr_finish_##name##_fp32_part)(args);                          \
-    } else {                                                                                           \
-      (whole ? rr_finish_##name##_bf16 : rr_finish_##name##_bf16_part)(args);                          \
-    }                                                                                                  \
+#define RR_FINISH_CASES(name, ...)                                                                 \
+  RR_FINISH_CASE(name##_fp32, __VA_ARGS__, true, RR_TYPE_FP32)                                     \
+  RR_FINISH_CASE(name##_bf16, __VA_ARGS__, true, RR_TYPE_BF16)                                     \
+  RR_FINISH_CASE(name##_fp32_part, __VA_ARGS__, false, RR_TYPE_FP32)                               \
+  RR_FINISH_CASE(name##_bf16_part, __VA_ARGS__, false, RR_TYPE_BF16)                               \
+  static void rr_finish_##name(const rr_finish_args *args) {                                       \
+    bool whole = args->cols == args->width;                                                        \
+    if (args->out_type == RR_TYPE_FP32) {                                                          \
+      (whole ? rr_finish_##name##_fp32 : rr_finish_##name##_fp32_part)(args);                      \
+    } else {                                                                                       \
+      (whole ? rr_finish_##name##_bf16 : rr_finish_##name##_bf16_part)(args);                      \
+    }                                                                                              \
   }
 
 /* Vectors, int8, GELU. */
@@ -231,7 +237,8 @@ RR_FINISH_CASES(4_float_gelu, 4, false, true)
 RR_FINISH_CASES(4_int8, 4, true, false)
 RR_FINISH_CASES(4_int8_gelu, 4, true, true)
 
-/* False where it is not for this: a width, an activation or a zero point that only the general code has. */
+/* False where it is not for this: a width, an activation or a zero point that only the general code
+ * has. */
 static bool rr_finish_avx512(const rr_finish_args *args) {
   if (args->activation != RR_ACTIVATION_NONE && args->activation != RR_ACTIVATION_GELU_ERF) {
     return false;

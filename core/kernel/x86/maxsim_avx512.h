@@ -25,7 +25,9 @@ static size_t groups_of(size_t dim) { return (dim + GROUP - 1) / GROUP; }
 
 /* Bytes of 16 packed queries: a line a group, and what VALUES wants. */
 static size_t vector_bytes(size_t dim) { return groups_of(dim) * LINE + FIX_BYTES; }
-static size_t packed_size(size_t queries, size_t dim) { return vectors_of(queries) * vector_bytes(dim); }
+static size_t packed_size(size_t queries, size_t dim) {
+  return vectors_of(queries) * vector_bytes(dim);
+}
 
 static inline __m512i four_bytes(const char *at) {
   int32_t four;
@@ -35,13 +37,14 @@ static inline __m512i four_bytes(const char *at) {
 
 /* The larger one; NaN once it is met. */
 static inline __m512 larger(__m512 most, __m512 sum) {
-  __mmask16 take = _mm512_cmp_ps_mask(sum, most, _CMP_GT_OQ) | _mm512_cmp_ps_mask(sum, sum, _CMP_UNORD_Q);
+  __mmask16 take =
+      _mm512_cmp_ps_mask(sum, most, _CMP_GT_OQ) | _mm512_cmp_ps_mask(sum, sum, _CMP_UNORD_Q);
   return _mm512_mask_mov_ps(most, take, sum);
 }
 
 /* A block of rows, of which the last may repeat; `vectors` is a constant where this is inlined. */
-static inline __attribute__((always_inline)) void meet(size_t vectors, size_t dim, const char *const *rows,
-                                                       const char *w, __m512 most[VECTORS]) {
+static inline __attribute__((always_inline)) void
+meet(size_t vectors, size_t dim, const char *const *rows, const char *w, __m512 most[VECTORS]) {
   sums_t sums[ROWS][VECTORS];
   RR_UNROLL
   for (size_t r = 0; r < ROWS; r++) {
@@ -70,7 +73,8 @@ static inline __attribute__((always_inline)) void meet(size_t vectors, size_t di
   for (size_t r = 0; r < ROWS; r++) {
     RR_UNROLL
     for (size_t v = 0; v < vectors; v++) {
-      most[v] = larger(most[v], VALUES(sums[r][v], dim, rows[r], w + v * vector_bytes(dim) + groups * LINE));
+      most[v] = larger(most[v],
+                       VALUES(sums[r][v], dim, rows[r], w + v * vector_bytes(dim) + groups * LINE));
     }
   }
 }

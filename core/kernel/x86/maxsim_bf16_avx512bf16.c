@@ -1,5 +1,5 @@
-/* Late interaction by AVX512_BF16: vdpbf16ps adds two products to each of 16 sums. Denormals count as zero
- * (bf16.h). */
+/* Late interaction by AVX512_BF16: vdpbf16ps adds two products to each of 16 sums. Denormals count
+ * as zero (bf16.h). */
 #include "core/kernel/blocked.h"
 #include "core/kernel/isa.h"
 #include "core/kernel/maxsim_rows.h"

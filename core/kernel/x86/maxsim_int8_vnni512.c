@@ -1,6 +1,7 @@
-/* Late interaction by AVX-512 VNNI: vpdpbusd adds four products of an unsigned and a signed byte to each of 16
- * sums. Rows are unsigned as they are stored, q + 128; queries are packed signed, so that what the 128 add is the
- * same for all rows: 128 times the sum of the query's values, kept behind them beside its scale. */
+/* Late interaction by AVX-512 VNNI: vpdpbusd adds four products of an unsigned and a signed byte to
+ * each of 16 sums. Rows are unsigned as they are stored, q + 128; queries are packed signed, so
+ * that what the 128 add is the same for all rows: 128 times the sum of the query's values, kept
+ * behind them beside its scale. */
 #include "core/kernel/blocked.h"
 #include "core/kernel/isa.h"
 #include "core/kernel/maxsim_rows.h"
@@ -10,8 +11,8 @@ enum { GROUP = RR_MAXSIM_FOUR, FIX_BYTES = 2 * 64 };
 #define sums_t __m512i
 #define ZERO_SUMS _mm512_setzero_si512()
 #define DOT(sums, row, column) _mm512_dpbusd_epi32(sums, row, column)
-#define VALUES(sums, dim, row, fix)                                                        \
-  _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sums, _mm512_load_si512(fix))), \
+#define VALUES(sums, dim, row, fix)                                                                \
+  _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sums, _mm512_load_si512(fix))),                \
                 _mm512_set1_ps(rr_maxsim_int8_scale(dim, row)))
 #define FINAL(most, fix) _mm512_mul_ps(most, _mm512_load_ps((fix) + 64))
 #include "core/kernel/x86/maxsim_avx512.h"

@@ -29,14 +29,14 @@ typedef struct rr_norm_terms {
 
 static inline __attribute__((always_inline)) __m512 rr_norm_add(const rr_norm_terms *of, size_t at,
                                                                 __mmask16 live) {
-  __m512 sum =
-      _mm512_add_ps(_mm512_maskz_loadu_ps(live, of->a + at), _mm512_maskz_loadu_ps(live, of->b + at));
+  __m512 sum = _mm512_add_ps(_mm512_maskz_loadu_ps(live, of->a + at),
+                             _mm512_maskz_loadu_ps(live, of->b + at));
   return of->c == NULL ? sum : _mm512_add_ps(sum, _mm512_maskz_loadu_ps(live, of->c + at));
 }
 
 /* out = a + b + c; returns the sum of that. out may be any of them. */
-static inline __attribute__((always_inline)) float rr_norm_add_row(size_t cols, const rr_norm_terms *of,
-                                                                   float *out) {
+static inline __attribute__((always_inline)) float
+rr_norm_add_row(size_t cols, const rr_norm_terms *of, float *out) {
   __m512 sums[RR_NORM_STRANDS] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
                                   _mm512_setzero_ps()};
   size_t at = 0;
@@ -80,21 +80,22 @@ static inline float rr_norm_squares(size_t cols, float mean, const float *row) {
 /* Up to this many vectors a row stays in registers from its sum to its end. */
 enum { RR_NORM_HELD_MAX = 24 };
 
-static inline __attribute__((always_inline)) float rr_norm_sum_held(size_t vectors, const __m512 *values,
-                                                                    bool squares) {
+static inline __attribute__((always_inline)) float
+rr_norm_sum_held(size_t vectors, const __m512 *values, bool squares) {
   __m512 sums[RR_NORM_STRANDS] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
                                   _mm512_setzero_ps()};
   RR_UNROLL_ALL
   for (size_t v = 0; v < vectors; v++) {
     size_t s = v % RR_NORM_STRANDS;
-    sums[s] = squares ? _mm512_fmadd_ps(values[v], values[v], sums[s]) : _mm512_add_ps(sums[s], values[v]);
+    sums[s] = squares ? _mm512_fmadd_ps(values[v], values[v], sums[s])
+                      : _mm512_add_ps(sums[s], values[v]);
   }
   return rr_norm_sum(sums);
 }
 
 /* A row of so many whole vectors; the same steps as below. */
-static inline __attribute__((always_inline)) void rr_norm_held(size_t vectors, const rr_norm *norm,
-                                                               const rr_norm_terms *of, float *row) {
+static inline __attribute__((always_inline)) void
+rr_norm_held(size_t vectors, const rr_norm *norm, const rr_norm_terms *of, float *row) {
   __m512 values[RR_NORM_HELD_MAX];
   RR_UNROLL_ALL
   for (size_t v = 0; v < vectors; v++) {
@@ -110,15 +111,16 @@ static inline __attribute__((always_inline)) void rr_norm_held(size_t vectors, c
   const __m512 scale = _mm512_set1_ps(1.0f / sqrtf(variance + norm->epsilon));
   RR_UNROLL_ALL
   for (size_t v = 0; v < vectors; v++) {
-    __m512 value = _mm512_fmadd_ps(_mm512_mul_ps(values[v], scale), _mm512_loadu_ps(norm->gamma + v * RR_NORM_LANES),
+    __m512 value = _mm512_fmadd_ps(_mm512_mul_ps(values[v], scale),
+                                   _mm512_loadu_ps(norm->gamma + v * RR_NORM_LANES),
                                    _mm512_loadu_ps(norm->beta + v * RR_NORM_LANES));
     _mm512_storeu_ps(row + v * RR_NORM_LANES, value);
   }
 }
 
 /* The common width of 384, of two terms (a layer's end) or three (the embedding). */
-static __attribute__((noinline)) void rr_norm_held_384(const rr_norm *norm, const float *a, const float *b,
-                                                       const float *c, float *row) {
+static __attribute__((noinline)) void rr_norm_held_384(const rr_norm *norm, const float *a,
+                                                       const float *b, const float *c, float *row) {
   const rr_norm_terms two = {a, b, NULL};
   const rr_norm_terms three = {a, b, c};
   if (c == NULL) {
@@ -142,12 +144,14 @@ static inline void rr_norm_row_avx512(size_t cols, const rr_norm *norm, const rr
   size_t at = 0;
   for (; at + RR_NORM_LANES <= cols; at += RR_NORM_LANES) {
     __m512 value = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(row + at), centre), scale);
-    value = _mm512_fmadd_ps(value, _mm512_loadu_ps(norm->gamma + at), _mm512_loadu_ps(norm->beta + at));
+    value =
+        _mm512_fmadd_ps(value, _mm512_loadu_ps(norm->gamma + at), _mm512_loadu_ps(norm->beta + at));
     _mm512_storeu_ps(row + at, value);
   }
   if (at < cols) {
     __mmask16 live = rr_norm_live(cols, at);
-    __m512 value = _mm512_mul_ps(_mm512_sub_ps(_mm512_maskz_loadu_ps(live, row + at), centre), scale);
+    __m512 value =
+        _mm512_mul_ps(_mm512_sub_ps(_mm512_maskz_loadu_ps(live, row + at), centre), scale);
     value = _mm512_fmadd_ps(value, _mm512_maskz_loadu_ps(live, norm->gamma + at),
                             _mm512_maskz_loadu_ps(live, norm->beta + at));
     _mm512_mask_storeu_ps(row + at, live, value);

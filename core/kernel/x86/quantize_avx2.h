@@ -48,10 +48,9 @@ static inline __m256i rr_quantize_pack_avx2(const float *x, __m256 inverse, __m2
 typedef void rr_quantize_store_avx2(void *q, size_t i, __m256i low, __m256i high);
 
 /* k_padded is a multiple of RR_QUANTIZE_AVX2_STEP; what is written beyond k meets weights of 0. */
-static inline __attribute__((always_inline)) void rr_quantize_row_avx2(size_t k, size_t k_padded,
-                                                                       const float *x, void *q,
-                                                                       rr_quantize_store_avx2 *store,
-                                                                       rr_row_scale *ret_scale) {
+static inline __attribute__((always_inline)) void
+rr_quantize_row_avx2(size_t k, size_t k_padded, const float *x, void *q,
+                     rr_quantize_store_avx2 *store, rr_row_scale *ret_scale) {
   float tail[RR_QUANTIZE_AVX2_STEP];
   rr_quantize_factors f = rr_quantize_factors_avx2(k, x, ret_scale);
   const __m256 inverse = _mm256_set1_ps(f.inverse);
@@ -62,7 +61,8 @@ static inline __attribute__((always_inline)) void rr_quantize_row_avx2(size_t k,
       /* No value where there are none, and none where NaN or infinity would become an integer. */
       size_t here = f.inverse == 0.0f || i >= k ? 0 : k - i;
       memset(tail, 0, sizeof tail);
-      memcpy(tail, x + (here == 0 ? 0 : i), (here < RR_QUANTIZE_AVX2_STEP ? here : 0) * sizeof *tail);
+      memcpy(tail, x + (here == 0 ? 0 : i),
+             (here < RR_QUANTIZE_AVX2_STEP ? here : 0) * sizeof *tail);
       from = tail;
     }
     store(q, i, rr_quantize_pack_avx2(from, inverse, zero),

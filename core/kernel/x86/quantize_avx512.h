@@ -9,7 +9,8 @@
 enum { RR_QUANTIZE_AVX512_STEP = 64 };
 
 /* Sixteen values from `at` on, as floats. `bf16` is a constant where this is inlined. */
-static inline __attribute__((always_inline)) __m512 rr_quantize_load_avx512(const void *x, bool bf16, size_t at) {
+static inline __attribute__((always_inline)) __m512 rr_quantize_load_avx512(const void *x,
+                                                                            bool bf16, size_t at) {
   if (!bf16) {
     return _mm512_loadu_ps((const float *)x + at);
   }
@@ -18,8 +19,8 @@ static inline __attribute__((always_inline)) __m512 rr_quantize_load_avx512(cons
 }
 
 /* The same with zeros from k on. */
-static inline __attribute__((always_inline)) __m512 rr_quantize_tail_avx512(const void *x, bool bf16, size_t at,
-                                                                            size_t k) {
+static inline __attribute__((always_inline)) __m512
+rr_quantize_tail_avx512(const void *x, bool bf16, size_t at, size_t k) {
   size_t left = at < k ? k - at : 0;
   __mmask16 mask = (__mmask16)(left >= 16 ? 0xffffu : (1u << left) - 1u);
   at = left == 0 ? 0 : at;
@@ -30,8 +31,10 @@ static inline __attribute__((always_inline)) __m512 rr_quantize_tail_avx512(cons
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
 }
 
-/* What rr_quantize_row_factors is given. Four accumulators of each kind: one alone would wait for itself. */
-static inline void rr_quantize_extremes_avx512(size_t k, const float *x, uint32_t *ret_signed, uint32_t *ret_unsigned) {
+/* What rr_quantize_row_factors is given. Four accumulators of each kind: one alone would wait for
+ * itself. */
+static inline void rr_quantize_extremes_avx512(size_t k, const float *x, uint32_t *ret_signed,
+                                               uint32_t *ret_unsigned) {
   __m512i as_signed[4];
   __m512i as_unsigned[4];
   RR_UNROLL
@@ -62,8 +65,8 @@ static inline void rr_quantize_extremes_avx512(size_t k, const float *x, uint32_
 }
 
 /* The same of bfloat16, whose bits are in the same order, 32 at a time. */
-static inline void rr_quantize_bf16_extremes_avx512(size_t k, const uint16_t *x, uint32_t *ret_signed,
-                                                    uint32_t *ret_unsigned) {
+static inline void rr_quantize_bf16_extremes_avx512(size_t k, const uint16_t *x,
+                                                    uint32_t *ret_signed, uint32_t *ret_unsigned) {
   __m512i as_signed[2];
   __m512i as_unsigned[2];
   RR_UNROLL
@@ -91,8 +94,10 @@ static inline void rr_quantize_bf16_extremes_avx512(size_t k, const uint16_t *x,
   __m512i signed_max = _mm512_max_epi16(as_signed[0], as_signed[1]);
   __m512i unsigned_max = _mm512_max_epu16(as_unsigned[0], as_unsigned[1]);
   const __m512i upper = _mm512_set1_epi32((int32_t)0xffff0000u);
-  signed_max = _mm512_max_epi32(_mm512_and_si512(signed_max, upper), _mm512_slli_epi32(signed_max, 16));
-  unsigned_max = _mm512_max_epu32(_mm512_and_si512(unsigned_max, upper), _mm512_slli_epi32(unsigned_max, 16));
+  signed_max =
+      _mm512_max_epi32(_mm512_and_si512(signed_max, upper), _mm512_slli_epi32(signed_max, 16));
+  unsigned_max =
+      _mm512_max_epu32(_mm512_and_si512(unsigned_max, upper), _mm512_slli_epi32(unsigned_max, 16));
   *ret_signed = (uint32_t)_mm512_reduce_max_epi32(signed_max);
   *ret_unsigned = _mm512_reduce_max_epu32(unsigned_max);
 }
@@ -101,10 +106,10 @@ static inline __m512i rr_quantize_round_avx512(__m512 x, __m512 inverse, __m512 
   return _mm512_cvtps_epi32(_mm512_fmadd_ps(x, inverse, zero));
 }
 
-/* 64 values as 64 bytes. Packing works within 128-bit lanes: the last permutation puts the groups of
- * four bytes into order. */
-static inline __m512i rr_quantize_pack_avx512(__m512 a, __m512 b, __m512 c, __m512 d, __m512 inverse,
-                                              __m512 zero) {
+/* 64 values as 64 bytes. Packing works within 128-bit lanes: the last permutation puts the groups
+ * of four bytes into order. */
+static inline __m512i rr_quantize_pack_avx512(__m512 a, __m512 b, __m512 c, __m512 d,
+                                              __m512 inverse, __m512 zero) {
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   __m512i ab = _mm512_packs_epi32(rr_quantize_round_avx512(a, inverse, zero),
                                   rr_quantize_round_avx512(b, inverse, zero));
@@ -113,9 +118,11 @@ static inline __m512i rr_quantize_pack_avx512(__m512 a, __m512 b, __m512 c, __m5
   return _mm512_permutexvar_epi32(order, _mm512_packus_epi16(ab, cd));
 }
 
-/* k_padded is a multiple of RR_QUANTIZE_AVX512_STEP; what is written beyond k meets weights of 0. */
+/* k_padded is a multiple of RR_QUANTIZE_AVX512_STEP; what is written beyond k meets weights of
+ * 0. */
 static inline __attribute__((always_inline)) void rr_quantize_row_avx512(size_t k, size_t k_padded,
-                                                                         const void *x, bool bf16, uint8_t *q,
+                                                                         const void *x, bool bf16,
+                                                                         uint8_t *q,
                                                                          rr_row_scale *ret_scale) {
   uint32_t signed_max;
   uint32_t unsigned_max;
@@ -135,29 +142,32 @@ static inline __attribute__((always_inline)) void rr_quantize_row_avx512(size_t 
   for (; i + RR_QUANTIZE_AVX512_STEP <= k; i += RR_QUANTIZE_AVX512_STEP) {
     __m512i packed = rr_quantize_pack_avx512(
         rr_quantize_load_avx512(x, bf16, i), rr_quantize_load_avx512(x, bf16, i + 16),
-        rr_quantize_load_avx512(x, bf16, i + 32), rr_quantize_load_avx512(x, bf16, i + 48), inverse, zero);
+        rr_quantize_load_avx512(x, bf16, i + 32), rr_quantize_load_avx512(x, bf16, i + 48), inverse,
+        zero);
     _mm512_storeu_si512(q + i, packed);
   }
   for (; i < k_padded; i += RR_QUANTIZE_AVX512_STEP) {
     __m512i packed = rr_quantize_pack_avx512(
         rr_quantize_tail_avx512(x, bf16, i, k), rr_quantize_tail_avx512(x, bf16, i + 16, k),
-        rr_quantize_tail_avx512(x, bf16, i + 32, k), rr_quantize_tail_avx512(x, bf16, i + 48, k), inverse,
-        zero);
+        rr_quantize_tail_avx512(x, bf16, i + 32, k), rr_quantize_tail_avx512(x, bf16, i + 48, k),
+        inverse, zero);
     _mm512_storeu_si512(q + i, packed);
   }
 }
 
 /* What int8 tile kernels have as convert and convert_bf16. */
-static void rr_quantize_rows_avx512(size_t rows, size_t k, size_t k_padded, const float *x, size_t ldx,
-                                    void *converted, size_t stride, rr_row_scale *scales) {
+static void rr_quantize_rows_avx512(size_t rows, size_t k, size_t k_padded, const float *x,
+                                    size_t ldx, void *converted, size_t stride,
+                                    rr_row_scale *scales) {
   for (size_t row = 0; row < rows; row++) {
     rr_quantize_row_avx512(k, k_padded, x + row * ldx, false, (uint8_t *)converted + row * stride,
                            &scales[row]);
   }
 }
 
-static void rr_quantize_bf16_rows_avx512(size_t rows, size_t k, size_t k_padded, const uint16_t *x, size_t ldx,
-                                         void *converted, size_t stride, rr_row_scale *scales) {
+static void rr_quantize_bf16_rows_avx512(size_t rows, size_t k, size_t k_padded, const uint16_t *x,
+                                         size_t ldx, void *converted, size_t stride,
+                                         rr_row_scale *scales) {
   for (size_t row = 0; row < rows; row++) {
     rr_quantize_row_avx512(k, k_padded, x + row * ldx, true, (uint8_t *)converted + row * stride,
                            &scales[row]);

@@ -1,5 +1,5 @@
-/* What the AMX tiles share: 32 rows by 32 columns of 4-byte sums, two by two tile registers of 16 x 16,
- * over operands of 64 bytes a row of a register. The including file says which product with
+/* What the AMX tiles share: 32 rows by 32 columns of 4-byte sums, two by two tile registers of 16 x
+ * 16, over operands of 64 bytes a row of a register. The including file says which product with
  * RR_AMX_PRODUCT(sums, x, w), all literals.
  *
  * Neither run nor timed on a CPU that has AMX; tests run this code with the intrinsics in plain C
@@ -16,11 +16,11 @@
 enum {
   RR_AMX_ROWS = 32,
   RR_AMX_COLS = 32,
-  RR_AMX_HALF = 16,                       /* rows and 4-byte columns of a register */
-  RR_AMX_BYTES = 64,                      /* of a register's row */
-  RR_AMX_DEPTHS = RR_AMX_BYTES / 4,       /* depths that one product takes */
-  RR_AMX_PANEL_STRIDE = RR_AMX_COLS * 4,  /* bytes between two depths of a panel */
-  RR_AMX_SUMS_STRIDE = RR_AMX_COLS * 4,   /* bytes between two rows of sums */
+  RR_AMX_HALF = 16,                      /* rows and 4-byte columns of a register */
+  RR_AMX_BYTES = 64,                     /* of a register's row */
+  RR_AMX_DEPTHS = RR_AMX_BYTES / 4,      /* depths that one product takes */
+  RR_AMX_PANEL_STRIDE = RR_AMX_COLS * 4, /* bytes between two depths of a panel */
+  RR_AMX_SUMS_STRIDE = RR_AMX_COLS * 4,  /* bytes between two rows of sums */
 };
 
 /* Tile registers; the instructions take them as literals. The first number is the half of rows, the
@@ -48,8 +48,8 @@ _Static_assert(sizeof(rr_amx_config) == 64, "ldtilecfg reads 64 bytes");
 /* `upper` and `lower`: live rows of the two halves, 1 to 16. */
 static void rr_amx_configure(size_t upper, size_t lower) {
   const size_t rows[8] = {
-      [RR_AMX_SUMS_00] = upper, [RR_AMX_SUMS_01] = upper,     [RR_AMX_SUMS_10] = lower,
-      [RR_AMX_SUMS_11] = lower, [RR_AMX_X_0] = upper,         [RR_AMX_X_1] = lower,
+      [RR_AMX_SUMS_00] = upper,   [RR_AMX_SUMS_01] = upper,   [RR_AMX_SUMS_10] = lower,
+      [RR_AMX_SUMS_11] = lower,   [RR_AMX_X_0] = upper,       [RR_AMX_X_1] = lower,
       [RR_AMX_W_0] = RR_AMX_HALF, [RR_AMX_W_1] = RR_AMX_HALF,
   };
   _Alignas(64) rr_amx_config config = {.palette = 1};

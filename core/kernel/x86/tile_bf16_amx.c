@@ -1,16 +1,17 @@
-/* AMX: tdpbf16ps multiplies a tile of 16 rows of 32 bf16 by one of 16 depths by 16 columns, two k of a
- * column lying together as in a panel, into 16 x 16 float32 sums.
+/* AMX: tdpbf16ps multiplies a tile of 16 rows of 32 bf16 by one of 16 depths by 16 columns, two k
+ * of a column lying together as in a panel, into 16 x 16 float32 sums.
  *
  * Rows are converted with AVX-512 bf16, which every CPU with AMX has: counting
- * instructions, plain AVX-512 would take about a third of a narrow product's time (not measured). */
+ * instructions, plain AVX-512 would take about a third of a narrow product's time (not
+ * measured). */
 #define RR_AMX_PRODUCT(sums, x, w) _tile_dpbf16ps(sums, x, w)
 #include "core/kernel/x86/tile_amx.h"
 
 #include "core/kernel/gemm.h"
 #include "core/kernel/x86/bf16_avx512.h"
 
-static void convert(size_t rows, size_t k, size_t k_padded, const float *x, size_t ldx, void *converted,
-                    size_t stride, rr_row_scale *scales) {
+static void convert(size_t rows, size_t k, size_t k_padded, const float *x, size_t ldx,
+                    void *converted, size_t stride, rr_row_scale *scales) {
   (void)scales;
   rr_bf16_convert_avx512(rows, k, k_padded, x, ldx, converted, stride);
 }

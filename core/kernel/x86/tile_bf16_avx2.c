@@ -1,11 +1,11 @@
-/* bf16 for CPUs without bf16 instructions: the float32 tile on rounded operands. Weights kept as pairs
- * of 16 bits and widened in registers were slower here too (tile_bf16_avx512.c). */
+/* bf16 for CPUs without bf16 instructions: the float32 tile on rounded operands. Weights kept as
+ * pairs of 16 bits and widened in registers were slower here too (tile_bf16_avx512.c). */
 #include "core/kernel/bf16.h"
 #include "core/kernel/gemm.h"
 #include "core/kernel/tile_fp32.h"
 
-static void convert(size_t rows, size_t k, size_t k_padded, const float *x, size_t ldx, void *converted,
-                    size_t stride, rr_row_scale *scales) {
+static void convert(size_t rows, size_t k, size_t k_padded, const float *x, size_t ldx,
+                    void *converted, size_t stride, rr_row_scale *scales) {
   (void)scales;
   rr_bf16_round_rows(rows, k, k_padded, x, ldx, converted, stride);
 }

@@ -1,6 +1,7 @@
 /* AVX-512 bf16: vdpbf16ps adds two products to each of 16 float32 sums, the one of the odd k first.
  *
- * Where the CPU has none, tests run this code with the intrinsics in plain C (tests/kernels/emulated). */
+ * Where the CPU has none, tests run this code with the intrinsics in plain C
+ * (tests/kernels/emulated). */
 #include <immintrin.h>
 #include <string.h>
 
@@ -11,8 +12,8 @@
 /* 24 of the 32 registers hold sums, four a depth's weights, one a pair of a row. */
 enum { ROWS = 6, VECTORS = 4, LANES = 16, COLS = VECTORS * LANES, GROUP = 2 };
 
-static void convert(size_t rows, size_t k, size_t k_padded, const float *x, size_t ldx, void *converted,
-                    size_t stride, rr_row_scale *scales) {
+static void convert(size_t rows, size_t k, size_t k_padded, const float *x, size_t ldx,
+                    void *converted, size_t stride, rr_row_scale *scales) {
   (void)scales;
   rr_bf16_convert_avx512(rows, k, k_padded, x, ldx, converted, stride);
 }
@@ -61,7 +62,7 @@ static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *ar
   }
 }
 
-#define TILE(rows) \
+#define TILE(rows)                                                                                 \
   static void tile_##rows(const rr_tile_args *args) { tile_of(args, rows); }
 TILE(1)
 TILE(2)

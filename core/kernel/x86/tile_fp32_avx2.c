@@ -51,7 +51,7 @@ static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *ar
   }
 }
 
-#define TILE(rows)                                                                                     \
+#define TILE(rows)                                                                                 \
   static void tile_##rows(const rr_tile_args *args) { tile_of(args, rows); }
 TILE(1)
 TILE(2)

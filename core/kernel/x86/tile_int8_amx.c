@@ -1,5 +1,5 @@
-/* AMX: tdpbusd multiplies a tile of 16 rows of 64 unsigned bytes by signed ones of 16 depths by 16 columns, four
- * k of a column lying together as in a panel, into 16 x 16 int32 sums. */
+/* AMX: tdpbusd multiplies a tile of 16 rows of 64 unsigned bytes by signed ones of 16 depths by 16
+ * columns, four k of a column lying together as in a panel, into 16 x 16 int32 sums. */
 #define RR_AMX_PRODUCT(sums, x, w) _tile_dpbusd(sums, x, w)
 #include "core/kernel/x86/tile_amx.h"
 

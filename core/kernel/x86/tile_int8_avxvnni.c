@@ -15,8 +15,8 @@ static inline void store(void *q, size_t i, __m256i low, __m256i high) {
   _mm256_storeu_si256((__m256i *)((uint8_t *)q + i), packed);
 }
 
-static void convert(size_t rows, size_t k, size_t k_padded, const float *x, size_t ldx, void *converted,
-                    size_t stride, rr_row_scale *scales) {
+static void convert(size_t rows, size_t k, size_t k_padded, const float *x, size_t ldx,
+                    void *converted, size_t stride, rr_row_scale *scales) {
   uint8_t *to = converted;
   for (size_t row = 0; row < rows; row++) {
     rr_quantize_row_avx2(k, k_padded, x + row * ldx, to + row * stride, store, &scales[row]);
@@ -63,7 +63,7 @@ static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *ar
   }
 }
 
-#define TILE(rows) \
+#define TILE(rows)                                                                                 \
   static void tile_##rows(const rr_tile_args *args) { tile_of(args, rows); }
 TILE(1)
 TILE(2)

@@ -53,7 +53,7 @@ static inline __attribute__((always_inline)) void tile_of(const rr_tile_args *ar
   }
 }
 
-#define TILE(rows) \
+#define TILE(rows)                                                                                 \
   static void tile_##rows(const rr_tile_args *args) { tile_of(args, rows); }
 TILE(1)
 TILE(2)
@@ -69,8 +69,8 @@ TILE(11)
 TILE(12)
 
 static void tile(const rr_tile_args *args) {
-  static void (*const tiles[ROWS])(const rr_tile_args *) = {tile_1, tile_2, tile_3, tile_4,
-                                                            tile_5, tile_6, tile_7, tile_8,
+  static void (*const tiles[ROWS])(const rr_tile_args *) = {tile_1, tile_2,  tile_3,  tile_4,
+                                                            tile_5, tile_6,  tile_7,  tile_8,
                                                             tile_9, tile_10, tile_11, tile_12};
   tiles[args->rows - 1](args);
 }
