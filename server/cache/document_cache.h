@@ -24,7 +24,7 @@
 #include "server/cache/keyed_hash.h"
 #include "server/cache/lfu.h"
 
-enum { DOCUMENT_CACHE_BYTES_MIN = 1 << 20, DOCUMENT_CACHE_BYTES_DEFAULT = 64 << 20 };
+enum { DOCUMENT_CACHE_BYTES_MIN = 1 << 20 };
 
 typedef struct document_cache document_cache;
 

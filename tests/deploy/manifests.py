@@ -89,4 +89,4 @@ def containerfile(pattern):
 
 
 def default_port():
-    return int(re.search(r"--port[^\n]*\n?[^\n]*\(default: (\d+)\)", harness.run_binary("--help").stdout).group(1))
+    return int(re.search(r"--port[^\n]*\n?[^\n]*default: (\d+)\)", harness.run_binary("--help").stdout).group(1))

@@ -28,7 +28,7 @@ def expect_usage_error(result, *words):
 
 @case
 def help_and_version_are_printed():
-    result = run_binary("--help")
+    result = run_binary("--help", "all")
     assert result.returncode == 0 and result.stderr == "", result
     for option in ("model-id", "served-model-name", "hostname", "port", "dtype", "pack-cache", "threads",
                    "tokenization-workers", "max-concurrent-requests", "max-batch-tokens",

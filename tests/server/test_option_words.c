@@ -75,7 +75,7 @@ static void slips_are_told_what_was_meant(void **state) {
       {"--auto-truncate maybe", "--auto-truncate: 'maybe' is not valid; expected true or false"},
       {"--port --dtype int8", "--port: needs a value; '--dtype' is an option"},
       {"--model-id --port 80", "--model-id: needs a value; '--port' is an option"},
-      {"--help=x", "--help: takes no value"},
+      {"--help=x", "--help: 'x' is not valid; expected all or markdown"},
       {"./model", "a model is named as --model-id ./model"},
       {"BAAI/bge-small-en-v1.5", "--model-id BAAI/bge-small-en-v1.5"},
       {"-- ./model", "--model-id ./model"},

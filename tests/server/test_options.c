@@ -339,7 +339,7 @@ static void help_names_every_option_even_in_a_bad_environment(void **state) {
   static const char *const variables[] = {"PORT", "eighty", NULL};
   environment = variables;
   options o;
-  assert_int_equal(read_line("--help", &o), OPTIONS_DONE);
+  assert_int_equal(read_line("--help all", &o), OPTIONS_DONE);
   static const char *const names[] = {
       "--model-id", "--served-model-name", "--hostname", "--port", "--dtype", "--isa", "--threads",
       "--tokenization-workers", "--max-concurrent-requests", "--max-batch-tokens",
