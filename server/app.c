@@ -49,7 +49,7 @@ typedef struct app {
   options own;
   int sockets[HTTP_LISTENERS_MAX]; /* that were passed; the HTTP server's once it runs */
   size_t n_sockets;
-  supervisor supervisor;
+  systemd systemd;
   uv_loop_t loop;
   uv_signal_t terminate;
   uv_signal_t interrupt;
@@ -68,7 +68,7 @@ typedef struct app {
   memory_limits limits;
   rr_budget memory; /* of all requests */
   rerank_service rerank;
-  shared_address shared_address; /* of the shared cache; the same of its parts */
+  redis_address redis_address; /* of the shared cache; the same of its parts */
   rerank_sharing sharing;        /* no client: there is none */
   router router;
   otlp_settings tracing;
@@ -109,16 +109,16 @@ static void close_handles(app *self) {
   http_close(self->http);
   self->http = NULL;
   rerank_service_close(&self->rerank);
-  supervisor_close(&self->supervisor);
+  systemd_close(&self->systemd);
   if (self->sharing.client != NULL) {
-    shared_client_close(self->sharing.client);
+    redis_client_close(self->sharing.client);
   }
   uv_close((uv_handle_t *)&self->terminate, NULL);
   uv_close((uv_handle_t *)&self->interrupt, NULL);
   uv_close((uv_handle_t *)&self->renew, NULL);
   uv_close((uv_handle_t *)&self->drain, NULL);
   loop_watch_close(&self->watch);
-  if (shared_client_lingers(self->sharing.client)) {
+  if (redis_client_lingers(self->sharing.client)) {
     uv_stop(&self->loop); /* once this turn has closed the handles */
   }
 }
@@ -154,7 +154,7 @@ static void stop(app *self) {
   route_release(&self->router);
   self->stopped_at = clock_now();
   http_stop_accepting(self->http);
-  supervisor_enter(&self->supervisor, SUPERVISOR_STOPPING);
+  systemd_enter(&self->systemd, SYSTEMD_STOPPING);
   (void)uv_timer_start(&self->drain, on_drain, DRAIN_POLL_MS, DRAIN_POLL_MS);
 }
 
@@ -168,7 +168,7 @@ static void leave(app *self) {
   self->leaving = true;
   self->router.stopping = true;
   http_ask_to_leave(self->http);
-  supervisor_enter(&self->supervisor, SUPERVISOR_STOPPING);
+  systemd_enter(&self->systemd, SYSTEMD_STOPPING);
   (void)uv_timer_start(&self->drain, on_delay_over, (uint64_t)self->options->drain_delay * 1000, 0);
 }
 
@@ -202,11 +202,11 @@ static unsigned max_connections(const app *self) {
 static void settle_memory(app *self) {
   const options *o = self->options;
   const double mib = 1 << 20;
-  engine_stats stats;
+  workers_stats stats;
   memory_use use;
   char note[MEMORY_NOTE_MAX];
   bool lacking;
-  engine_read_stats(self->load.engine, &stats);
+  workers_read_stats(self->load.workers, &stats);
   memory_use_read(&use);
   use.promised = stats.workspace_bytes + o->cache_bytes +
                  (self->load.documents != NULL ? o->document_cache_bytes : 0) +
@@ -240,19 +240,19 @@ static void on_loaded(uv_work_t *work, int status) {
   }
   const rr_model_info *model = rr_scorer_info(self->load.scorer);
   self->rerank.scorer = self->load.scorer;
-  self->rerank.engine = self->load.engine;
+  self->rerank.workers = self->load.workers;
   self->rerank.cache = self->load.cache;
   self->rerank.documents = self->load.documents;
   if (self->sharing.client != NULL && !self->router.stopping) {
     self->sharing.keys = self->load.shared;
     self->rerank.sharing = &self->sharing;
-    shared_client_start(self->sharing.client);
+    redis_client_start(self->sharing.client);
   }
   settle_memory(self);
   self->router.ready = true;
   if (!self->router.stopping) {
     (void)uv_timer_stop(&self->drain);
-    supervisor_enter(&self->supervisor, SUPERVISOR_SERVING);
+    systemd_enter(&self->systemd, SYSTEMD_SERVING);
     route_release(&self->router);
   }
   if (model->pack_cache != RR_PACK_CACHE_OFF) {
@@ -312,15 +312,15 @@ static rr_status create_sharing(app *self, rr_error *err) {
   if (o->shared_cache == NULL) {
     return RR_OK;
   }
-  rr_status status = shared_address_parse(o->shared_cache, o->shared_cache_password, &self->shared_address, err);
+  rr_status status = redis_address_parse(o->shared_cache, o->shared_cache_password, &self->redis_address, err);
   if (status != RR_OK) {
     return status;
   }
-  shared_commands_init(&self->sharing.commands, o->shared_cache_prefix, o->shared_cache_ttl);
-  const shared_client_config config = {.address = &self->shared_address,
+  redis_commands_init(&self->sharing.commands, o->shared_cache_prefix, o->shared_cache_ttl);
+  const redis_client_config config = {.address = &self->redis_address,
                                        .commands = &self->sharing.commands,
                                        .timeout_ms = o->shared_cache_timeout_ms};
-  self->sharing.client = shared_client_create(&self->loop, &config, &self->metrics.shared);
+  self->sharing.client = redis_client_create(&self->loop, &config, &self->metrics.shared);
   return self->sharing.client != NULL ? RR_OK : rr_fail(err, RR_ERR_MEMORY, "out of memory for the shared cache");
 }
 
@@ -378,8 +378,8 @@ static void hold_requests(app *self) {
 static void log_listening(const app *self) {
   const options *o = self->options;
   for (size_t i = 0; i < self->n_sockets; i++) {
-    char place[SUPERVISOR_PLACE_MAX];
-    supervisor_place(self->sockets[i], place);
+    char place[SYSTEMD_PLACE_MAX];
+    systemd_place(self->sockets[i], place);
     log_text(LOG_LEVEL_INFO, "rerankd %s listening on %s, a socket that was passed, loading %s", RERANKD_VERSION, place,
              o->model_id);
   }
@@ -396,27 +396,27 @@ static void log_listening(const app *self) {
 }
 
 /* In one line, for the service manager. */
-static bool describe(void *context, char text[SUPERVISOR_TEXT_MAX]) {
+static bool describe(void *context, char text[SYSTEMD_TEXT_MAX]) {
   const app *self = context;
   char loading[LOAD_TEXT_MAX];
   if (self->exit_status != 0) {
-    (void)snprintf(text, SUPERVISOR_TEXT_MAX, "cannot load the model: %.200s", self->load.error.message);
+    (void)snprintf(text, SYSTEMD_TEXT_MAX, "cannot load the model: %.200s", self->load.error.message);
   } else if (self->leaving) {
-    (void)snprintf(text, SUPERVISOR_TEXT_MAX, "no longer ready, %zu requests at work", http_active(self->http));
+    (void)snprintf(text, SYSTEMD_TEXT_MAX, "no longer ready, %zu requests at work", http_active(self->http));
   } else if (self->router.stopping) {
-    (void)snprintf(text, SUPERVISOR_TEXT_MAX, "finishing %zu requests", http_active(self->http));
+    (void)snprintf(text, SYSTEMD_TEXT_MAX, "finishing %zu requests", http_active(self->http));
   } else if (self->router.ready) {
-    (void)snprintf(text, SUPERVISOR_TEXT_MAX, "serving %.200s", self->options->model_id);
+    (void)snprintf(text, SYSTEMD_TEXT_MAX, "serving %.200s", self->options->model_id);
   } else {
     load_describe(&self->load, loading);
-    (void)snprintf(text, SUPERVISOR_TEXT_MAX, "%s", loading);
+    (void)snprintf(text, SYSTEMD_TEXT_MAX, "%s", loading);
   }
   return !loop_watch_is_stuck(&self->watch);
 }
 
 /* Sockets that are passed stand for those that the options name. */
 static rr_status take_sockets(app *self, rr_error *err) {
-  rr_status status = supervisor_sockets(self->sockets, HTTP_LISTENERS_MAX, &self->n_sockets, err);
+  rr_status status = systemd_sockets(self->sockets, HTTP_LISTENERS_MAX, &self->n_sockets, err);
   if (self->n_sockets > 0) {
     self->own.unix_socket = NULL;
   }
@@ -452,7 +452,7 @@ static bool start(app *self) {
     log_text(LOG_LEVEL_ERROR, "%s", error.message);
     return false;
   }
-  supervisor_start(&self->supervisor, &self->loop, describe, self);
+  systemd_start(&self->systemd, &self->loop, describe, self);
   if (confine_start(&self->confined, self->tracing.on, &error) != RR_OK) {
     log_text(LOG_LEVEL_ERROR, "%s", error.message);
     return false;
@@ -546,16 +546,16 @@ int app_run(const options *chosen) {
   (void)uv_run(&self.loop, UV_RUN_DEFAULT);
   (void)uv_loop_close(&self.loop);
   otlp_destroy(self.spans.exporter);
-  engine_destroy(self.load.engine);
+  workers_destroy(self.load.workers);
   score_cache_destroy(self.load.cache);
   document_cache_destroy(self.load.documents);
   rr_scorer_destroy(self.load.scorer);
   api_keys_destroy(self.keys);
   log_text(LOG_LEVEL_INFO, "stopped");
-  if (shared_client_lingers(self.sharing.client)) { /* a thread of the pool does, and an exit would wait for it */
+  if (redis_client_lingers(self.sharing.client)) { /* a thread of the pool does, and an exit would wait for it */
     log_stop();
     _exit(self.exit_status);
   }
-  shared_client_destroy(self.sharing.client);
+  redis_client_destroy(self.sharing.client);
   return self.exit_status;
 }

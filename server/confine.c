@@ -64,11 +64,11 @@ static rr_status become(const options *o, const user *who, rr_error *err) {
 
 /* What for the shared cache, beside that? Its address is right: options_read has seen it. */
 static void add_shared(const options *o, sandbox_needs *needs) {
-  shared_address address;
+  redis_address address;
   rr_error error;
-  if (o->shared_cache != NULL && shared_address_parse(o->shared_cache, NULL, &address, &error) == RR_OK) {
+  if (o->shared_cache != NULL && redis_address_parse(o->shared_cache, NULL, &address, &error) == RR_OK) {
     needs->connects = true;
-    needs->resolves = needs->resolves || shared_address_is_name(&address);
+    needs->resolves = needs->resolves || redis_address_is_name(&address);
     explicit_bzero(&address, sizeof address);
   }
 }

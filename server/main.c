@@ -46,7 +46,7 @@ int main(int argc, char **argv) {
   switch (options_read(argc, argv, getenv, stdout, &chosen, problem)) {
   case OPTIONS_DONE: return EXIT_SUCCESS;
   case OPTIONS_INVALID: (void)fprintf(stderr, "rerankd: %s\n", problem); return APP_EXIT_USAGE;
-  case OPTIONS_HEALTH: return health_ask(chosen.health, chosen.health_timeout_ms, stderr);
+  case OPTIONS_HEALTH: return probe_ask(chosen.health, chosen.health_timeout_ms, stderr);
   case OPTIONS_RUN: break;
   }
   if (!choose_model(&chosen)) {

@@ -70,7 +70,7 @@ static int ask(CURL *easy, const char *where, FILE *out) {
   return status == 200 ? EXIT_SUCCESS : fail(out, where, "%ld %s", status, said.text);
 }
 
-int health_ask(const char *where, size_t timeout_ms, FILE *out) {
+int probe_ask(const char *where, size_t timeout_ms, FILE *out) {
   char socket[PATH_BYTES] = "";
   char url[PATH_BYTES];
   bool local = strncmp(where, "unix:", strlen("unix:")) == 0;

@@ -24,7 +24,7 @@ struct document {
 _Static_assert(sizeof(struct document) % ALIGNMENT == 0, "what follows is aligned");
 
 struct document_cache {
-  lfu_cache *entries;
+  lfu *entries;
   document_file *file; /* or NULL */
   const rr_scorer *scorer;
   keyed_hash keyed; /* copied for each use */
@@ -51,7 +51,7 @@ void document_release(document *self) {
 static void hold(void *object) { document_hold(object); }
 static void release(void *object) { document_release(object); }
 
-static const cache_objects how = {.hold = hold, .release = release};
+static const lfu_objects how = {.hold = hold, .release = release};
 
 /* Keys must be the same after a restart: their secret is the file's. */
 static rr_status open_file(document_cache *self, const document_cache_config *config, rr_error *err) {
@@ -78,7 +78,7 @@ static rr_status fill(document_cache *self, const document_cache_config *config,
   }
   rr_status status = config->file == NULL ? keyed_hash_init_random(&self->keyed, err) : open_file(self, config, err);
   return status == RR_OK
-             ? cache_create_for_objects(weight, (uint32_t)entries, shards, &how, &self->entries, err)
+             ? lfu_create_for_objects(weight, (uint32_t)entries, shards, &how, &self->entries, err)
              : status;
 }
 
@@ -108,7 +108,7 @@ void document_cache_destroy(document_cache *self) {
   if (self == NULL) {
     return;
   }
-  cache_destroy(self->entries);
+  lfu_destroy(self->entries);
   document_file_close(self->file);
   rr_free(self);
 }
@@ -136,22 +136,22 @@ void document_keys_init(document_keys *ret_keys, const document_cache *cache, co
   keyed_hash_end(hash, ret_keys->digest);
 }
 
-static cache_key end(keyed_hash *hash) {
+static lfu_key end(keyed_hash *hash) {
   uint8_t digest[KEYED_HASH_BYTES];
-  cache_key key;
+  lfu_key key;
   keyed_hash_end(hash, digest);
   memcpy(&key, digest, sizeof key);
   return key;
 }
 
-cache_key document_key_of_text(document_keys *self, rr_text text) {
+lfu_key document_key_of_text(document_keys *self, rr_text text) {
   keyed_hash_begin(&self->hash);
   keyed_hash_bytes(&self->hash, self->digest, sizeof self->digest);
   keyed_hash_text(&self->hash, text.data, text.size);
   return end(&self->hash);
 }
 
-cache_key document_key_of_name(const document_cache *cache, rr_text name) {
+lfu_key document_key_of_name(const document_cache *cache, rr_text name) {
   keyed_hash hash = cache->keyed;
   keyed_hash_begin(&hash);
   keyed_hash_number(&hash, KIND_NAME);
@@ -159,12 +159,12 @@ cache_key document_key_of_name(const document_cache *cache, rr_text name) {
   return end(&hash);
 }
 
-static const uint8_t *bytes_of(const cache_key *key) { return (const uint8_t *)key; }
+static const uint8_t *bytes_of(const lfu_key *key) { return (const uint8_t *)key; }
 
-_Static_assert(sizeof(cache_key) == DOCUMENT_KEY_BYTES, "a key is what the file calls one");
+_Static_assert(sizeof(lfu_key) == DOCUMENT_KEY_BYTES, "a key is what the file calls one");
 
 /* From the file into memory. */
-static document *fetch(document_cache *self, cache_key key, bool half) {
+static document *fetch(document_cache *self, lfu_key key, bool half) {
   size_t size;
   if (self->file == NULL || !document_file_has(self->file, bytes_of(&key), &size)) {
     return NULL;
@@ -178,22 +178,22 @@ static document *fetch(document_cache *self, cache_key key, bool half) {
     document_release(made);
     return NULL;
   }
-  (void)cache_insert_object(self->entries, key, made, (uint32_t)weight_of(size), false);
+  (void)lfu_insert_object(self->entries, key, made, (uint32_t)weight_of(size), false);
   return made;
 }
 
-document *document_cache_find_half(document_cache *self, cache_key key) {
-  document *found = cache_find_object(self->entries, key);
+document *document_cache_find_half(document_cache *self, lfu_key key) {
+  document *found = lfu_find_object(self->entries, key);
   return found != NULL ? found : fetch(self, key, true);
 }
 
-document *document_cache_find_text(document_cache *self, cache_key key) {
-  document *found = cache_find_object(self->entries, key);
+document *document_cache_find_text(document_cache *self, lfu_key key) {
+  document *found = lfu_find_object(self->entries, key);
   return found != NULL ? found : fetch(self, key, false);
 }
 
-bool document_cache_has(document_cache *self, cache_key key) {
-  return cache_has(self->entries, key) ||
+bool document_cache_has(document_cache *self, lfu_key key) {
+  return lfu_has(self->entries, key) ||
          (self->file != NULL && document_file_has(self->file, bytes_of(&key), NULL));
 }
 
@@ -214,8 +214,8 @@ document *document_cache_reserve(document_cache *self, size_t size) {
   return made;
 }
 
-bool document_cache_insert(document_cache *self, cache_key key, document *kept, bool firmly) {
-  bool there = cache_insert_object(self->entries, key, kept, (uint32_t)weight_of(kept->size), firmly);
+bool document_cache_insert(document_cache *self, lfu_key key, document *kept, bool firmly) {
+  bool there = lfu_insert_object(self->entries, key, kept, (uint32_t)weight_of(kept->size), firmly);
   if (self->file == NULL) {
     return there;
   }
@@ -224,10 +224,10 @@ bool document_cache_insert(document_cache *self, cache_key key, document *kept, 
   return firmly ? written : there || written;
 }
 
-void document_cache_forget(document_cache *self, cache_key key) {
+void document_cache_forget(document_cache *self, lfu_key key) {
   static const char gone[1] = {DOCUMENT_GONE};
   rr_error ignored; /* also where it fails the old one is gone */
-  cache_remove_object(self->entries, key);
+  lfu_remove_object(self->entries, key);
   if (self->file != NULL && document_file_has(self->file, bytes_of(&key), NULL)) {
     (void)document_file_put(self->file, bytes_of(&key), gone, sizeof gone, true, &ignored);
   }
@@ -238,7 +238,7 @@ void *document_data(document *self) { return self + 1; }
 size_t document_size(const document *self) { return self->size; }
 
 void document_cache_read_stats(document_cache *self, document_stats *ret_stats) {
-  cache_read_stats(self->entries, &ret_stats->halves);
+  lfu_read_stats(self->entries, &ret_stats->halves);
   ret_stats->file = (document_file_stats){0};
   if (self->file != NULL) {
     document_file_read_stats(self->file, &ret_stats->file);

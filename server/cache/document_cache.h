@@ -32,7 +32,7 @@ typedef struct document_cache document_cache;
 typedef struct document document;
 
 typedef struct document_stats {
-  cache_stats halves; /* hits, misses and so on, of texts and names alike */
+  lfu_stats halves; /* hits, misses and so on, of texts and names alike */
   document_file_stats file; /* zeros where there is none */
   uint64_t bytes;     /* taken now, by all documents */
   uint64_t most;      /* that they may take, index included */
@@ -59,17 +59,17 @@ typedef struct document_keys {
 } document_keys;
 
 void document_keys_init(document_keys *ret_keys, const document_cache *cache, const rr_encode_options *options);
-cache_key document_key_of_text(document_keys *self, rr_text text);
+lfu_key document_key_of_text(document_keys *self, rr_text text);
 
 /* The key of the text that a client calls by this name. */
-cache_key document_key_of_name(const document_cache *cache, rr_text name);
+lfu_key document_key_of_name(const document_cache *cache, rr_text name);
 
 /* Looks a key up, and counts that it was asked for. NULL: not there. A half fits the scorer. */
-document *document_cache_find_half(document_cache *self, cache_key key);
-document *document_cache_find_text(document_cache *self, cache_key key);
+document *document_cache_find_half(document_cache *self, lfu_key key);
+document *document_cache_find_text(document_cache *self, lfu_key key);
 
 /* Whether one is there, without asking for it. */
-bool document_cache_has(document_cache *self, cache_key key);
+bool document_cache_has(document_cache *self, lfu_key key);
 
 /* Room for so many bytes, held by the caller, who fills them before anybody else gets the document. NULL: there is
  * none, or no memory. */
@@ -78,10 +78,10 @@ document *document_cache_reserve(document_cache *self, size_t size);
 /* Adds a filled document, to the file too. firmly: a client asked for it to be kept: it drives out what is asked for
  * more often, and takes the place of one under the same key. Returns whether it is kept now, in either; and, firmly, that
  * the file has not kept another. */
-bool document_cache_insert(document_cache *self, cache_key key, document *kept, bool firmly);
+bool document_cache_insert(document_cache *self, lfu_key key, document *kept, bool firmly);
 
 /* Of a name whose text is another now, which cannot be kept: the old one is no longer found, but as DOCUMENT_GONE. */
-void document_cache_forget(document_cache *self, cache_key key);
+void document_cache_forget(document_cache *self, lfu_key key);
 
 /* How a text that is kept begins; what begins otherwise is none. */
 enum { DOCUMENT_TEXT = 0, DOCUMENT_GONE = 1 };

@@ -26,12 +26,12 @@ typedef struct held {
   uint64_t weight;
 } held;
 
-_Static_assert(sizeof(held) == sizeof(cache_value), "either fits into an entry");
+_Static_assert(sizeof(held) == sizeof(lfu_value), "either fits into an entry");
 
 typedef struct entry {
-  cache_key key;
+  lfu_key key;
   union {
-    cache_value value;
+    lfu_value value;
     held held;
   };
   uint32_t newer; /* neighbours in the segment, or NONE */
@@ -55,17 +55,17 @@ typedef struct shard {
   sketch asked;
   entry *entries; /* the first `touched` are or were in use */
   uint32_t *buckets; /* the first entry's number and 1; 0: none */
-  const cache_objects *how; /* NULL: values */
+  const lfu_objects *how; /* NULL: values */
   uint32_t capacity; /* of entries and buckets */
   uint32_t touched;
   uint32_t free; /* of the touched ones */
   uint32_t n;
   uint64_t room; /* weight, at most */
   list lists[SEGMENTS];
-  cache_stats stats; /* but for what concerns the whole */
+  lfu_stats stats; /* but for what concerns the whole */
 } shard;
 
-struct lfu_cache {
+struct lfu {
   shard *shards;
   uint32_t n_shards; /* a power of two */
   size_t bytes;
@@ -113,11 +113,11 @@ static void move(shard *self, uint32_t at, segment to) {
   push_newest(self, at, to);
 }
 
-static uint32_t *bucket_of(const shard *self, cache_key key) {
+static uint32_t *bucket_of(const shard *self, lfu_key key) {
   return &self->buckets[((uint64_t)(uint32_t)key.high * self->capacity) >> 32];
 }
 
-static uint32_t look_up(const shard *self, cache_key key) {
+static uint32_t look_up(const shard *self, lfu_key key) {
   uint32_t at = *bucket_of(self, key) - 1; /* 0 becomes NONE */
   while (at != NONE && (self->entries[at].key.high != key.high || self->entries[at].key.low != key.low)) {
     at = self->entries[at].chain;
@@ -197,7 +197,7 @@ static bool main_has_room(const shard *self, uint64_t weight) {
 /* One step towards room for an entry. The window's oldest entry makes it: it enters the main part, drives the one out
  * that would go first there, or goes itself. False where the window has none and the new entry is too heavy for it, and
  * asked for too rarely to drive something out itself. */
-static bool make_room(shard *self, cache_key key, uint64_t weight) {
+static bool make_room(shard *self, lfu_key key, uint64_t weight) {
   list *window = &self->lists[WINDOW];
   bool leaves = window->weight + weight > window->most || self->n == self->capacity;
   uint32_t candidate = leaves ? window->oldest : NONE;
@@ -245,7 +245,7 @@ static uint32_t take_entry(shard *self) {
   return at;
 }
 
-static void add(shard *self, cache_key key, const entry *filled, segment to) {
+static void add(shard *self, lfu_key key, const entry *filled, segment to) {
   list *window = &self->lists[WINDOW];
   uint32_t at = take_entry(self);
   self->entries[at] = *filled;
@@ -257,13 +257,13 @@ static void add(shard *self, cache_key key, const entry *filled, segment to) {
   }
 }
 
-static void add_value(shard *self, cache_key key, const cache_value *value) {
+static void add_value(shard *self, lfu_key key, const lfu_value *value) {
   while (!has_room(self, 1) && make_room(self, key, 1)) {
   }
   add(self, key, &(entry){.value = *value}, WINDOW);
 }
 
-static bool add_object(shard *self, cache_key key, void *object, uint32_t weight, bool firmly) {
+static bool add_object(shard *self, lfu_key key, void *object, uint32_t weight, bool firmly) {
   if (weight > self->room) {
     self->stats.rejections++;
     return false;
@@ -290,7 +290,7 @@ static size_t shard_bytes(uint32_t capacity) {
   return sketch_bytes(capacity) + (size_t)capacity * (sizeof(entry) + sizeof(uint32_t)) + LINE;
 }
 
-static bool shard_init(shard *self, uint32_t capacity, uint64_t room, const cache_objects *how) {
+static bool shard_init(shard *self, uint32_t capacity, uint64_t room, const lfu_objects *how) {
   *self = (shard){
       .capacity = capacity, .room = room, .how = how, .free = NONE, .memory = rr_calloc(1, shard_bytes(capacity))};
   if (self->memory == NULL) {
@@ -319,9 +319,9 @@ static uint32_t capacity_for(size_t bytes) {
 }
 
 /* Shards of so many entries and so much weight each. */
-static rr_status create(uint32_t n_shards, uint32_t capacity, uint64_t room, const cache_objects *how,
-                        lfu_cache **ret_cache, rr_error *err) {
-  lfu_cache *self = rr_calloc(1, sizeof *self);
+static rr_status create(uint32_t n_shards, uint32_t capacity, uint64_t room, const lfu_objects *how,
+                        lfu **ret_cache, rr_error *err) {
+  lfu *self = rr_calloc(1, sizeof *self);
   shard *shards = self == NULL ? NULL : rr_alloc_aligned(n_shards * sizeof *shards);
   if (shards == NULL) {
     rr_free(self);
@@ -334,20 +334,20 @@ static rr_status create(uint32_t n_shards, uint32_t capacity, uint64_t room, con
   }
   if (self->n_shards < n_shards) {
     size_t bytes = self->bytes;
-    cache_destroy(self);
+    lfu_destroy(self);
     return rr_fail(err, RR_ERR_MEMORY, "out of memory for a cache of %zu bytes", bytes);
   }
   *ret_cache = self;
   return RR_OK;
 }
 
-rr_status cache_create(size_t bytes, lfu_cache **ret_cache, rr_error *err) {
-  if (bytes < CACHE_BYTES_MIN) {
+rr_status lfu_create(size_t bytes, lfu **ret_cache, rr_error *err) {
+  if (bytes < LFU_BYTES_MIN) {
     return rr_fail(err, RR_ERR_INPUT, "a cache of %zu bytes is too small: %d at least", bytes,
-                   (int)CACHE_BYTES_MIN);
+                   (int)LFU_BYTES_MIN);
   }
   uint32_t n_shards = 1;
-  size_t left = bytes - sizeof(lfu_cache) - LINE;
+  size_t left = bytes - sizeof(lfu) - LINE;
   while (n_shards < SHARDS_MAX && capacity_for(left / n_shards) >= 2 * SHARD_ENTRIES) {
     n_shards *= 2;
   }
@@ -355,12 +355,12 @@ rr_status cache_create(size_t bytes, lfu_cache **ret_cache, rr_error *err) {
   return create(n_shards, capacity, capacity, NULL, ret_cache, err);
 }
 
-rr_status cache_create_for_objects(uint64_t weight, uint32_t entries, uint32_t shards, const cache_objects *how,
-                                   lfu_cache **ret_cache, rr_error *err) {
+rr_status lfu_create_for_objects(uint64_t weight, uint32_t entries, uint32_t shards, const lfu_objects *how,
+                                   lfu **ret_cache, rr_error *err) {
   return create(shards, entries / shards, weight / shards, how, ret_cache, err);
 }
 
-void cache_destroy(lfu_cache *self) {
+void lfu_destroy(lfu *self) {
   if (self == NULL) {
     return;
   }
@@ -379,14 +379,14 @@ void cache_destroy(lfu_cache *self) {
 }
 
 /* Shard, bucket and counters come from different bits of the key. */
-static shard *lock_shard(lfu_cache *self, cache_key key) {
+static shard *lock_shard(lfu *self, lfu_key key) {
   shard *found = &self->shards[(key.high >> 32) & (self->n_shards - 1)];
   (void)pthread_mutex_lock(&found->lock);
   return found;
 }
 
 /* The entry, or NONE; counted and touched. */
-static uint32_t ask_for(shard *s, cache_key key) {
+static uint32_t ask_for(shard *s, lfu_key key) {
   sketch_add(&s->asked, key.low);
   uint32_t at = look_up(s, key);
   if (at != NONE) {
@@ -398,7 +398,7 @@ static uint32_t ask_for(shard *s, cache_key key) {
   return at;
 }
 
-bool cache_find(lfu_cache *self, cache_key key, cache_value *ret_value) {
+bool lfu_find(lfu *self, lfu_key key, lfu_value *ret_value) {
   shard *s = lock_shard(self, key);
   uint32_t at = ask_for(s, key);
   if (at != NONE) {
@@ -408,7 +408,7 @@ bool cache_find(lfu_cache *self, cache_key key, cache_value *ret_value) {
   return at != NONE;
 }
 
-void *cache_find_object(lfu_cache *self, cache_key key) {
+void *lfu_find_object(lfu *self, lfu_key key) {
   shard *s = lock_shard(self, key);
   uint32_t at = ask_for(s, key);
   void *object = at == NONE ? NULL : s->entries[at].held.object;
@@ -419,14 +419,14 @@ void *cache_find_object(lfu_cache *self, cache_key key) {
   return object;
 }
 
-bool cache_has(lfu_cache *self, cache_key key) {
+bool lfu_has(lfu *self, lfu_key key) {
   shard *s = lock_shard(self, key);
   bool there = look_up(s, key) != NONE;
   (void)pthread_mutex_unlock(&s->lock);
   return there;
 }
 
-void cache_insert(lfu_cache *self, cache_key key, const cache_value *value) {
+void lfu_insert(lfu *self, lfu_key key, const lfu_value *value) {
   shard *s = lock_shard(self, key);
   if (look_up(s, key) == NONE) {
     add_value(s, key, value);
@@ -434,7 +434,7 @@ void cache_insert(lfu_cache *self, cache_key key, const cache_value *value) {
   (void)pthread_mutex_unlock(&s->lock);
 }
 
-bool cache_insert_object(lfu_cache *self, cache_key key, void *object, uint32_t weight, bool firmly) {
+bool lfu_insert_object(lfu *self, lfu_key key, void *object, uint32_t weight, bool firmly) {
   shard *s = lock_shard(self, key);
   uint32_t at = look_up(s, key);
   bool stays = at != NONE && !firmly;
@@ -446,7 +446,7 @@ bool cache_insert_object(lfu_cache *self, cache_key key, void *object, uint32_t 
   return there;
 }
 
-void cache_remove_object(lfu_cache *self, cache_key key) {
+void lfu_remove_object(lfu *self, lfu_key key) {
   shard *s = lock_shard(self, key);
   uint32_t at = look_up(s, key);
   if (at != NONE) {
@@ -456,8 +456,8 @@ void cache_remove_object(lfu_cache *self, cache_key key) {
   (void)pthread_mutex_unlock(&s->lock);
 }
 
-void cache_read_stats(lfu_cache *self, cache_stats *ret_stats) {
-  cache_stats sum = {.bytes = self->bytes};
+void lfu_read_stats(lfu *self, lfu_stats *ret_stats) {
+  lfu_stats sum = {.bytes = self->bytes};
   for (uint32_t i = 0; i < self->n_shards; i++) {
     shard *s = &self->shards[i];
     (void)pthread_mutex_lock(&s->lock);

@@ -28,7 +28,7 @@ rr_status score_cache_create(size_t bytes, const char *model, const char *commit
   }
   rr_status status = keyed_hash_init_random(&self->keyed, err);
   if (status == RR_OK) {
-    status = cache_create(bytes, &self->entries, err);
+    status = lfu_create(bytes, &self->entries, err);
   }
   if (status != RR_OK) {
     score_cache_destroy(self);
@@ -43,7 +43,7 @@ void score_cache_destroy(score_cache *self) {
   if (self == NULL) {
     return;
   }
-  cache_destroy(self->entries);
+  lfu_destroy(self->entries);
   rr_free(self);
 }
 
@@ -67,9 +67,9 @@ void score_query_init(score_query *ret_query, const score_cache *scores, rr_text
   keyed_hash_end(hash, ret_query->digest);
 }
 
-cache_key score_query_key(score_query *self, rr_text text) {
+lfu_key score_query_key(score_query *self, rr_text text) {
   uint8_t digest[KEYED_HASH_BYTES];
-  cache_key key;
+  lfu_key key;
   keyed_hash_begin(&self->hash);
   keyed_hash_bytes(&self->hash, self->digest, sizeof self->digest);
   keyed_hash_text(&self->hash, text.data, text.size);

@@ -24,7 +24,7 @@
 #include "server/cache/lfu.h"
 
 typedef struct score_cache {
-  lfu_cache *entries;
+  lfu *entries;
   keyed_hash keyed; /* copied for each use */
   uint8_t model[KEYED_HASH_BYTES];
 } score_cache;
@@ -50,6 +50,6 @@ void score_query_init(score_query *ret_query, const score_cache *scores, rr_text
                       const rr_encode_options *options);
 
 /* The key of a text with this query. */
-cache_key score_query_key(score_query *self, rr_text text);
+lfu_key score_query_key(score_query *self, rr_text text);
 
 #endif

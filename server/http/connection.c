@@ -12,7 +12,7 @@
  *    parties
  *    always terminates the current request" (RFC 1945, 1.3): the client has gone.
  *
- * A connection is in the list of its phase, and is cut off when that has taken too long. */
+ * A connection is in the list of its state, and is cut off when that has taken too long. */
 #include <errno.h>
 #include <linux/sockios.h>
 #include <string.h>
@@ -61,7 +61,7 @@ void http_connections_bury(http_server *self) {
 /* --- lists --- */
 
 static void enqueue(http_connection *self) {
-  http_connection_list *list = &self->server->connections[self->phase];
+  http_connection_list *list = &self->server->connections[self->state];
   self->previous = list->last;
   self->next = NULL;
   *(list->last != NULL ? &list->last->next : &list->first) = self;
@@ -69,7 +69,7 @@ static void enqueue(http_connection *self) {
 }
 
 static void dequeue(http_connection *self) {
-  http_connection_list *list = &self->server->connections[self->phase];
+  http_connection_list *list = &self->server->connections[self->state];
   *(self->previous != NULL ? &self->previous->next : &list->first) = self->next;
   *(self->next != NULL ? &self->next->previous : &list->last) = self->previous;
 }
@@ -85,9 +85,9 @@ void http_connection_read(http_connection *self, bool wanted) {
   watch_for(self, wanted ? self->events | EPOLLIN : self->events & ~(uint32_t)EPOLLIN);
 }
 
-void http_connection_enter(http_connection *self, http_phase phase) {
+void http_connection_enter(http_connection *self, http_connection_state state) {
   dequeue(self);
-  self->phase = phase;
+  self->state = state;
   self->since = clock_now();
   enqueue(self);
 }
@@ -250,7 +250,7 @@ static void tell_gone(http_connection *self) {
 }
 
 static void on_lost(http_connection *self) {
-  if (self->phase == HTTP_WAITING && !self->exchange->replied) {
+  if (self->state == HTTP_WAITING && !self->exchange->replied) {
     tell_gone(self);
   } else {
     http_connection_cut_off(self);
@@ -280,19 +280,19 @@ static void read_over(http_connection *self) {
 }
 
 static void on_readable(http_connection *self) {
-  switch (self->phase) {
+  switch (self->state) {
   case HTTP_HEADERS:
   case HTTP_BODY: http_read(self); return;
   case HTTP_ENDING: read_over(self); return;
   case HTTP_WAITING:
   case HTTP_REPLYING:
-  case HTTP_PHASES: break;
+  case HTTP_CONNECTION_STATES: break;
   }
   http_connection_read(self, false); /* it may be the next request, whose turn comes */
 }
 
 static void on_client(http_connection *self, uint32_t events) {
-  if (self->phase == HTTP_ENDING && (events & EPOLLERR) == 0) {
+  if (self->state == HTTP_ENDING && (events & EPOLLERR) == 0) {
     read_over(self); /* to its end, though nothing may be sent either way any more */
     return;
   }
@@ -306,11 +306,11 @@ static void on_client(http_connection *self, uint32_t events) {
   if (!self->source.dead && (events & EPOLLIN) != 0) {
     on_readable(self);
   }
-  if (self->source.dead || (events & EPOLLRDHUP) == 0 || self->phase == HTTP_HEADERS ||
-      self->phase == HTTP_BODY) {
+  if (self->source.dead || (events & EPOLLRDHUP) == 0 || self->state == HTTP_HEADERS ||
+      self->state == HTTP_BODY) {
     return; /* reading comes to the end by itself */
   }
-  if (self->phase == HTTP_WAITING) {
+  if (self->state == HTTP_WAITING) {
     look_further(self);
   } else {
     watch_for(self, self->events & ~(uint32_t)EPOLLRDHUP);
@@ -346,31 +346,31 @@ static void give_up(http_connection *self) {
   if (self->exchange != NULL) {
     self->exchange->too_slow = true;
   }
-  if (self->phase == HTTP_BODY) {
+  if (self->state == HTTP_BODY) {
     http_connection_send_line(
         self, "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     lose_request(self);
     end_gently(self);
     return;
   }
-  if (self->phase == HTTP_REPLYING) { /* the kernel is not to keep what nobody takes */
+  if (self->state == HTTP_REPLYING) { /* the kernel is not to keep what nobody takes */
     (void)setsockopt(self->source.descriptor, SOL_SOCKET, SO_LINGER, &none, sizeof none);
   }
   http_connection_cut_off(self);
 }
 
-/* The first of each list has been in its phase for the longest time. */
+/* The first of each list has been in its state for the longest time. */
 static void on_tick(uv_timer_t *timer) {
   http_server *self = timer->data;
-  const unsigned seconds[HTTP_PHASES] = {[HTTP_HEADERS] = self->config.idle_seconds,
+  const unsigned seconds[HTTP_CONNECTION_STATES] = {[HTTP_HEADERS] = self->config.idle_seconds,
                                          [HTTP_BODY] = self->config.client_seconds,
                                          [HTTP_REPLYING] = self->config.client_seconds,
                                          [HTTP_ENDING] = ENDING_SECONDS};
   uint64_t now = clock_now();
-  for (int phase = 0; phase < HTTP_PHASES; phase++) {
+  for (int state = 0; state < HTTP_CONNECTION_STATES; state++) {
     http_connection *oldest;
-    while (seconds[phase] > 0 && (oldest = self->connections[phase].first) != NULL &&
-           now - oldest->since >= (uint64_t)seconds[phase] * NS_PER_SECOND) {
+    while (seconds[state] > 0 && (oldest = self->connections[state].first) != NULL &&
+           now - oldest->since >= (uint64_t)seconds[state] * NS_PER_SECOND) {
       give_up(oldest);
     }
   }
@@ -391,9 +391,9 @@ bool http_connections_start(http_server *self, uv_loop_t *loop) {
 }
 
 void http_connections_close(http_server *self) {
-  for (int phase = 0; phase < HTTP_PHASES; phase++) {
-    while (self->connections[phase].first != NULL) {
-      http_connection_cut_off(self->connections[phase].first);
+  for (int state = 0; state < HTTP_CONNECTION_STATES; state++) {
+    while (self->connections[state].first != NULL) {
+      http_connection_cut_off(self->connections[state].first);
     }
   }
   while (self->free_relays != NULL) {

@@ -55,12 +55,12 @@ typedef struct http_body {
 } http_body;
 
 /* What http.c knows of an exchange, in this order. */
-typedef enum http_state {
+typedef enum http_exchange_state {
   HTTP_STATE_READING,  /* its body comes */
   HTTP_STATE_WAITING,  /* for http_reply_to */
   HTTP_STATE_REPLYING, /* libmicrohttpd has the reply */
   HTTP_STATE_WRITTEN   /* and is done with it: what is left is the client's to take */
-} http_state;
+} http_exchange_state;
 
 struct http_exchange {
   char method
@@ -92,7 +92,7 @@ struct http_exchange {
   size_t body_limit;
   size_t n_headers;       /* of any reply to this request, by http_add_own_header */
   http_header headers[HTTP_OWN_HEADERS_MAX];
-  http_state state;
+  http_exchange_state state;
   bool replied;                   /* http_reply_to was called */
   bool suspended;                 /* in libmicrohttpd */
   bool old;                       /* HTTP/1.0 */

@@ -30,14 +30,14 @@ enum {
 };
 
 /* What a connection's client is doing. */
-typedef enum http_phase {
+typedef enum http_connection_state {
   HTTP_HEADERS, /* nothing, or sending headers */
   HTTP_BODY,
   HTTP_WAITING, /* for the reply */
   HTTP_REPLYING,
   HTTP_ENDING, /* has its reply; the rest is read over, lest the kernel take the reply back */
-  HTTP_PHASES
-} http_phase;
+  HTTP_CONNECTION_STATES
+} http_connection_state;
 
 /* What an event is of: the beginning of both of the following. */
 typedef struct http_source {
@@ -61,10 +61,10 @@ typedef struct http_connection {
   http_server *server;
   bool local; /* a socket in the file system */
   bool used;  /* it has had a request */
-  http_phase phase;
+  http_connection_state state;
   uint32_t events;   /* that are watched for */
-  uint64_t since;    /* ns, of the phase */
-  struct http_connection *next; /* in the list of its phase */
+  uint64_t since;    /* ns, of the state */
+  struct http_connection *next; /* in the list of its state */
   struct http_connection *previous;
 
   char *input; /* read and not yet taken: heads, and what came with them */
@@ -117,7 +117,7 @@ struct http_server {
   size_t n_connections;
   size_t max_connections;
   bool full; /* nobody is let in until a connection has ended */
-  http_connection_list connections[HTTP_PHASES];
+  http_connection_list connections[HTTP_CONNECTION_STATES];
   http_relay *free_relays;
   size_t n_free_relays;
   size_t n_spare_relays; /* of them, that were free all the time since the last tick */
@@ -162,7 +162,7 @@ void http_connection_open(http_server *self, int descriptor, bool local);
 /* Whether its socket is to be read. */
 void http_connection_read(http_connection *self, bool wanted);
 
-void http_connection_enter(http_connection *self, http_phase phase);
+void http_connection_enter(http_connection *self, http_connection_state state);
 
 /* Sends as much as the socket takes and keeps the rest, of which there was none. False where the
  * connection is lost, and

@@ -114,7 +114,7 @@ void http_read_head(http_connection *self) {
 /* --- bodies --- */
 
 static void end_body(http_connection *self) {
-  if (self->phase == HTTP_BODY) {
+  if (self->state == HTTP_BODY) {
     http_connection_enter(self, HTTP_WAITING);
   }
   http_exchange_end_body(self->exchange);
@@ -179,7 +179,7 @@ static bool take_body(http_connection *self, const char *data, size_t size, size
 
 void http_read_body(http_connection *self) {
   size_t used;
-  if (self->phase != HTTP_BODY) { /* it was answered without its body */
+  if (self->state != HTTP_BODY) { /* it was answered without its body */
     return;
   }
   bool more = take_body(self, self->input, self->input_size, &used);
@@ -250,7 +250,7 @@ static void read_input(http_connection *self) {
 }
 
 void http_read(http_connection *self) {
-  if (self->phase == HTTP_HEADERS) {
+  if (self->state == HTTP_HEADERS) {
     read_input(self);
   } else if (self->exchange == NULL) { /* libmicrohttpd has not yet told of it */
     http_connection_read(self, false);

@@ -17,7 +17,7 @@ void metrics_init(metrics *self) {
       .between = HISTOGRAM(phase_bounds),
       .turns = HISTOGRAM(phase_bounds),
   };
-  shared_metrics_init(&self->shared);
+  redis_metrics_init(&self->shared);
   for (int i = 0; i < REQUEST_PHASES; i++) {
     self->phases[i] = HISTOGRAM(phase_bounds);
   }

@@ -1,7 +1,7 @@
 /* Counters, gauges and histograms, and their Prometheus text form (metrics_text.c).
  *
  * 1. `metrics` belongs to the event loop's thread.
- * 2. `engine_stats`, `cache_stats` and `document_stats` are filled under their owners' locks and handed over as copies.
+ * 2. `workers_stats`, `lfu_stats` and `document_stats` are filled under their owners' locks and handed over as copies.
  * 3. No label has more values than this source names: nothing of a request becomes one.
  */
 #ifndef RR_SERVER_METRICS_METRICS_H
@@ -48,7 +48,7 @@ typedef struct metrics {
   uint64_t known_tokens;            /* of pairs whose score was known, or document at hand */
   uint64_t pool_busy;               /* ns that threads of the pool spent on requests */
   uint64_t slow;                    /* requests that took --slow-request-ms and more */
-  shared_metrics shared;
+  redis_metrics shared;
 } metrics;
 
 /* What the server is, and what it holds at the moment. Strings are borrowed; NULL where it is not known yet. */
@@ -75,8 +75,8 @@ typedef struct metrics_facts {
 typedef struct metrics_view {
   const metrics *counters;
   const metrics_facts *facts;
-  const engine_stats *engine;
-  const cache_stats *cached;
+  const workers_stats *workers;
+  const lfu_stats *cached;
   const document_stats *documents;
   const process_stats *process;
 } metrics_view;

@@ -130,7 +130,7 @@ static void write_requests(FILE *out, const metrics *self) {
                  "Requests refused or failed, by kind of error.", "err", error_names, self->failures, METRICS_ERRORS);
 }
 
-static void write_cache(FILE *out, const cache_stats *cached) {
+static void write_cache(FILE *out, const lfu_stats *cached) {
   uint64_t asked = cached->hits + cached->misses;
   write_old_counter(out, "te_cache_hits", "Different texts of a request whose score was known.", cached->hits);
   write_old_counter(out, "te_cache_misses", "Different texts of a request that were not in the score cache.",
@@ -148,7 +148,7 @@ static void write_cache(FILE *out, const cache_stats *cached) {
 }
 
 static void write_documents(FILE *out, const document_stats *documents) {
-  const cache_stats *halves = &documents->halves;
+  const lfu_stats *halves = &documents->halves;
   write_old_counter(out, "te_document_cache_hits", "Documents and names of documents that were in the document cache.",
                 halves->hits);
   write_old_counter(out, "te_document_cache_misses", "Documents and names that were not.", halves->misses);
@@ -174,23 +174,23 @@ static void write_document_file(FILE *out, const document_file_stats *file) {
   write_old_counter(out, "te_document_file_evictions", "Those that made room for newer ones.", file->evicted);
 }
 
-/* The value of the `outcome` label, by shared_outcome. */
-static const char *const outcome_names[SHARED_OUTCOMES] = {
-    [SHARED_ANSWERED] = "answered", [SHARED_LATE] = "late",           [SHARED_REFUSED] = "refused",
-    [SHARED_LOST] = "lost",         [SHARED_NOT_ASKED] = "not_asked", [SHARED_CANCELLED] = "cancelled",
+/* The value of the `outcome` label, by redis_outcome. */
+static const char *const outcome_names[REDIS_OUTCOMES] = {
+    [REDIS_ANSWERED] = "answered", [REDIS_LATE] = "late",           [REDIS_REFUSED] = "refused",
+    [REDIS_LOST] = "lost",         [REDIS_NOT_ASKED] = "not_asked", [REDIS_CANCELLED] = "cancelled",
 };
 
-static void write_shared(FILE *out, const shared_metrics *shared) {
+static void write_shared(FILE *out, const redis_metrics *shared) {
   head(out, "te_shared_cache_lookups_total", "counter",
        "Look-ups in the shared cache, one a request, by how they ended.");
-  write_labelled(out, "te_shared_cache_lookups_total", "outcome", outcome_names, shared->lookups, SHARED_OUTCOMES);
+  write_labelled(out, "te_shared_cache_lookups_total", "outcome", outcome_names, shared->lookups, REDIS_OUTCOMES);
   write_histogram(out, "te_shared_cache_wait_duration", "Seconds that a request waited for the shared cache.",
                   &shared->wait);
   write_counter(out, "te_shared_cache_hits_total", "Scores found in the shared cache.", (double)shared->hits);
   write_counter(out, "te_shared_cache_misses_total", "Scores asked for and not found there.", (double)shared->misses);
   write_counter(out, "te_shared_cache_damaged_total", "Of these, what was there and was no score.",
                 (double)shared->damaged);
-  write_counter(out, "te_shared_cache_stores_total", "Scores that the engine was told to keep, and answered.",
+  write_counter(out, "te_shared_cache_stores_total", "Scores that the cache server was told to keep, and answered.",
                 (double)shared->stores);
   write_counter(out, "te_shared_cache_store_failures_total", "Of these, what it refused.",
                 (double)shared->stores_failed);
@@ -202,7 +202,7 @@ static void write_shared(FILE *out, const shared_metrics *shared) {
   write_counter(out, "te_shared_cache_connects_total", "Connections tried.", (double)shared->connects);
 }
 
-static void write_overload(FILE *out, const metrics *self, const engine_stats *stats) {
+static void write_overload(FILE *out, const metrics *self, const workers_stats *stats) {
   write_counters(out, "te_requests_refused_total", "te_request_refused",
                  "Requests refused before they were computed, by what was exceeded.", "reason", refusal_names,
                  self->refusals, ADMISSION_VERDICTS);
@@ -230,7 +230,7 @@ static void write_phases(FILE *out, const metrics *self) {
                 (double)self->slow);
 }
 
-static void write_work(FILE *out, const metrics *self, const metrics_facts *facts, const engine_stats *stats) {
+static void write_work(FILE *out, const metrics *self, const metrics_facts *facts, const workers_stats *stats) {
   static const char *const sources[] = {"computed", "known"};
   const uint64_t tokens[] = {(uint64_t)stats->batch_tokens.sum, self->known_tokens};
   head(out, "rerankd_tokens_total", "counter",
@@ -259,7 +259,7 @@ static void write_limits(FILE *out, const metrics_facts *facts) {
 
 static void write_memory(FILE *out, const metrics_view *view) {
   static const char *const kinds[] = {"weights", "workspaces", "score_cache", "document_cache", "bodies", "arenas"};
-  const uint64_t bytes[] = {view->facts->weight_bytes,   view->engine->workspace_bytes, view->cached->bytes,
+  const uint64_t bytes[] = {view->facts->weight_bytes,   view->workers->workspace_bytes, view->cached->bytes,
                             view->documents->bytes,      view->facts->body_bytes,       view->facts->arena_bytes};
   head(out, "rerankd_memory_bytes", "gauge",
        "Memory by what it is for: weights and workers' workspaces, caches (that of scores is what it may take), bodies "
@@ -324,7 +324,7 @@ static void write_spans(FILE *out, const otlp_stats *spans) {
 
 static void write_all(FILE *out, const metrics_view *view) {
   const metrics *self = view->counters;
-  const engine_stats *stats = view->engine;
+  const workers_stats *stats = view->workers;
   write_requests(out, self);
   write_histogram(out, "te_request_duration", "Seconds from the headers to the reply.", &self->total);
   write_histogram(out, "te_request_parse_duration", "Seconds to parse the body.", &self->parse);

@@ -109,10 +109,10 @@ static rr_status create_caches(model_load *load, rr_error *err) {
                                 &load->cache, err);
   }
   if (status == RR_OK && o->shared_cache != NULL) {
-    shared_digest identity;
-    status = shared_identity(load->scorer, &identity, err);
+    redis_digest identity;
+    status = redis_identity(load->scorer, &identity, err);
     if (status == RR_OK) {
-      shared_keys_init(&load->shared, o->shared_cache_secret == NULL ? "" : o->shared_cache_secret, &identity);
+      redis_keys_init(&load->shared, o->shared_cache_secret == NULL ? "" : o->shared_cache_secret, &identity);
     }
   }
   if (status == RR_OK && o->document_cache_bytes > 0) {
@@ -137,18 +137,18 @@ void load_run(model_load *load) {
     status = rr_scorer_load(model.directory, &how, &load->scorer, err);
   }
   if (status == RR_OK) {
-    const engine_config config = {.threads = o->threads,
+    const workers_config config = {.threads = o->threads,
                                   .max_batch_tokens = o->max_batch_tokens,
                                   .max_jobs = o->max_concurrent_requests,
                                   .limits = {.max_wait = (uint64_t)o->max_queue_ms * NS_PER_MS,
                                              .max_tokens = o->max_queue_tokens}};
-    status = engine_create(load->scorer, &config, &load->engine, err);
+    status = workers_create(load->scorer, &config, &load->workers, err);
   }
   if (status == RR_OK) {
     status = create_caches(load, err);
   }
   if (status == RR_OK) {
-    status = warmup_run(load->scorer, load->engine, err);
+    status = warmup_run(load->scorer, load->workers, err);
   }
   err->status = status;
 }

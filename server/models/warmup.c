@@ -5,13 +5,13 @@
 enum { TEXTS = 64, ARENA_LIMIT = 256 << 20 /* MaxSim keeps a vector a token */ };
 
 typedef struct warmup {
-  engine_job job; /* first */
+  workers_job job; /* first */
   sem_t finished;
 } warmup;
 
-static void on_done(engine_job *job) { (void)sem_post(&((warmup *)job)->finished); }
+static void on_done(workers_job *job) { (void)sem_post(&((warmup *)job)->finished); }
 
-static rr_status compute(engine *workers, rr_encoded *encoded, rr_arena *arena, rr_error *err) {
+static rr_status compute(workers *crew, rr_encoded *encoded, rr_arena *arena, rr_error *err) {
   size_t n = encoded->n_sequences;
   rr_sequence **sequences = rr_arena_calloc(arena, n, sizeof(rr_sequence *));
   uint32_t *lengths = rr_arena_calloc(arena, n, sizeof *lengths);
@@ -26,7 +26,7 @@ static rr_status compute(engine *workers, rr_encoded *encoded, rr_arena *arena, 
                          .done = on_done}};
   (void)sem_init(&self.finished, 0, 0);
   rr_status status = RR_OK;
-  if (engine_submit(workers, &self.job).verdict != ADMISSION_GRANTED) {
+  if (workers_submit(crew, &self.job).verdict != ADMISSION_GRANTED) {
     status = rr_fail(err, RR_ERR_INPUT, "the workers take no job");
   } else {
     while (sem_wait(&self.finished) != 0) { /* interrupted by a signal */
@@ -39,7 +39,7 @@ static rr_status compute(engine *workers, rr_encoded *encoded, rr_arena *arena, 
   return status;
 }
 
-rr_status warmup_run(const rr_scorer *scorer, engine *workers, rr_error *err) {
+rr_status warmup_run(const rr_scorer *scorer, workers *crew, rr_error *err) {
   static const char query[] = "how do rivers find their way to the sea";
   static const char text[] = "Water runs downhill. Brooks meet and become streams, streams become "
                              "rivers, and a river follows the lowest ground until it reaches the sea.";
@@ -55,7 +55,7 @@ rr_status warmup_run(const rr_scorer *scorer, engine *workers, rr_error *err) {
   rr_status status = rr_scorer_encode(scorer, (rr_text){query, sizeof query - 1}, texts, TEXTS, &options,
                                       &arena, &encoded, err);
   if (status == RR_OK) {
-    status = compute(workers, &encoded, &arena, err);
+    status = compute(crew, &encoded, &arena, err);
   }
   if (status == RR_OK) {
     status = rr_scorer_scores(scorer, &encoded, false, scores, err);

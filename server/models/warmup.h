@@ -8,6 +8,6 @@
 
 /* Scores a few built-in texts and waits for the result: any thread but the workers and the loop.
  * RR_ERR_NUMERIC when the model gives no finite scores; otherwise what the scorer's calls say. */
-rr_status warmup_run(const rr_scorer *scorer, engine *workers, rr_error *err);
+rr_status warmup_run(const rr_scorer *scorer, workers *crew, rr_error *err);
 
 #endif

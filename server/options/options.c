@@ -422,7 +422,7 @@ static options_result read_arguments(int argc, char **argv, FILE *out, options *
 
 /* The URL is not told again: it may hold a password. */
 static bool check_shared(const options *self, char problem[OPTIONS_PROBLEM_MAX]) {
-  shared_address address;
+  redis_address address;
   rr_error error;
   if (self->shared_cache == NULL) {
     return true;
@@ -431,11 +431,11 @@ static bool check_shared(const options *self, char problem[OPTIONS_PROBLEM_MAX])
     (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--shared-cache: only with --cache-bytes, which goes before it");
     return false;
   }
-  if (strlen(self->shared_cache_prefix) > SHARED_PREFIX_MAX) {
-    (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--shared-cache-prefix: %d bytes at most", (int)SHARED_PREFIX_MAX);
+  if (strlen(self->shared_cache_prefix) > REDIS_PREFIX_MAX) {
+    (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--shared-cache-prefix: %d bytes at most", (int)REDIS_PREFIX_MAX);
     return false;
   }
-  if (shared_address_parse(self->shared_cache, self->shared_cache_password, &address, &error) != RR_OK) {
+  if (redis_address_parse(self->shared_cache, self->shared_cache_password, &address, &error) != RR_OK) {
     (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--shared-cache: %.400s", error.message);
     return false;
   }
@@ -491,9 +491,9 @@ options_result options_read(int argc, char **argv, char *(*lookup)(const char *n
     *ret_options = self;
     return OPTIONS_HEALTH;
   }
-  if (self.cache_bytes > 0 && self.cache_bytes < CACHE_BYTES_MIN) {
+  if (self.cache_bytes > 0 && self.cache_bytes < LFU_BYTES_MIN) {
     (void)snprintf(problem, OPTIONS_PROBLEM_MAX, "--cache-bytes: 0, or at least %d (64KiB)",
-                   (int)CACHE_BYTES_MIN);
+                   (int)LFU_BYTES_MIN);
     return OPTIONS_INVALID;
   }
   if (self.request_memory > 0 && self.request_memory < REQUEST_MEMORY_MIN) {

@@ -51,7 +51,7 @@ static void strip_brackets(char *host) {
   }
 }
 
-static rr_status parse_url(const char *text, shared_address *address, rr_error *err) {
+static rr_status parse_url(const char *text, redis_address *address, rr_error *err) {
   CURLU *url = curl_url();
   if (url == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory for a URL");
@@ -79,7 +79,7 @@ static rr_status parse_url(const char *text, shared_address *address, rr_error *
   return problem == NULL ? RR_OK : rr_fail(err, RR_ERR_INPUT, "%s", problem);
 }
 
-static rr_status parse_path(const char *path, shared_address *address, rr_error *err) {
+static rr_status parse_path(const char *path, redis_address *address, rr_error *err) {
   address->local = true;
   if (path[0] != '/' || strlen(path) >= sizeof ((struct sockaddr_un *)NULL)->sun_path ||
       !copy(path, address->host, sizeof address->host)) {
@@ -89,9 +89,9 @@ static rr_status parse_path(const char *path, shared_address *address, rr_error 
   return RR_OK;
 }
 
-rr_status shared_address_parse(const char *url, const char *password, shared_address *ret_address, rr_error *err) {
+rr_status redis_address_parse(const char *url, const char *password, redis_address *ret_address, rr_error *err) {
   static const char unix_scheme[] = "unix:";
-  shared_address address = {0};
+  redis_address address = {0};
   rr_status status;
   if (url[0] == '/') {
     status = parse_path(url, &address, err);
@@ -111,7 +111,7 @@ rr_status shared_address_parse(const char *url, const char *password, shared_add
   return status;
 }
 
-bool shared_address_is_name(const shared_address *self) {
+bool redis_address_is_name(const redis_address *self) {
   unsigned char binary[sizeof(struct in6_addr)];
   return !self->local && inet_pton(AF_INET, self->host, binary) != 1 && inet_pton(AF_INET6, self->host, binary) != 1;
 }

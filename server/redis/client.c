@@ -14,31 +14,31 @@
 
 enum { GREETING_MS = 1000, NS_PER_MS = 1000000 };
 
-/* A reply, or several of one kind, that the engine owes. */
+/* A reply, or several of one kind, that the server owes. */
 typedef enum owed_kind { OWED_GREETING, OWED_LOOKUP, OWED_STORES } owed_kind;
 typedef struct owed {
   owed_kind kind;
   size_t n;              /* replies, or a look-up's keys */
-  shared_lookup *lookup; /* NULL: nobody waits any more */
+  redis_lookup *lookup; /* NULL: nobody waits any more */
 } owed;
 
-struct shared_client {
-  shared_client_config config;
-  shared_metrics *counters;
+struct redis_client {
+  redis_client_config config;
+  redis_metrics *counters;
   uv_loop_t *loop;
-  shared_link link;
-  shared_reader reader;
-  shared_breaker breaker;
+  redis_link link;
+  redis_reader reader;
+  redis_breaker breaker;
   uv_timer_t retry;   /* the next try; while one is under way, its end */
-  shared_clock expiry; /* of the first look-up */
+  redis_clock expiry; /* of the first look-up */
   atomic_bool up;
   bool told_down;     /* the log knows that it is not asked */
-  owed owed[SHARED_OWED_MAX]; /* a ring */
+  owed owed[REDIS_OWED_MAX]; /* a ring */
   size_t first;
   size_t n_owed;
-  shared_lookup *oldest;
-  shared_lookup *newest;
-  shared_stores stores;
+  redis_lookup *oldest;
+  redis_lookup *newest;
+  redis_stores stores;
   bool storing;       /* a step is under way */
   uint64_t random;
 };
@@ -46,23 +46,23 @@ struct shared_client {
 /* --- what is owed --- */
 
 /* What the reader is to make of the next reply. */
-static void expect_next(shared_client *self) {
+static void expect_next(redis_client *self) {
   const owed *next = self->n_owed == 0 ? NULL : &self->owed[self->first];
   bool lookup = next != NULL && next->kind == OWED_LOOKUP;
-  shared_reader_expect(&self->reader, lookup && next->lookup != NULL ? next->lookup->answers : NULL,
+  redis_reader_expect(&self->reader, lookup && next->lookup != NULL ? next->lookup->answers : NULL,
                        lookup ? next->n : 0);
 }
 
 /* Takes the bytes. False where they cannot be sent. */
-static bool send_command(shared_client *self, const owed *what, char *bytes, size_t size) {
-  if (self->n_owed == SHARED_OWED_MAX) {
+static bool send_command(redis_client *self, const owed *what, char *bytes, size_t size) {
+  if (self->n_owed == REDIS_OWED_MAX) {
     rr_free(bytes);
     return false;
   }
-  if (!shared_link_write(&self->link, bytes, size)) {
+  if (!redis_link_write(&self->link, bytes, size)) {
     return false;
   }
-  size_t place = (self->first + self->n_owed++) % SHARED_OWED_MAX;
+  size_t place = (self->first + self->n_owed++) % REDIS_OWED_MAX;
   self->owed[place] = *what;
   if (what->lookup != NULL) {
     what->lookup->place = place;
@@ -75,12 +75,12 @@ static bool send_command(shared_client *self, const owed *what, char *bytes, siz
 
 /* --- look-ups --- */
 
-static void set_expiry(shared_client *self) {
-  shared_clock_set(&self->expiry, self->oldest == NULL ? 0 : self->oldest->asked_at + self->config.timeout_ms * NS_PER_MS);
+static void set_expiry(redis_client *self) {
+  redis_clock_set(&self->expiry, self->oldest == NULL ? 0 : self->oldest->asked_at + self->config.timeout_ms * NS_PER_MS);
 }
 
 /* Nobody waits for it any more; its reply may still come. */
-static void take_out(shared_client *self, shared_lookup *lookup) {
+static void take_out(redis_client *self, redis_lookup *lookup) {
   bool first = self->oldest == lookup;
   *(lookup->before == NULL ? &self->oldest : &lookup->before->next) = lookup->next;
   *(lookup->next == NULL ? &self->newest : &lookup->next->before) = lookup->before;
@@ -94,24 +94,24 @@ static void take_out(shared_client *self, shared_lookup *lookup) {
 }
 
 /* Of one that was taken out. What it is for may go, and others may be asked. */
-static void end_lookup(shared_client *self, shared_lookup *lookup, shared_outcome outcome) {
+static void end_lookup(redis_client *self, redis_lookup *lookup, redis_outcome outcome) {
   self->counters->lookups[outcome]++;
   histogram_add(&self->counters->wait, (double)(clock_now() - lookup->asked_at) / 1e9);
-  lookup->done(lookup, outcome == SHARED_ANSWERED);
+  lookup->done(lookup, outcome == REDIS_ANSWERED);
 }
 
-static void end_all(shared_client *self) {
+static void end_all(redis_client *self) {
   while (self->oldest != NULL) {
-    shared_lookup *lookup = self->oldest;
+    redis_lookup *lookup = self->oldest;
     take_out(self, lookup);
-    end_lookup(self, lookup, SHARED_LOST);
+    end_lookup(self, lookup, REDIS_LOST);
   }
 }
 
-bool shared_client_ask(shared_client *self, shared_lookup *lookup) {
-  bool room = self->n_owed < SHARED_OWED_MAX && shared_link_waiting(&self->link) < SHARED_WAITING_MAX;
+bool redis_client_ask(redis_client *self, redis_lookup *lookup) {
+  bool room = self->n_owed < REDIS_OWED_MAX && redis_link_waiting(&self->link) < REDIS_WAITING_MAX;
   if (!self->breaker.closed || !room) {
-    self->counters->lookups[SHARED_NOT_ASKED]++;
+    self->counters->lookups[REDIS_NOT_ASKED]++;
     return false;
   }
   char *command = lookup->command;
@@ -119,7 +119,7 @@ bool shared_client_ask(shared_client *self, shared_lookup *lookup) {
   lookup->asked_at = clock_now();
   const owed what = {.kind = OWED_LOOKUP, .n = lookup->n, .lookup = lookup};
   if (!send_command(self, &what, command, lookup->command_size)) {
-    self->counters->lookups[SHARED_NOT_ASKED]++;
+    self->counters->lookups[REDIS_NOT_ASKED]++;
     return false;
   }
   lookup->next = NULL;
@@ -132,17 +132,17 @@ bool shared_client_ask(shared_client *self, shared_lookup *lookup) {
   return true;
 }
 
-void shared_client_cancel(shared_client *self, shared_lookup *lookup) {
-  self->counters->lookups[SHARED_CANCELLED]++;
+void redis_client_cancel(redis_client *self, redis_lookup *lookup) {
+  self->counters->lookups[REDIS_CANCELLED]++;
   take_out(self, lookup);
 }
 
 /* --- stores --- */
 
 /* The next few, unless some are under way. */
-static void go_on_storing(shared_client *self) {
+static void go_on_storing(redis_client *self) {
   char *commands = NULL;
-  size_t n = self->storing || !self->breaker.closed ? 0 : shared_stores_step(&self->stores, &commands);
+  size_t n = self->storing || !self->breaker.closed ? 0 : redis_stores_step(&self->stores, &commands);
   if (n == 0) {
     return;
   }
@@ -150,19 +150,19 @@ static void go_on_storing(shared_client *self) {
   self->counters->stores_dropped += self->storing ? 0 : n;
 }
 
-void shared_client_store(shared_client *self, char *stores, size_t n) {
+void redis_client_store(redis_client *self, char *stores, size_t n) {
   if (!self->breaker.closed) {
     rr_free(stores);
     self->counters->stores_dropped += n;
     return;
   }
-  self->counters->stores_dropped += shared_stores_add(&self->stores, stores, n) ? 0 : n;
+  self->counters->stores_dropped += redis_stores_add(&self->stores, stores, n) ? 0 : n;
   go_on_storing(self);
 }
 
 /* --- the connection --- */
 
-static uint32_t chance(shared_client *self) { /* xorshift: replicas need not agree, and that is all */
+static uint32_t chance(redis_client *self) { /* xorshift: replicas need not agree, and that is all */
   self->random ^= self->random << 13;
   self->random ^= self->random >> 7;
   self->random ^= self->random << 17;
@@ -172,13 +172,13 @@ static uint32_t chance(shared_client *self) { /* xorshift: replicas need not agr
 static void on_retry(uv_timer_t *timer);
 
 /* There is no connection; there may be one later. The breaker knows. */
-static void go_down(shared_client *self, const char *reason) {
+static void go_down(redis_client *self, const char *reason) {
   atomic_store(&self->up, false);
-  shared_link_close(&self->link);
-  shared_reader_finish(&self->reader);
+  redis_link_close(&self->link);
+  redis_reader_finish(&self->reader);
   self->storing = false;
   self->n_owed = 0;
-  self->counters->stores_dropped += shared_stores_drop(&self->stores);
+  self->counters->stores_dropped += redis_stores_drop(&self->stores);
   end_all(self);
   if (!self->told_down) {
     log_text(LOG_LEVEL_WARN, "the shared cache is not asked: %s", reason);
@@ -191,26 +191,26 @@ static void go_down(shared_client *self, const char *reason) {
 }
 
 static void on_down(void *context, const char *reason) {
-  shared_client *self = context;
-  shared_breaker_lost(&self->breaker, clock_now(), chance(self));
+  redis_client *self = context;
+  redis_breaker_lost(&self->breaker, clock_now(), chance(self));
   go_down(self, reason);
 }
 
 /* A look-up was of no use; whether there still is a connection. */
-static bool count_failure(shared_client *self, const char *reason) {
-  if (shared_breaker_failed(&self->breaker, clock_now(), chance(self))) {
+static bool count_failure(redis_client *self, const char *reason) {
+  if (redis_breaker_failed(&self->breaker, clock_now(), chance(self))) {
     go_down(self, reason);
   }
   return self->breaker.closed;
 }
 
 static void on_expiry(void *context) {
-  shared_client *self = context;
+  redis_client *self = context;
   uint64_t limit = self->config.timeout_ms * NS_PER_MS;
   while (self->oldest != NULL && clock_now() - self->oldest->asked_at >= limit) {
-    shared_lookup *lookup = self->oldest;
+    redis_lookup *lookup = self->oldest;
     take_out(self, lookup);
-    end_lookup(self, lookup, SHARED_LATE);
+    end_lookup(self, lookup, REDIS_LATE);
     if (!count_failure(self, "it answers too late")) {
       return;
     }
@@ -218,22 +218,22 @@ static void on_expiry(void *context) {
   set_expiry(self);
 }
 
-static bool greet(shared_client *self, const char *const *words, size_t n) {
+static bool greet(redis_client *self, const char *const *words, size_t n) {
   size_t size = 0;
-  char *command = shared_commands_plain(words, n, &size);
+  char *command = redis_commands_plain(words, n, &size);
   return command != NULL && send_command(self, &(owed){.kind = OWED_GREETING, .n = 1}, command, size);
 }
 
 static void on_up(void *context) {
-  shared_client *self = context;
-  const shared_address *address = self->config.address;
+  redis_client *self = context;
+  const redis_address *address = self->config.address;
   char database[16];
   (void)snprintf(database, sizeof database, "%u", address->database);
   const char *const with_user[] = {"AUTH", address->user, address->password};
   const char *const without[] = {"AUTH", address->password};
   const char *const choose[] = {"SELECT", database};
   const char *const ping[] = {"PING"};
-  bool sent = shared_reader_init(&self->reader);
+  bool sent = redis_reader_init(&self->reader);
   if (sent && address->password[0] != '\0') {
     sent = address->user[0] != '\0' ? greet(self, with_user, 3) : greet(self, without, 2);
   }
@@ -244,20 +244,20 @@ static void on_up(void *context) {
 }
 
 static void on_retry(uv_timer_t *timer) {
-  shared_client *self = timer->data;
+  redis_client *self = timer->data;
   if (self->link.wanted) { /* the try has had its time */
     on_down(self, "no answer to the greetings");
     return;
   }
   self->counters->connects++;
   (void)uv_timer_start(&self->retry, on_retry, GREETING_MS, 0);
-  shared_link_open(&self->link);
+  redis_link_open(&self->link);
 }
 
 /* Greeted. */
-static void come_up(shared_client *self) {
+static void come_up(redis_client *self) {
   (void)uv_timer_stop(&self->retry);
-  shared_breaker_greeted(&self->breaker);
+  redis_breaker_greeted(&self->breaker);
   atomic_store(&self->up, true);
   self->told_down = false;
   log_text(LOG_LEVEL_INFO, "the shared cache at %s%s%s is asked", self->config.address->host,
@@ -266,11 +266,11 @@ static void come_up(shared_client *self) {
 
 /* --- replies --- */
 
-static bool take_greeting(shared_client *self, const shared_reply *reply) {
-  char reason[SHARED_TEXT_BYTES + 32];
-  if (reply->kind != SHARED_STATUS) {
+static bool take_greeting(redis_client *self, const redis_reply *reply) {
+  char reason[REDIS_TEXT_BYTES + 32];
+  if (reply->kind != REDIS_STATUS) {
     (void)snprintf(reason, sizeof reason, "it refuses the greetings: %s",
-                   reply->kind == SHARED_ERROR ? reply->text : "with what is no answer");
+                   reply->kind == REDIS_ERROR ? reply->text : "with what is no answer");
     on_down(self, reason);
     return false;
   }
@@ -281,24 +281,24 @@ static bool take_greeting(shared_client *self, const shared_reply *reply) {
 }
 
 /* lookup: NULL where nobody waits any more. */
-static bool take_lookup(shared_client *self, shared_lookup *lookup, size_t n, const shared_reply *reply) {
-  bool whole = reply->kind == SHARED_ARRAY && reply->n == n;
+static bool take_lookup(redis_client *self, redis_lookup *lookup, size_t n, const redis_reply *reply) {
+  bool whole = reply->kind == REDIS_ARRAY && reply->n == n;
   if (lookup != NULL) {
-    end_lookup(self, lookup, whole ? SHARED_ANSWERED : SHARED_REFUSED);
+    end_lookup(self, lookup, whole ? REDIS_ANSWERED : REDIS_REFUSED);
   }
   if (whole && lookup != NULL) {
-    shared_breaker_answered(&self->breaker);
+    redis_breaker_answered(&self->breaker);
   }
   if (whole || lookup == NULL) {
     return true; /* what comes too late was counted when it was due */
   }
-  char reason[SHARED_TEXT_BYTES + 32];
-  (void)snprintf(reason, sizeof reason, "it does not answer: %s", reply->kind == SHARED_ERROR ? reply->text : "");
+  char reason[REDIS_TEXT_BYTES + 32];
+  (void)snprintf(reason, sizeof reason, "it does not answer: %s", reply->kind == REDIS_ERROR ? reply->text : "");
   return count_failure(self, reason);
 }
 
 /* False: there is no connection any more. */
-static bool take_reply(shared_client *self, const shared_reply *reply) {
+static bool take_reply(redis_client *self, const redis_reply *reply) {
   if (self->n_owed == 0) {
     on_down(self, "it answers what nobody asked");
     return false;
@@ -306,7 +306,7 @@ static bool take_reply(shared_client *self, const shared_reply *reply) {
   owed *next = &self->owed[self->first];
   if (next->kind == OWED_STORES) {
     self->counters->stores++;
-    self->counters->stores_failed += reply->kind != SHARED_STATUS;
+    self->counters->stores_failed += reply->kind != REDIS_STATUS;
     if (--next->n > 0) {
       return true;
     }
@@ -315,7 +315,7 @@ static bool take_reply(shared_client *self, const shared_reply *reply) {
   if (what.lookup != NULL) {
     take_out(self, what.lookup);
   }
-  self->first = (self->first + 1) % SHARED_OWED_MAX;
+  self->first = (self->first + 1) % REDIS_OWED_MAX;
   self->n_owed--;
   expect_next(self);
   switch (what.kind) {
@@ -329,27 +329,27 @@ static bool take_reply(shared_client *self, const shared_reply *reply) {
 }
 
 static void on_received(void *context, const char *bytes, size_t size) {
-  shared_client *self = context;
-  shared_reply reply;
-  if (!shared_reader_feed(&self->reader, bytes, size)) {
+  redis_client *self = context;
+  redis_reply reply;
+  if (!redis_reader_feed(&self->reader, bytes, size)) {
     on_down(self, "out of memory");
     return;
   }
-  shared_read found;
-  while ((found = shared_reader_next(&self->reader, &reply)) == SHARED_READ_REPLY) {
+  redis_read found;
+  while ((found = redis_reader_next(&self->reader, &reply)) == REDIS_READ_REPLY) {
     if (!take_reply(self, &reply)) {
       return;
     }
   }
-  if (found == SHARED_READ_BROKEN) {
+  if (found == REDIS_READ_BROKEN) {
     on_down(self, "what it answers is no answer");
   }
 }
 
 /* --- life --- */
 
-shared_client *shared_client_create(uv_loop_t *loop, const shared_client_config *config, shared_metrics *counters) {
-  shared_client *self = rr_calloc(1, sizeof *self);
+redis_client *redis_client_create(uv_loop_t *loop, const redis_client_config *config, redis_metrics *counters) {
+  redis_client *self = rr_calloc(1, sizeof *self);
   if (self == NULL) {
     return NULL;
   }
@@ -358,41 +358,41 @@ shared_client *shared_client_create(uv_loop_t *loop, const shared_client_config 
   self->loop = loop;
   self->random = clock_now() | 1;
   self->stores.each = config->commands->store_size;
-  if (!shared_clock_init(&self->expiry, loop, on_expiry, self)) {
+  if (!redis_clock_init(&self->expiry, loop, on_expiry, self)) {
     rr_free(self);
     return NULL;
   }
-  const shared_link_events events = {.context = self, .up = on_up, .received = on_received, .down = on_down};
-  shared_link_init(&self->link, loop, config->address, &events);
+  const redis_link_events events = {.context = self, .up = on_up, .received = on_received, .down = on_down};
+  redis_link_init(&self->link, loop, config->address, &events);
   (void)uv_timer_init(loop, &self->retry);
   self->retry.data = self;
   return self;
 }
 
-void shared_client_start(shared_client *self) { on_retry(&self->retry); }
+void redis_client_start(redis_client *self) { on_retry(&self->retry); }
 
-void shared_client_close(shared_client *self) {
+void redis_client_close(redis_client *self) {
   atomic_store(&self->up, false);
   self->breaker.closed = false;
-  shared_link_close(&self->link);
-  self->counters->stores_dropped += shared_stores_drop(&self->stores);
+  redis_link_close(&self->link);
+  self->counters->stores_dropped += redis_stores_drop(&self->stores);
   end_all(self);
   uv_close((uv_handle_t *)&self->retry, NULL);
-  shared_clock_close(&self->expiry);
+  redis_clock_close(&self->expiry);
 }
 
-bool shared_client_lingers(const shared_client *self) { return self != NULL && shared_link_lingers(&self->link); }
+bool redis_client_lingers(const redis_client *self) { return self != NULL && redis_link_lingers(&self->link); }
 
-void shared_client_destroy(shared_client *self) {
+void redis_client_destroy(redis_client *self) {
   if (self != NULL) {
-    shared_reader_finish(&self->reader);
+    redis_reader_finish(&self->reader);
     rr_free(self);
   }
 }
 
-bool shared_client_is_up(const shared_client *self) { return atomic_load(&self->up); }
+bool redis_client_is_up(const redis_client *self) { return atomic_load(&self->up); }
 
-void shared_client_gauge(shared_client *self) {
+void redis_client_gauge(redis_client *self) {
   self->counters->up = atomic_load(&self->up);
-  self->counters->stores_bytes = self->stores.bytes + shared_link_waiting(&self->link);
+  self->counters->stores_bytes = self->stores.bytes + redis_link_waiting(&self->link);
 }

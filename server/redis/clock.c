@@ -6,7 +6,7 @@
 static const uint64_t second = 1000000000;
 
 static void on_readable(uv_poll_t *poll, int status, int events) {
-  shared_clock *self = poll->data;
+  redis_clock *self = poll->data;
   uint64_t times;
   (void)events;
   if (status == 0 && read(self->fd, &times, sizeof times) == (ssize_t)sizeof times) {
@@ -14,8 +14,8 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
   }
 }
 
-bool shared_clock_init(shared_clock *self, uv_loop_t *loop, void (*ring)(void *context), void *context) {
-  *self = (shared_clock){.fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC), .ring = ring, .context = context};
+bool redis_clock_init(redis_clock *self, uv_loop_t *loop, void (*ring)(void *context), void *context) {
+  *self = (redis_clock){.fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC), .ring = ring, .context = context};
   if (self->fd < 0) {
     return false;
   }
@@ -28,14 +28,14 @@ bool shared_clock_init(shared_clock *self, uv_loop_t *loop, void (*ring)(void *c
   return true;
 }
 
-void shared_clock_set(shared_clock *self, uint64_t at) {
+void redis_clock_set(redis_clock *self, uint64_t at) {
   const struct itimerspec when = {.it_value = {.tv_sec = (time_t)(at / second), .tv_nsec = (long)(at % second)}};
   (void)timerfd_settime(self->fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
-static void on_closed(uv_handle_t *handle) { (void)close(((shared_clock *)handle->data)->fd); }
+static void on_closed(uv_handle_t *handle) { (void)close(((redis_clock *)handle->data)->fd); }
 
-void shared_clock_close(shared_clock *self) {
+void redis_clock_close(redis_clock *self) {
   (void)uv_poll_stop(&self->poll);
   uv_close((uv_handle_t *)&self->poll, on_closed);
 }

@@ -7,20 +7,20 @@
 #include <stdint.h>
 #include <uv.h>
 
-typedef struct shared_clock {
+typedef struct redis_clock {
   uv_poll_t poll;
   int fd;
   void (*ring)(void *context);
   void *context;
-} shared_clock;
+} redis_clock;
 
 /* At a fixed address. False where there are no descriptors. */
-bool shared_clock_init(shared_clock *self, uv_loop_t *loop, void (*ring)(void *context), void *context);
+bool redis_clock_init(redis_clock *self, uv_loop_t *loop, void (*ring)(void *context), void *context);
 
 /* Rings once at that time of clock_now, or soon where it has come; 0: no more. In place of what was set before. */
-void shared_clock_set(shared_clock *self, uint64_t at);
+void redis_clock_set(redis_clock *self, uint64_t at);
 
 /* The loop has to run until it is closed. */
-void shared_clock_close(shared_clock *self);
+void redis_clock_close(redis_clock *self);
 
 #endif

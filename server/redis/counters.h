@@ -7,19 +7,19 @@
 #include "server/observe/histogram.h"
 
 /* How a look-up in the shared cache ended. */
-typedef enum shared_outcome {
-  SHARED_ANSWERED,
-  SHARED_LATE,      /* not within --shared-cache-timeout-ms */
-  SHARED_REFUSED,   /* with an error, or what is no answer */
-  SHARED_LOST,      /* with the connection */
-  SHARED_NOT_ASKED, /* the connection was gone, or had too much to do */
-  SHARED_CANCELLED, /* the request's own time was over, or its client left */
-  SHARED_OUTCOMES
-} shared_outcome;
+typedef enum redis_outcome {
+  REDIS_ANSWERED,
+  REDIS_LATE,      /* not within --shared-cache-timeout-ms */
+  REDIS_REFUSED,   /* with an error, or what is no answer */
+  REDIS_LOST,      /* with the connection */
+  REDIS_NOT_ASKED, /* the connection was gone, or had too much to do */
+  REDIS_CANCELLED, /* the request's own time was over, or its client left */
+  REDIS_OUTCOMES
+} redis_outcome;
 
 /* Of the shared cache: the loop's own. */
-typedef struct shared_metrics {
-  uint64_t lookups[SHARED_OUTCOMES];
+typedef struct redis_metrics {
+  uint64_t lookups[REDIS_OUTCOMES];
   histogram wait;         /* seconds that requests waited for it, whatever came of that */
   uint64_t hits;          /* scores */
   uint64_t misses;
@@ -30,8 +30,8 @@ typedef struct shared_metrics {
   uint64_t stores_bytes;  /* that wait to be written: a gauge, as the next */
   uint64_t up;            /* it is asked */
   uint64_t connects;      /* tries */
-} shared_metrics;
+} redis_metrics;
 
-void shared_metrics_init(shared_metrics *self);
+void redis_metrics_init(redis_metrics *self);
 
 #endif

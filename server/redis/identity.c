@@ -106,7 +106,7 @@ static rr_status add_probe(struct sha256_ctx *hash, const rr_scorer *scorer, rr_
   return status == RR_ERR_NUMERIC ? RR_OK : status;
 }
 
-rr_status shared_identity(const rr_scorer *scorer, shared_digest *ret_identity, rr_error *err) {
+rr_status redis_identity(const rr_scorer *scorer, redis_digest *ret_identity, rr_error *err) {
   uint8_t fingerprint[RR_FINGERPRINT_BYTES];
   rr_status status = rr_scorer_fingerprint(scorer, fingerprint, err);
   if (status != RR_OK) {

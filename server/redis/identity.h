@@ -16,6 +16,6 @@
 #include "server/redis/keys.h"
 
 /* Reads the weights once more and computes: not on the event loop. Errors of rr_scorer_fingerprint, RR_ERR_MEMORY. */
-rr_status shared_identity(const rr_scorer *scorer, shared_digest *ret_identity, rr_error *err);
+rr_status redis_identity(const rr_scorer *scorer, redis_digest *ret_identity, rr_error *err);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include <nettle/memops.h>
 
-enum { BODY_BYTES = 20, CHECK_BYTES = SHARED_VALUE_BYTES - BODY_BYTES, VERSION = 1 };
+enum { BODY_BYTES = 20, CHECK_BYTES = REDIS_VALUE_BYTES - BODY_BYTES, VERSION = 1 };
 
 /* What a message is about comes first, so that no key is a check. */
 enum { ABOUT_QUERY = 'q', ABOUT_TEXT = 't', ABOUT_VALUE = 'v' };
@@ -30,7 +30,7 @@ static void begin(struct hmac_sha256_ctx *mac, int about) {
   hmac_sha256_update(mac, 1, &byte);
 }
 
-void shared_keys_init(shared_keys *ret_keys, const char *secret, const shared_digest *model) {
+void redis_keys_init(redis_keys *ret_keys, const char *secret, const redis_digest *model) {
   hmac_sha256_set_key(&ret_keys->mac, strlen(secret), (const uint8_t *)secret);
   ret_keys->model = *model;
 }
@@ -39,7 +39,7 @@ void shared_keys_init(shared_keys *ret_keys, const char *secret, const shared_di
  * last three in the key, as in score_cache.c. */
 _Static_assert(sizeof(void *) != 8 || sizeof(rr_encode_options) == 40, "the key holds every option");
 
-void shared_query_init(shared_query *ret_query, const shared_keys *keys, rr_text query, const rr_encode_options *options) {
+void redis_query_init(redis_query *ret_query, const redis_keys *keys, rr_text query, const rr_encode_options *options) {
   struct hmac_sha256_ctx *mac = &ret_query->mac;
   *mac = keys->mac;
   begin(mac, ABOUT_QUERY);
@@ -55,8 +55,8 @@ void shared_query_init(shared_query *ret_query, const shared_keys *keys, rr_text
   hmac_sha256_digest(mac, sizeof ret_query->digest.bytes, ret_query->digest.bytes);
 }
 
-shared_digest shared_query_key(shared_query *self, rr_text text) {
-  shared_digest key;
+redis_digest redis_query_key(redis_query *self, rr_text text) {
+  redis_digest key;
   begin(&self->mac, ABOUT_TEXT);
   hmac_sha256_update(&self->mac, sizeof self->digest.bytes, self->digest.bytes);
   add_text(&self->mac, text);
@@ -76,7 +76,7 @@ static uint32_t get(const uint8_t *bytes) {
 
 static uint32_t with_flag(uint32_t number, uint32_t flag) { return (number & 0x7fffffffu) | flag << 31; }
 
-static void check(const shared_keys *keys, const shared_digest *key, const uint8_t *body,
+static void check(const redis_keys *keys, const redis_digest *key, const uint8_t *body,
                   uint8_t ret_check[CHECK_BYTES]) {
   struct hmac_sha256_ctx mac = keys->mac;
   begin(&mac, ABOUT_VALUE);
@@ -85,8 +85,8 @@ static void check(const shared_keys *keys, const shared_digest *key, const uint8
   hmac_sha256_digest(&mac, CHECK_BYTES, ret_check);
 }
 
-void shared_value_write(const shared_keys *keys, const shared_digest *key, const cache_value *value,
-                        uint8_t ret_bytes[SHARED_VALUE_BYTES]) {
+void redis_value_write(const redis_keys *keys, const redis_digest *key, const lfu_value *value,
+                        uint8_t ret_bytes[REDIS_VALUE_BYTES]) {
   uint32_t raw;
   memcpy(&raw, &value->raw, sizeof raw);
   put(ret_bytes, VERSION);
@@ -97,10 +97,10 @@ void shared_value_write(const shared_keys *keys, const shared_digest *key, const
   check(keys, key, ret_bytes, ret_bytes + BODY_BYTES);
 }
 
-bool shared_value_read(const shared_keys *keys, const shared_digest *key, const uint8_t *bytes, size_t size,
-                       cache_value *ret_value) {
+bool redis_value_read(const redis_keys *keys, const redis_digest *key, const uint8_t *bytes, size_t size,
+                       lfu_value *ret_value) {
   uint8_t wanted[CHECK_BYTES];
-  if (size != SHARED_VALUE_BYTES || get(bytes) != VERSION) {
+  if (size != REDIS_VALUE_BYTES || get(bytes) != VERSION) {
     return false;
   }
   check(keys, key, bytes, wanted);
@@ -110,7 +110,7 @@ bool shared_value_read(const shared_keys *keys, const shared_digest *key, const 
   uint32_t raw = get(bytes + 4);
   uint32_t length = get(bytes + 12);
   uint32_t query_length = get(bytes + 16);
-  cache_value value = {.text_tokens = get(bytes + 8),
+  lfu_value value = {.text_tokens = get(bytes + 8),
                        .length = length & 0x7fffffffu,
                        .truncated = (length >> 31) != 0,
                        .query_length = query_length & 0x7fffffffu,

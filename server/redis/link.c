@@ -11,13 +11,13 @@ typedef struct outgoing {
   char *bytes;
 } outgoing;
 
-void shared_link_init(shared_link *self, uv_loop_t *loop, const shared_address *address, const shared_link_events *events) {
-  *self = (shared_link){.loop = loop, .address = address, .events = *events};
+void redis_link_init(redis_link *self, uv_loop_t *loop, const redis_address *address, const redis_link_events *events) {
+  *self = (redis_link){.loop = loop, .address = address, .events = *events};
 }
 
-static void on_closed(uv_handle_t *handle) { ((shared_link *)handle->data)->has_socket = false; }
+static void on_closed(uv_handle_t *handle) { ((redis_link *)handle->data)->has_socket = false; }
 
-void shared_link_close(shared_link *self) {
+void redis_link_close(redis_link *self) {
   self->wanted = false;
   if (self->looking_up) {
     self->lingers = uv_cancel((uv_req_t *)&self->lookup) != 0 || self->lingers;
@@ -27,23 +27,23 @@ void shared_link_close(shared_link *self) {
   }
 }
 
-bool shared_link_lingers(const shared_link *self) { return self->lingers; }
+bool redis_link_lingers(const redis_link *self) { return self->lingers; }
 
-static void go_down(shared_link *self, const char *reason) {
+static void go_down(redis_link *self, const char *reason) {
   if (self->wanted) {
-    shared_link_close(self);
+    redis_link_close(self);
     self->events.down(self->events.context, reason);
   }
 }
 
 static void on_alloc(uv_handle_t *handle, size_t wanted, uv_buf_t *ret_buffer) {
   (void)wanted;
-  shared_link *self = handle->data;
+  redis_link *self = handle->data;
   *ret_buffer = uv_buf_init(self->chunk, sizeof self->chunk);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buffer) {
-  shared_link *self = stream->data;
+  redis_link *self = stream->data;
   if (got < 0) {
     go_down(self, got == UV_EOF ? "closed by the other side" : uv_strerror((int)got));
   } else if (got > 0 && self->wanted) {
@@ -52,7 +52,7 @@ static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buffer) {
 }
 
 static void on_connected(uv_connect_t *request, int status) {
-  shared_link *self = request->data;
+  redis_link *self = request->data;
   if (!self->wanted) {
     return;
   }
@@ -67,7 +67,7 @@ static void on_connected(uv_connect_t *request, int status) {
   self->events.up(self->events.context);
 }
 
-static void connect_to(shared_link *self, const struct sockaddr *address) {
+static void connect_to(redis_link *self, const struct sockaddr *address) {
   self->connecting.data = self;
   int status;
   if (address == NULL) {
@@ -94,7 +94,7 @@ static void connect_to(shared_link *self, const struct sockaddr *address) {
 }
 
 /* The C library has put them in order; after one that does not answer the next one is tried. */
-static const struct sockaddr *address_of_turn(shared_link *self, const struct addrinfo *found) {
+static const struct sockaddr *address_of_turn(redis_link *self, const struct addrinfo *found) {
   unsigned n = 0;
   for (const struct addrinfo *at = found; at != NULL; at = at->ai_next) {
     n++;
@@ -107,7 +107,7 @@ static const struct sockaddr *address_of_turn(shared_link *self, const struct ad
 }
 
 static void on_found(uv_getaddrinfo_t *lookup, int status, struct addrinfo *found) {
-  shared_link *self = lookup->data;
+  redis_link *self = lookup->data;
   self->looking_up = false;
   self->lingers = false;
   if (self->wanted && status != 0) {
@@ -118,7 +118,7 @@ static void on_found(uv_getaddrinfo_t *lookup, int status, struct addrinfo *foun
   uv_freeaddrinfo(found);
 }
 
-static void look_up(shared_link *self) {
+static void look_up(redis_link *self) {
   const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
   self->lookup.data = self;
   int status = uv_getaddrinfo(self->loop, &self->lookup, on_found, self->address->host, self->address->port, &hints);
@@ -128,7 +128,7 @@ static void look_up(shared_link *self) {
   }
 }
 
-static void connect_by_number(shared_link *self) {
+static void connect_by_number(redis_link *self) {
   const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
                                  .ai_flags = AI_NUMERICSERV | AI_NUMERICHOST};
   struct addrinfo *found = NULL;
@@ -141,13 +141,13 @@ static void connect_by_number(shared_link *self) {
   freeaddrinfo(found);
 }
 
-void shared_link_open(shared_link *self) {
+void redis_link_open(redis_link *self) {
   self->wanted = true;
   if (self->has_socket || self->looking_up) {
     go_down(self, "the last connection has not ended yet");
   } else if (self->address->local) {
     connect_to(self, NULL);
-  } else if (shared_address_is_name(self->address)) {
+  } else if (redis_address_is_name(self->address)) {
     look_up(self);
   } else {
     connect_by_number(self);
@@ -156,7 +156,7 @@ void shared_link_open(shared_link *self) {
 
 static void on_written(uv_write_t *request, int status) {
   outgoing *sent = (outgoing *)request;
-  shared_link *self = request->data;
+  redis_link *self = request->data;
   rr_free(sent->bytes);
   rr_free(sent);
   if (status != 0 && status != UV_ECANCELED) {
@@ -164,7 +164,7 @@ static void on_written(uv_write_t *request, int status) {
   }
 }
 
-bool shared_link_write(shared_link *self, char *bytes, size_t size) {
+bool redis_link_write(redis_link *self, char *bytes, size_t size) {
   outgoing *sent = self->wanted ? rr_calloc(1, sizeof *sent) : NULL;
   if (sent == NULL) {
     rr_free(bytes);
@@ -181,6 +181,6 @@ bool shared_link_write(shared_link *self, char *bytes, size_t size) {
   return true;
 }
 
-size_t shared_link_waiting(const shared_link *self) {
+size_t redis_link_waiting(const redis_link *self) {
   return self->wanted && self->has_socket ? uv_stream_get_write_queue_size(&self->socket.stream) : 0;
 }

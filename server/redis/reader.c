@@ -14,18 +14,18 @@ typedef int element_count;
 /* All that the parser is given for an object: it wants some pointer. */
 static char object;
 
-static shared_reader *reader_of(const redisReadTask *task) { return task->privdata; }
+static redis_reader *reader_of(const redisReadTask *task) { return task->privdata; }
 
 /* Its place, of an element of the reply itself; NULL for others. */
-static shared_answer *place_of(const redisReadTask *task) {
-  const shared_reader *self = reader_of(task);
+static redis_answer *place_of(const redisReadTask *task) {
+  const redis_reader *self = reader_of(task);
   bool element = task->parent != NULL && task->parent->parent == NULL;
   size_t at = (size_t)task->idx;
   return element && self->answers != NULL && at < self->n ? &self->answers[at] : NULL;
 }
 
 static void copy_text(const char *text, size_t size, char *ret_text) {
-  size_t told = size < SHARED_TEXT_BYTES - 1 ? size : SHARED_TEXT_BYTES - 1;
+  size_t told = size < REDIS_TEXT_BYTES - 1 ? size : REDIS_TEXT_BYTES - 1;
   for (size_t i = 0; i < told; i++) {
     ret_text[i] = '!';
     if (text[i] >= ' ' && text[i] <= '~') {
@@ -36,30 +36,30 @@ static void copy_text(const char *text, size_t size, char *ret_text) {
 }
 
 static void *on_string(const redisReadTask *task, char *text, size_t size) {
-  shared_reader *self = reader_of(task);
+  redis_reader *self = reader_of(task);
   if (task->parent == NULL) {
-    self->reply.kind = task->type == REDIS_REPLY_STATUS  ? SHARED_STATUS
-                       : task->type == REDIS_REPLY_ERROR ? SHARED_ERROR
-                                                         : SHARED_OTHER;
+    self->reply.kind = task->type == REDIS_REPLY_STATUS  ? REDIS_STATUS
+                       : task->type == REDIS_REPLY_ERROR ? REDIS_ERROR
+                                                         : REDIS_OTHER;
     copy_text(text, size, self->reply.text);
     return &object;
   }
-  shared_answer *place = place_of(task);
+  redis_answer *place = place_of(task);
   if (place == NULL) {
     return &object;
   }
-  place->strange = task->type != REDIS_REPLY_STRING || size != SHARED_VALUE_BYTES;
+  place->strange = task->type != REDIS_REPLY_STRING || size != REDIS_VALUE_BYTES;
   if (!place->strange) {
     memcpy(place->bytes, text, size);
-    place->size = SHARED_VALUE_BYTES;
+    place->size = REDIS_VALUE_BYTES;
   }
   return &object;
 }
 
 static void *on_array(const redisReadTask *task, element_count elements) {
-  shared_reader *self = reader_of(task);
+  redis_reader *self = reader_of(task);
   if (task->parent == NULL) {
-    self->reply.kind = SHARED_ARRAY;
+    self->reply.kind = REDIS_ARRAY;
     self->reply.n = (size_t)elements;
   }
   return (size_t)elements <= self->n && task->parent == NULL ? &object : NULL; /* the parser then gives up */
@@ -67,7 +67,7 @@ static void *on_array(const redisReadTask *task, element_count elements) {
 
 static void *on_integer(const redisReadTask *task, long long number) {
   (void)number;
-  shared_answer *place = place_of(task);
+  redis_answer *place = place_of(task);
   if (place != NULL) {
     place->strange = true;
   }
@@ -87,43 +87,43 @@ static redisReplyObjectFunctions functions = {.createString = on_string,
                                               .createNil = on_nil,
                                               .freeObject = on_free};
 
-bool shared_reader_init(shared_reader *self) {
-  *self = (shared_reader){.parser = redisReaderCreateWithFunctions(&functions)};
+bool redis_reader_init(redis_reader *self) {
+  *self = (redis_reader){.parser = redisReaderCreateWithFunctions(&functions)};
   if (self->parser == NULL) {
     return false;
   }
   self->parser->privdata = self;
   self->parser->maxbuf = 0; /* it never gives its buffer up, which it could not do without memory */
-  self->reply.kind = SHARED_OTHER;
+  self->reply.kind = REDIS_OTHER;
   return true;
 }
 
-void shared_reader_finish(shared_reader *self) {
+void redis_reader_finish(redis_reader *self) {
   if (self->parser != NULL) {
     redisReaderFree(self->parser);
   }
   self->parser = NULL;
 }
 
-bool shared_reader_feed(shared_reader *self, const char *bytes, size_t size) {
+bool redis_reader_feed(redis_reader *self, const char *bytes, size_t size) {
   return redisReaderFeed(self->parser, bytes, size) == REDIS_OK;
 }
 
-void shared_reader_expect(shared_reader *self, shared_answer *answers, size_t n) {
+void redis_reader_expect(redis_reader *self, redis_answer *answers, size_t n) {
   self->answers = answers;
   self->n = n;
 }
 
-shared_read shared_reader_next(shared_reader *self, shared_reply *ret_reply) {
+redis_read redis_reader_next(redis_reader *self, redis_reply *ret_reply) {
   void *found = NULL;
   if (redisReaderGetReply(self->parser, &found) != REDIS_OK) {
-    return SHARED_READ_BROKEN;
+    return REDIS_READ_BROKEN;
   }
   if (found == NULL) {
-    bool bounded = self->parser->len - self->parser->pos <= SHARED_ITEM_MAX;
-    return bounded ? SHARED_READ_MORE : SHARED_READ_BROKEN;
+    bool bounded = self->parser->len - self->parser->pos <= REDIS_ITEM_MAX;
+    return bounded ? REDIS_READ_MORE : REDIS_READ_BROKEN;
   }
   *ret_reply = self->reply;
-  self->reply = (shared_reply){.kind = SHARED_OTHER};
-  return SHARED_READ_REPLY;
+  self->reply = (redis_reply){.kind = REDIS_OTHER};
+  return REDIS_READ_REPLY;
 }

@@ -4,16 +4,16 @@
 
 #include "core/base/alloc.h"
 
-typedef struct shared_batch {
-  struct shared_batch *next;
+typedef struct redis_batch {
+  struct redis_batch *next;
   char *commands;
   size_t n;
   size_t taken;
-} shared_batch;
+} redis_batch;
 
-bool shared_stores_add(shared_stores *self, char *commands, size_t n) {
-  bool fits = n <= SHARED_STORES_MAX / self->each && self->bytes + n * self->each <= SHARED_STORES_MAX;
-  shared_batch *batch = fits ? rr_calloc(1, sizeof *batch) : NULL;
+bool redis_stores_add(redis_stores *self, char *commands, size_t n) {
+  bool fits = n <= REDIS_STORES_MAX / self->each && self->bytes + n * self->each <= REDIS_STORES_MAX;
+  redis_batch *batch = fits ? rr_calloc(1, sizeof *batch) : NULL;
   if (batch == NULL) {
     rr_free(commands);
     return false;
@@ -26,21 +26,21 @@ bool shared_stores_add(shared_stores *self, char *commands, size_t n) {
   return true;
 }
 
-static void drop_first(shared_stores *self) {
-  shared_batch *batch = self->first;
+static void drop_first(redis_stores *self) {
+  redis_batch *batch = self->first;
   self->first = batch->next;
   self->bytes -= batch->n * self->each;
   rr_free(batch->commands);
   rr_free(batch);
 }
 
-size_t shared_stores_step(shared_stores *self, char **ret_commands) {
-  shared_batch *batch = self->first;
+size_t redis_stores_step(redis_stores *self, char **ret_commands) {
+  redis_batch *batch = self->first;
   if (batch == NULL) {
     return 0;
   }
   size_t left = batch->n - batch->taken;
-  size_t n = left < SHARED_STORE_STEP ? left : SHARED_STORE_STEP;
+  size_t n = left < REDIS_STORE_STEP ? left : REDIS_STORE_STEP;
   char *commands = rr_malloc(n * self->each);
   if (commands == NULL) {
     return 0;
@@ -54,7 +54,7 @@ size_t shared_stores_step(shared_stores *self, char **ret_commands) {
   return n;
 }
 
-size_t shared_stores_drop(shared_stores *self) {
+size_t redis_stores_drop(redis_stores *self) {
   size_t dropped = 0;
   while (self->first != NULL) {
     dropped += self->first->n - self->first->taken;

@@ -3,7 +3,7 @@
 #include "server/request/own.h"
 #include "server/request/shared.h"
 
-static void on_done(shared_lookup *lookup, bool answered) {
+static void on_done(redis_lookup *lookup, bool answered) {
   rerank_shared *self = (rerank_shared *)lookup;
   self->answered = answered;
   self->go_on(self->task);
@@ -18,7 +18,7 @@ bool rerank_shared_ask(rerank_task *task, void (*go_on)(rerank_task *task)) {
   rerank_shared *self = task->shared;
   self->go_on = go_on;
   self->lookup.done = on_done;
-  bool asked = shared_client_ask(task->own->service->sharing->client, &self->lookup);
+  bool asked = redis_client_ask(task->own->service->sharing->client, &self->lookup);
   rr_free(self->lookup.command); /* what was asked has none any more */
   self->lookup.command = NULL;
   discount(task);
@@ -26,7 +26,7 @@ bool rerank_shared_ask(rerank_task *task, void (*go_on)(rerank_task *task)) {
 }
 
 void rerank_shared_cancel(rerank_task *task) {
-  shared_client_cancel(task->own->service->sharing->client, &task->shared->lookup);
+  redis_client_cancel(task->own->service->sharing->client, &task->shared->lookup);
 }
 
 void rerank_shared_release(rerank_task *task) {
@@ -34,14 +34,14 @@ void rerank_shared_release(rerank_task *task) {
   if (self == NULL) {
     return;
   }
-  shared_metrics *counters = &task->own->service->metrics->shared;
+  redis_metrics *counters = &task->own->service->metrics->shared;
   counters->hits += self->hits;
   counters->misses += self->answered ? self->n - self->hits : 0;
   counters->damaged += self->damaged;
   rr_free(self->lookup.command);
   discount(task);
   if (self->n_stores > 0) {
-    shared_client_store(task->own->service->sharing->client, self->stores, self->n_stores);
+    redis_client_store(task->own->service->sharing->client, self->stores, self->n_stores);
   } else {
     rr_free(self->stores);
   }

@@ -69,7 +69,7 @@ rr_status rerank_documents_find(rerank_task *task, size_t g, const rr_text *text
     return RR_OK;
   }
   rerank_halves *group = group_of(task, g);
-  cache_key *keys = rr_arena_calloc(&task->arena, n, sizeof *keys);
+  lfu_key *keys = rr_arena_calloc(&task->arena, n, sizeof *keys);
   document **found = rr_arena_calloc(&task->arena, n, sizeof(document *));
   rr_half *halves = rr_arena_calloc(&task->arena, n, sizeof *halves);
   document **made = rr_arena_calloc(&task->arena, n, sizeof(document *));
@@ -175,7 +175,7 @@ static bool name_by_hash(rerank_task *task, size_t i) {
 
 static bool keep_name(rerank_task *task, size_t i) {
   rr_text text = task->request.texts[i];
-  cache_key key = document_key_of_name(cache_of(task), task->request.ids[i]);
+  lfu_key key = document_key_of_name(cache_of(task), task->request.ids[i]);
   document *made = document_cache_reserve(cache_of(task), text.size + 1);
   if (made == NULL) {
     document_cache_forget(cache_of(task), key);
@@ -225,7 +225,7 @@ bool rerank_documents_keep_all(rerank_task *task, bool *ret_kept, size_t *ret_co
     ret_kept[i] = keep_name(task, i);
   }
   for (size_t i = 0; i < request->n_texts; i++) { /* what came later may have driven out what came before */
-    cache_key name = document_key_of_name(cache_of(task), request->ids[i]);
+    lfu_key name = document_key_of_name(cache_of(task), request->ids[i]);
     ret_kept[i] = ret_kept[i] && document_cache_has(cache_of(task), name) &&
                   document_cache_has(cache_of(task), task->halves[0].keys[i]);
   }

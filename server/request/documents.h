@@ -14,7 +14,7 @@
 
 /* Of one group's texts that are encoded. */
 typedef struct rerank_halves {
-  cache_key *keys;
+  lfu_key *keys;
   document **found; /* NULL: not at hand */
   rr_half *halves;  /* what encoding takes: the same as bytes */
   document **made;  /* of a split model: where the halves of what is not at hand will be; NULL: they are not kept */

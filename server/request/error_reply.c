@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-void answer_fill_error(http_reply *reply, const http_exchange *exchange, const rr_dialect *dialect,
+void error_reply_fill(http_reply *reply, const http_exchange *exchange, const rr_dialect *dialect,
                        const rr_api_error *error) {
   rr_error_shape shape = rr_error_shape_of(exchange->path, dialect);
   unsigned retry_after =
@@ -19,20 +19,20 @@ void answer_fill_error(http_reply *reply, const http_exchange *exchange, const r
   }
 }
 
-void answer_api_error(metrics *counters, http_exchange *exchange, const rr_dialect *dialect,
+void error_reply_send(metrics *counters, http_exchange *exchange, const rr_dialect *dialect,
                       const rr_api_error *error) {
   http_reply reply;
-  answer_fill_error(&reply, exchange, dialect, error);
+  error_reply_fill(&reply, exchange, dialect, error);
   counters->failures[error->kind]++;
   http_reply_to(exchange, &reply);
 }
 
-void answer_error(metrics *counters, http_exchange *exchange, rr_api_error_kind kind, const char *format,
+void error_reply_send_text(metrics *counters, http_exchange *exchange, rr_api_error_kind kind, const char *format,
                   ...) {
   rr_api_error error = {.kind = kind};
   va_list arguments;
   va_start(arguments, format);
   (void)vsnprintf(error.message, sizeof error.message, format, arguments);
   va_end(arguments);
-  answer_api_error(counters, exchange, NULL, &error);
+  error_reply_send(counters, exchange, NULL, &error);
 }

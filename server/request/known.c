@@ -59,7 +59,7 @@ static bool find_repeats(rerank_lookup *lookups, size_t n, rr_arena *arena) {
     return false;
   }
   for (size_t i = 0; i < n; i++) {
-    cache_key key = lookups[i].key;
+    lfu_key key = lookups[i].key;
     size_t at = key.low & (capacity - 1);
     while (table[at] != 0 && (lookups[table[at] - 1].key.low != key.low ||
                               lookups[table[at] - 1].key.high != key.high)) {
@@ -95,7 +95,7 @@ rr_status rerank_look_up_group(rerank_task *task, size_t g, const rr_encode_opti
     return rr_fail(err, RR_ERR_MEMORY, "out of memory");
   }
   for (size_t i = 0; i < n; i++) { /* each different text once */
-    lookups[i].hit = lookups[i].first == i && cache_find(cache->entries, lookups[i].key, &lookups[i].value);
+    lookups[i].hit = lookups[i].first == i && lfu_find(cache->entries, lookups[i].key, &lookups[i].value);
   }
   rerank_shared_add(task, g, options);
   return RR_OK;
@@ -116,7 +116,7 @@ static size_t spread(rerank_lookup *lookups, size_t n) {
 
 /* Counts the known texts as if they had been encoded with the others. */
 static void count_known(rerank_task *task, const rerank_lookup *lookups, size_t n, bool all) {
-  const cache_value *last = NULL;
+  const lfu_value *last = NULL;
   for (size_t i = 0; i < n; i++) {
     if (lookups[i].hit) {
       last = &lookups[i].value;
@@ -174,9 +174,9 @@ void rerank_group_tokens(const rr_encoded *group, rr_text_tokens *ret_tokens) {
   }
 }
 
-static cache_value value_of(const rr_encoded *group, size_t candidate, float raw) {
+static lfu_value value_of(const rr_encoded *group, size_t candidate, float raw) {
   const rr_sequence *sequence = &group->sequences[group->sequence_of[candidate]];
-  cache_value value = {.raw = raw,
+  lfu_value value = {.raw = raw,
                        .text_tokens = sequence->text_tokens,
                        .length = sequence->length & 0x7fffffffu,
                        .truncated = sequence->dropped_tokens > 0};
@@ -197,7 +197,7 @@ static void keep_computed(rerank_task *task, size_t g, const float *raw) {
     }
     lookups[i].value = value_of(&task->groups[g], at, raw[at]);
     if (lookups[i].first == i && !isnan(raw[at])) {
-      cache_insert(task->tools.cache->entries, lookups[i].key, &lookups[i].value);
+      lfu_insert(task->tools.cache->entries, lookups[i].key, &lookups[i].value);
     }
     at++;
   }
@@ -243,7 +243,7 @@ rr_status rerank_group_scores(rerank_task *task, size_t g, const uint8_t *done, 
   }
   keep_computed(task, g, raw);
   for (size_t i = 0; i < rerank_group_size(task); i++) {
-    const cache_value *value = &task->lookups[g + i].value;
+    const lfu_value *value = &task->lookups[g + i].value;
     scores[i] =
         as_raw || isnan(value->raw) ? value->raw : rr_scorer_score(task->tools.scorer, value->raw);
     tokens[i] = (rr_text_tokens){.count = value->text_tokens, .truncated = value->truncated != 0};

@@ -19,8 +19,8 @@
 
 /* What the cache says of one text of a request. */
 typedef struct rerank_lookup {
-  cache_key key;
-  cache_value value;
+  lfu_key key;
+  lfu_value value;
   size_t first; /* the first text of its group with this key: itself, if it is the first */
   bool hit;
 } rerank_lookup;

@@ -12,7 +12,7 @@ typedef enum rerank_stage {
   RERANK_WAITING,    /* for a thread of the pool, in the intake */
   RERANK_PREPARING,  /* on such a thread */
   RERANK_ASKING,     /* the shared cache; then it waits for such a thread again */
-  RERANK_COMPUTING,  /* in the engine, or with the worker that ends it */
+  RERANK_COMPUTING,  /* in the workers' queue, or with the worker that ends it */
   RERANK_CONCLUDING, /* on a thread of the pool, cut short */
   RERANK_ANSWERED,
 } rerank_stage;

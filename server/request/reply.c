@@ -128,7 +128,7 @@ void rerank_reply_late(rerank_task *task) {
   leave(task, task->own->stage == RERANK_PREPARING);
   task->own->late = true;
   task->own->service->metrics->missed++;
-  answer_api_error(task->own->service->metrics, task->own->exchange, dialect, &error);
+  error_reply_send(task->own->service->metrics, task->own->exchange, dialect, &error);
 }
 
 void rerank_reply(rerank_task *task) {
@@ -141,7 +141,7 @@ void rerank_reply(rerank_task *task) {
   if (task->failed) {
     counters->refusals[task->refused]++;
     counters->missed += task->refused == ADMISSION_GRANTED && task->error.kind == RR_API_TIMEOUT;
-    answer_api_error(counters, task->own->exchange, task->dialect, &task->error);
+    error_reply_send(counters, task->own->exchange, task->dialect, &task->error);
     return;
   }
   http_reply reply = {.status = 200, .content_type = "application/json", .body = task->reply,

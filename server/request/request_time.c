@@ -27,10 +27,10 @@ static bool read_number(const http_exchange *exchange, const char *name, int64_t
   return true;
 }
 
-bool schedule_read(const http_exchange *exchange, schedule *ret_schedule, rr_api_error *ret_error) {
+bool request_time_read(const http_exchange *exchange, request_time *ret_schedule, rr_api_error *ret_error) {
   static const char name[] = "x-request-on-timeout";
   const int64_t whole = 9007199254740991; /* as in bodies */
-  schedule self = {.on_timeout = RR_ON_TIMEOUT_DEFAULT};
+  request_time self = {.on_timeout = RR_ON_TIMEOUT_DEFAULT};
   int64_t timeout = 0;
   if (!read_number(exchange, "x-request-timeout-ms", 1, RR_TIMEOUT_MAX, &timeout, ret_error) ||
       !read_number(exchange, "x-request-priority", -whole, whole, &self.priority, ret_error)) {
@@ -45,8 +45,8 @@ bool schedule_read(const http_exchange *exchange, schedule *ret_schedule, rr_api
   return true;
 }
 
-schedule schedule_merge(const schedule *headers, const rr_rerank_request *request) {
-  schedule merged = *headers;
+request_time request_time_merge(const request_time *headers, const rr_rerank_request *request) {
+  request_time merged = *headers;
   if (request->timeout_ms > 0 && (merged.timeout_ms == 0 || request->timeout_ms < merged.timeout_ms)) {
     merged.timeout_ms = request->timeout_ms;
   }
@@ -57,7 +57,7 @@ schedule schedule_merge(const schedule *headers, const rr_rerank_request *reques
   return merged;
 }
 
-uint64_t schedule_cut(const schedule *self, size_t default_timeout_ms, uint64_t received_at) {
+uint64_t request_time_cut(const request_time *self, size_t default_timeout_ms, uint64_t received_at) {
   uint64_t timeout = self->timeout_ms > 0 ? self->timeout_ms : default_timeout_ms;
   timeout *= NS_PER_MS;
   uint64_t kept = timeout / KEPT_SHARE < KEPT_MOST ? timeout / KEPT_SHARE : KEPT_MOST;
@@ -69,7 +69,7 @@ static int64_t clamp(int64_t priority) {
   return priority < -most ? -most : priority > most ? most : priority;
 }
 
-int32_t schedule_priority(const schedule *self, int32_t of_key) {
+int32_t request_time_priority(const request_time *self, int32_t of_key) {
   int64_t own = clamp(self->priority);
   if (of_key == API_KEY_NO_PRIORITY) {
     return (int32_t)own;

@@ -15,23 +15,23 @@
 #include "proto/rerank.h"
 #include "server/http/http.h"
 
-typedef struct schedule {
+typedef struct request_time {
   size_t timeout_ms; /* 0: none */
   rr_on_timeout on_timeout;
   int64_t priority;
-} schedule;
+} request_time;
 
 /* Reads the headers. False with *ret_error filled where one is not valid. Loop thread. */
-bool schedule_read(const http_exchange *exchange, schedule *ret_schedule, rr_api_error *ret_error);
+bool request_time_read(const http_exchange *exchange, request_time *ret_schedule, rr_api_error *ret_error);
 
 /* Adds what the body says. */
-schedule schedule_merge(const schedule *headers, const rr_rerank_request *request);
+request_time request_time_merge(const request_time *headers, const rr_rerank_request *request);
 
 /* When what is there must be answered, to be with the client in time: ns; 0: never. A sixteenth of the time, 10 ms at
  * most, is kept for the way back. */
-uint64_t schedule_cut(const schedule *self, size_t default_timeout_ms, uint64_t received_at);
+uint64_t request_time_cut(const request_time *self, size_t default_timeout_ms, uint64_t received_at);
 
 /* Steps of the batcher; of_key: API_KEY_NO_PRIORITY, or the key's. */
-int32_t schedule_priority(const schedule *self, int32_t of_key);
+int32_t request_time_priority(const request_time *self, int32_t of_key);
 
 #endif

@@ -134,10 +134,10 @@ static bool take_back(rerank_task *task) {
   case RERANK_PREPARING: atomic_store(&task->cancelled, true); return true;
   case RERANK_ASKING: rerank_shared_cancel(task); return true;
   case RERANK_COMPUTING:
-    switch (engine_detach(task->own->service->engine, &task->job)) {
-    case ENGINE_FREE: task->own->holders--; return true;
-    case ENGINE_HELD: return true;
-    case ENGINE_FINISHED: return false;
+    switch (workers_detach(task->own->service->workers, &task->job)) {
+    case WORKERS_FREE: task->own->holders--; return true;
+    case WORKERS_HELD: return true;
+    case WORKERS_FINISHED: return false;
     }
     return false;
   case RERANK_CONCLUDING:
@@ -199,7 +199,7 @@ static void watch_deadline(rerank_task *task, uint64_t at) {
 }
 
 static void submit(rerank_task *task) {
-  admission answer = engine_submit(task->own->service->engine, &task->job);
+  admission answer = workers_submit(task->own->service->workers, &task->job);
   if (answer.verdict != ADMISSION_GRANTED) {
     rerank_refuse(task, &answer);
     rerank_reply(task);
@@ -351,7 +351,7 @@ static void enqueue(rerank_task *task) {
   rerank_service *self = task->own->service;
   uint64_t now = clock_now();
   task->outlook = look_ahead(task, now);
-  admission answer = engine_ask(self->engine, &task->outlook);
+  admission answer = workers_ask(self->workers, &task->outlook);
   if (answer.verdict == ADMISSION_GRANTED &&
       !intake_add(&self->intake, &task->own->intake, task->own->intake.bytes, now)) {
     answer.verdict = ADMISSION_REQUESTS;
@@ -383,7 +383,7 @@ static rerank_task *new_task(rerank_service *self, http_exchange *exchange, cons
                                .cache = self->cache,
                                .documents = self->documents,
                                .sharing = self->sharing,
-                               .engine = self->engine,
+                               .workers = self->workers,
                                .mailbox = &self->mailbox};
   rr_claim_init(&task->claim, self->config.memory, self->config.request_limit);
   rr_arena_init_within(&task->arena, &task->claim);
@@ -415,15 +415,15 @@ static bool says_no_time(const rerank_task *task) {
 static bool take_headers(rerank_task *task) {
   const rerank_config *config = &task->own->service->config;
   batcher_job *queue = &task->own->intake.queue;
-  if (!schedule_read(task->own->exchange, &task->headers, &task->error)) {
+  if (!request_time_read(task->own->exchange, &task->headers, &task->error)) {
     task->failed = true;
     return false;
   }
   size_t fallback = says_no_time(task) ? config->default_timeout_ms : 0;
   task->timeout_ms = task->headers.timeout_ms > 0 ? task->headers.timeout_ms : fallback;
   task->own->told_ms = task->timeout_ms;
-  queue->deadline = schedule_cut(&task->headers, fallback, task->received_at);
-  queue->priority = schedule_priority(&task->headers, task->key_priority);
+  queue->deadline = request_time_cut(&task->headers, fallback, task->received_at);
+  queue->priority = request_time_priority(&task->headers, task->key_priority);
   size_t bytes = task->body.size * (task->body_coding == CODING_IDENTITY ? 1 : PACKED_SHARE);
   task->own->intake.bytes = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
   return true;
@@ -432,12 +432,12 @@ static bool take_headers(rerank_task *task) {
 /* All places are taken; one is free again when the average request is done. */
 static void refuse_place(rerank_service *self, http_exchange *exchange) {
   rr_api_error error;
-  engine_stats stats;
-  engine_read_stats(self->engine, &stats);
+  workers_stats stats;
+  workers_read_stats(self->workers, &stats);
   (void)rr_api_fail(&error, RR_API_OVERLOADED, "Model is overloaded");
   error.retry_after = admission_seconds(stats.queued_ns / self->metrics->active);
   self->metrics->refusals[ADMISSION_REQUESTS]++;
-  answer_api_error(self->metrics, exchange, NULL, &error);
+  error_reply_send(self->metrics, exchange, NULL, &error);
 }
 
 void rerank_start(rerank_service *self, http_exchange *exchange) {
@@ -450,7 +450,7 @@ void rerank_start(rerank_service *self, http_exchange *exchange) {
   }
   rerank_task *task = new_task(self, exchange, endpoint);
   if (task == NULL) {
-    answer_error(counters, exchange, RR_API_MEMORY, "out of memory");
+    error_reply_send_text(counters, exchange, RR_API_MEMORY, "out of memory");
     return;
   }
   counters->active++;

@@ -1,7 +1,7 @@
 /* The path of a request for scores: unpack, decode and tokenize on the thread pool, compute on the
- * engine's workers, rank, encode and pack on the worker that finishes it, reply on the loop.
+ * workers, rank, encode and pack on the worker that finishes it, reply on the loop.
  *
- * 1. A task belongs to one thread at a time: loop, pool, workers (through the engine), loop. Each
+ * 1. A task belongs to one thread at a time: loop, pool, workers, loop. Each
  *    hand-over is a queue with a lock.
  * 2. Finished tasks reach the loop through the mailbox and uv_async_send, which may coalesce: the
  *    loop
@@ -59,7 +59,7 @@ typedef struct rerank_service {
   struct score_cache *cache; /* NULL: none, or not yet */
   struct document_cache *documents; /* the same */
   struct rerank_sharing *sharing;   /* the same; of the shared cache */
-  engine *engine;
+  workers *workers;
   metrics *metrics;
   uv_loop_t *loop;
 
@@ -72,7 +72,7 @@ typedef struct rerank_service {
   size_t arena_bytes; /* of tasks that were prepared, as much as it was then */
 } rerank_service;
 
-/* Prepares the service in the caller's memory; scorer and engine are set when they are there. Returns
+/* Prepares the service in the caller's memory; scorer and workers are set when they are there. Returns
  * 0 or a libuv error. Loop thread, as all of the following. */
 int rerank_service_init(rerank_service *self, uv_loop_t *loop, const rerank_config *config,
                         metrics *counters);

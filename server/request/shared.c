@@ -10,11 +10,11 @@ enum { QUESTION_BYTES = 128 }; /* about so many a key */
 /* The task's, made when it is first wanted. NULL: there is nothing to ask, or no memory. */
 static rerank_shared *shared_of(rerank_task *task) {
   const rerank_sharing *sharing = task->tools.sharing;
-  if (task->shared != NULL || sharing == NULL || !shared_client_is_up(sharing->client)) {
+  if (task->shared != NULL || sharing == NULL || !redis_client_is_up(sharing->client)) {
     return task->shared;
   }
   size_t texts = task->request.n_texts;
-  size_t capacity = texts < SHARED_KEYS_MAX ? texts : SHARED_KEYS_MAX;
+  size_t capacity = texts < REDIS_KEYS_MAX ? texts : REDIS_KEYS_MAX;
   rerank_shared *self = rr_arena_calloc(&task->arena, 1, sizeof *self);
   if (self == NULL) {
     return NULL;
@@ -33,7 +33,7 @@ void rerank_shared_add(rerank_task *task, size_t g, const rr_encode_options *opt
   const rr_rerank_request *request = &task->request;
   const rerank_lookup *lookups = task->lookups + g;
   rerank_shared *self = NULL;
-  shared_query hashed;
+  redis_query hashed;
   for (size_t i = 0; i < rerank_group_size(task); i++) {
     if (lookups[i].hit || lookups[i].first != i) {
       continue;
@@ -43,13 +43,13 @@ void rerank_shared_add(rerank_task *task, size_t g, const rr_encode_options *opt
       if (self == NULL) {
         return;
       }
-      shared_query_init(&hashed, &task->tools.sharing->keys,
+      redis_query_init(&hashed, &task->tools.sharing->keys,
                         request->queries == NULL ? request->query : request->queries[g], options);
     }
     if (self->n == self->capacity) {
       return;
     }
-    self->keys[self->n] = shared_query_key(&hashed, request->texts[g + i]);
+    self->keys[self->n] = redis_query_key(&hashed, request->texts[g + i]);
     self->texts[self->n++] = g + i;
   }
 }
@@ -67,11 +67,11 @@ bool rerank_shared_prepare(rerank_task *task) {
   if (self == NULL || self->n == 0) {
     return false;
   }
-  shared_lookup *lookup = &self->lookup;
+  redis_lookup *lookup = &self->lookup;
   lookup->n = self->n;
   lookup->answers = rr_arena_calloc(&task->arena, self->n, sizeof *lookup->answers);
   if (lookup->answers != NULL && count(task, self->n * (size_t)QUESTION_BYTES)) {
-    lookup->command = shared_commands_question(&task->tools.sharing->commands, self->keys, self->n,
+    lookup->command = redis_commands_question(&task->tools.sharing->commands, self->keys, self->n,
                                                &lookup->command_size);
   }
   return lookup->command != NULL;
@@ -82,17 +82,17 @@ bool rerank_shared_is_due(const rerank_task *task) { return task->shared != NULL
 void rerank_shared_take(rerank_task *task) {
   rerank_shared *self = task->shared;
   for (size_t k = 0; k < self->n; k++) {
-    const shared_answer *answer = &self->lookup.answers[k];
+    const redis_answer *answer = &self->lookup.answers[k];
     rerank_lookup *text = &task->lookups[self->texts[k]];
     if (answer->size == 0) {
       self->damaged += answer->strange;
-    } else if (!shared_value_read(&task->tools.sharing->keys, &self->keys[k], answer->bytes,
+    } else if (!redis_value_read(&task->tools.sharing->keys, &self->keys[k], answer->bytes,
                                   answer->size, &text->value)) {
       self->damaged++;
     } else {
       text->hit = true;
       self->hits++;
-      cache_insert(task->tools.cache->entries, text->key, &text->value);
+      lfu_insert(task->tools.cache->entries, text->key, &text->value);
     }
   }
 }
@@ -106,13 +106,13 @@ void rerank_shared_keep(rerank_task *task) {
   if (!count(task, (self->n - self->hits) * sharing->commands.store_size)) {
     return;
   }
-  self->stores = shared_commands_stores(&sharing->commands, self->n - self->hits);
+  self->stores = redis_commands_stores(&sharing->commands, self->n - self->hits);
   for (size_t k = 0; self->stores != NULL && k < self->n; k++) {
     const rerank_lookup *text = &task->lookups[self->texts[k]];
     if (!text->hit && isfinite(text->value.raw)) {
-      uint8_t value[SHARED_VALUE_BYTES];
-      shared_value_write(&sharing->keys, &self->keys[k], &text->value, value);
-      shared_commands_put(&sharing->commands, self->stores, self->n_stores++, &self->keys[k], value);
+      uint8_t value[REDIS_VALUE_BYTES];
+      redis_value_write(&sharing->keys, &self->keys[k], &text->value, value);
+      redis_commands_put(&sharing->commands, self->stores, self->n_stores++, &self->keys[k], value);
     }
   }
 }

@@ -20,20 +20,20 @@
 
 /* The service's. */
 typedef struct rerank_sharing {
-  shared_client *client;
-  shared_keys keys;
-  shared_commands commands;
+  redis_client *client;
+  redis_keys keys;
+  redis_commands commands;
 } rerank_sharing;
 
 /* A request's. */
 typedef struct rerank_shared {
-  shared_lookup lookup; /* first */
+  redis_lookup lookup; /* first */
   rerank_task *task;
   void (*go_on)(rerank_task *task);
   size_t n;
   size_t capacity;
   size_t *texts; /* of the request: one a key */
-  shared_digest *keys;
+  redis_digest *keys;
   bool answered;
   size_t hits; /* told the metrics at the end, as the next */
   size_t damaged;
@@ -42,7 +42,7 @@ typedef struct rerank_shared {
   size_t counted; /* bytes of the task's claim for the question, then for the stores */
 } rerank_shared;
 
-/* Takes up the unknown ones among group g's texts, looked up just now, up to SHARED_KEYS_MAX a request. Nothing where
+/* Takes up the unknown ones among group g's texts, looked up just now, up to REDIS_KEYS_MAX a request. Nothing where
  * there is no shared cache to be asked, or no memory. */
 void rerank_shared_add(rerank_task *task, size_t g, const rr_encode_options *options);
 

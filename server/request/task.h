@@ -33,12 +33,12 @@ typedef struct rerank_tools {
   struct score_cache *cache;
   struct document_cache *documents;
   const struct rerank_sharing *sharing;
-  engine *engine;
+  workers *workers;
   rerank_mailbox *mailbox;
 } rerank_tools;
 
 struct rerank_task {
-  engine_job job; /* first: the engine hands this back */
+  workers_job job; /* first: the workers hand this back */
   uv_work_t work;
 
   struct rerank_own *own; /* the loop's; what is in it, threads cannot see (own.h) */
@@ -51,7 +51,7 @@ struct rerank_task {
   coding reply_coding; /* wanted; once there is a reply, what it is in */
   http_body body;
   uint64_t received_at; /* ns */
-  schedule headers;   /* what they wish */
+  request_time headers;   /* what they wish */
   int32_t key_priority;
   size_t timeout_ms;  /* for messages; 0: none */
   admission_outlook outlook; /* what was known before the body was read */
@@ -111,11 +111,11 @@ void rerank_prepare(rerank_task *task);
 void rerank_resume(rerank_task *task);
 
 /* Outputs to reply: scores, ranks, encodes, packs. On the worker that finished the last
- * sequence; on a thread of the pool for a task that was taken back from the engine. */
+ * sequence; on a thread of the pool for a task that was taken back from the workers. */
 void rerank_conclude(rerank_task *task);
 
 /* On the worker that let go of the task's last sequence: concludes it, unless the loop has taken
  * it back, and posts it. */
-void rerank_computed(engine_job *job);
+void rerank_computed(workers_job *job);
 
 #endif

@@ -72,8 +72,8 @@ void rerank_blame_memory(rerank_task *task) {
                       rr_budget_most(config->memory));
     break;
   case RR_REFUSAL_FULL: {
-    engine_stats stats;
-    engine_read_stats(task->tools.engine, &stats);
+    workers_stats stats;
+    workers_read_stats(task->tools.workers, &stats);
     uint64_t each = stats.queued_ns / (stats.queued_requests > 0 ? stats.queued_requests : 1);
     rerank_refuse(task, &(admission){.verdict = ADMISSION_MEMORY,
                                      .retry_after = each}); /* one is done then */
@@ -295,11 +295,11 @@ static bool unpack(rerank_task *task, unpacked *ret_body) {
 /* What the body says of its time; and whether there still is enough of it, before the expensive part. */
 static void take_schedule(rerank_task *task) {
   const rerank_config *config = &task->tools.config;
-  schedule wishes = schedule_merge(&task->headers, &task->request);
+  request_time wishes = request_time_merge(&task->headers, &task->request);
   batcher_job *queue = &task->job.queue;
   task->timeout_ms = wishes.timeout_ms > 0 ? wishes.timeout_ms : config->default_timeout_ms;
-  queue->deadline = schedule_cut(&wishes, config->default_timeout_ms, task->received_at);
-  queue->priority = schedule_priority(&wishes, task->key_priority);
+  queue->deadline = request_time_cut(&wishes, config->default_timeout_ms, task->received_at);
+  queue->priority = request_time_priority(&wishes, task->key_priority);
   task->job.all_or_nothing = wishes.on_timeout == RR_ON_TIMEOUT_ERROR;
   if (is_late(task)) {
     rerank_fail_late(task);
@@ -311,7 +311,7 @@ static void take_schedule(rerank_task *task) {
   }
   outlook.request.all_or_nothing = task->job.all_or_nothing;
   outlook.priority = queue->priority;
-  admission answer = engine_ask(task->tools.engine, &outlook);
+  admission answer = workers_ask(task->tools.workers, &outlook);
   if (answer.verdict != ADMISSION_GRANTED) {
     rerank_refuse(task, &answer);
   }
@@ -481,7 +481,7 @@ void rerank_conclude(rerank_task *task) {
   task->encode.end = clock_now();
 }
 
-void rerank_computed(engine_job *job) {
+void rerank_computed(workers_job *job) {
   rerank_task *task = (rerank_task *)job;
   rerank_mailbox *mailbox = task->tools.mailbox;
   if (!job->detached) { /* else the loop has answered, or will */

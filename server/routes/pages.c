@@ -11,7 +11,7 @@
 
 static void respond_health(router *self, http_exchange *exchange) {
   if (self->stopping) {
-    answer_error(self->metrics, exchange, RR_API_UNHEALTHY, "the server is stopping");
+    error_reply_send_text(self->metrics, exchange, RR_API_UNHEALTHY, "the server is stopping");
   } else if (!self->ready) {
     route_answer_loading(self, exchange);
   } else {
@@ -28,7 +28,7 @@ static void respond_ready(router *self, http_exchange *exchange) {
     load_describe(self->load, error.message);
   }
   if (self->stopping || !self->ready) {
-    answer_fill_error(&reply, exchange, NULL, &error);
+    error_reply_fill(&reply, exchange, NULL, &error);
   }
   http_reply_to(exchange, &reply);
 }
@@ -36,7 +36,7 @@ static void respond_ready(router *self, http_exchange *exchange) {
 /* The loop turns, whatever else is at work: restarting the process would help nobody. */
 static void respond_live(router *self, http_exchange *exchange) {
   if (loop_watch_is_stuck(self->watch)) {
-    answer_error(self->metrics, exchange, RR_API_UNHEALTHY,
+    error_reply_send_text(self->metrics, exchange, RR_API_UNHEALTHY,
                  "the event loop has not turned for seconds");
     return;
   }
@@ -45,7 +45,7 @@ static void respond_live(router *self, http_exchange *exchange) {
 
 static void respond_text(router *self, http_exchange *exchange, const char *type, char *body, size_t size) {
   if (body == NULL) {
-    answer_error(self->metrics, exchange, RR_API_MEMORY, "out of memory");
+    error_reply_send_text(self->metrics, exchange, RR_API_MEMORY, "out of memory");
     return;
   }
   http_reply_to(exchange,
@@ -83,22 +83,22 @@ static metrics_facts describe_metrics(const router *self, const http_exchange *e
 }
 
 static void respond_metrics(router *self, http_exchange *exchange) {
-  engine_stats stats;
+  workers_stats stats;
   if (self->ready) {
-    engine_read_stats(self->rerank->engine, &stats);
+    workers_read_stats(self->rerank->workers, &stats);
   } else {
-    engine_stats_init(&stats);
+    workers_stats_init(&stats);
   }
-  cache_stats cached = {0};
+  lfu_stats cached = {0};
   if (self->rerank->cache != NULL) {
-    cache_read_stats(self->rerank->cache->entries, &cached);
+    lfu_read_stats(self->rerank->cache->entries, &cached);
   }
   document_stats documents = {0};
   if (self->rerank->documents != NULL) {
     document_cache_read_stats(self->rerank->documents, &documents);
   }
   if (self->rerank->sharing != NULL) {
-    shared_client_gauge(self->rerank->sharing->client);
+    redis_client_gauge(self->rerank->sharing->client);
   }
   if (self->spans.exporter != NULL) {
     otlp_read_stats(self->spans.exporter, &self->metrics->spans);
@@ -108,7 +108,7 @@ static void respond_metrics(router *self, http_exchange *exchange) {
   const metrics_facts facts = describe_metrics(self, exchange);
   const metrics_view view = {.counters = self->metrics,
                              .facts = &facts,
-                             .engine = &stats,
+                             .workers = &stats,
                              .cached = &cached,
                              .documents = &documents,
                              .process = &process};

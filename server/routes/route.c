@@ -63,7 +63,7 @@ static bool is_json(const http_exchange *exchange) {
 static void refuse(router *self, http_exchange *exchange, const rr_api_error *error, const char *header,
                    const char *value) {
   http_reply reply;
-  answer_fill_error(&reply, exchange, NULL, error);
+  error_reply_fill(&reply, exchange, NULL, error);
   http_add_header(&reply, header, "%s", value);
   self->metrics->failures[error->kind]++;
   http_reply_to(exchange, &reply);
@@ -72,7 +72,7 @@ static void refuse(router *self, http_exchange *exchange, const rr_api_error *er
 void route_answer_loading(router *self, http_exchange *exchange) {
   char at[LOAD_TEXT_MAX];
   load_describe(self->load, at);
-  answer_error(self->metrics, exchange, RR_API_UNHEALTHY, "%s", at);
+  error_reply_send_text(self->metrics, exchange, RR_API_UNHEALTHY, "%s", at);
 }
 
 static void refuse_method(router *self, http_exchange *exchange, const target *at) {
@@ -91,7 +91,7 @@ static bool refuse_body(router *self, http_exchange *exchange) {
   const rr_api_error error = {.kind = RR_API_MEDIA_TYPE,
                               .message = "`Content-Encoding` must be gzip or zstd, if there is one"};
   if (!is_json(exchange)) {
-    answer_error(self->metrics, exchange, RR_API_MEDIA_TYPE, "expected `Content-Type: application/json`");
+    error_reply_send_text(self->metrics, exchange, RR_API_MEDIA_TYPE, "expected `Content-Type: application/json`");
   } else if (coding_of_content(http_header_of(exchange, "Content-Encoding")) == CODING_UNKNOWN) {
     refuse(self, exchange, &error, "Accept-Encoding", "gzip, zstd");
   } else {
@@ -116,7 +116,7 @@ static size_t on_accept(void *context, http_exchange *exchange) {
   }
   cors_admit(&self->options->cors_origins, exchange);
   if (at.page == NULL && at.endpoint == NULL) {
-    answer_error(self->metrics, exchange, RR_API_NOT_FOUND, "no such path");
+    error_reply_send_text(self->metrics, exchange, RR_API_NOT_FOUND, "no such path");
   } else if (cors_is_preflight(&self->options->cors_origins, exchange)) {
     cors_answer_preflight(exchange, allowed_methods(&at));
   } else if (!reads && !wants_scores(&at, exchange)) {
@@ -145,18 +145,18 @@ static void on_reject(void *context, http_exchange *exchange, http_fault fault) 
       break;
     }
     exchange->refusal = "the body is too large";
-    answer_error(self->metrics, exchange, RR_API_TOO_LARGE,
+    error_reply_send_text(self->metrics, exchange, RR_API_TOO_LARGE,
                  "the body is over the limit of %zu bytes%s", exchange->body_limit,
                  small ? " (half of --request-memory)" : "");
     break;
   case HTTP_BODIES_TOO_MANY:
     exchange->refusal = "bodies take all the memory that they may";
     self->metrics->refusals[ADMISSION_MEMORY]++;
-    answer_error(self->metrics, exchange, RR_API_OVERLOADED, "Model is overloaded: %s",
+    error_reply_send_text(self->metrics, exchange, RR_API_OVERLOADED, "Model is overloaded: %s",
                  exchange->refusal);
     break;
   case HTTP_OUT_OF_MEMORY:
-    answer_error(self->metrics, exchange, RR_API_MEMORY, "out of memory");
+    error_reply_send_text(self->metrics, exchange, RR_API_MEMORY, "out of memory");
     break;
   case HTTP_NO_PROBLEM:
   case HTTP_MALFORMED:
@@ -165,7 +165,7 @@ static void on_reject(void *context, http_exchange *exchange, http_fault fault) 
   case HTTP_HEAD_TOO_LARGE:
   case HTTP_NOT_IMPLEMENTED:
   case HTTP_OTHER_VERSION:
-    answer_error(self->metrics, exchange, kinds[fault.problem], "%s", fault.text);
+    error_reply_send_text(self->metrics, exchange, kinds[fault.problem], "%s", fault.text);
     break;
   }
 }

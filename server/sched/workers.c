@@ -16,7 +16,7 @@ enum {
 #define SQUARES_PER_HIDDEN (1.0 / 3)
 
 typedef struct worker {
-  struct engine *engine;
+  struct workers *crew;
   rr_workspace *workspace;
   pthread_t thread;
   bool started;
@@ -26,19 +26,19 @@ typedef struct worker {
   rr_sequence *sequences[SEQUENCES_MAX];
 } worker;
 
-struct engine {
+struct workers {
   pthread_mutex_t lock;
   pthread_cond_t work;
   bool stopping;
   batcher batcher;
   estimate speed;
-  engine_stats stats;
-  engine_config config;
+  workers_stats stats;
+  workers_config config;
   unsigned n_workers;
   worker *workers;
 };
 
-static void count_batch(engine *self, size_t sequences, size_t tokens) {
+static void count_batch(workers *self, size_t sequences, size_t tokens) {
   histogram_add(&self->stats.batch_sequences, (double)sequences);
   histogram_add(&self->stats.batch_tokens, (double)tokens);
   histogram_add(&self->stats.batch_fill, (double)tokens / (double)self->config.max_batch_tokens);
@@ -53,7 +53,7 @@ static workload work_of(const worker *me, size_t n) {
 }
 
 /* Blocks until there is work; returns the number of sequences, 0 to stop. */
-static size_t take_work(engine *self, worker *me, uint64_t *ret_begin) {
+static size_t take_work(workers *self, worker *me, uint64_t *ret_begin) {
   size_t tokens = 0;
   size_t n = 0;
   (void)pthread_mutex_lock(&self->lock);
@@ -74,8 +74,8 @@ static size_t take_work(engine *self, worker *me, uint64_t *ret_begin) {
 }
 
 /* Books one sequence; whether its job is complete with it. */
-static bool book_sequence(engine *self, const batcher_item *item, const rr_error *error, uint64_t now) {
-  engine_job *job = (engine_job *)item->job;
+static bool book_sequence(workers *self, const batcher_item *item, const rr_error *error, uint64_t now) {
+  workers_job *job = (workers_job *)item->job;
   if (error->status != RR_OK && job->error.status == RR_OK) {
     job->error = *error;
     job->open_sequences -= batcher_remove(&self->batcher, &job->queue);
@@ -95,7 +95,7 @@ static bool book_sequence(engine *self, const batcher_item *item, const rr_error
 
 /* Books a micro-batch; puts jobs that are complete into the front of me->items and returns their
  * number. A failed micro-batch fails its jobs, whose waiting sequences are dropped. */
-static size_t book_work(engine *self, worker *me, size_t n, uint64_t begin, const rr_error *error) {
+static size_t book_work(workers *self, worker *me, size_t n, uint64_t begin, const rr_error *error) {
   size_t complete = 0;
   (void)pthread_mutex_lock(&self->lock);
   uint64_t now = clock_now();
@@ -115,28 +115,28 @@ static size_t book_work(engine *self, worker *me, size_t n, uint64_t begin, cons
 
 static void *work(void *argument) {
   worker *me = argument;
-  engine *self = me->engine;
+  workers *self = me->crew;
   size_t n;
   uint64_t begin = 0;
   while ((n = take_work(self, me, &begin)) > 0) {
     for (size_t i = 0; i < n; i++) {
-      me->sequences[i] = ((engine_job *)me->items[i].job)->sequences[me->items[i].position];
+      me->sequences[i] = ((workers_job *)me->items[i].job)->sequences[me->items[i].position];
     }
     rr_error error = {.status = RR_OK, .message = ""};
     (void)rr_scorer_forward(me->workspace, me->sequences, n, &error);
     size_t complete = book_work(self, me, n, begin, &error);
     for (size_t i = 0; i < complete; i++) {
-      engine_job *job = (engine_job *)me->items[i].job;
+      workers_job *job = (workers_job *)me->items[i].job;
       job->done(job);
     }
   }
   return NULL;
 }
 
-static rr_status start_workers(engine *self, const rr_scorer *scorer, rr_error *err) {
+static rr_status start_workers(workers *self, const rr_scorer *scorer, rr_error *err) {
   for (unsigned i = 0; i < self->n_workers; i++) {
     worker *me = &self->workers[i];
-    me->engine = self;
+    me->crew = self;
     rr_status status =
         rr_workspace_create(scorer, self->config.max_batch_tokens, &me->workspace, err);
     if (status != RR_OK) {
@@ -152,9 +152,9 @@ static rr_status start_workers(engine *self, const rr_scorer *scorer, rr_error *
   return RR_OK;
 }
 
-rr_status engine_create(const rr_scorer *scorer, const engine_config *config, engine **ret_engine,
+rr_status workers_create(const rr_scorer *scorer, const workers_config *config, workers **ret_workers,
                         rr_error *err) {
-  engine *self = rr_calloc(1, sizeof *self);
+  workers *self = rr_calloc(1, sizeof *self);
   if (self == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory for the workers");
   }
@@ -162,7 +162,7 @@ rr_status engine_create(const rr_scorer *scorer, const engine_config *config, en
   self->n_workers = config->threads;
   (void)pthread_mutex_init(&self->lock, NULL);
   (void)pthread_cond_init(&self->work, NULL);
-  engine_stats_init(&self->stats);
+  workers_stats_init(&self->stats);
   batcher_config policy = {.max_jobs = config->max_jobs,
                            .max_tokens = config->max_batch_tokens,
                            .min_tokens = MIN_BATCH_TOKENS,
@@ -178,14 +178,14 @@ rr_status engine_create(const rr_scorer *scorer, const engine_config *config, en
     status = start_workers(self, scorer, err);
   }
   if (status != RR_OK) {
-    engine_destroy(self);
+    workers_destroy(self);
     return status;
   }
-  *ret_engine = self;
+  *ret_workers = self;
   return RR_OK;
 }
 
-void engine_destroy(engine *self) {
+void workers_destroy(workers *self) {
   if (self == NULL) {
     return;
   }
@@ -207,7 +207,7 @@ void engine_destroy(engine *self) {
 }
 
 /* ns that the micro-batches under way are predicted to need yet, over all workers; whether there are any. */
-static uint64_t running(const engine *self, bool *ret_working) {
+static uint64_t running(const workers *self, bool *ret_working) {
   uint64_t now = clock_now();
   uint64_t sum = 0;
   *ret_working = false;
@@ -220,7 +220,7 @@ static uint64_t running(const engine *self, bool *ret_working) {
 }
 
 /* ns that all workers have been busy, the micro-batches under way included. */
-static uint64_t busy(const engine *self) {
+static uint64_t busy(const workers *self) {
   uint64_t now = clock_now();
   uint64_t sum = self->stats.busy_ns;
   for (unsigned i = 0; i < self->n_workers; i++) {
@@ -230,20 +230,20 @@ static uint64_t busy(const engine *self) {
   return sum;
 }
 
-static admission ask(const engine *self, const admission_outlook *outlook) {
+static admission ask(const workers *self, const admission_outlook *outlook) {
   bool working;
   uint64_t left = running(self, &working);
   return admission_ask(&self->config.limits, &self->batcher, left, working, outlook);
 }
 
-admission engine_ask(engine *self, const admission_outlook *outlook) {
+admission workers_ask(workers *self, const admission_outlook *outlook) {
   (void)pthread_mutex_lock(&self->lock);
   admission answer = ask(self, outlook);
   (void)pthread_mutex_unlock(&self->lock);
   return answer;
 }
 
-admission engine_submit(engine *self, engine_job *job) {
+admission workers_submit(workers *self, workers_job *job) {
   uint64_t now = clock_now();
   uint64_t deadline = job->queue.deadline;
   admission_outlook outlook = {
@@ -271,21 +271,21 @@ admission engine_submit(engine *self, engine_job *job) {
   return answer;
 }
 
-engine_detached engine_detach(engine *self, engine_job *job) {
+workers_detached workers_detach(workers *self, workers_job *job) {
   (void)pthread_mutex_lock(&self->lock);
-  engine_detached result = ENGINE_FINISHED;
+  workers_detached result = WORKERS_FINISHED;
   if (job->finished_at == 0) {
     uint32_t never = job->queue.dropped + batcher_remove(&self->batcher, &job->queue);
     job->queue.dropped = 0;
     job->open_sequences -= never;
     job->detached = true;
-    result = job->open_sequences > 0 ? ENGINE_HELD : ENGINE_FREE;
+    result = job->open_sequences > 0 ? WORKERS_HELD : WORKERS_FREE;
   }
   (void)pthread_mutex_unlock(&self->lock);
   return result;
 }
 
-void engine_read_stats(engine *self, engine_stats *ret_stats) {
+void workers_read_stats(workers *self, workers_stats *ret_stats) {
   (void)pthread_mutex_lock(&self->lock);
   *ret_stats = self->stats;
   ret_stats->workers = self->n_workers;

@@ -7,7 +7,7 @@
 #include "server/observe/histogram.h"
 
 /* What the workers count: one entry a micro-batch. */
-typedef struct engine_stats {
+typedef struct workers_stats {
   histogram batch_sequences;
   histogram batch_tokens;
   histogram batch_fill; /* tokens over --max-batch-tokens */
@@ -19,8 +19,8 @@ typedef struct engine_stats {
   unsigned workers;
   uint64_t busy_ns;         /* of all workers together: computing, and making replies of what is complete */
   uint64_t workspace_bytes; /* of all workers */
-} engine_stats;
+} workers_stats;
 
-void engine_stats_init(engine_stats *stats);
+void workers_stats_init(workers_stats *stats);
 
 #endif

@@ -11,7 +11,7 @@
 
 #include "server/observe/log.h"
 
-void supervisor_place(int socket, char ret_text[SUPERVISOR_PLACE_MAX]) {
+void systemd_place(int socket, char ret_text[SYSTEMD_PLACE_MAX]) {
   char host[64];
   char port[16];
   struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
@@ -20,13 +20,13 @@ void supervisor_place(int socket, char ret_text[SUPERVISOR_PLACE_MAX]) {
     const struct sockaddr_un *file = (const struct sockaddr_un *)&address;
     size_t length = size - offsetof(struct sockaddr_un, sun_path);
     bool named = size > offsetof(struct sockaddr_un, sun_path) && file->sun_path[0] != '\0';
-    (void)snprintf(ret_text, SUPERVISOR_PLACE_MAX, "%.*s", named ? (int)length : 15,
+    (void)snprintf(ret_text, SYSTEMD_PLACE_MAX, "%.*s", named ? (int)length : 15,
                    named ? file->sun_path : "a hidden socket");
   } else if (getnameinfo((struct sockaddr *)&address, size, host, sizeof host, port, sizeof port,
                          NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
-    (void)snprintf(ret_text, SUPERVISOR_PLACE_MAX, "%s port %s", host, port);
+    (void)snprintf(ret_text, SYSTEMD_PLACE_MAX, "%s port %s", host, port);
   } else {
-    (void)snprintf(ret_text, SUPERVISOR_PLACE_MAX, "descriptor %d", socket);
+    (void)snprintf(ret_text, SYSTEMD_PLACE_MAX, "descriptor %d", socket);
   }
 }
 
@@ -46,7 +46,7 @@ static bool listens(int socket) {
          sd_is_socket(socket, AF_UNIX, SOCK_STREAM, 1) > 0;
 }
 
-rr_status supervisor_sockets(int *ret_sockets, size_t most, size_t *ret_n, rr_error *err) {
+rr_status systemd_sockets(int *ret_sockets, size_t most, size_t *ret_n, rr_error *err) {
   int n = sd_listen_fds(1); /* for this process, and from here on for no other: closed on exec */
   if (n < 0) {
     return rr_fail(err, RR_ERR_INPUT, "LISTEN_FDS: %s", strerror(-n));
@@ -90,17 +90,17 @@ static int connect_to(const char *path) {
 }
 
 /* Returns whether the manager has it, or never will. */
-static bool tell(supervisor *self) {
-  char text[SUPERVISOR_TEXT_MAX] = "";
+static bool tell(systemd *self) {
+  char text[SYSTEMD_TEXT_MAX] = "";
   char message[MESSAGE_BYTES];
   bool alive = self->describe(self->context, text);
   const char *life = self->watched && alive ? "WATCHDOG=1\n" : "";
   text[strcspn(text, "\r\n")] = '\0';
-  if (self->state == SUPERVISOR_SERVING) {
+  if (self->state == SYSTEMD_SERVING) {
     (void)snprintf(message, sizeof message, "%s%sSTATUS=%s\n", self->told ? "" : "READY=1\n", life, text);
   } else {
     (void)snprintf(message, sizeof message, "%s%sEXTEND_TIMEOUT_USEC=%d\nSTATUS=%s\n",
-                   self->state == SUPERVISOR_STOPPING ? "STOPPING=1\n" : "", life, (int)EXTENSION_US, text);
+                   self->state == SYSTEMD_STOPPING ? "STOPPING=1\n" : "", life, (int)EXTENSION_US, text);
   }
   if (send(self->descriptor, message, strlen(message), MSG_NOSIGNAL) >= 0) {
     return true;
@@ -109,8 +109,8 @@ static bool tell(supervisor *self) {
 }
 
 static void on_timer(uv_timer_t *timer) {
-  supervisor *self = timer->data;
-  bool serving = self->state == SUPERVISOR_SERVING;
+  systemd *self = timer->data;
+  bool serving = self->state == SYSTEMD_SERVING;
   bool told = tell(self);
   self->told = self->told || (told && serving);
   if (!told || !serving || self->watched) { /* else nothing changes until the state does */
@@ -119,7 +119,7 @@ static void on_timer(uv_timer_t *timer) {
 }
 
 /* A third of the time in which a sign of life is due. */
-static void read_watchdog(supervisor *self) {
+static void read_watchdog(systemd *self) {
   uint64_t limit_us = 0;
   self->interval_ms = INTERVAL_MS;
   self->watched = sd_watchdog_enabled(1, &limit_us) > 0;
@@ -129,9 +129,9 @@ static void read_watchdog(supervisor *self) {
   }
 }
 
-void supervisor_start(supervisor *self, uv_loop_t *loop, supervisor_describe describe, void *context) {
+void systemd_start(systemd *self, uv_loop_t *loop, systemd_describe describe, void *context) {
   const char *path = getenv("NOTIFY_SOCKET");
-  *self = (supervisor){.descriptor = -1, .describe = describe, .context = context};
+  *self = (systemd){.descriptor = -1, .describe = describe, .context = context};
   read_watchdog(self);
   if (path == NULL || path[0] == '\0') {
     return;
@@ -149,14 +149,14 @@ void supervisor_start(supervisor *self, uv_loop_t *loop, supervisor_describe des
   }
 }
 
-void supervisor_enter(supervisor *self, supervisor_state state) {
+void systemd_enter(systemd *self, systemd_state state) {
   self->state = state;
   if (self->timed) {
     on_timer(&self->timer);
   }
 }
 
-void supervisor_close(supervisor *self) {
+void systemd_close(systemd *self) {
   if (self->timed) {
     uv_close((uv_handle_t *)&self->timer, NULL);
     (void)close(self->descriptor);
@@ -166,7 +166,7 @@ void supervisor_close(supervisor *self) {
 
 #else
 
-rr_status supervisor_sockets(int *ret_sockets, size_t most, size_t *ret_n, rr_error *err) {
+rr_status systemd_sockets(int *ret_sockets, size_t most, size_t *ret_n, rr_error *err) {
   (void)ret_sockets;
   (void)most;
   *ret_n = 0;
@@ -176,16 +176,16 @@ rr_status supervisor_sockets(int *ret_sockets, size_t most, size_t *ret_n, rr_er
              : rr_fail(err, RR_ERR_INPUT, "LISTEN_FDS: this build takes no sockets; it has no libsystemd");
 }
 
-void supervisor_start(supervisor *self, uv_loop_t *loop, supervisor_describe describe, void *context) {
+void systemd_start(systemd *self, uv_loop_t *loop, systemd_describe describe, void *context) {
   (void)loop;
-  *self = (supervisor){.descriptor = -1, .describe = describe, .context = context};
+  *self = (systemd){.descriptor = -1, .describe = describe, .context = context};
   if (getenv("NOTIFY_SOCKET") != NULL) {
     log_text(LOG_LEVEL_WARN, "NOTIFY_SOCKET: this build tells nobody how the server is; it has no libsystemd");
   }
 }
 
-void supervisor_enter(supervisor *self, supervisor_state state) { self->state = state; }
+void systemd_enter(systemd *self, systemd_state state) { self->state = state; }
 
-void supervisor_close(supervisor *self) { (void)self; }
+void systemd_close(systemd *self) { (void)self; }
 
 #endif

@@ -18,41 +18,41 @@
 
 #include "core/base/status.h"
 
-enum { SUPERVISOR_TEXT_MAX = 256, SUPERVISOR_PLACE_MAX = 128 };
+enum { SYSTEMD_TEXT_MAX = 256, SYSTEMD_PLACE_MAX = 128 };
 
-typedef enum supervisor_state { SUPERVISOR_LOADING, SUPERVISOR_SERVING, SUPERVISOR_STOPPING } supervisor_state;
+typedef enum systemd_state { SYSTEMD_LOADING, SYSTEMD_SERVING, SYSTEMD_STOPPING } systemd_state;
 
 /* One line about the present state, for people. False: the loop is stuck, and gets no sign of life.
  * */
-typedef bool (*supervisor_describe)(void *context, char ret_text[SUPERVISOR_TEXT_MAX]);
+typedef bool (*systemd_describe)(void *context, char ret_text[SYSTEMD_TEXT_MAX]);
 
-typedef struct supervisor {
+typedef struct systemd {
   int descriptor;       /* -1: nobody wants to know */
   uint64_t interval_ms; /* between two messages */
   bool watched;         /* the manager wants a sign of life in each interval */
-  supervisor_state state;
+  systemd_state state;
   bool told;            /* that the server is ready */
   bool timed;           /* the timer is there */
   uv_timer_t timer;
-  supervisor_describe describe;
+  systemd_describe describe;
   void *context;
-} supervisor;
+} systemd;
 
 /* The sockets that were passed, `most` at most; they are the caller's. *ret_n is 0 where there are none. Errors:
  * RR_ERR_INPUT (too many, or one does not listen for streams). */
-rr_status supervisor_sockets(int *ret_sockets, size_t most, size_t *ret_n, rr_error *err);
+rr_status systemd_sockets(int *ret_sockets, size_t most, size_t *ret_n, rr_error *err);
 
 /* Where a socket listens: "127.0.0.1 port 80", or a path. */
-void supervisor_place(int socket, char ret_text[SUPERVISOR_PLACE_MAX]);
+void systemd_place(int socket, char ret_text[SYSTEMD_PLACE_MAX]);
 
-/* Before the process is confined. Messages begin once the loop runs, with SUPERVISOR_LOADING. A manager that cannot be
+/* Before the process is confined. Messages begin once the loop runs, with SYSTEMD_LOADING. A manager that cannot be
  * reached is an error in the log, and no more. */
-void supervisor_start(supervisor *self, uv_loop_t *loop, supervisor_describe describe, void *context);
+void systemd_start(systemd *self, uv_loop_t *loop, systemd_describe describe, void *context);
 
 /* States are entered in their order. */
-void supervisor_enter(supervisor *self, supervisor_state state);
+void systemd_enter(systemd *self, systemd_state state);
 
 /* May be called for one that was never started, if it is all zero. */
-void supervisor_close(supervisor *self);
+void systemd_close(systemd *self);
 
 #endif

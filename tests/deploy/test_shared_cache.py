@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Replicas that share scores through the real engine (Valkey's server, or Debian's redis-server), which is killed, frozen,
+"""Replicas that share scores through the real redis (Valkey's server, or Debian's redis-server), which is killed, frozen,
 full, and told lies meanwhile: every request is answered as without it, and none waits for longer than the bound."""
 
 import os
@@ -14,7 +14,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 
 import harness  # noqa: E402
-from engine import is_up, outcomes, wait_until_up  # noqa: E402
+from redis_server import is_up, outcomes, wait_until_up  # noqa: E402
 from harness import Server, Skip, case, eventually, in_parallel  # noqa: E402
 from kinds import QUERY, TEXTS, ask, requests  # noqa: E402
 
@@ -30,7 +30,7 @@ def program():
     raise Skip("neither valkey-server nor redis-server is installed (deploy/setup --tests)")
 
 
-class Engine:
+class RedisServer:
     """The real server on a free port, in memory alone."""
 
     def __init__(self, *options):
@@ -44,7 +44,7 @@ class Engine:
         self.process = subprocess.Popen(
             [program(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir",
              self.folder, "--requirepass", PASSWORD, *self.options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        eventually(self.answers, "the engine")
+        eventually(self.answers, "the cache server")
 
     def answers(self):
         try:
@@ -83,8 +83,8 @@ class Engine:
         self.kill()
 
 
-def replica(engine, *options):
-    return Server("--cache-bytes", "4000000", "--shared-cache", engine.url, *options,
+def replica(redis, *options):
+    return Server("--cache-bytes", "4000000", "--shared-cache", redis.url, *options,
                   environment={"RERANKD_SHARED_CACHE_PASSWORD": PASSWORD})
 
 
@@ -134,7 +134,7 @@ class Traffic:
 
 def check_waits(server):
     """Those who waited, waited for no longer than the bound, but for the machine's own slack; a wait without a bound
-    would have lasted as long as the engine was frozen."""
+    would have lasted as long as the cache server was frozen."""
     metrics = server.metrics()
     count, total = metrics["te_shared_cache_wait_duration_count"], metrics["te_shared_cache_wait_duration_sum"]
     print(f"# {count:.0f} look-ups waited {1000 * total:.1f} ms together")
@@ -144,7 +144,7 @@ def check_waits(server):
 @case
 def what_one_replica_computes_the_other_finds():
     wanted = list(requests())
-    with Engine() as engine, Server() as plain, replica(engine, *PATIENT) as first, replica(engine, *PATIENT) as second:
+    with RedisServer() as redis, Server() as plain, replica(redis, *PATIENT) as first, replica(redis, *PATIENT) as second:
         wait_until_up(first, second)
         reference = [ask(plain, *request) for request in wanted]
         assert [ask(first, *request) for request in wanted] == reference
@@ -155,68 +155,68 @@ def what_one_replica_computes_the_other_finds():
         metrics = second.metrics()
         assert metrics["te_batch_next_size_sum"] == computed and metrics["te_shared_cache_hits_total"] == kept > 30, metrics
         assert first.metrics()["te_shared_cache_store_failures_total"] == 0
-        keys = engine.ask("KEYS", "*")
+        keys = redis.ask("KEYS", "*")
         assert len(keys) == kept and all(key.startswith(b"rerankd:") for key in keys)
-        assert 86000 < int(engine.ask("TTL", keys[0])[1:]) <= 86400
+        assert 86000 < int(redis.ask("TTL", keys[0])[1:]) <= 86400
 
 
 @case
 def kept_scores_that_are_spoilt_are_computed_again():
-    with Engine() as engine, Server() as plain, replica(engine, *PATIENT) as first:
+    with RedisServer() as redis, Server() as plain, replica(redis, *PATIENT) as first:
         wait_until_up(first)
         body = {"query": QUERY, "texts": TEXTS}
         wanted = ask(plain, "/rerank", body)
         assert ask(first, "/rerank", body) == wanted
-        keys = eventually(lambda: len(found := engine.ask("KEYS", "*")) == len(TEXTS) and found, "the scores")
-        engine.ask("DEL", keys[0])
-        engine.ask("RPUSH", keys[0], "of another type")
-        engine.ask("APPEND", keys[1], "x")
-        engine.ask("SETRANGE", keys[2], "5", b"\xff\xff")
-        engine.ask("SET", keys[3], "")
-        engine.ask("RENAME", keys[4], keys[5])
-        with replica(engine, *PATIENT) as second:
+        keys = eventually(lambda: len(found := redis.ask("KEYS", "*")) == len(TEXTS) and found, "the scores")
+        redis.ask("DEL", keys[0])
+        redis.ask("RPUSH", keys[0], "of another type")
+        redis.ask("APPEND", keys[1], "x")
+        redis.ask("SETRANGE", keys[2], "5", b"\xff\xff")
+        redis.ask("SET", keys[3], "")
+        redis.ask("RENAME", keys[4], keys[5])
+        with replica(redis, *PATIENT) as second:
             wait_until_up(second)
             assert ask(second, "/rerank", body) == wanted
             metrics = second.metrics()
             assert metrics["te_shared_cache_hits_total"] == 0 and metrics["te_shared_cache_damaged_total"] == 4, metrics
             eventually(lambda: second.metrics()["te_shared_cache_stores_total"] == len(TEXTS), "the scores, right again")
-        with replica(engine, *PATIENT) as third:
+        with replica(redis, *PATIENT) as third:
             wait_until_up(third)
             assert ask(third, "/rerank", body) == wanted
             assert third.metrics()["te_shared_cache_hits_total"] == len(TEXTS), "SET replaces what is of another type too"
 
 
 @case
-def an_engine_killed_and_started_again_in_the_middle():
-    with Engine() as engine, Server() as plain, replica(engine) as server:
+def a_cache_server_killed_and_started_again_in_the_middle():
+    with RedisServer() as redis, Server() as plain, replica(redis) as server:
         wait_until_up(server)
         with Traffic(server, plain) as traffic:
             traffic.goes_on()
-            engine.kill()
+            redis.kill()
             eventually(lambda: not is_up(server), "the loss to be seen")
             traffic.goes_on()
             before = outcomes(server)
             traffic.goes_on()
             assert outcomes(server) == before, "somebody still asks"
-            engine.start()
+            redis.start()
             wait_until_up(server)
             traffic.goes_on()
             # Not by a count of requests: on a busy machine the first look-ups are late, and then none is made for a while.
-            eventually(lambda: outcomes(server)["answered"] > before["answered"], "an answer of the new engine")
+            eventually(lambda: outcomes(server)["answered"] > before["answered"], "an answer of the new redis")
         assert traffic.failed == [], traffic.failed[:3]
         check_waits(server)
         print(f"# {traffic.done} requests, look-ups: {outcomes(server)}")
 
 
 @case
-def an_engine_frozen_in_the_middle():
-    with Engine() as engine, Server() as plain, replica(engine) as server:
+def a_cache_server_frozen_in_the_middle():
+    with RedisServer() as redis, Server() as plain, replica(redis) as server:
         wait_until_up(server)
         with Traffic(server, plain) as traffic:
             traffic.goes_on()
             wait_until_up(server)
             before = outcomes(server)
-            engine.signal(signal.SIGSTOP)
+            redis.signal(signal.SIGSTOP)
             eventually(lambda: not is_up(server), "the silence to be seen")
             frozen = outcomes(server)
             # Five in a row, and those who asked at the same time, whom the breaker's opening ends; on a busy machine also
@@ -229,7 +229,7 @@ def an_engine_frozen_in_the_middle():
             after = outcomes(server)
             assert after == frozen, (frozen, after)
             assert server.metrics()["te_shared_cache_connects_total"] > 1, "it was not tried again"
-            engine.signal(signal.SIGCONT)
+            redis.signal(signal.SIGCONT)
             wait_until_up(server)
             traffic.goes_on()
         assert traffic.failed == [], traffic.failed[:3]
@@ -239,9 +239,9 @@ def an_engine_frozen_in_the_middle():
 
 
 @case
-def a_full_engine_refuses_and_is_asked_all_the_same():
-    with Engine("--maxmemory", "1", "--maxmemory-policy", "noeviction") as engine, Server() as plain, \
-            replica(engine, *PATIENT) as server:
+def a_full_cache_server_refuses_and_is_asked_all_the_same():
+    with RedisServer("--maxmemory", "1", "--maxmemory-policy", "noeviction") as redis, Server() as plain, \
+            replica(redis, *PATIENT) as server:
         wait_until_up(server)
         body = {"query": QUERY, "texts": TEXTS}
         assert ask(server, "/rerank", body) == ask(plain, "/rerank", body)
@@ -251,7 +251,7 @@ def a_full_engine_refuses_and_is_asked_all_the_same():
 
 @case
 def a_wrong_password_is_told_once_and_costs_nobody_anything():
-    with Engine() as engine, Server("--cache-bytes", "4000000", "--shared-cache", engine.url,
+    with RedisServer() as redis, Server("--cache-bytes", "4000000", "--shared-cache", redis.url,
                                     environment={"RERANKD_SHARED_CACHE_PASSWORD": "of another"}) as server:
         server.wait_for_log(lambda line: "the shared cache is not asked" in line and "WRONGPASS" in line)
         in_parallel([server.check_alive for _ in range(8)])

@@ -9,7 +9,7 @@ import sys
 import tempfile
 
 import harness
-from engine import Engine
+from redis_server import RedisServer
 from harness import PATIENCE, case, golden_model, small_model
 
 BENCH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "bench")
@@ -105,11 +105,11 @@ def cached_asks_with_and_without_a_cache():
     assert [row[:2] for row in rows[2:]] == [[dtype, load] for dtype in ("float32", "int8")
                                              for load in ("off", "cold", "warm")], rows
     assert all(float(cell) > 0 for row in rows[2:] for cell in row[2:]), rows
-    with tempfile.TemporaryDirectory() as folder, Engine() as engine:
+    with tempfile.TemporaryDirectory() as folder, RedisServer() as redis:
         rows = table(bench("cached", "--candidates", candidates(folder, 1, 30), "--rounds", "2", "--count", "20",
-                           "--dtypes", "float32", "--shared-cache", engine.url))
+                           "--dtypes", "float32", "--shared-cache", redis.url))
         assert [row[1] for row in rows[2:]] == ["off", "cold", "warm", "asked", "shared"], rows
-        assert engine.lookups >= 4 and engine.stores >= 20, (engine.lookups, engine.stores)
+        assert redis.lookups >= 4 and redis.stores >= 20, (redis.lookups, redis.stores)
 
 
 @case

@@ -8,7 +8,7 @@ import sys
 import time
 
 import harness
-from engine import Engine, always, right
+from redis_server import RedisServer, always, right
 from harness import SLOW, Server, case, eventually, heavy_body, in_parallel, shared
 
 GOOD = {"query": "what", "texts": ["this", "that"]}
@@ -107,12 +107,12 @@ def an_answer_that_is_all_known_was_with_no_worker():
 
 @case
 def asking_a_shared_cache_is_a_phase_and_the_wait_thereafter_another():
-    def slow(engine, keys):
+    def slow(redis, keys):
         time.sleep(0.05)
-        return right(engine, keys)
+        return right(redis, keys)
 
     bound = ("--cache-bytes", "1000000", "--shared-cache-timeout-ms", "300", "--slow-request-ms", "1", "--json-output")
-    with Engine(slow) as engine, Server(*bound, "--shared-cache", engine.url) as server:
+    with RedisServer(slow) as redis, Server(*bound, "--shared-cache", redis.url) as server:
         eventually(lambda: server.metrics()["te_shared_cache_up"] == 1, "the shared cache")
         busy = server.metrics()["rerankd_pool_busy_seconds_total"]
         told = timing_of(server.rerank(ENOUGH, {"x-request-id": "slow-one"}))
@@ -131,7 +131,7 @@ def asking_a_shared_cache_is_a_phase_and_the_wait_thereafter_another():
         assert abs(sum(entry["phases_ms"].values()) - entry["total_ms"]) < 0.02, entry
         # What is still being written would answer in the place of the look-up.
         eventually(lambda: server.metrics()["te_shared_cache_stores_total"] == len(ENOUGH["texts"]), "the scores to be written")
-        engine.mget = always(None)
+        redis.mget = always(None)
         body = {**GOOD, "timeout_ms": 100}  # before the bound
         late = server.rerank(body)
         told = timing_of(late)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The shared cache: replicas answer from each other's scores, the same to the byte; and whatever the engine does, no
-reply changes, and none waits for longer than its bound. The engine here is a stand-in; tests/deploy has a real one."""
+"""The shared cache: replicas answer from each other's scores, the same to the byte; and whatever the cache server does, no
+reply changes, and none waits for longer than its bound. The redis here is a stand-in; tests/deploy has a real one."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import sys
 import time
 
 import harness
-from engine import Engine, always, changed, is_up, outcomes, right, wait_until_up
+from redis_server import RedisServer, always, changed, is_up, outcomes, right, wait_until_up
 from harness import SLOW, Server, case, eventually, golden_model, in_parallel, run_binary
 from kinds import QUERY, TEXTS, ask, compare, requests, some_texts
 
@@ -26,8 +26,8 @@ def stored(server, count):
 
 @case
 def a_second_replica_answers_from_the_first_one_s_scores():
-    with Engine() as engine, Server(*sharing(engine.url, *PATIENT)) as first, \
-            Server(*sharing(engine.url, *PATIENT)) as second, Server() as plain:
+    with RedisServer() as redis, Server(*sharing(redis.url, *PATIENT)) as first, \
+            Server(*sharing(redis.url, *PATIENT)) as second, Server() as plain:
         wait_until_up(first, second)
         texts = [*TEXTS, TEXTS[0]]
         wanted = ask(plain, "/rerank", {"query": QUERY, "texts": texts})
@@ -39,8 +39,8 @@ def a_second_replica_answers_from_the_first_one_s_scores():
         assert metrics["te_batch_next_size_sum"] == computed, "something was computed"
         assert metrics["te_shared_cache_hits_total"] == len(TEXTS) and metrics["te_shared_cache_misses_total"] == 0, metrics
         assert ask(second, "/rerank", {"query": QUERY, "texts": texts}) == wanted
-        assert engine.lookups == 2, "what was found once is asked again"
-        assert engine.options == {b"EX 86400"} and all(key.startswith(b"rerankd:") for key in engine.data)
+        assert redis.lookups == 2, "what was found once is asked again"
+        assert redis.options == {b"EX 86400"} and all(key.startswith(b"rerankd:") for key in redis.data)
         more = {"query": QUERY, "texts": ["new here", *TEXTS[:2], "new too"]}
         assert ask(second, "/rerank", more) == ask(plain, "/rerank", more)
         assert second.metrics()["te_shared_cache_misses_total"] == 2 and first.metrics()["te_shared_cache_misses_total"] == len(TEXTS)
@@ -49,14 +49,14 @@ def a_second_replica_answers_from_the_first_one_s_scores():
 @case
 def replies_of_every_kind_are_the_same_to_the_byte():
     for model in (golden_model("cross-encoder"), golden_model("bi-encoder")):
-        with Engine() as engine, Server(model=model) as plain, \
-                Server(*sharing(engine.url, *PATIENT), model=model) as first:
+        with RedisServer() as redis, Server(model=model) as plain, \
+                Server(*sharing(redis.url, *PATIENT), model=model) as first:
             wait_until_up(first)
             wanted = list(requests())
             reference = compare(plain, first, wanted)
             computed = first.metrics()["te_cache_insertions"]
             stored(first, computed)
-            with Server(*sharing(engine.url, *PATIENT), model=model) as second:
+            with Server(*sharing(redis.url, *PATIENT), model=model) as second:
                 wait_until_up(second)
                 warmed_up = second.metrics()["te_batch_next_size_sum"]
                 assert [ask(second, *request) for request in wanted] == reference
@@ -69,15 +69,15 @@ def replies_of_every_kind_are_the_same_to_the_byte():
 def other_numbers_or_secrets_share_nothing():
     """What may change a bit of a score is in the key."""
     def misses(*options, model=None, environment=None):
-        with Server(*sharing(engine.url, *PATIENT), *options, model=model, environment=environment) as server:
+        with Server(*sharing(redis.url, *PATIENT), *options, model=model, environment=environment) as server:
             wait_until_up(server)
-            before = len(engine.data)
+            before = len(redis.data)
             assert server.rerank(BODY).status == 200
             stored(server, len(TEXTS))
             assert server.metrics()["te_shared_cache_hits_total"] == 0
-            assert len(engine.data) == before + len(TEXTS)
+            assert len(redis.data) == before + len(TEXTS)
 
-    with Engine() as engine:
+    with RedisServer() as redis:
         misses()
         misses("--isa", "portable")
         misses("--dtype", "bfloat16")
@@ -93,14 +93,14 @@ def flipped(_, value):
     return value[:5] + bytes([value[5] ^ 1]) + value[6:]
 
 
-def swapped(engine, keys):
+def swapped(redis, keys):
     """Each key gets another one's value."""
-    values = [engine.data[key] for key in keys]
+    values = [redis.data[key] for key in keys]
     return b"*%d\r\n" % len(keys) + b"".join(b"$%d\r\n%s\r\n" % (len(value), value) for value in values[1:] + values[:1])
 
 
-def half(engine, keys):
-    reply = right(engine, keys)
+def half(redis, keys):
+    reply = right(redis, keys)
     return reply[:len(reply) // 2]
 
 
@@ -113,9 +113,9 @@ MISSES = {
     "large values": changed(lambda *_: b"x" * 4000),
     "another version": changed(lambda _, value: b"\2" + value[1:]),
     "values of other keys": swapped,
-    "numbers": lambda engine, keys: b"*%d\r\n" % len(keys) + b":7\r\n" * len(keys),
-    "statuses": lambda engine, keys: b"*%d\r\n" % len(keys) + b"+012345678901234567890123456789abcdef\r\n" * len(keys),
-    "errors": lambda engine, keys: b"*%d\r\n" % len(keys) + b"-ERR no\r\n" * len(keys),
+    "numbers": lambda redis, keys: b"*%d\r\n" % len(keys) + b":7\r\n" * len(keys),
+    "statuses": lambda redis, keys: b"*%d\r\n" % len(keys) + b"+012345678901234567890123456789abcdef\r\n" * len(keys),
+    "errors": lambda redis, keys: b"*%d\r\n" % len(keys) + b"-ERR no\r\n" * len(keys),
 }
 
 # What is no answer.
@@ -124,7 +124,7 @@ FAILURES = {
     "a status": always(b"+OK\r\n"),
     "nothing": always(b"$-1\r\n"),
     "too few values": always(b"*1\r\n$-1\r\n"),
-    "too many values": lambda engine, keys: b"*%d\r\n" % (len(keys) + 1) + b"$-1\r\n" * (len(keys) + 1),
+    "too many values": lambda redis, keys: b"*%d\r\n" % (len(keys) + 1) + b"$-1\r\n" * (len(keys) + 1),
     "very many values": always(b"*2147483647\r\n" + b"$-1\r\n" * 100),
     "endless values": always(b"*6\r\n$2147483647\r\n" + b"x" * 1000000),
     "a length that is none": always(b"*6\r\n$-99999999999999999999\r\n"),
@@ -132,23 +132,23 @@ FAILURES = {
     "an endless line": always(b"+" + b"x" * 100000),
     "another protocol": always(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
     "no protocol": always(bytes(range(256)) * 100),
-    "two answers": lambda engine, keys: 2 * right(engine, keys),
+    "two answers": lambda redis, keys: 2 * right(redis, keys),
     "an end": always((b"", "close")),
     "a reset": always((b"", "reset")),
-    "half of it and an end": lambda engine, keys: (half(engine, keys), "close"),
+    "half of it and an end": lambda redis, keys: (half(redis, keys), "close"),
     "half of it": half,
     "silence": always(None),
-    "a drip": lambda engine, keys: (right(engine, keys), "drip"),
+    "a drip": lambda redis, keys: (right(redis, keys), "drip"),
 }
 
 
 def filled():
     """What a server has written, by key."""
-    with Engine() as engine, Server(*sharing(engine.url, *PATIENT)) as server:
+    with RedisServer() as redis, Server(*sharing(redis.url, *PATIENT)) as server:
         wait_until_up(server)
         server.rerank(BODY)
         stored(server, len(TEXTS))
-        return dict(engine.data)
+        return dict(redis.data)
 
 
 @case
@@ -157,7 +157,7 @@ def what_is_no_score_is_a_miss():
     with Server() as plain:
         wanted = ask(plain, "/rerank", BODY)
         for name, mget in MISSES.items():
-            with Engine(mget, data=dict(data)) as engine, Server(*sharing(engine.url, *PATIENT)) as server:
+            with RedisServer(mget, data=dict(data)) as redis, Server(*sharing(redis.url, *PATIENT)) as server:
                 wait_until_up(server)
                 assert ask(server, "/rerank", BODY) == wanted, name
                 metrics = server.metrics()
@@ -165,7 +165,7 @@ def what_is_no_score_is_a_miss():
                 assert metrics["te_shared_cache_hits_total"] == 0 and is_up(server), (name, metrics)
                 assert outcomes(server)["answered"] == 1, name
                 stored(server, len(TEXTS))  # and replaced by what is right
-                assert engine.data == data, name
+                assert redis.data == data, name
 
 
 @case
@@ -175,20 +175,20 @@ def what_is_no_answer_changes_no_reply():
     with Server() as plain:
         wanted = [ask(plain, "/rerank", body) for body in bodies]
         for name, mget in FAILURES.items():
-            with Engine(mget, data=dict(data)) as engine, Server(*sharing(engine.url)) as server:
+            with RedisServer(mget, data=dict(data)) as redis, Server(*sharing(redis.url)) as server:
                 wait_until_up(server)
                 assert [ask(server, "/rerank", body) for body in bodies] == wanted, name
                 ends = outcomes(server)
                 assert ends["answered"] <= (1 if name == "two answers" else 0), (name, ends)
                 assert sum(ends.values()) >= 1, (name, ends)
-                engine.mget = right
+                redis.mget = right
                 eventually(lambda: is_up(server), f"the shared cache after {name}")
                 server.check_alive()
 
 
 @case
-def a_silent_engine_costs_a_few_requests_their_bound_and_then_none():
-    with Engine(always(None)) as engine, Server(*sharing(engine.url)) as server, Server() as plain:
+def a_silent_cache_server_costs_a_few_requests_their_bound_and_then_none():
+    with RedisServer(always(None)) as redis, Server(*sharing(redis.url)) as server, Server() as plain:
         wait_until_up(server)
         bodies = [{"query": QUERY, "texts": [f"{number} bottles"]} for number in range(40)]
         wanted = [ask(plain, "/rerank", body) for body in bodies]
@@ -199,7 +199,7 @@ def a_silent_engine_costs_a_few_requests_their_bound_and_then_none():
                 break
         assert outcomes(server)["late"] == len(got) == 5, outcomes(server)
         # Nobody waits while it is not asked, nor for the tries that come to nothing.
-        engine.mget, engine.plain = right, lambda words: None
+        redis.mget, redis.plain = right, lambda words: None
         for body in bodies[len(got):]:
             got.append(ask(server, "/rerank", body))
             time.sleep(0.02)
@@ -215,7 +215,7 @@ def a_silent_engine_costs_a_few_requests_their_bound_and_then_none():
 
 @case
 def a_deadline_or_a_client_s_leaving_ends_the_wait():
-    with Engine(always(None)) as engine, Server(*sharing(engine.url, *PATIENT)) as server:
+    with RedisServer(always(None)) as redis, Server(*sharing(redis.url, *PATIENT)) as server:
         wait_until_up(server)
         response = server.rerank({**BODY, "timeout_ms": 100})
         assert response.status == 504, response
@@ -224,7 +224,7 @@ def a_deadline_or_a_client_s_leaving_ends_the_wait():
         assert response.status == 504 and "message" in response.json(), response
         with server.connect() as connection:
             connection.send_request("POST", "/rerank", b'{"query":"left","texts":["alone"]}')
-            eventually(lambda: engine.lookups == 3, "the question")
+            eventually(lambda: redis.lookups == 3, "the question")
             connection.reset()
         eventually(lambda: outcomes(server)["cancelled"] == 3, "the end of the wait")
         assert server.metrics()["te_request_dropped"] == 1
@@ -233,20 +233,20 @@ def a_deadline_or_a_client_s_leaving_ends_the_wait():
 
 @case
 def many_clients_at_once_get_what_one_gets():
-    def slow(engine, keys):
+    def slow(redis, keys):
         time.sleep(0.001)
-        return right(engine, keys)
+        return right(redis, keys)
 
     texts = some_texts(120)
     bodies = [{"query": f"{QUERY} {i % 3}", "texts": texts[i % 40:i % 40 + 60]} for i in range(24 if SLOW else 96)]
-    with Engine(slow) as engine, Server() as plain, Server(*sharing(engine.url, *PATIENT), "--threads", "2") as first, \
-            Server(*sharing(engine.url), "--threads", "2") as second:
+    with RedisServer(slow) as redis, Server() as plain, Server(*sharing(redis.url, *PATIENT), "--threads", "2") as first, \
+            Server(*sharing(redis.url), "--threads", "2") as second:
         wait_until_up(first, second)
         wanted = [ask(plain, "/rerank", body) for body in bodies]
         for server in (first, second):
             got = in_parallel([lambda body=body: ask(server, "/rerank", body) for body in bodies])
             assert got == wanted
-        engine.drop()
+        redis.drop()
         assert in_parallel([lambda body=body: ask(first, "/rerank", body) for body in bodies]) == wanted
         wait_until_up(first, second)
 
@@ -254,29 +254,29 @@ def many_clients_at_once_get_what_one_gets():
 @case
 def a_large_request_is_asked_as_one_and_written_in_steps():
     texts = [f"text {i}" for i in range(1000)]
-    with Engine() as engine, Server(*sharing(engine.url, *PATIENT)) as first, Server(*sharing(engine.url, *PATIENT)) as second:
+    with RedisServer() as redis, Server(*sharing(redis.url, *PATIENT)) as first, Server(*sharing(redis.url, *PATIENT)) as second:
         wait_until_up(first, second)
         wanted = ask(first, "/rerank", {"query": QUERY, "texts": texts})
         stored(first, 1000)
         assert ask(second, "/rerank", {"query": QUERY, "texts": texts}) == wanted
-        assert second.metrics()["te_shared_cache_hits_total"] == 1000 and engine.lookups == 2
+        assert second.metrics()["te_shared_cache_hits_total"] == 1000 and redis.lookups == 2
         assert first.metrics()["te_shared_cache_pending_bytes"] == 0
 
 
 @case
 def the_password_opens_and_is_told_to_nobody():
     secret = "p@ss word"
-    with Engine(user=b"app", password=secret.encode()) as engine:
-        url = engine.url.replace("//", "//app:p%40ss%20word@") + "/3"
+    with RedisServer(user=b"app", password=secret.encode()) as redis:
+        url = redis.url.replace("//", "//app:p%40ss%20word@") + "/3"
         with Server(*sharing(url)) as server:
             wait_until_up(server)
-            assert engine.commands == [[b"AUTH", b"app", b"p@ss word"], [b"SELECT", b"3"], [b"PING"]], engine.commands
+            assert redis.commands == [[b"AUTH", b"app", b"p@ss word"], [b"SELECT", b"3"], [b"PING"]], redis.commands
             told = server.log() + server.request("GET", "/info").body.decode() + repr(server.metrics())
             assert "ss word" not in told and "ss%20word" not in told, told
-        engine.user = None
-        with Server(*sharing(engine.url), environment={"RERANKD_SHARED_CACHE_PASSWORD": secret}) as server:
+        redis.user = None
+        with Server(*sharing(redis.url), environment={"RERANKD_SHARED_CACHE_PASSWORD": secret}) as server:
             wait_until_up(server)
-        with Server(*sharing(engine.url), environment={"RERANKD_SHARED_CACHE_PASSWORD": "wrong"}) as server:
+        with Server(*sharing(redis.url), environment={"RERANKD_SHARED_CACHE_PASSWORD": "wrong"}) as server:
             server.wait_for_log(lambda line: "WRONGPASS" in line)
             assert server.rerank(BODY).status == 200 and not is_up(server)
             assert "wrong" not in server.log(), server.log()
@@ -286,9 +286,9 @@ def the_password_opens_and_is_told_to_nobody():
 def a_socket_and_a_name_will_do():
     folder = harness.temporary_folder()
     os.chmod(folder, 0o755)
-    with Engine(path=os.path.join(folder, "engine.sock")) as engine, Server(*sharing(engine.url)) as server:
+    with RedisServer(path=os.path.join(folder, "redis.sock")) as redis, Server(*sharing(redis.url)) as server:
         wait_until_up(server)
-    with Engine() as engine, Server(*sharing(engine.url.replace("127.0.0.1", "localhost"))) as server:
+    with RedisServer() as redis, Server(*sharing(redis.url.replace("127.0.0.1", "localhost"))) as server:
         wait_until_up(server)
     with Server(*sharing("redis://no.such.host.invalid")) as server:
         server.wait_for_log(lambda line: "the shared cache is not asked" in line)

@@ -10,7 +10,7 @@ import time
 
 import harness
 from collector import Collector
-from engine import Engine
+from redis_server import RedisServer
 from harness import Server, case, eventually, heavy_body, in_parallel, run_binary, small_model
 
 GOOD = {"query": "what", "texts": ["this", "that", "what else"]}
@@ -81,8 +81,8 @@ def a_request_is_a_span_under_its_callers_with_one_below_it_a_phase():
 
 @case
 def asking_a_shared_cache_is_a_span_too():
-    with Collector() as collector, Engine() as engine, \
-            tracing(collector, "--cache-bytes", "1000000", "--shared-cache", engine.url,
+    with Collector() as collector, RedisServer() as redis, \
+            tracing(collector, "--cache-bytes", "1000000", "--shared-cache", redis.url,
                     "--shared-cache-timeout-ms", "1000") as server:
         eventually(lambda: server.metrics()["te_shared_cache_up"] == 1, "the shared cache")
         assert server.rerank(GOOD, traceparent(2)).status == 200

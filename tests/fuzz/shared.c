@@ -1,4 +1,4 @@
-/* What the engine behind the shared cache sends: read, however it is cut, with the same result, within the bounds; and
+/* What the server behind the shared cache sends: read, however it is cut, with the same result, within the bounds; and
  * its values, of which none is right that was not made here.
  *
  * Input: a byte that says how long the pieces are that it comes in, a byte of how many values are wanted, the bytes. */
@@ -11,46 +11,46 @@ enum { ANSWERS = 16, FED_MAX = 16384 };
 
 /* What came of reading all of it. */
 typedef struct result {
-  shared_answer answers[ANSWERS];
+  redis_answer answers[ANSWERS];
   size_t replies;
-  shared_read end;
-  shared_reply last;
+  redis_read end;
+  redis_reply last;
 } result;
 
-static shared_keys keys;
-static shared_digest key;
+static redis_keys keys;
+static redis_digest key;
 
 void fuzz_set_up(void) {
-  const shared_digest model = {{0}};
-  shared_keys_init(&keys, "not known to the fuzzer", &model);
+  const redis_digest model = {{0}};
+  redis_keys_init(&keys, "not known to the fuzzer", &model);
 }
 
 static void read_all(const uint8_t *data, size_t size, size_t piece, size_t wanted, result *ret_result) {
-  shared_reader reader;
+  redis_reader reader;
   memset(ret_result, 0, sizeof *ret_result);
-  ret_result->end = SHARED_READ_MORE;
-  fuzz_require(shared_reader_init(&reader), "no memory for a reader");
-  shared_reader_expect(&reader, ret_result->answers, wanted);
-  for (size_t at = 0; at < size && ret_result->end == SHARED_READ_MORE; at += piece) {
-    shared_reply reply;
-    fuzz_require(shared_reader_feed(&reader, (const char *)data + at, size - at < piece ? size - at : piece), "no memory");
-    while ((ret_result->end = shared_reader_next(&reader, &reply)) == SHARED_READ_REPLY) {
+  ret_result->end = REDIS_READ_MORE;
+  fuzz_require(redis_reader_init(&reader), "no memory for a reader");
+  redis_reader_expect(&reader, ret_result->answers, wanted);
+  for (size_t at = 0; at < size && ret_result->end == REDIS_READ_MORE; at += piece) {
+    redis_reply reply;
+    fuzz_require(redis_reader_feed(&reader, (const char *)data + at, size - at < piece ? size - at : piece), "no memory");
+    while ((ret_result->end = redis_reader_next(&reader, &reply)) == REDIS_READ_REPLY) {
       ret_result->replies++;
       ret_result->last = reply;
-      fuzz_require(reply.kind != SHARED_ARRAY || reply.n <= wanted, "an array longer than was asked for");
+      fuzz_require(reply.kind != REDIS_ARRAY || reply.n <= wanted, "an array longer than was asked for");
       fuzz_require(memchr(reply.text, '\0', sizeof reply.text) != NULL, "a text without an end");
     }
   }
-  shared_reader_finish(&reader);
+  redis_reader_finish(&reader);
 }
 
 static void check_answers(const result *got, size_t wanted) {
   for (size_t i = 0; i < ANSWERS; i++) {
-    const shared_answer *answer = &got->answers[i];
-    cache_value value;
-    fuzz_require(answer->size == 0 || answer->size == SHARED_VALUE_BYTES, "a value of another size");
+    const redis_answer *answer = &got->answers[i];
+    lfu_value value;
+    fuzz_require(answer->size == 0 || answer->size == REDIS_VALUE_BYTES, "a value of another size");
     fuzz_require(i < wanted || (answer->size == 0 && !answer->strange), "a value beyond what was asked for");
-    fuzz_require(!shared_value_read(&keys, &key, answer->bytes, answer->size, &value), "a value that was made up");
+    fuzz_require(!redis_value_read(&keys, &key, answer->bytes, answer->size, &value), "a value that was made up");
   }
 }
 
@@ -66,6 +66,6 @@ void fuzz_input(const uint8_t *data, size_t size) {
   read_all(data + 2, size - 2, data[0] + 1u, wanted, &pieces);
   check_answers(&pieces, wanted);
   /* Fed at once, more of a reply may lie behind the bound before it is looked at. */
-  fuzz_require(whole.replies == pieces.replies || whole.end == SHARED_READ_BROKEN || pieces.end == SHARED_READ_BROKEN,
+  fuzz_require(whole.replies == pieces.replies || whole.end == REDIS_READ_BROKEN || pieces.end == REDIS_READ_BROKEN,
                "pieces make another number of replies");
 }

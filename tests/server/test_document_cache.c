@@ -54,8 +54,8 @@ static uint64_t mix(uint64_t z) {
   return z ^ (z >> 31);
 }
 
-static cache_key key_of(uint64_t number) {
-  return (cache_key){.high = mix(2 * number + 1), .low = mix(0x9e3779b97f4a7c15u + 2 * number)};
+static lfu_key key_of(uint64_t number) {
+  return (lfu_key){.high = mix(2 * number + 1), .low = mix(0x9e3779b97f4a7c15u + 2 * number)};
 }
 
 static size_t size_of(uint64_t number) { return 16 + mix(number) % 8000; }
@@ -273,9 +273,9 @@ static void a_name_is_given_anew_and_a_half_stays(void **state) {
   document_cache_destroy(self);
 }
 
-static bool same(cache_key a, cache_key b) { return a.high == b.high && a.low == b.low; }
+static bool same(lfu_key a, lfu_key b) { return a.high == b.high && a.low == b.low; }
 
-static cache_key key_with(const document_cache *self, const rr_encode_options *options, const char *text) {
+static lfu_key key_with(const document_cache *self, const rr_encode_options *options, const char *text) {
   document_keys hashed;
   document_keys_init(&hashed, self, options);
   (void)document_key_of_text(&hashed, (rr_text){"another", 7});
@@ -294,7 +294,7 @@ static void a_key_holds_what_a_half_depends_on(void **state) {
                                      {.max_length = 100000},
                                      {.max_text_tokens = 4096}};
   enum { N = sizeof different / sizeof different[0] };
-  cache_key keys[N + 3];
+  lfu_key keys[N + 3];
   for (size_t i = 0; i < N; i++) {
     keys[i] = key_with(self, &different[i], "text");
   }
@@ -364,7 +364,7 @@ static void a_restart_finds_in_the_file_what_was_kept(void **state) {
   (void)snprintf(path, sizeof path, "%s/documents", folder);
   const rr_encode_options options = {.truncate = true};
   document_cache *self = make_with_file(path);
-  cache_key key = key_with(self, &options, "bread");
+  lfu_key key = key_with(self, &options, "bread");
   document *half = make_half(self, (rr_text){"bread", 5});
   assert_true(document_cache_insert(self, key, half, false));
   for (uint64_t i = 0; i < 600; i++) { /* drives it out of memory, not out of the file */
@@ -408,7 +408,7 @@ static void a_name_is_given_anew_in_the_file_too(void **state) {
   (void)snprintf(path, sizeof path, "%s/documents", folder);
   for (int round = 0; round < 3; round++) {
     document_cache *self = make_with_file(path);
-    cache_key key = document_key_of_name(self, (rr_text){"name", 4});
+    lfu_key key = document_key_of_name(self, (rr_text){"name", 4});
     document *found = document_cache_find_text(self, key);
     assert_int_equal(found != NULL, round > 0);
     assert_true(found == NULL || is_of(found, (uint64_t)round - 1));
@@ -420,7 +420,7 @@ static void a_name_is_given_anew_in_the_file_too(void **state) {
     document_cache_destroy(self);
   }
   document_cache *self = make_with_file(path);
-  cache_key key = document_key_of_name(self, (rr_text){"name", 4});
+  lfu_key key = document_key_of_name(self, (rr_text){"name", 4});
   document_cache_forget(self, key); /* it was in the file alone */
   document_cache_destroy(self);
   self = make_with_file(path);

@@ -21,7 +21,7 @@
 
 #include "core/base/alloc.h"
 #include "core/base/json.h"
-#include "engine.h"
+#include "redis_stub.h"
 #include "server/app.h"
 #include "server/cache/document_cache.h"
 #include "server/http/coding.h"
@@ -40,14 +40,14 @@ static const char two_texts[] =
 static const char two_documents[] =
     "{\"query\":\"water and stone\",\"documents\":[\"a river\",{\"title\":\"hill\",\"text\":\"a mountain\"}],"
     "\"rank_fields\":[\"title\"],\"return_documents\":true}";
-static const char health_request[] = "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+static const char probe_request[] = "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
 static options chosen;
 static bool keeps; /* documents */
 static char folder[] = "/tmp/rerankd-faults-XXXXXX"; /* of their file, where there is one */
 static char documents[64];
 static bool shares;
-static char engine_url[64];
+static char redis_stub_url[64];
 static pthread_t server;
 static char model[4096];
 static char expected[REPLY_BYTES]; /* the body of a reply without faults */
@@ -157,13 +157,13 @@ static int start_server(void **state) {
     return -1;
   }
   rr_json_init();
-  (void)snprintf(engine_url, sizeof engine_url, "redis://127.0.0.1:%u", shares ? engine_start() : 0);
+  (void)snprintf(redis_stub_url, sizeof redis_stub_url, "redis://127.0.0.1:%u", shares ? redis_stub_start() : 0);
   (void)snprintf(model, sizeof model, "%s/score/%s", golden, keeps ? "bi-encoder-mean" : "cross-encoder");
   chosen = (options){.model_id = model, .hostname = "127.0.0.1", .port = free_port(), .threads = 2,
                      .tokenization_workers = 2, .max_concurrent_requests = 8, .max_batch_tokens = 512,
                      .max_client_batch_size = 10, .payload_limit = 20000, .idle_timeout = 75,
                      .client_timeout = 60, .auto_truncate = true, .cache_bytes = chosen.cache_bytes,
-                     .shared_cache = shares ? engine_url : NULL, .shared_cache_prefix = "", .shared_cache_timeout_ms = 1000,
+                     .shared_cache = shares ? redis_stub_url : NULL, .shared_cache_prefix = "", .shared_cache_timeout_ms = 1000,
                      .shared_cache_ttl = 60, .scoring = RR_SCORING_AUTO, .document_cache_bytes = keeps ? DOCUMENT_CACHE_BYTES_MIN : 0,
                      .documents = documents[0] == '\0' ? NULL : documents, .documents_bytes = DOCUMENT_FILE_BYTES_MIN,
                      .log_level = LOG_LEVEL_INFO, .json_output = true,
@@ -174,7 +174,7 @@ static int start_server(void **state) {
     return -1;
   }
   for (int i = 0; i < WAIT_SECONDS * 50; i++) {
-    if (exchange(health_request, sizeof health_request - 1) == 200) {
+    if (exchange(probe_request, sizeof probe_request - 1) == 200) {
       return 0;
     }
     (void)usleep(20000);
@@ -272,7 +272,7 @@ static void fail_each(const fault *which, int sticky) {
   assert_int_equal(exchange(sent.data, sent.size), 200);
   assert_int_equal(exchange(sent.data, sent.size), 200); /* all that may be known is */
   memcpy(expected, reply, sizeof expected);
-  unsigned long lookups = engine_lookups();
+  unsigned long lookups = redis_stub_lookups();
   int refused = 0;
   unsigned long n = 1;
   for (; n < FAULTS_MAX; n++) {
@@ -299,7 +299,7 @@ static void fail_each(const fault *which, int sticky) {
   assert_true(n < FAULTS_MAX);
   assert_true(refused > 10);
   /* Each new text is asked for once, unless the fault came between. */
-  assert_true(!shares || !which->changing || engine_lookups() - lookups > n / 2);
+  assert_true(!shares || !which->changing || redis_stub_lookups() - lookups > n / 2);
 }
 
 static void a_reply_is_right_or_an_error_when_one_allocation_fails(void **state) { fail_each(*state, 0); }

@@ -11,14 +11,14 @@
 #include "proto/error.h"
 #include "server/metrics/metrics.h"
 
-static cache_stats cached;
+static lfu_stats cached;
 static metrics_facts facts;
 static process_stats process;
 
-static char *text_of(const metrics *counters, const engine_stats *stats) {
+static char *text_of(const metrics *counters, const workers_stats *stats) {
   size_t size = 0;
   const document_stats documents = {.bytes = 77};
-  const metrics_view view = {.counters = counters, .facts = &facts, .engine = stats, .cached = &cached,
+  const metrics_view view = {.counters = counters, .facts = &facts, .workers = stats, .cached = &cached,
                              .documents = &documents, .process = &process};
   char *text = metrics_text(&view, &size);
   assert_non_null(text);
@@ -29,9 +29,9 @@ static char *text_of(const metrics *counters, const engine_stats *stats) {
 static void histograms_are_cumulative_and_put_bounds_into_the_lower_bucket(void **state) {
   (void)state;
   metrics counters;
-  engine_stats stats;
+  workers_stats stats;
   metrics_init(&counters);
-  engine_stats_init(&stats);
+  workers_stats_init(&stats);
   histogram_add(&counters.total, 0.001); /* on a bound: le means less or equal */
   histogram_add(&counters.total, 0.3);
   histogram_add(&counters.total, 1000);
@@ -50,9 +50,9 @@ static void histograms_are_cumulative_and_put_bounds_into_the_lower_bucket(void 
 static void failures_are_told_by_kind(void **state) {
   (void)state;
   metrics counters;
-  engine_stats stats;
+  workers_stats stats;
   metrics_init(&counters);
-  engine_stats_init(&stats);
+  workers_stats_init(&stats);
   counters.failures[RR_API_OVERLOADED] = 7;
   counters.requests[RR_OPERATION_RERANK] = 9;
   counters.successes[RR_OPERATION_RERANK] = 2;
@@ -85,9 +85,9 @@ static void failures_are_told_by_kind(void **state) {
 static void every_line_is_a_comment_or_a_sample_of_a_declared_metric(void **state) {
   (void)state;
   metrics counters;
-  engine_stats stats;
+  workers_stats stats;
   metrics_init(&counters);
-  engine_stats_init(&stats);
+  workers_stats_init(&stats);
   char *text = text_of(&counters, &stats);
   char declared[128] = "";
   for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
@@ -107,18 +107,18 @@ static void every_line_is_a_comment_or_a_sample_of_a_declared_metric(void **stat
 static void the_cache_is_told(void **state) {
   (void)state;
   metrics counters;
-  engine_stats stats;
+  workers_stats stats;
   metrics_init(&counters);
-  engine_stats_init(&stats);
+  workers_stats_init(&stats);
   char *text = text_of(&counters, &stats);
   assert_non_null(strstr(text, "te_cache_hits 0\n"));
   assert_non_null(strstr(text, "te_cache_hit_ratio 0\n"));
   assert_non_null(strstr(text, "te_cache_bytes 0\n"));
   rr_free(text);
-  cached = (cache_stats){.hits = 3, .misses = 9, .insertions = 8, .evictions = 1, .rejections = 2,
+  cached = (lfu_stats){.hits = 3, .misses = 9, .insertions = 8, .evictions = 1, .rejections = 2,
                          .entries = 5, .capacity = 6, .bytes = 65536};
   text = text_of(&counters, &stats);
-  cached = (cache_stats){0};
+  cached = (lfu_stats){0};
   assert_non_null(strstr(text, "# TYPE te_cache_hits_total counter\nte_cache_hits_total 3\n"));
   assert_non_null(strstr(text, "# TYPE te_cache_hits untyped\nte_cache_hits 3\n"));
   assert_non_null(strstr(text, "te_cache_misses 9\n"));
@@ -135,10 +135,10 @@ static void the_cache_is_told(void **state) {
 static void the_shared_cache_is_told(void **state) {
   (void)state;
   metrics counters;
-  engine_stats stats;
+  workers_stats stats;
   metrics_init(&counters);
-  engine_stats_init(&stats);
-  counters.shared.lookups[SHARED_LATE] = 3;
+  workers_stats_init(&stats);
+  counters.shared.lookups[REDIS_LATE] = 3;
   counters.shared.hits = 7;
   counters.shared.up = 1;
   histogram_add(&counters.shared.wait, 0.0015);
@@ -156,9 +156,9 @@ static void the_shared_cache_is_told(void **state) {
 static void phases_are_one_histogram_by_phase(void **state) {
   (void)state;
   metrics counters;
-  engine_stats stats;
+  workers_stats stats;
   metrics_init(&counters);
-  engine_stats_init(&stats);
+  workers_stats_init(&stats);
   const uint64_t ms = 1000000;
   request_phases phases = {.begun = ms, .ended = 101 * ms};
   phases.of[PHASE_READ] = (phase_span){ms, 3 * ms};
@@ -178,9 +178,9 @@ static void phases_are_one_histogram_by_phase(void **state) {
 static void what_the_server_is_and_holds_is_told(void **state) {
   (void)state;
   metrics counters;
-  engine_stats stats;
+  workers_stats stats;
   metrics_init(&counters);
-  engine_stats_init(&stats);
+  workers_stats_init(&stats);
   histogram_add(&stats.batch_tokens, 500);
   histogram_add(&stats.batch_tokens, 700);
   stats.workers = 3;
@@ -219,9 +219,9 @@ static void what_the_server_is_and_holds_is_told(void **state) {
 static void what_is_not_known_of_the_process_is_left_out(void **state) {
   (void)state;
   metrics counters;
-  engine_stats stats;
+  workers_stats stats;
   metrics_init(&counters);
-  engine_stats_init(&stats);
+  workers_stats_init(&stats);
   char *text = text_of(&counters, &stats);
   assert_null(strstr(text, "process_resident_memory_bytes"));
   assert_null(strstr(text, "process_open_fds"));

@@ -1,4 +1,4 @@
-/* The engine and the path of a request with the golden cross-encoder and a real loop, but without HTTP: what is taken
+/* The workers and the path of a request with the golden cross-encoder and a real loop, but without HTTP: what is taken
  * back, by a client that left or by a deadline, wherever it is at that moment. */
 #include <pthread.h>
 #include <semaphore.h>
@@ -30,7 +30,7 @@ enum {
 };
 
 static rr_scorer *scorer;
-static engine *workers;
+static workers *crew;
 static uv_loop_t loop;
 static metrics counters;
 static rr_budget memory;
@@ -59,16 +59,16 @@ static int free_model(void **state) {
   return 0;
 }
 
-static void start_engine(uint64_t max_tokens) {
-  const engine_config config = {.threads = 1, .max_batch_tokens = 512, .max_jobs = MANY,
+static void start_workers(uint64_t max_tokens) {
+  const workers_config config = {.threads = 1, .max_batch_tokens = 512, .max_jobs = MANY,
                                 .limits = {.max_wait = UINT64_MAX, .max_tokens = max_tokens}};
-  assert_int_equal(engine_create(scorer, &config, &workers, NULL), RR_OK);
-  assert_int_equal(warmup_run(scorer, workers, NULL), RR_OK);
+  assert_int_equal(workers_create(scorer, &config, &crew, NULL), RR_OK);
+  assert_int_equal(warmup_run(scorer, crew, NULL), RR_OK);
 }
 
 static int start(void **state) {
   (void)state;
-  start_engine(UINT64_MAX);
+  start_workers(UINT64_MAX);
   metrics_init(&counters);
   rr_budget_init(&memory, MEMORY);
   const rerank_config config = {.max_concurrent_requests = MANY,
@@ -82,7 +82,7 @@ static int start(void **state) {
   assert_int_equal(uv_loop_init(&loop), 0);
   assert_int_equal(rerank_service_init(&service, &loop, &config, &counters), 0);
   service.scorer = scorer;
-  service.engine = workers;
+  service.workers = crew;
   memset(exchanges, 0, sizeof exchanges);
   return 0;
 }
@@ -92,7 +92,7 @@ static int stop(void **state) {
   rerank_service_close(&service);
   (void)uv_run(&loop, UV_RUN_DEFAULT);
   assert_int_equal(uv_loop_close(&loop), 0);
-  engine_destroy(workers);
+  workers_destroy(crew);
   return 0;
 }
 
@@ -128,8 +128,8 @@ static rerank_task *begin(int at, size_t texts, const char *further) {
 }
 
 static uint64_t computed(void) {
-  engine_stats stats;
-  engine_read_stats(workers, &stats);
+  workers_stats stats;
+  workers_read_stats(crew, &stats);
   return (uint64_t)stats.batch_sequences.sum;
 }
 
@@ -308,8 +308,8 @@ static void and_while_a_worker_is_at_it(void **state) {
   run_until_idle();
   assert_int_equal(computed(), after); /* no further micro-batch was begun */
   assert_true(after - before < TEXTS);
-  engine_stats stats;
-  engine_read_stats(workers, &stats);
+  workers_stats stats;
+  workers_read_stats(crew, &stats);
   assert_int_equal(stats.queued_sequences + stats.queued_tokens + stats.queued_requests, 0);
 }
 
@@ -454,9 +454,9 @@ static void before_anything_is_scored_the_deadline_is_an_error(void **state) {
 
 static void a_full_queue_refuses_and_says_for_how_long(void **state) {
   (void)state;
-  engine_destroy(workers);
-  start_engine((uint64_t)(TEXTS * words_of_a_text()));
-  service.engine = workers;
+  workers_destroy(crew);
+  start_workers((uint64_t)(TEXTS * words_of_a_text()));
+  service.workers = crew;
   (void)begin(0, TEXTS, ""); /* alone, it may be larger than the queue */
   rerank_task *first = exchanges[0].task;
   assert_true(run_until_stage(first, RERANK_COMPUTING));

@@ -26,14 +26,14 @@ static score_cache *make(const char *name, const char *commit, const rr_model_in
 
 static rr_text text_of(const char *text) { return (rr_text){text, strlen(text)}; }
 
-static cache_key key_of(const score_cache *scores, rr_text query, rr_text text,
+static lfu_key key_of(const score_cache *scores, rr_text query, rr_text text,
                         const rr_encode_options *options) {
   score_query hashed;
   score_query_init(&hashed, scores, query, options);
   return score_query_key(&hashed, text);
 }
 
-static bool same(cache_key a, cache_key b) { return a.high == b.high && a.low == b.low; }
+static bool same(lfu_key a, lfu_key b) { return a.high == b.high && a.low == b.low; }
 
 static int set_up(void **state) {
   rr_model_info info = some_model();
@@ -53,7 +53,7 @@ static void equal_pairs_have_equal_keys(void **state) {
   char copy[] = "a text";
   score_query hashed;
   score_query_init(&hashed, scores, text_of("query"), &options);
-  cache_key key = score_query_key(&hashed, text_of("a text"));
+  lfu_key key = score_query_key(&hashed, text_of("a text"));
   (void)score_query_key(&hashed, text_of("another in between"));
   assert_true(same(score_query_key(&hashed, text_of(copy)), key));
   options.ret_culprit = &culprit; /* says where to tell, not what to do */
@@ -71,7 +71,7 @@ static void every_option_makes_another_key(void **state) {
                                        {.max_text_tokens = 1},
                                        {.alone = true}};
   enum { N = sizeof options / sizeof options[0] };
-  cache_key keys[N];
+  lfu_key keys[N];
   for (size_t i = 0; i < N; i++) {
     keys[i] = key_of(scores, text_of("query"), text_of("text"), &options[i]);
     for (size_t j = 0; j < i; j++) {
@@ -89,7 +89,7 @@ static void every_pair_has_a_key_of_its_own(void **state) {
                                   {zeros, 16}, {zeros, 17},  {zeros, 1000}, {zeros, 1024},  {zeros, 1025},
                                   {zeros, 4095}, {zeros, 4096}};
   enum { N = sizeof texts / sizeof texts[0] };
-  static cache_key keys[N * N];
+  static lfu_key keys[N * N];
   size_t n = 0;
   const rr_encode_options options = {0};
   for (size_t q = 1; q < N; q++) { /* no data and size 0: the same text */
@@ -112,11 +112,11 @@ static void single_bits_change_half_of_the_key(void **state) {
   const rr_encode_options options = {0};
   score_query hashed;
   score_query_init(&hashed, scores, text_of("query"), &options);
-  cache_key plain = score_query_key(&hashed, (rr_text){data, SIZE});
+  lfu_key plain = score_query_key(&hashed, (rr_text){data, SIZE});
   unsigned changed[4] = {0};
   for (size_t bit = 0; bit < 8 * SIZE; bit++) {
     data[bit / 8] = (char)(1 << bit % 8);
-    cache_key key = score_query_key(&hashed, (rr_text){data, SIZE});
+    lfu_key key = score_query_key(&hashed, (rr_text){data, SIZE});
     data[bit / 8] = 0;
     assert_false(same(key, plain));
     changed[0] += (unsigned)__builtin_popcount((unsigned)(key.high ^ plain.high));
@@ -162,7 +162,7 @@ static void bounds_and_faults_are_told(void **state) {
   rr_model_info info = some_model();
   rr_error error;
   score_cache *self = NULL;
-  assert_int_equal(score_cache_create(CACHE_BYTES_MIN - 1, "m", "", &info, &self, &error), RR_ERR_INPUT);
+  assert_int_equal(score_cache_create(LFU_BYTES_MIN - 1, "m", "", &info, &self, &error), RR_ERR_INPUT);
   for (unsigned long n = 1;; n++) {
     rr_alloc_fail_at(n, 0);
     rr_status status = score_cache_create(BYTES, "m", "", &info, &self, &error);

@@ -1,4 +1,4 @@
-/* The scheduling policy in virtual time: estimate, admission and batcher, as the engine puts them together, under
+/* The scheduling policy in virtual time: estimate, admission and batcher, as the workers put them together, under
  * 100,000 seeded requests of all sizes, priorities and deadlines, with bursts over capacity, clients that leave, noise
  * and stalls. Nothing here measures real time. */
 #include <setjmp.h>
@@ -142,7 +142,7 @@ static void make_requests(int n) {
   }
 }
 
-/* --- what the engine does --- */
+/* --- what the workers do --- */
 
 static admission ask(const request *self, const batcher *at, const uint64_t *until, uint64_t time) {
   static const admission_limits limits = {.max_wait = 800000000, .max_tokens = 400000};

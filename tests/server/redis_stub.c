@@ -1,4 +1,4 @@
-#include "engine.h"
+#include "redis_stub.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -68,7 +68,7 @@ static void *run(void *listener) {
   return NULL;
 }
 
-unsigned engine_start(void) {
+unsigned redis_stub_start(void) {
   struct sockaddr_in address = {.sin_family = AF_INET};
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t size = sizeof address;
@@ -82,4 +82,4 @@ unsigned engine_start(void) {
   return ntohs(address.sin_port);
 }
 
-unsigned long engine_lookups(void) { return atomic_load(&lookups); }
+unsigned long redis_stub_lookups(void) { return atomic_load(&lookups); }

@@ -30,25 +30,25 @@ def bulk(value):
     return b"$-1\r\n" if value is None else b"$%d\r\n%s\r\n" % (len(value), value)
 
 
-def right(engine, keys):
-    return b"*%d\r\n" % len(keys) + b"".join(bulk(engine.data.get(key)) for key in keys)
+def right(redis, keys):
+    return b"*%d\r\n" % len(keys) + b"".join(bulk(redis.data.get(key)) for key in keys)
 
 
 def changed(change):
     """Right, but each value that is there is changed by a function of key and value."""
-    def answer(engine, keys):
-        values = [engine.data.get(key) for key in keys]
+    def answer(redis, keys):
+        values = [redis.data.get(key) for key in keys]
         return b"*%d\r\n" % len(keys) + b"".join(
             bulk(None if value is None else change(key, value)) for key, value in zip(keys, values))
     return answer
 
 
 def always(reply):
-    return lambda engine, keys: reply
+    return lambda redis, keys: reply
 
 
-class Engine:
-    """`with Engine() as engine`: engine.url. What MGET gets is engine.mget(engine, keys): bytes; None: silence; or
+class RedisServer:
+    """`with RedisServer() as redis`: redis.url. What MGET gets is redis.mget(redis, keys): bytes; None: silence; or
     bytes and "close", "reset" or "drip" in a pair."""
 
     def __init__(self, mget=right, password=None, user=None, path=None, data=None):

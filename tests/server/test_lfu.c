@@ -22,13 +22,13 @@ static uint64_t mix(uint64_t z) {
   return z ^ (z >> 31);
 }
 
-static cache_key key_of(uint64_t number) {
-  return (cache_key){.high = mix(2 * number + 1), .low = mix(0x9e3779b97f4a7c15u + 2 * number)};
+static lfu_key key_of(uint64_t number) {
+  return (lfu_key){.high = mix(2 * number + 1), .low = mix(0x9e3779b97f4a7c15u + 2 * number)};
 }
 
 /* A value that tells its key. */
-static cache_value value_of(uint64_t number) {
-  return (cache_value){.raw = (float)(number % 1000000) / 64.0f,
+static lfu_value value_of(uint64_t number) {
+  return (lfu_value){.raw = (float)(number % 1000000) / 64.0f,
                        .text_tokens = (uint32_t)number,
                        .length = (uint32_t)(number * 7) & 0x7fffffffu,
                        .truncated = number % 2 == 1,
@@ -36,34 +36,34 @@ static cache_value value_of(uint64_t number) {
                        .query_truncated = number % 3 == 1};
 }
 
-static bool is_value_of(const cache_value *value, uint64_t number) {
-  cache_value wanted = value_of(number);
+static bool is_value_of(const lfu_value *value, uint64_t number) {
+  lfu_value wanted = value_of(number);
   return value->raw == wanted.raw && value->text_tokens == wanted.text_tokens &&
          value->length == wanted.length && value->truncated == wanted.truncated &&
          value->query_length == wanted.query_length && value->query_truncated == wanted.query_truncated;
 }
 
-static lfu_cache *make(size_t bytes) {
-  lfu_cache *self = NULL;
-  assert_int_equal(cache_create(bytes, &self, NULL), RR_OK);
+static lfu *make(size_t bytes) {
+  lfu *self = NULL;
+  assert_int_equal(lfu_create(bytes, &self, NULL), RR_OK);
   return self;
 }
 
-static uint64_t capacity_of(lfu_cache *self) {
-  cache_stats stats;
-  cache_read_stats(self, &stats);
+static uint64_t capacity_of(lfu *self) {
+  lfu_stats stats;
+  lfu_read_stats(self, &stats);
   return stats.capacity;
 }
 
 /* As a request does: asks, and adds what is not there. A hit must be the right one. */
-static bool ask(lfu_cache *self, uint64_t number) {
-  cache_value value;
-  if (cache_find(self, key_of(number), &value)) {
+static bool ask(lfu *self, uint64_t number) {
+  lfu_value value;
+  if (lfu_find(self, key_of(number), &value)) {
     assert_true(is_value_of(&value, number));
     return true;
   }
   value = value_of(number);
-  cache_insert(self, key_of(number), &value);
+  lfu_insert(self, key_of(number), &value);
   return false;
 }
 
@@ -158,49 +158,49 @@ static uint32_t zipf_draw(const double *sums, uint32_t numbers) {
 
 static void all_memory_is_within_the_bytes_that_were_asked_for(void **state) {
   (void)state;
-  lfu_cache *self = NULL;
+  lfu *self = NULL;
   rr_error error;
-  assert_int_equal(cache_create(CACHE_BYTES_MIN - 1, &self, &error), RR_ERR_INPUT);
-  for (size_t bytes = CACHE_BYTES_MIN; bytes <= (64u << 20); bytes = bytes * 3 / 2 + 7) {
-    cache_stats stats;
+  assert_int_equal(lfu_create(LFU_BYTES_MIN - 1, &self, &error), RR_ERR_INPUT);
+  for (size_t bytes = LFU_BYTES_MIN; bytes <= (64u << 20); bytes = bytes * 3 / 2 + 7) {
+    lfu_stats stats;
     self = make(bytes);
-    cache_read_stats(self, &stats);
+    lfu_read_stats(self, &stats);
     assert_true(stats.bytes <= bytes);
     assert_true(stats.bytes > bytes - bytes / 50);    /* and little of it is wasted */
     assert_true(stats.capacity * 48 < stats.bytes); /* a key, a value, three links */
     assert_true(stats.capacity * 64 > stats.bytes - bytes / 20);
     assert_int_equal(stats.entries, 0);
-    cache_destroy(self);
+    lfu_destroy(self);
   }
 }
 
 static void there_are_never_more_entries_than_its_capacity(void **state) {
   (void)state;
-  lfu_cache *self = make(SMALL);
+  lfu *self = make(SMALL);
   uint64_t capacity = capacity_of(self);
-  cache_stats stats;
+  lfu_stats stats;
   rr_alloc_fail_at(1, 1); /* nothing allocates: it would fail */
   for (uint64_t i = 0; i < 10 * capacity; i++) {
-    cache_value value = value_of(i);
-    cache_insert(self, key_of(i), &value);
+    lfu_value value = value_of(i);
+    lfu_insert(self, key_of(i), &value);
     if (i % 100 == 0) {
-      cache_read_stats(self, &stats);
+      lfu_read_stats(self, &stats);
       assert_true(stats.entries <= capacity);
     }
   }
   assert_int_equal(rr_alloc_count(), 0);
   rr_alloc_fail_at(0, 0);
-  cache_read_stats(self, &stats);
+  lfu_read_stats(self, &stats);
   assert_int_equal(stats.entries, capacity);
   assert_int_equal(stats.insertions, 10 * capacity);
   assert_int_equal(stats.insertions - stats.evictions - stats.rejections, stats.entries);
   assert_int_equal(stats.hits + stats.misses, 0);
-  cache_destroy(self);
+  lfu_destroy(self);
 }
 
 static void everything_is_found_while_there_is_room(void **state) {
   (void)state;
-  lfu_cache *self = make(LARGE);
+  lfu *self = make(LARGE);
   uint64_t n = capacity_of(self) * 8 / 10; /* shards do not fill alike */
   for (uint64_t i = 0; i < n; i++) {
     assert_false(ask(self, i));
@@ -208,69 +208,69 @@ static void everything_is_found_while_there_is_room(void **state) {
   for (uint64_t i = 0; i < n; i++) {
     assert_true(ask(self, i));
   }
-  cache_stats stats;
-  cache_read_stats(self, &stats);
+  lfu_stats stats;
+  lfu_read_stats(self, &stats);
   assert_int_equal(stats.hits, n);
   assert_int_equal(stats.misses, n);
   assert_int_equal(stats.entries, n);
   assert_int_equal(stats.evictions + stats.rejections, 0);
-  cache_destroy(self);
+  lfu_destroy(self);
 }
 
 /* One half of the key is not enough, in the same shard and bucket too. */
 static void an_entry_is_found_under_its_whole_key_only(void **state) {
   (void)state;
-  lfu_cache *self = make(SMALL);
+  lfu *self = make(SMALL);
   for (uint64_t i = 0; i < 1000; i++) {
-    cache_value value = value_of(i);
-    cache_key key = key_of(i);
-    cache_insert(self, key, &value);
-    assert_false(cache_find(self, (cache_key){key.high, ~key.low}, &value));
-    assert_false(cache_find(self, (cache_key){key.high ^ 1u << 31, key.low}, &value));
-    assert_false(cache_find(self, (cache_key){key.high ^ (uint64_t)1 << 63, key.low}, &value));
-    assert_true(cache_find(self, key, &value) && is_value_of(&value, i));
+    lfu_value value = value_of(i);
+    lfu_key key = key_of(i);
+    lfu_insert(self, key, &value);
+    assert_false(lfu_find(self, (lfu_key){key.high, ~key.low}, &value));
+    assert_false(lfu_find(self, (lfu_key){key.high ^ 1u << 31, key.low}, &value));
+    assert_false(lfu_find(self, (lfu_key){key.high ^ (uint64_t)1 << 63, key.low}, &value));
+    assert_true(lfu_find(self, key, &value) && is_value_of(&value, i));
   }
-  cache_destroy(self);
+  lfu_destroy(self);
 }
 
 static void all_in_one_bucket_are_told_apart_and_go_one_by_one(void **state) {
   (void)state;
-  lfu_cache *self = make(CACHE_BYTES_MIN);
+  lfu *self = make(LFU_BYTES_MIN);
   uint64_t capacity = capacity_of(self);
-  cache_value value;
+  lfu_value value;
   for (uint64_t i = 0; i < 3 * capacity; i++) {
     value = value_of(i);
-    cache_insert(self, (cache_key){.high = 5, .low = mix(i)}, &value);
+    lfu_insert(self, (lfu_key){.high = 5, .low = mix(i)}, &value);
   }
   uint64_t found = 0;
   for (uint64_t i = 0; i < 3 * capacity; i++) {
-    if (cache_find(self, (cache_key){.high = 5, .low = mix(i)}, &value)) {
+    if (lfu_find(self, (lfu_key){.high = 5, .low = mix(i)}, &value)) {
       assert_true(is_value_of(&value, i));
       found++;
     }
   }
   assert_int_equal(found, capacity);
-  cache_destroy(self);
+  lfu_destroy(self);
 }
 
 static void what_is_there_stays_as_it_is(void **state) {
   (void)state;
-  lfu_cache *self = make(SMALL);
-  cache_value value = value_of(1);
-  cache_insert(self, key_of(1), &value);
+  lfu *self = make(SMALL);
+  lfu_value value = value_of(1);
+  lfu_insert(self, key_of(1), &value);
   value = value_of(2);
-  cache_insert(self, key_of(1), &value);
-  assert_true(cache_find(self, key_of(1), &value) && is_value_of(&value, 1));
-  cache_stats stats;
-  cache_read_stats(self, &stats);
+  lfu_insert(self, key_of(1), &value);
+  assert_true(lfu_find(self, key_of(1), &value) && is_value_of(&value, 1));
+  lfu_stats stats;
+  lfu_read_stats(self, &stats);
   assert_int_equal(stats.entries, 1);
-  cache_destroy(self);
+  lfu_destroy(self);
 }
 
 /* A full cache, a request of a hundred new texts, and the same once more. */
 static void a_request_that_comes_again_at_once_is_found(void **state) {
   (void)state;
-  lfu_cache *self = make(SMALL);
+  lfu *self = make(SMALL);
   uint64_t capacity = capacity_of(self);
   for (int round = 0; round < 3; round++) { /* all of it is in use */
     for (uint64_t i = 0; i < capacity; i++) {
@@ -283,12 +283,12 @@ static void a_request_that_comes_again_at_once_is_found(void **state) {
   for (uint64_t i = 0; i < 100; i++) {
     assert_true(ask(self, 1000000 + i));
   }
-  cache_destroy(self);
+  lfu_destroy(self);
 }
 
 static void a_hot_set_survives_a_long_scan(void **state) {
   (void)state;
-  lfu_cache *self = make(LARGE);
+  lfu *self = make(LARGE);
   uint32_t capacity = (uint32_t)capacity_of(self);
   uint32_t hot = capacity / 2;
   uint32_t scan = 8 * capacity;
@@ -306,8 +306,8 @@ static void a_hot_set_survives_a_long_scan(void **state) {
   uint32_t kept = 0;
   uint32_t reference_kept = 0;
   for (uint32_t i = 0; i < hot; i++) {
-    cache_value value;
-    kept += cache_find(self, key_of(i), &value);
+    lfu_value value;
+    kept += lfu_find(self, key_of(i), &value);
     reference_kept += reference.in[i];
   }
   print_message("# after a scan of 8 times its size: %.2f %% of the hot set, by LRU %.2f %%\n",
@@ -315,13 +315,13 @@ static void a_hot_set_survives_a_long_scan(void **state) {
   assert_int_equal(reference_kept, 0);
   assert_true(kept > hot - hot / 10);
   lru_free(&reference);
-  cache_destroy(self);
+  lfu_destroy(self);
 }
 
 /* Hit rates in the second half of a trace, of the cache and of an LRU of as many entries. */
 static void compare(uint32_t (*next)(void *), void *trace, uint32_t numbers, uint32_t length,
                     double *ret_rate, double *ret_reference) {
-  lfu_cache *self = make(SMALL);
+  lfu *self = make(SMALL);
   lru reference = lru_make(numbers, capacity_of(self));
   uint32_t hits = 0;
   uint32_t reference_hits = 0;
@@ -335,7 +335,7 @@ static void compare(uint32_t (*next)(void *), void *trace, uint32_t numbers, uin
   *ret_rate = 2.0 * hits / length;
   *ret_reference = 2.0 * reference_hits / length;
   lru_free(&reference);
-  cache_destroy(self);
+  lfu_destroy(self);
 }
 
 typedef struct zipf {
@@ -396,7 +396,7 @@ static void requests_of_popular_queries_are_found_more_often_than_by_lru(void **
 /* What is popular changes: from then on, other numbers. */
 static void a_new_hot_set_takes_the_old_one_s_place(void **state) {
   (void)state;
-  lfu_cache *self = make(SMALL);
+  lfu *self = make(SMALL);
   uint32_t hot = (uint32_t)capacity_of(self) / 2;
   for (uint32_t i = 0; i < 40 * hot; i++) {
     (void)ask(self, i % hot);
@@ -408,35 +408,35 @@ static void a_new_hot_set_takes_the_old_one_s_place(void **state) {
   }
   print_message("# a new hot set, after 20 rounds: hits %.3f\n", hits / (10.0 * hot));
   assert_true(hits > 9 * hot);
-  cache_destroy(self);
+  lfu_destroy(self);
 }
 
 enum { THREADS = 4 };
 
 typedef struct hammerer {
-  lfu_cache *cache;
+  lfu *cache;
   uint64_t seed;
   pthread_t thread;
 } hammerer;
 
 static void *hammer(void *argument) {
-  lfu_cache *self = ((hammerer *)argument)->cache;
+  lfu *self = ((hammerer *)argument)->cache;
   uint64_t random = ((hammerer *)argument)->seed;
   size_t wrong = 0;
   for (int i = 0; i < 60000; i++) {
     random = random * 6364136223846793005u + 1442695040888963407u;
     uint64_t number = (random >> 33) % 20000;
     number = number % 3 == 0 ? number : number % 500;
-    cache_value value;
-    if (cache_find(self, key_of(number), &value)) {
+    lfu_value value;
+    if (lfu_find(self, key_of(number), &value)) {
       wrong += !is_value_of(&value, number);
     } else {
       value = value_of(number);
-      cache_insert(self, key_of(number), &value);
+      lfu_insert(self, key_of(number), &value);
     }
     if (i % 5000 == 0) {
-      cache_stats stats;
-      cache_read_stats(self, &stats);
+      lfu_stats stats;
+      lfu_read_stats(self, &stats);
       wrong += stats.entries > stats.capacity;
     }
   }
@@ -445,9 +445,9 @@ static void *hammer(void *argument) {
 
 static void threads_find_what_is_right(void **state) {
   (void)state;
-  static const size_t sizes[] = {CACHE_BYTES_MIN, SMALL, LARGE};
+  static const size_t sizes[] = {LFU_BYTES_MIN, SMALL, LARGE};
   for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
-    lfu_cache *self = make(sizes[s]);
+    lfu *self = make(sizes[s]);
     hammerer threads[THREADS];
     for (int i = 0; i < THREADS; i++) {
       threads[i] = (hammerer){.cache = self, .seed = mix((uint64_t)i + 1)};
@@ -458,11 +458,11 @@ static void threads_find_what_is_right(void **state) {
       assert_int_equal(pthread_join(threads[i].thread, &wrong), 0);
       assert_null(wrong);
     }
-    cache_stats stats;
-    cache_read_stats(self, &stats);
+    lfu_stats stats;
+    lfu_read_stats(self, &stats);
     assert_int_equal(stats.hits + stats.misses, THREADS * 60000);
     assert_int_equal(stats.insertions - stats.evictions - stats.rejections, stats.entries);
-    cache_destroy(self);
+    lfu_destroy(self);
   }
 }
 
@@ -470,15 +470,15 @@ static void whichever_allocation_fails_there_is_no_cache_and_no_leak(void **stat
   (void)state;
   int failed = 0;
   for (unsigned long n = 1;; n++) {
-    lfu_cache *self = NULL;
+    lfu *self = NULL;
     rr_error error;
     rr_alloc_fail_at(n, 0);
-    rr_status status = cache_create(LARGE, &self, &error);
+    rr_status status = lfu_create(LARGE, &self, &error);
     unsigned long asked = rr_alloc_count();
     rr_alloc_fail_at(0, 0);
     if (asked < n) {
       assert_int_equal(status, RR_OK);
-      cache_destroy(self);
+      lfu_destroy(self);
       break;
     }
     assert_int_equal(status, RR_ERR_MEMORY);
@@ -486,7 +486,7 @@ static void whichever_allocation_fails_there_is_no_cache_and_no_leak(void **stat
     failed++;
   }
   assert_true(failed > 10);
-  cache_destroy(NULL);
+  lfu_destroy(NULL);
 }
 
 int main(void) {

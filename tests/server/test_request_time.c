@@ -331,46 +331,46 @@ static void bodies_too_late_are_not_given_out(void **state) {
 
 static void body_and_headers_are_merged(void **state) {
   (void)state;
-  const schedule headers = {.timeout_ms = 100, .on_timeout = RR_ON_TIMEOUT_ERROR, .priority = 3};
+  const request_time headers = {.timeout_ms = 100, .on_timeout = RR_ON_TIMEOUT_ERROR, .priority = 3};
   rr_rerank_request request = {.timeout_ms = 0};
-  schedule merged = schedule_merge(&headers, &request);
+  request_time merged = request_time_merge(&headers, &request);
   assert_int_equal(merged.timeout_ms, 100);
   assert_int_equal(merged.on_timeout, RR_ON_TIMEOUT_ERROR);
   assert_int_equal(merged.priority, 3);
   request = (rr_rerank_request){.timeout_ms = 50, .on_timeout = RR_ON_TIMEOUT_PARTIAL, .priority = -1};
-  merged = schedule_merge(&headers, &request);
+  merged = request_time_merge(&headers, &request);
   assert_int_equal(merged.timeout_ms, 50);
   assert_int_equal(merged.on_timeout, RR_ON_TIMEOUT_PARTIAL);
   assert_int_equal(merged.priority, -1);
   request.timeout_ms = 500;
   request.no_part = true;
-  merged = schedule_merge(&headers, &request);
+  merged = request_time_merge(&headers, &request);
   assert_int_equal(merged.timeout_ms, 100);
   assert_int_equal(merged.on_timeout, RR_ON_TIMEOUT_ERROR);
 }
 
 static void the_cut_keeps_time_for_the_way_back(void **state) {
   (void)state;
-  const schedule none = {.timeout_ms = 0};
-  const schedule some = {.timeout_ms = 16};
-  const schedule long_one = {.timeout_ms = 10000};
-  assert_int_equal(schedule_cut(&none, 0, 5), 0);
-  assert_int_equal(schedule_cut(&none, 32, 5), 5 + 30 * ms);
-  assert_int_equal(schedule_cut(&some, 32, 5), 5 + 15 * ms);
-  assert_int_equal(schedule_cut(&long_one, 0, 5), 5 + 9990 * ms);
+  const request_time none = {.timeout_ms = 0};
+  const request_time some = {.timeout_ms = 16};
+  const request_time long_one = {.timeout_ms = 10000};
+  assert_int_equal(request_time_cut(&none, 0, 5), 0);
+  assert_int_equal(request_time_cut(&none, 32, 5), 5 + 30 * ms);
+  assert_int_equal(request_time_cut(&some, 32, 5), 5 + 15 * ms);
+  assert_int_equal(request_time_cut(&long_one, 0, 5), 5 + 9990 * ms);
 }
 
 static void a_keys_priority_is_the_best_there_is(void **state) {
   (void)state;
-  const schedule forward = {.priority = -50};
-  const schedule back = {.priority = 50};
-  const schedule far = {.priority = INT64_MAX};
-  assert_int_equal(schedule_priority(&forward, API_KEY_NO_PRIORITY), -50);
-  assert_int_equal(schedule_priority(&forward, 10), 10);
-  assert_int_equal(schedule_priority(&back, 10), 60);
-  assert_int_equal(schedule_priority(&forward, -10), -10);
-  assert_int_equal(schedule_priority(&far, 1000), BATCHER_PRIORITY_MAX);
-  assert_int_equal(schedule_priority(&far, API_KEY_NO_PRIORITY), BATCHER_PRIORITY_MAX);
+  const request_time forward = {.priority = -50};
+  const request_time back = {.priority = 50};
+  const request_time far = {.priority = INT64_MAX};
+  assert_int_equal(request_time_priority(&forward, API_KEY_NO_PRIORITY), -50);
+  assert_int_equal(request_time_priority(&forward, 10), 10);
+  assert_int_equal(request_time_priority(&back, 10), 60);
+  assert_int_equal(request_time_priority(&forward, -10), -10);
+  assert_int_equal(request_time_priority(&far, 1000), BATCHER_PRIORITY_MAX);
+  assert_int_equal(request_time_priority(&far, API_KEY_NO_PRIORITY), BATCHER_PRIORITY_MAX);
 }
 
 static void without_memory_nothing_begins(void **state) {
