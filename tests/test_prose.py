@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The Markdown of the repository: links lead to files and headings that are there, the README is short, every page of
-docs/ is reachable from docs/README.md, lines are short."""
+docs/ is reachable from docs/README.md, lines of prose are short."""
 
 import argparse
 import os
@@ -13,6 +13,8 @@ LINK = re.compile(r"\[[^\]\[]*\]\(([^()\s]+)\)")
 CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 README_LINES = 200
 COLUMNS = 100  # of prose; tables are as wide as their cells
+UNWRAPPED = ("CHANGELOG.md", "core/", "proto/", "server/", "tests/fuzz/", "tests/kernels/", "tests/proto/")  # not held to it
+WRAPPED = ("server/README.md", "server/THREATS.md", "server/cache/README.md")
 
 
 def pages():
@@ -79,7 +81,7 @@ def unreachable():
 
 def long_lines():
     for path in pages():
-        if path not in ("README.md", "CONTRIBUTING.md") and not path.startswith("docs/"):
+        if path.startswith(UNWRAPPED) and path not in WRAPPED:
             continue
         fenced = False
         for number, line in enumerate(text_of(path).splitlines(), start=1):
