@@ -14,7 +14,7 @@ CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 README_LINES = 200
 COLUMNS = 100  # of prose; tables are as wide as their cells
 UNWRAPPED = ("CHANGELOG.md", "core/", "proto/", "server/", "tests/fuzz/", "tests/kernels/", "tests/proto/")  # not held to it
-WRAPPED = ("server/README.md", "server/THREATS.md", "server/cache/README.md")
+WRAPPED = ("server/README.md", "server/THREATS.md", "server/cache/", "server/models/")
 
 
 def pages():
@@ -81,7 +81,7 @@ def unreachable():
 
 def long_lines():
     for path in pages():
-        if path.startswith(UNWRAPPED) and path not in WRAPPED:
+        if path.startswith(UNWRAPPED) and not path.startswith(WRAPPED):
             continue
         fenced = False
         for number, line in enumerate(text_of(path).splitlines(), start=1):
