@@ -50,7 +50,8 @@ ALLOWED = {
 GENERATED = {"server/base/version.h": "server/base/version.h.in"}
 HTTP_AND_LOOP = ("microhttpd.h", "uv.h", "curl/curl.h")
 # What the loop knows of a request under way: no file that runs on other threads can name it.
-LOOP_ALONE = {"server/request/own.h": ("server/request/rerank.c", "server/request/reply.c", "server/request/ask.c")}
+LOOP_ALONE = {"server/request/own.h": ("server/request/rerank.c", "server/request/reply.c",
+                                      "server/request/ask.c")}
 # Files are opened by core/base/file.c, which does not wait and takes regular files alone. The others open what the kernel makes,
 # or belong to tools.
 OPENING = re.compile(r"(?<![\w.>])(?:open|openat|fopen|freopen|creat)\(")

@@ -233,7 +233,7 @@ static rr_status resize_file(int descriptor, const char *path, uint64_t size, ui
   return status != RR_OK ? status : write_head(descriptor, path, head, err);
 }
 
-static rr_status prepare(int descriptor, const char *path, uint64_t size, const document_head *wanted,
+static rr_status make_file_ready(int descriptor, const char *path, uint64_t size, const document_head *wanted,
                          document_head *ret_head, bool *ret_emptied, rr_error *err) {
   document_head head = *wanted;
   rr_status status;
@@ -276,7 +276,7 @@ rr_status document_format_open(const char *path, const uint8_t fingerprint[DOCUM
   }
   document_head head;
   bool emptied;
-  status = prepare(descriptor, path, (uint64_t)about.st_size, &wanted, &head, &emptied, err);
+  status = make_file_ready(descriptor, path, (uint64_t)about.st_size, &wanted, &head, &emptied, err);
   if (status != RR_OK) {
     (void)close(descriptor);
     return status;

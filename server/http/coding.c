@@ -10,6 +10,7 @@
 #include <zstd.h>
 
 #include "core/base/alloc.h"
+#include "server/base/loop_thread.h"
 
 enum {
   FIRST_BYTES = 64 * 1024,
@@ -241,6 +242,7 @@ static coding_result unzstd(const char *data, size_t size, output *out) {
 
 coding_result coding_decode(coding which, const char *data, size_t size, size_t limit,
                             rr_claim *claim, char **ret_data, size_t *ret_size) {
+  assert_other_thread();
   output out = {.limit = limit, .claim = claim};
   coding_result result =
       which == CODING_GZIP ? gunzip(data, size, &out) : unzstd(data, size, &out);
@@ -272,6 +274,7 @@ static size_t gzip(const char *data, size_t size, char *to, size_t capacity) {
 }
 
 char *coding_encode(coding which, const char *data, size_t size, size_t *ret_size) {
+  assert_other_thread();
   size_t capacity = size - (size > 0); /* more would not be smaller */
   char *to = rr_malloc(capacity);
   if (to == NULL) {

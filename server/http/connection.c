@@ -60,7 +60,7 @@ void http_connections_bury(http_server *self) {
 
 /* --- lists --- */
 
-static void enqueue(http_connection *self) {
+static void join_list(http_connection *self) {
   http_connection_list *list = &self->server->connections[self->state];
   self->previous = list->last;
   self->next = NULL;
@@ -68,7 +68,7 @@ static void enqueue(http_connection *self) {
   list->last = self;
 }
 
-static void dequeue(http_connection *self) {
+static void leave_list(http_connection *self) {
   http_connection_list *list = &self->server->connections[self->state];
   *(self->previous != NULL ? &self->previous->next : &list->first) = self->next;
   *(self->next != NULL ? &self->next->previous : &list->last) = self->previous;
@@ -86,10 +86,10 @@ void http_connection_read(http_connection *self, bool wanted) {
 }
 
 void http_connection_enter(http_connection *self, http_connection_state state) {
-  dequeue(self);
+  leave_list(self);
   self->state = state;
   self->since = clock_now();
-  enqueue(self);
+  join_list(self);
 }
 
 void http_connection_open(http_server *server, int descriptor, bool local) {
@@ -106,7 +106,7 @@ void http_connection_open(http_server *server, int descriptor, bool local) {
     rr_free(self);
     return;
   }
-  enqueue(self);
+  join_list(self);
   server->n_connections++;
 }
 
@@ -127,7 +127,7 @@ static void lose_request(http_connection *self) {
 
 static void close_connection(http_connection *self) {
   http_server *server = self->server;
-  dequeue(self);
+  leave_list(self);
   http_give_memory(server, self->input_claimed);
   server->n_connections--;
   rr_free(self->input);

@@ -6,6 +6,7 @@
 
 #include "core/base/alloc.h"
 #include "server/base/clock.h"
+#include "server/base/loop_thread.h"
 #include "server/http/internal.h"
 #include "server/http/trace_context.h"
 
@@ -141,6 +142,7 @@ static void go_on(http_exchange *exchange) {
 }
 
 void http_reply_to(http_exchange *exchange, const http_reply *reply) {
+  assert_loop_thread();
   http_release_body(exchange); /* a client may take a minute to read the reply */
   exchange->reply = *reply;
   exchange->replied = true;
@@ -221,6 +223,18 @@ static bool grow_body(http_exchange *exchange, size_t more, http_problem *ret_pr
   exchange->body = body;
   exchange->body_capacity = capacity;
   return true;
+}
+
+char *http_exchange_spare(const http_exchange *exchange, size_t *ret_size) {
+  bool kept = !exchange->replied && exchange->body != NULL;
+  *ret_size = kept ? exchange->body_capacity - exchange->body_size : 0;
+  return *ret_size == 0 ? NULL : exchange->body + exchange->body_size;
+}
+
+void http_exchange_received(http_exchange *exchange, size_t size) {
+  assert(!exchange->replied && size <= exchange->body_capacity - exchange->body_size);
+  exchange->received_bytes += size;
+  exchange->body_size += size;
 }
 
 bool http_exchange_receive(http_exchange *exchange, const char *data, size_t size) {

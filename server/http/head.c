@@ -328,7 +328,7 @@ static bool hands_on(const http_head *head, const field *of) {
 }
 
 /* What all fields together say: RFC 9112, 3.2 and 6.3. */
-static bool conclude(http_head *head, const summary *seen, http_fault *ret_fault) {
+static bool check_summary(http_head *head, const summary *seen, http_fault *ret_fault) {
   if (seen->hosts > 1 || (seen->hosts == 0 && !head->old)) {
     return malformed(ret_fault, "a request of HTTP/1.1 must have exactly one Host");
   }
@@ -372,7 +372,7 @@ bool http_head_parse(const char *data, size_t size, http_head *ret_head, http_fa
       seen.handed_size += one.name.size + one.value.size + 3;
     }
   }
-  return conclude(ret_head, &seen, ret_fault);
+  return check_summary(ret_head, &seen, ret_fault);
 }
 
 /* --- what libmicrohttpd is given --- */

@@ -14,6 +14,7 @@
 
 #include "core/base/alloc.h"
 #include "core/base/redact.h"
+#include "server/base/loop_thread.h"
 #include "server/http/internal.h"
 #include "server/http/listen.h"
 #include "server/observe/log.h"
@@ -266,6 +267,7 @@ static rr_status start_listening(http_server *self, uv_loop_t *loop, rr_error *e
 
 rr_status http_start(uv_loop_t *loop, const http_config *config, const http_handlers *handlers,
                      http_server **ret_server, rr_error *err) {
+  loop_thread_claim();
   http_server *self = rr_calloc(1, sizeof *self);
   if (self == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory for the HTTP server");

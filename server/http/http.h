@@ -80,7 +80,11 @@ struct http_exchange {
   request_phases phases;           /* http.c's: read, write, and the whole; the others are the handlers' */
   bool gone;                       /* the client has left, as `gone` told */
   bool too_slow;                   /* it was cut off, in the middle of request or reply */
-  void *task;                      /* the handlers' own, as the next */
+
+  /* The handlers' own. */
+  const struct page *page;            /* what the path offers to GET and HEAD; NULL: nothing */
+  const struct rr_endpoint *endpoint; /* the same to POST */
+  void *task;                         /* of a request for scores; NULL: none */
   int32_t priority;                /* of the API key that was shown */
   const char *refusal; /* for the log, of what has no task; static storage, or NULL */
   http_exchange *next_held;        /* while it waits for the model */

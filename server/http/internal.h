@@ -231,6 +231,11 @@ void http_give_memory(http_server *self, size_t bytes);
  * then counts as ended. */
 bool http_exchange_receive(http_exchange *self, const char *data, size_t size);
 
+/* The room behind the body that is taken already, for bytes straight from the socket; NULL: none. What
+ * was put there is told by http_exchange_received, before anything else is done with the exchange. */
+char *http_exchange_spare(const http_exchange *self, size_t *ret_size);
+void http_exchange_received(http_exchange *self, size_t size);
+
 /* All of the request is there, or as much as will be read. */
 void http_exchange_end_body(http_exchange *self);
 

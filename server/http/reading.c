@@ -12,6 +12,8 @@
 #include "core/base/alloc.h"
 #include "server/http/internal.h"
 
+enum { WORTH_READING = 4096 }; /* bytes: less room behind a body is not read into by itself */
+
 /* --- heads --- */
 
 static void take_off(http_connection *self, size_t size) {
@@ -206,13 +208,23 @@ static void put_back(http_connection *self, const char *data, size_t size) {
   }
 }
 
+/* Where a body's next bytes go: behind it, where it has room for many; else into the server's piece,
+ * from where they are copied once room is made. In chunks there are lengths between them. */
+static char *place_for_body(http_connection *self, size_t *ret_most, bool *ret_direct) {
+  size_t spare;
+  char *behind = http_exchange_spare(self->exchange, &spare);
+  bool sized = self->head.framing == HTTP_SIZED;
+  size_t wanted = sized && self->body_left < HTTP_PIECE ? (size_t)self->body_left : HTTP_PIECE;
+  *ret_direct = sized && (spare >= wanted || spare >= WORTH_READING);
+  *ret_most = *ret_direct && spare < wanted ? spare : wanted;
+  return *ret_direct ? behind : self->server->piece;
+}
+
 static void read_body(http_connection *self) {
-  char *piece = self->server->piece;
-  size_t most = HTTP_PIECE;
-  if (self->head.framing == HTTP_SIZED && self->body_left < most) {
-    most = (size_t)self->body_left;
-  }
-  ssize_t n = recv(self->source.descriptor, piece, most, 0);
+  size_t most;
+  bool direct;
+  char *to = place_for_body(self, &most, &direct);
+  ssize_t n = recv(self->source.descriptor, to, most, 0);
   if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
     http_connection_cut_off(self);
     return;
@@ -221,11 +233,17 @@ static void read_body(http_connection *self) {
     return;
   }
   size_t used = 0;
-  if (self->head.framing == HTTP_CHUNKED) {
-    (void)take_chunks(self, piece, (size_t)n, &used);
-    put_back(self, piece + used, (size_t)n - used);
+  if (direct) {
+    http_exchange_received(self->exchange, (size_t)n);
+    self->body_left -= (uint64_t)n;
+    if (self->body_left == 0) {
+      end_body(self);
+    }
+  } else if (self->head.framing == HTTP_CHUNKED) {
+    (void)take_chunks(self, to, (size_t)n, &used);
+    put_back(self, to + used, (size_t)n - used);
   } else {
-    (void)take_sized(self, piece, (size_t)n, &used);
+    (void)take_sized(self, to, (size_t)n, &used);
   }
 }
 

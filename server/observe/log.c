@@ -75,7 +75,7 @@ static void timestamp(char *ret_time) {
   (void)snprintf(ret_time, TIME_BYTES, "%.20s.%03ldZ", seconds, now.tv_nsec / 1000000);
 }
 
-static void enqueue(const char *line) {
+static void keep_line(const char *line) {
   (void)pthread_mutex_lock(&logger.lock);
   if (!logger.running) {
     (void)pthread_mutex_unlock(&logger.lock);
@@ -257,7 +257,7 @@ void log_text(log_level level, const char *format, ...) {
     }
   }
   format_text(level, message, line, sizeof line);
-  enqueue(line);
+  keep_line(line);
 }
 
 static double milliseconds(uint64_t ns) { return (double)(ns / 1000) / 1000.0; }
@@ -384,5 +384,5 @@ void log_request(log_level level, const log_request_fields *fields) {
   }
   char line[LINE_MAX_BYTES];
   format_request(level, fields, line, sizeof line);
-  enqueue(line);
+  keep_line(line);
 }

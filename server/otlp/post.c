@@ -157,7 +157,7 @@ static bool is_lasting(CURLcode code) {
          code == CURLE_SSL_CACERT_BADFILE;
 }
 
-static otlp_outcome conclude(otlp_post *self, CURLcode code, otlp_reply *reply) {
+static otlp_outcome read_outcome(otlp_post *self, CURLcode code, otlp_reply *reply) {
   if (code == CURLE_WRITE_ERROR) {
     self->reply_size = 0;
   } else if (code != CURLE_OK) {
@@ -194,7 +194,7 @@ otlp_outcome otlp_post_send(otlp_post *self, const char *body, size_t size, bool
     return OTLP_AGAIN;
   }
   if (perform(self, until, &code)) {
-    outcome = conclude(self, code, ret_reply);
+    outcome = read_outcome(self, code, ret_reply);
   } else {
     (void)snprintf(ret_reply->problem, sizeof ret_reply->problem, "it does not answer in time");
   }

@@ -6,6 +6,7 @@
 
 #include "core/base/alloc.h"
 #include "server/base/clock.h"
+#include "server/base/loop_thread.h"
 #include "server/observe/log.h"
 #include "server/redis/breaker.h"
 #include "server/redis/clock.h"
@@ -109,6 +110,7 @@ static void end_all(redis_client *self) {
 }
 
 bool redis_client_ask(redis_client *self, redis_lookup *lookup) {
+  assert_loop_thread();
   bool room = self->n_owed < REDIS_OWED_MAX && redis_link_waiting(&self->link) < REDIS_WAITING_MAX;
   if (!self->breaker.closed || !room) {
     self->counters->lookups[REDIS_NOT_ASKED]++;
@@ -133,6 +135,7 @@ bool redis_client_ask(redis_client *self, redis_lookup *lookup) {
 }
 
 void redis_client_cancel(redis_client *self, redis_lookup *lookup) {
+  assert_loop_thread();
   self->counters->lookups[REDIS_CANCELLED]++;
   take_out(self, lookup);
 }
@@ -151,6 +154,7 @@ static void go_on_storing(redis_client *self) {
 }
 
 void redis_client_store(redis_client *self, char *stores, size_t n) {
+  assert_loop_thread();
   if (!self->breaker.closed) {
     rr_free(stores);
     self->counters->stores_dropped += n;
@@ -349,6 +353,7 @@ static void on_received(void *context, const char *bytes, size_t size) {
 /* --- life --- */
 
 redis_client *redis_client_create(uv_loop_t *loop, const redis_client_config *config, redis_metrics *counters) {
+  loop_thread_claim();
   redis_client *self = rr_calloc(1, sizeof *self);
   if (self == NULL) {
     return NULL;
@@ -372,6 +377,7 @@ redis_client *redis_client_create(uv_loop_t *loop, const redis_client_config *co
 void redis_client_start(redis_client *self) { on_retry(&self->retry); }
 
 void redis_client_close(redis_client *self) {
+  assert_loop_thread();
   atomic_store(&self->up, false);
   self->breaker.closed = false;
   redis_link_close(&self->link);
@@ -393,6 +399,7 @@ void redis_client_destroy(redis_client *self) {
 bool redis_client_is_up(const redis_client *self) { return atomic_load(&self->up); }
 
 void redis_client_gauge(redis_client *self) {
+  assert_loop_thread();
   self->counters->up = atomic_load(&self->up);
   self->counters->stores_bytes = self->stores.bytes + redis_link_waiting(&self->link);
 }

@@ -1,16 +1,8 @@
 #include "server/request/documents.h"
 
-#include <stdio.h>
-#include <string.h>
-
-#include <nettle/sha2.h>
-
-enum { HASH_NAME_BYTES = 7 + 2 * SHA256_DIGEST_SIZE + 1 /* "sha256-", digits, the end */ };
-
 static document_cache *cache_of(const rerank_task *task) { return task->tools.documents; }
 
-/* Why there are no documents by name, as the task's error. */
-static bool fail_without_cache(rerank_task *task) {
+bool rerank_documents_fail_without(rerank_task *task) {
   bool none = !rr_scorer_info(task->tools.scorer)->text_halves;
   task->failed = true;
   return rr_api_fail_field(&task->error, RR_API_VALIDATION, task->request.texts_name,
@@ -44,10 +36,13 @@ static bool take_text(rerank_task *task, size_t i) {
 
 bool rerank_documents_name(rerank_task *task) {
   const rr_rerank_request *request = &task->request;
-  if (cache_of(task) == NULL && (request->ids != NULL || request->keep)) {
-    return fail_without_cache(task);
+  if (request->ids == NULL) {
+    return true;
   }
-  for (size_t i = 0; request->ids != NULL && !request->keep && i < request->n_texts; i++) {
+  if (cache_of(task) == NULL) {
+    return rerank_documents_fail_without(task);
+  }
+  for (size_t i = 0; i < request->n_texts; i++) {
     if (request->ids[i].data != NULL && !take_text(task, i)) {
       return false;
     }
@@ -108,7 +103,7 @@ void rerank_documents_place(rerank_task *task, size_t g) {
     if (halves->made[i] != NULL) {
       rr_scorer_half_place(scorer, sequence, document_data(halves->made[i]));
     } else {
-      sequence->at_hand = task->request.keep;
+      sequence->at_hand = task->purpose->documents_alone;
     }
   }
 }
@@ -116,7 +111,7 @@ void rerank_documents_place(rerank_task *task, size_t g) {
 /* Keeps text i's half, unless there is no room; whether it is kept. */
 static bool keep_half(rerank_task *task, const rerank_halves *halves, size_t i, const rr_sequence *sequence) {
   const rr_scorer *scorer = task->tools.scorer;
-  bool firmly = task->request.keep;
+  bool firmly = task->purpose->documents_alone;
   document *made = halves->found[i] != NULL ? halves->found[i] : halves->made[i];
   if (made == NULL && rr_scorer_info(scorer)->split_halves) {
     return false;
@@ -153,44 +148,7 @@ void rerank_documents_keep(rerank_task *task, size_t g, const uint8_t *done) {
   }
 }
 
-/* The name of a text that came without one. */
-static bool name_by_hash(rerank_task *task, size_t i) {
-  struct sha256_ctx hash;
-  uint8_t digest[SHA256_DIGEST_SIZE];
-  rr_text text = task->request.texts[i];
-  char *name = rr_arena_alloc(&task->arena, HASH_NAME_BYTES);
-  if (name == NULL) {
-    return false;
-  }
-  sha256_init(&hash);
-  sha256_update(&hash, text.size, (const uint8_t *)text.data);
-  sha256_digest(&hash, sizeof digest, digest);
-  int size = snprintf(name, HASH_NAME_BYTES, "sha256-");
-  for (size_t b = 0; b < sizeof digest; b++) {
-    size += snprintf(name + size, (size_t)(HASH_NAME_BYTES - size), "%02x", digest[b]);
-  }
-  task->request.ids[i] = (rr_text){.data = name, .size = (size_t)size};
-  return true;
-}
-
-static bool keep_name(rerank_task *task, size_t i) {
-  rr_text text = task->request.texts[i];
-  lfu_key key = document_key_of_name(cache_of(task), task->request.ids[i]);
-  document *made = document_cache_reserve(cache_of(task), text.size + 1);
-  if (made == NULL) {
-    document_cache_forget(cache_of(task), key);
-    return false;
-  }
-  char *to = document_data(made);
-  to[0] = DOCUMENT_TEXT; /* so that an empty text is a document too */
-  memcpy(to + 1, text.data, text.size);
-  bool kept = document_cache_insert(cache_of(task), key, made, true);
-  document_release(made);
-  return kept;
-}
-
-/* Nobody reads what the group found and made any more: there is room for others. */
-static void let_go(rerank_halves *halves) {
+void rerank_documents_let_go(rerank_halves *halves) {
   for (size_t i = 0; i < halves->n; i++) {
     document_release(halves->found[i]);
     document_release(halves->made[i]);
@@ -198,44 +156,10 @@ static void let_go(rerank_halves *halves) {
   halves->n = 0;
 }
 
-static size_t count_computed(const rerank_task *task) {
-  const rr_encoded *group = &task->groups[0];
-  size_t count = 0;
-  for (size_t i = 0; i < group->n_candidates; i++) {
-    count += task->halves[0].found[i] == NULL && !group->sequences[group->sequence_of[i]].at_hand;
-  }
-  return count;
-}
-
-bool rerank_documents_keep_all(rerank_task *task, bool *ret_kept, size_t *ret_computed) {
-  const rr_rerank_request *request = &task->request;
-  *ret_computed = 0;
-  if (task->cut_short) {
-    rerank_fail_late(task);
-    return false;
-  }
-  rerank_documents_keep(task, 0, NULL);
-  *ret_computed = count_computed(task);
-  let_go(&task->halves[0]);
-  for (size_t i = 0; i < request->n_texts; i++) {
-    if (request->ids[i].data == NULL && !name_by_hash(task, i)) {
-      rerank_fail(task, RR_API_MEMORY, "out of memory");
-      return false;
-    }
-    ret_kept[i] = keep_name(task, i);
-  }
-  for (size_t i = 0; i < request->n_texts; i++) { /* what came later may have driven out what came before */
-    lfu_key name = document_key_of_name(cache_of(task), request->ids[i]);
-    ret_kept[i] = ret_kept[i] && document_cache_has(cache_of(task), name) &&
-                  document_cache_has(cache_of(task), task->halves[0].keys[i]);
-  }
-  return true;
-}
-
 void rerank_documents_release(rerank_task *task) {
   size_t groups = task->halves == NULL ? 0 : task->request.queries == NULL ? 1 : task->request.n_texts;
   for (size_t g = 0; g < groups; g++) {
-    let_go(&task->halves[g]);
+    rerank_documents_let_go(&task->halves[g]);
   }
   task->halves = NULL;
 }

@@ -37,9 +37,11 @@ void rerank_documents_place(rerank_task *task, size_t g);
  * concludes, once the scores are known to be numbers. */
 void rerank_documents_keep(rerank_task *task, size_t g, const uint8_t *done);
 
-/* Of a request to keep documents: keeps halves and names, and tells of each whether both are there. Fails the task
- * where something is missing. */
-bool rerank_documents_keep_all(rerank_task *task, bool *ret_kept, size_t *ret_computed);
+/* Lets go of what the group found and made, which nobody reads any more: there is room for others. */
+void rerank_documents_let_go(rerank_halves *halves);
+
+/* Fails the task since nothing is kept here, and says why. Returns false. */
+bool rerank_documents_fail_without(rerank_task *task);
 
 /* Lets go of all that was found. */
 void rerank_documents_release(rerank_task *task);

@@ -28,7 +28,7 @@ static size_t count_truncated(const rr_encoded *group) {
   return count;
 }
 
-static rr_status encode(rerank_task *task, size_t g, const rr_text *texts, size_t n,
+static rr_status encode_texts(rerank_task *task, size_t g, const rr_text *texts, size_t n,
                         const rr_encode_options *options, rr_error *err) {
   rr_encoded *group = &task->groups[g];
   rr_encode_options with_halves = *options;
@@ -75,7 +75,7 @@ static bool find_repeats(rerank_lookup *lookups, size_t n, rr_arena *arena) {
 
 rr_status rerank_look_up_group(rerank_task *task, size_t g, const rr_encode_options *options, rr_error *err) {
   const score_cache *cache = task->tools.cache;
-  if (cache == NULL || options->halves_only) {
+  if (cache == NULL) {
     return RR_OK;
   }
   if (task->lookups == NULL) {
@@ -138,7 +138,7 @@ static rr_status encode_unknown(rerank_task *task, size_t g, const rr_encode_opt
   task->n_cached += known;
   count_known(task, lookups, n, known == n);
   if (known == 0) {
-    return encode(task, g, texts, n, options, err);
+    return encode_texts(task, g, texts, n, options, err);
   }
   if (known == n) {
     task->groups[g] = (rr_encoded){0};
@@ -154,12 +154,12 @@ static rr_status encode_unknown(rerank_task *task, size_t g, const rr_encode_opt
       unknown[at++] = texts[i];
     }
   }
-  return encode(task, g, unknown, at, options, err);
+  return encode_texts(task, g, unknown, at, options, err);
 }
 
 rr_status rerank_encode_group(rerank_task *task, size_t g, const rr_encode_options *options, rr_error *err) {
   return task->lookups == NULL
-             ? encode(task, g, task->request.texts + g, rerank_group_size(task), options, err)
+             ? encode_texts(task, g, task->request.texts + g, rerank_group_size(task), options, err)
              : encode_unknown(task, g, options, err);
 }
 

@@ -4,37 +4,35 @@
 #define RR_SERVER_REQUEST_OWN_H
 
 #include "server/request/deadline.h"
+#include "server/request/state.h"
 #include "server/request/task.h"
 #include "server/sched/intake.h"
-
-/* Where a task is, as the loop knows it. */
-typedef enum rerank_stage {
-  RERANK_WAITING,    /* for a thread of the pool, in the intake */
-  RERANK_PREPARING,  /* on such a thread */
-  RERANK_ASKING,     /* the shared cache; then it waits for such a thread again */
-  RERANK_COMPUTING,  /* in the workers' queue, or with the worker that ends it */
-  RERANK_CONCLUDING, /* on a thread of the pool, cut short */
-  RERANK_ANSWERED,
-} rerank_stage;
 
 typedef struct rerank_own {
   rerank_task *task;
   rerank_service *service;
-  http_exchange *exchange; /* gone once `over`, whoever holds the task */
+  http_exchange *exchange; /* gone once TASK_OVER, whoever holds the task */
   intake_job intake;
   deadline cut;
-  rerank_stage stage;
+  task_state state; /* by task_enter alone */
   unsigned holders; /* threads that may still touch the task; it may be answered before that ends */
-  bool over;        /* the exchange is */
-  bool gone;        /* the client is */
-  bool late;        /* answered while a thread was at it, since its deadline had come */
-  bool parsed;    /* the body was read, and its texts were looked up: what is left is to tokenize */
   size_t told_ms; /* as the task's timeout_ms, as far as the loop knows */
   size_t arena_counted; /* bytes of the task's arena */
-  phase_span pool; /* its first wait for a thread, where it waits for one again, as the next */
+  phase_span pool; /* its first wait for a thread, once the shared cache is to be asked; else 0 */
   uint64_t shared_end; /* ns when the shared cache had answered, or the wait for it was over */
   uint64_t stopped_at; /* ns when it was answered, or taken back to be */
 } rerank_own;
+
+/* The task is in this state from now on. Asserts that it may follow the one before. Loop thread, as all
+ * of this file. */
+void task_enter(rerank_task *task, task_state next);
+
+/* Whether the body was read and its texts were looked up with a question to the shared cache left: a
+ * thread that has it after that only tokenizes. */
+bool task_was_looked_up(const rerank_task *task);
+
+/* Whether a thread of the pool is at what comes before computing. */
+bool task_is_being_prepared(const rerank_task *task);
 
 /* The reply, or the error where the task has failed. On the loop, which alone holds the task.
  * Nothing but its log line is left to it after this, nor after the next two. */

@@ -75,17 +75,17 @@ static void tell_phases(const rerank_task *task, bool thread_at_it) {
   const batcher_job *body = &task->own->intake.queue;
   const batcher_job *queue = &task->job.queue;
   uint64_t given_out = body->started_at > 0 ? body->started_at : task->own->stopped_at;
-  if (task->own->parsed) {
+  if (task_was_looked_up(task)) {
     tell_sharing(task, given_out, thread_at_it);
   } else {
     of[PHASE_POOL] = (phase_span){body->added_at, body->added_at == 0 ? 0 : given_out};
   }
   if (thread_at_it) {
-    of[task->own->parsed ? PHASE_TOKENIZE : PHASE_PARSE] =
+    of[task_was_looked_up(task) ? PHASE_TOKENIZE : PHASE_PARSE] =
         (phase_span){given_out, task->own->stopped_at};
     return;
   }
-  if (!task->own->parsed && task->parse.begin != 0) {
+  if (!task_was_looked_up(task) && task->parse.begin != 0) {
     of[PHASE_POOL].end = task->parse.begin;
   }
   of[PHASE_PARSE] = task->parse;
@@ -99,17 +99,17 @@ static void tell_phases(const rerank_task *task, bool thread_at_it) {
   }
 }
 
-/* What every answer ends; `thread_at_it`: a thread of the pool has the task all the same. */
-static void leave(rerank_task *task, bool thread_at_it) {
+/* What each answer ends with; `how`: TASK_ANSWERED, TASK_LATE or TASK_LEFT. */
+static void end(rerank_task *task, task_state how) {
   rerank_service *self = task->own->service;
-  tell_phases(task, thread_at_it);
-  task->own->stage = RERANK_ANSWERED;
+  tell_phases(task, how != TASK_ANSWERED && task_is_being_prepared(task));
+  task_enter(task, how);
   deadlines_remove(&self->cuts, &task->own->cut);
   self->metrics->active--;
 }
 
 void rerank_reply_to_nobody(rerank_task *task) {
-  leave(task, task->own->stage == RERANK_PREPARING);
+  end(task, TASK_LEFT);
   task->own->service->metrics->dropped++;
   http_reply_to(task->own->exchange, &(http_reply){.status = CLIENT_GONE});
 }
@@ -122,22 +122,21 @@ const rr_dialect *rerank_guess(const rerank_task *task) {
 
 void rerank_reply_late(rerank_task *task) {
   rr_api_error error;
-  bool known = task->own->parsed || task->own->stage == RERANK_COMPUTING;
+  bool known = task_was_looked_up(task) || task->own->state == TASK_COMPUTING;
   const rr_dialect *dialect = known ? task->dialect : rerank_guess(task);
   rerank_late(task->own->told_ms, &error);
-  leave(task, task->own->stage == RERANK_PREPARING);
-  task->own->late = true;
+  end(task, TASK_LATE);
   task->own->service->metrics->missed++;
   error_reply_send(task->own->service->metrics, task->own->exchange, dialect, &error);
 }
 
 void rerank_reply(rerank_task *task) {
-  if (task->own->gone) {
+  if (task_state_is_in_vain(task->own->state)) {
     rerank_reply_to_nobody(task);
     return;
   }
   metrics *counters = task->own->service->metrics;
-  leave(task, false);
+  end(task, TASK_ANSWERED);
   if (task->failed) {
     counters->refusals[task->refused]++;
     counters->missed += task->refused == ADMISSION_GRANTED && task->error.kind == RR_API_TIMEOUT;
@@ -161,8 +160,9 @@ void rerank_reply(rerank_task *task) {
 }
 
 void rerank_describe(const rerank_task *task, log_request_fields *fields) {
-  if (task->own->gone || task->own->late) { /* a thread may still write to the rest */
-    fields->error = task->own->gone ? "the client left" : "the deadline came first";
+  task_state state = task->own->state;
+  if (state == TASK_LEFT || state == TASK_LATE) { /* a thread may still write to the rest */
+    fields->error = state == TASK_LEFT ? "the client left" : "the deadline came first";
     return;
   }
   fields->parse = phase_ns(task->parse);

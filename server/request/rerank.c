@@ -7,6 +7,7 @@
 
 #include "core/base/alloc.h"
 #include "server/base/clock.h"
+#include "server/base/loop_thread.h"
 #include "server/request/documents.h"
 #include "server/request/error_reply.h"
 #include "server/request/own.h"
@@ -19,8 +20,8 @@ static const uint64_t ns_per_ms = 1000000;
 static void pump(rerank_service *self);
 
 /* On a thread of the pool. */
-static void prepare(uv_work_t *work) { rerank_prepare(work->data); }
-static void resume(uv_work_t *work) { rerank_resume(work->data); }
+static void prepare_on_pool(uv_work_t *work) { rerank_prepare(work->data); }
+static void resume_on_pool(uv_work_t *work) { rerank_resume(work->data); }
 
 /* What nobody reads any more once the task is answered: a client may take a minute to read the
  * reply. */
@@ -44,52 +45,45 @@ static void free_task(rerank_task *task) {
   rr_free(task);
 }
 
+void task_enter(rerank_task *task, task_state next) {
+  assert_loop_thread();
+  assert(task_state_may_follow(task->own->state, next));
+  task->own->state = next;
+}
+
+bool task_was_looked_up(const rerank_task *task) { return task->own->pool.begin != 0; }
+
+bool task_is_being_prepared(const rerank_task *task) {
+  return task->own->state == TASK_PREPARING || task->own->state == TASK_TOKENIZING;
+}
+
 /* No thread holds the task, or the last one that did has let go of it. */
 static void forget_if_done(rerank_task *task) {
   if (task->own->holders > 0) {
     return;
   }
-  if (task->own->over) {
+  if (task->own->state == TASK_OVER) {
     free_task(task);
-  } else if (task->own->stage == RERANK_ANSWERED) {
+  } else if (task_state_is_answered(task->own->state)) {
     release_memory(task);
   }
 }
 
 /* A thread no longer holds the task. */
 static void let_go(rerank_task *task) {
+  assert(task->own->holders > 0);
   task->own->holders--;
   forget_if_done(task);
 }
 
 /* A worker has let go of the task: with its results, unless it was taken back before. */
-static void on_released(rerank_task *task) {
-  if (task->own->stage == RERANK_COMPUTING) {
+static void on_released(mail *received) {
+  rerank_task *task = (rerank_task *)((char *)received - offsetof(rerank_task, released));
+  if (task->own->state == TASK_COMPUTING || task->own->state == TASK_COMPUTING_IN_VAIN) {
     task->own->stopped_at = task->job.finished_at;
     rerank_reply(task);
   }
   let_go(task);
-}
-
-static void on_wake(uv_async_t *wake) {
-  rerank_service *self = wake->data;
-  rerank_mailbox *mailbox = &self->mailbox;
-  (void)pthread_mutex_lock(&mailbox->lock);
-  rerank_task *newest = mailbox->newest;
-  mailbox->newest = NULL;
-  (void)pthread_mutex_unlock(&mailbox->lock);
-  rerank_task *oldest = NULL;
-  while (newest != NULL) {
-    rerank_task *next = newest->next;
-    newest->next = oldest;
-    oldest = newest;
-    newest = next;
-  }
-  while (oldest != NULL) {
-    rerank_task *next = oldest->next; /* the reply may end the task */
-    on_released(oldest);
-    oldest = next;
-  }
 }
 
 static void set_timer(rerank_service *self);
@@ -105,7 +99,7 @@ static void on_concluded(uv_work_t *work, int status) {
   let_go(task);
 }
 
-static void conclude(uv_work_t *work) { rerank_conclude(work->data); }
+static void conclude_on_pool(uv_work_t *work) { rerank_conclude(work->data); }
 
 /* Makes the answer from what there is; whether it can be. */
 static bool answer_partly(rerank_task *task) {
@@ -113,55 +107,57 @@ static bool answer_partly(rerank_task *task) {
     return false;
   }
   task->cut_short = true;
-  task->own->stage = RERANK_CONCLUDING;
-  task->own->holders++;
-  if (uv_queue_work(task->own->service->loop, &task->work, conclude, on_concluded) == 0) {
-    return true;
+  if (uv_queue_work(task->own->service->loop, &task->work, conclude_on_pool, on_concluded) != 0) {
+    return false;
   }
-  task->own->holders--;
-  task->own->stage = RERANK_COMPUTING;
-  return false;
+  task->own->holders++;
+  task_enter(task, TASK_CONCLUDING);
+  return true;
 }
 
 /* Takes a task back from wherever it is. False where its answer is on its way anyway. */
 static bool take_back(rerank_task *task) {
-  if (task->own->stage == RERANK_CONCLUDING) {
+  rerank_own *own = task->own;
+  if (own->state == TASK_CONCLUDING || task_state_is_in_vain(task->own->state)) {
     return false;
   }
-  task->own->stopped_at = clock_now();
-  switch (task->own->stage) {
-  case RERANK_WAITING: intake_remove(&task->own->service->intake, &task->own->intake); return true;
-  case RERANK_PREPARING: atomic_store(&task->cancelled, true); return true;
-  case RERANK_ASKING: rerank_shared_cancel(task); return true;
-  case RERANK_COMPUTING:
-    switch (workers_detach(task->own->service->workers, &task->job)) {
-    case WORKERS_FREE: task->own->holders--; return true;
+  own->stopped_at = clock_now();
+  switch (own->state) {
+  case TASK_WAITING:
+  case TASK_WAITING_AGAIN: intake_remove(&own->service->intake, &own->intake); return true;
+  case TASK_PREPARING:
+  case TASK_TOKENIZING: atomic_store(&task->cancelled, true); return true;
+  case TASK_ASKING: rerank_shared_cancel(task); return true;
+  case TASK_COMPUTING:
+    switch (workers_detach(own->service->workers, &task->job)) {
+    case WORKERS_FREE: own->holders--; return true;
     case WORKERS_HELD: return true;
     case WORKERS_FINISHED: return false;
     }
     return false;
-  case RERANK_CONCLUDING:
-  case RERANK_ANSWERED: break;
+  default: assert(false && "a task that nobody can take back"); return false;
   }
-  return false;
 }
 
 static void on_deadline(rerank_task *task) {
-  if (take_back(task) && (task->own->stage != RERANK_COMPUTING || !answer_partly(task))) {
+  if (take_back(task) && (task->own->state != TASK_COMPUTING || !answer_partly(task))) {
     rerank_reply_late(task);
     forget_if_done(task);
   }
 }
 
 void rerank_abandon(rerank_task *task) {
-  if (task->own->stage == RERANK_ANSWERED) {
+  assert_loop_thread();
+  if (task_state_is_answered(task->own->state) || task_state_is_in_vain(task->own->state)) {
     return;
   }
-  task->own->gone = true;
   if (take_back(task)) {
     rerank_reply_to_nobody(task);
     set_timer(task->own->service);
     forget_if_done(task);
+  } else {
+    task_enter(task, task->own->state == TASK_COMPUTING ? TASK_COMPUTING_IN_VAIN
+                                                        : TASK_CONCLUDING_IN_VAIN);
   }
 }
 
@@ -198,14 +194,14 @@ static void watch_deadline(rerank_task *task, uint64_t at) {
   set_timer(self);
 }
 
-static void submit(rerank_task *task) {
+static void submit_sequences(rerank_task *task) {
   admission answer = workers_submit(task->own->service->workers, &task->job);
   if (answer.verdict != ADMISSION_GRANTED) {
     rerank_refuse(task, &answer);
     rerank_reply(task);
     return;
   }
-  task->own->stage = RERANK_COMPUTING;
+  task_enter(task, TASK_COMPUTING);
   task->own->holders++;
   /* The task is the workers' from here on: not even its `failed` may be read. */
 }
@@ -216,7 +212,7 @@ static uint64_t count_prepared(rerank_task *task) {
   rerank_service *self = task->own->service;
   uint64_t before = phase_ns(task->parse) + phase_ns(task->look_up);
   uint64_t after = phase_ns(task->tokenize);
-  self->metrics->pool_busy += (task->own->parsed ? 0 : before) + after + phase_ns(task->encode);
+  self->metrics->pool_busy += (task_was_looked_up(task) ? 0 : before) + after + phase_ns(task->encode);
   self->arena_bytes += task->arena.total - task->own->arena_counted;
   task->own->arena_counted = task->arena.total;
   return before + after;
@@ -227,7 +223,6 @@ static void queue_again(rerank_task *task) {
   rerank_service *self = task->own->service;
   uint64_t now = clock_now();
   task->own->shared_end = now;
-  task->own->stage = RERANK_WAITING;
   if (!intake_add(&self->intake, &task->own->intake, task->own->intake.bytes,
                   now)) { /* there is room for all */
     task->own->stopped_at = now;
@@ -235,19 +230,19 @@ static void queue_again(rerank_task *task) {
     rerank_reply(task);
     return;
   }
+  task_enter(task, TASK_WAITING_AGAIN);
   pump(self);
 }
 
 /* With the texts looked up. */
-static void ask(rerank_task *task) {
+static void ask_shared(rerank_task *task) {
   batcher_job *queue = &task->own->intake.queue;
-  task->own->parsed = true;
   task->own->pool = (phase_span){queue->added_at, task->parse.begin};
   task->own->told_ms = task->timeout_ms;
   queue->priority = task->job.queue.priority;
   queue->deadline = task->job.queue.deadline;
   watch_deadline(task, queue->deadline);
-  task->own->stage = RERANK_ASKING;
+  task_enter(task, TASK_ASKING);
   if (!rerank_shared_ask(task, queue_again)) {
     queue_again(task);
   }
@@ -257,7 +252,7 @@ static void ask(rerank_task *task) {
 static void on_prepared(uv_work_t *work, int status) {
   rerank_task *task = work->data;
   rerank_service *self = task->own->service;
-  bool asks = !task->failed && !task->own->parsed && rerank_shared_is_due(task);
+  bool asks = !task->failed && !task_was_looked_up(task) && rerank_shared_is_due(task);
   workload found = {0};
   for (size_t i = 0; !task->failed && i < task->n_sequences; i++) {
     workload_add(&found, task->job.queue.lengths[i]);
@@ -269,16 +264,16 @@ static void on_prepared(uv_work_t *work, int status) {
   if (status != 0 && !task->failed) {
     rerank_fail(task, RR_API_UNHEALTHY, "the server is stopping");
   }
-  if (task->own->stage == RERANK_PREPARING) {
+  if (task_is_being_prepared(task)) {
     task->own->stopped_at = clock_now();
     if (asks && !task->failed) {
-      ask(task);
+      ask_shared(task);
     } else if (task->failed || task->reply != NULL) { /* all may be known, and nothing left to compute */
       rerank_reply(task);
     } else {
       task->own->told_ms = task->timeout_ms;
       watch_deadline(task, task->job.queue.deadline);
-      submit(task);
+      submit_sequences(task);
     }
   }
   let_go(task);
@@ -290,10 +285,10 @@ static void pump(rerank_service *self) {
   intake_job *job;
   while ((job = intake_next(&self->intake, clock_now())) != NULL) {
     rerank_task *task = ((rerank_own *)((char *)job - offsetof(rerank_own, intake)))->task;
-    task->own->stage = RERANK_PREPARING;
+    bool again = task->own->state == TASK_WAITING_AGAIN;
+    task_enter(task, again ? TASK_TOKENIZING : TASK_PREPARING);
     task->own->holders++;
-    if (uv_queue_work(self->loop, &task->work, task->own->parsed ? resume : prepare, on_prepared) !=
-        0) {
+    if (uv_queue_work(self->loop, &task->work, again ? resume_on_pool : prepare_on_pool, on_prepared) != 0) {
       intake_done(&self->intake, job, 0, NULL);
       rerank_fail(task, RR_API_UNHEALTHY, "the server cannot take work");
       rerank_reply(task);
@@ -304,25 +299,21 @@ static void pump(rerank_service *self) {
 
 int rerank_service_init(rerank_service *self, uv_loop_t *loop, const rerank_config *config,
                         metrics *counters) {
+  loop_thread_claim();
   *self = (rerank_service){.config = *config, .loop = loop, .metrics = counters};
-  (void)pthread_mutex_init(&self->mailbox.lock, NULL);
   if (!deadlines_init(&self->cuts, config->max_concurrent_requests) ||
       !intake_init(&self->intake, config->pool_threads, config->max_concurrent_requests)) {
     deadlines_finish(&self->cuts);
     return UV_ENOMEM;
   }
-  int status = uv_async_init(loop, &self->mailbox.wake, on_wake);
-  self->mailbox.wake.data = self;
+  int status = mailbox_init(&self->released, loop, on_released);
   (void)uv_timer_init(loop, &self->timer);
   self->timer.data = self;
   return status;
 }
 
 void rerank_service_close(rerank_service *self) {
-  /* Waits for a worker that is still inside rerank_computed's lock. */
-  (void)pthread_mutex_lock(&self->mailbox.lock);
-  (void)pthread_mutex_unlock(&self->mailbox.lock);
-  uv_close((uv_handle_t *)&self->mailbox.wake, NULL);
+  mailbox_close(&self->released);
   uv_close((uv_handle_t *)&self->timer, NULL);
   deadlines_finish(&self->cuts);
   intake_finish(&self->intake);
@@ -347,7 +338,7 @@ static admission_outlook look_ahead(const rerank_task *task, uint64_t now) {
 }
 
 /* Refuses at once what is hopeless already; else queues it for the pool. */
-static void enqueue(rerank_task *task) {
+static void queue_body(rerank_task *task) {
   rerank_service *self = task->own->service;
   uint64_t now = clock_now();
   task->outlook = look_ahead(task, now);
@@ -363,6 +354,7 @@ static void enqueue(rerank_task *task) {
     forget_if_done(task);
     return;
   }
+  task_enter(task, TASK_WAITING);
   watch_deadline(task, task->own->intake.queue.deadline);
   pump(self);
 }
@@ -384,7 +376,7 @@ static rerank_task *new_task(rerank_service *self, http_exchange *exchange, cons
                                .documents = self->documents,
                                .sharing = self->sharing,
                                .workers = self->workers,
-                               .mailbox = &self->mailbox};
+                               .released = &self->released};
   rr_claim_init(&task->claim, self->config.memory, self->config.request_limit);
   rr_arena_init_within(&task->arena, &task->claim);
   (void)snprintf(task->id, sizeof task->id, "%s", exchange->request_id);
@@ -440,9 +432,9 @@ static void refuse_place(rerank_service *self, http_exchange *exchange) {
   error_reply_send(self->metrics, exchange, NULL, &error);
 }
 
-void rerank_start(rerank_service *self, http_exchange *exchange) {
+void rerank_start(rerank_service *self, http_exchange *exchange, const rr_endpoint *endpoint) {
+  assert_loop_thread();
   metrics *counters = self->metrics;
-  const rr_endpoint *endpoint = rr_endpoint_at(exchange->path);
   counters->requests[rr_endpoint_operation(endpoint)]++;
   if (counters->active >= self->config.max_concurrent_requests) {
     refuse_place(self, exchange);
@@ -455,7 +447,7 @@ void rerank_start(rerank_service *self, http_exchange *exchange) {
   }
   counters->active++;
   if (take_headers(task)) {
-    enqueue(task);
+    queue_body(task);
   } else {
     rerank_reply(task);
     forget_if_done(task);
@@ -466,8 +458,6 @@ void rerank_task_destroy(rerank_task *task) {
   if (task == NULL) {
     return;
   }
-  task->own->over = true;
-  if (task->own->holders == 0) {
-    free_task(task);
-  }
+  task_enter(task, TASK_OVER);
+  forget_if_done(task);
 }

@@ -18,18 +18,19 @@
 #ifndef RR_SERVER_REQUEST_RERANK_H
 #define RR_SERVER_REQUEST_RERANK_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <uv.h>
 
 #include "core/base/budget.h"
 #include "core/scorer.h"
+#include "proto/dialect.h"
 #include "server/http/http.h"
 #include "server/metrics/metrics.h"
 #include "server/observe/log.h"
 #include "server/request/deadline.h"
 #include "server/sched/intake.h"
+#include "server/sched/mailbox.h"
 #include "server/sched/workers.h"
 
 typedef struct rerank_task rerank_task;
@@ -46,13 +47,6 @@ typedef struct rerank_config {
   const char *model_name; /* the name it is served under; borrowed */
 } rerank_config;
 
-/* How tasks come back from the workers: the one thing that they and the loop both write to. */
-typedef struct rerank_mailbox {
-  pthread_mutex_t lock;
-  rerank_task *newest; /* of those that came; by their `next` on to the oldest; guarded by lock */
-  uv_async_t wake;
-} rerank_mailbox;
-
 typedef struct rerank_service {
   rerank_config config;
   const rr_scorer *scorer; /* NULL until the model is loaded */
@@ -64,7 +58,7 @@ typedef struct rerank_service {
   uv_loop_t *loop;
 
   /* rerank.c's own. */
-  rerank_mailbox mailbox;
+  mailbox released; /* tasks that workers have let go of */
   uv_timer_t timer;
   deadlines cuts;
   intake intake;
@@ -80,9 +74,9 @@ int rerank_service_init(rerank_service *self, uv_loop_t *loop, const rerank_conf
 /* Closes the loop's handle; no task may be under way. */
 void rerank_service_close(rerank_service *self);
 
-/* Answers an exchange whose path is one of rr_endpoint_at's and whose Content-Encoding is known, now or
- * later. exchange->task is set if there is work to account for. */
-void rerank_start(rerank_service *self, http_exchange *exchange);
+/* Answers an exchange whose path is the endpoint's and whose Content-Encoding is known, now or later.
+ * exchange->task is set if there is work to account for. */
+void rerank_start(rerank_service *self, http_exchange *exchange, const rr_endpoint *endpoint);
 
 /* The client of a task is gone: what of it was not begun never will be; it is answered soon, for nobody. */
 void rerank_abandon(rerank_task *task);

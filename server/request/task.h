@@ -1,5 +1,5 @@
-/* A rerank request under way, as the threads of the pool and the workers know it: work.c,
- * known.c, documents.c, shared.c, partial.c.
+/* A rerank request under way, as the threads of the pool and the workers know it: prepare.c,
+ * conclude.c, failure.c, known.c, documents.c, shared.c, partial.c.
  *
  * While a thread holds a task, the loop may answer it, free its exchange, and let its client go.
  * So nothing here leads to what the loop frees or changes meanwhile: a thread's data are the
@@ -20,6 +20,7 @@
 #include "server/http/coding.h"
 #include "server/http/trace_context.h"
 #include "server/observe/phases.h"
+#include "server/request/purpose.h"
 #include "server/request/request_time.h"
 #include "server/request/rerank.h"
 #include "server/sched/workers.h"
@@ -34,7 +35,7 @@ typedef struct rerank_tools {
   struct document_cache *documents;
   const struct rerank_sharing *sharing;
   workers *workers;
-  rerank_mailbox *mailbox;
+  mailbox *released;
 } rerank_tools;
 
 struct rerank_task {
@@ -44,7 +45,7 @@ struct rerank_task {
   struct rerank_own *own; /* the loop's; what is in it, threads cannot see (own.h) */
   rerank_tools tools;
   char id[TRACE_ID_BYTES]; /* the request's */
-  rerank_task *next;       /* in the mailbox */
+  mail released;           /* to the loop, once no worker holds it */
   const rr_endpoint *endpoint;
   const rr_dialect *dialect; /* NULL until the body is read */
   coding body_coding;
@@ -60,6 +61,7 @@ struct rerank_task {
   rr_claim claim; /* of all that follows, and the reply; the body is counted where it came from */
   rr_arena arena;
   rr_rerank_request request;
+  const task_purpose *purpose; /* once the body is read */
   rr_encoded *groups; /* one for a query with all texts, else one a text */
   size_t n_groups;
   struct rerank_lookup *lookups; /* one a text; NULL without a cache */

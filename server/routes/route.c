@@ -6,34 +6,31 @@
 
 #include "core/base/alloc.h"
 #include "proto/dialect.h"
+#include "server/base/loop_thread.h"
 #include "server/http/coding.h"
 #include "server/http/cors.h"
 #include "server/request/error_reply.h"
 #include "server/routes/pages.h"
 
-/* What a path offers; both NULL: nothing is there. */
-typedef struct target {
-  const page *page;           /* for GET and HEAD */
-  const rr_endpoint *endpoint; /* for POST */
-} target;
-
-static target target_of(const http_exchange *exchange) {
-  return (target){.page = page_at(exchange->path), .endpoint = rr_endpoint_at(exchange->path)};
+/* Looks the path up: once a request. Both NULL: nothing is there. */
+static void find_target(http_exchange *exchange) {
+  exchange->page = page_at(exchange->path);
+  exchange->endpoint = rr_endpoint_at(exchange->path);
 }
 
 static bool is_method(const http_exchange *exchange, const char *method) {
   return strcmp(exchange->method, method) == 0;
 }
 
-static bool wants_page(const target *at, const http_exchange *exchange) {
-  return at->page != NULL && (is_method(exchange, "GET") || is_method(exchange, "HEAD"));
+static bool wants_page(const http_exchange *exchange) {
+  return exchange->page != NULL && (is_method(exchange, "GET") || is_method(exchange, "HEAD"));
 }
 
-static bool wants_scores(const target *at, const http_exchange *exchange) {
-  return at->endpoint != NULL && is_method(exchange, "POST");
+static bool wants_scores(const http_exchange *exchange) {
+  return exchange->endpoint != NULL && is_method(exchange, "POST");
 }
 
-static const char *allowed_methods(const target *at) {
+static const char *allowed_methods(const http_exchange *at) {
   return at->page == NULL ? "POST" : at->endpoint == NULL ? "GET, HEAD" : "GET, HEAD, POST";
 }
 
@@ -75,10 +72,11 @@ void route_answer_loading(router *self, http_exchange *exchange) {
   error_reply_send_text(self->metrics, exchange, RR_API_UNHEALTHY, "%s", at);
 }
 
-static void refuse_method(router *self, http_exchange *exchange, const target *at) {
+static void refuse_method(router *self, http_exchange *exchange) {
   rr_api_error error;
-  (void)rr_api_fail(&error, RR_API_METHOD, "%s takes %s", exchange->path, allowed_methods(at));
-  refuse(self, exchange, &error, "Allow", allowed_methods(at));
+  (void)rr_api_fail(&error, RR_API_METHOD, "%s takes %s", exchange->path,
+                    allowed_methods(exchange));
+  refuse(self, exchange, &error, "Allow", allowed_methods(exchange));
 }
 
 static void refuse_key(router *self, http_exchange *exchange) {
@@ -108,19 +106,20 @@ static size_t body_limit(const router *self) {
 
 static size_t on_accept(void *context, http_exchange *exchange) {
   router *self = context;
-  target at = target_of(exchange);
-  bool reads = wants_page(&at, exchange);
-  bool open = reads && at.page->open;
-  if (!reads || at.page->level != LOG_LEVEL_DEBUG) { /* no spans of probes */
+  assert_loop_thread();
+  find_target(exchange);
+  bool reads = wants_page(exchange);
+  bool open = reads && exchange->page->open;
+  if (!reads || exchange->page->level != LOG_LEVEL_DEBUG) { /* no spans of probes */
     spans_begin(&self->spans, exchange);
   }
   cors_admit(&self->options->cors_origins, exchange);
-  if (at.page == NULL && at.endpoint == NULL) {
+  if (exchange->page == NULL && exchange->endpoint == NULL) {
     error_reply_send_text(self->metrics, exchange, RR_API_NOT_FOUND, "no such path");
   } else if (cors_is_preflight(&self->options->cors_origins, exchange)) {
-    cors_answer_preflight(exchange, allowed_methods(&at));
-  } else if (!reads && !wants_scores(&at, exchange)) {
-    refuse_method(self, exchange, &at);
+    cors_answer_preflight(exchange, allowed_methods(exchange));
+  } else if (!reads && !wants_scores(exchange)) {
+    refuse_method(self, exchange);
   } else if (!open && !authorized(self, exchange)) {
     refuse_key(self, exchange);
   } else if (!open && !self->ready && (reads || !self->held.open)) {
@@ -128,7 +127,7 @@ static size_t on_accept(void *context, http_exchange *exchange) {
   } else if (!reads) {
     (void)refuse_body(self, exchange);
   }
-  return at.endpoint != NULL ? body_limit(self) : 0;
+  return exchange->endpoint != NULL ? body_limit(self) : 0;
 }
 
 static void on_reject(void *context, http_exchange *exchange, http_fault fault) {
@@ -137,6 +136,9 @@ static void on_reject(void *context, http_exchange *exchange, http_fault fault) 
       [HTTP_EXPECTATION] = RR_API_EXPECTATION,   [HTTP_HEAD_TOO_LARGE] = RR_API_HEADERS,
       [HTTP_NOT_IMPLEMENTED] = RR_API_NOT_KNOWN, [HTTP_OTHER_VERSION] = RR_API_VERSION};
   router *self = context;
+  if (exchange->page == NULL && exchange->endpoint == NULL) {
+    find_target(exchange); /* it was not accepted: for its log line and its span */
+  }
   bool small = exchange->body_limit > 0 && exchange->body_limit < self->options->payload_limit;
   switch (fault.problem) {
   case HTTP_BODY_TOO_LARGE:
@@ -172,11 +174,10 @@ static void on_reject(void *context, http_exchange *exchange, http_fault fault) 
 
 static void on_respond(void *context, http_exchange *exchange) {
   router *self = context;
-  target at = target_of(exchange); /* on_accept has found it */
-  if (wants_page(&at, exchange)) {
-    at.page->respond(self, exchange);
+  if (wants_page(exchange)) {
+    exchange->page->respond(self, exchange);
   } else if (self->ready) {
-    rerank_start(self->rerank, exchange);
+    rerank_start(self->rerank, exchange, exchange->endpoint);
   } else if (!hold_take(&self->held, exchange)) {
     route_answer_loading(self, exchange);
   }
@@ -187,7 +188,7 @@ void route_release(router *self) {
   self->held.open = false;
   while ((exchange = hold_next(&self->held)) != NULL) {
     if (self->ready) {
-      rerank_start(self->rerank, exchange);
+      rerank_start(self->rerank, exchange, exchange->endpoint);
     } else {
       route_answer_loading(self, exchange);
     }
@@ -240,7 +241,6 @@ static const char *logged_path(const http_exchange *exchange) {
 
 static void on_finished(void *context, http_exchange *exchange, bool sent) {
   router *self = context;
-  target at = target_of(exchange);
   log_request_fields fields = {
       .request_id = exchange->request_id,
       .method = logged_method(exchange),
@@ -267,10 +267,11 @@ static void on_finished(void *context, http_exchange *exchange, bool sent) {
   }
   bool refused = fields.status >= 400 && fields.status < 500;
   log_request(slow                                    ? LOG_LEVEL_WARN
-              : wants_page(&at, exchange) && !refused ? at.page->level
+              : wants_page(exchange) && !refused ? exchange->page->level
                                                       : LOG_LEVEL_INFO,
               &fields);
-  spans_end(&self->spans, exchange, &fields, at.page != NULL || at.endpoint != NULL, sent);
+  spans_end(&self->spans, exchange, &fields, exchange->page != NULL || exchange->endpoint != NULL,
+            sent);
   rerank_task_destroy(exchange->task);
   exchange->task = NULL;
 }

@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "server/base/loop_thread.h"
 #include "server/observe/log.h"
 
 void systemd_place(int socket, char ret_text[SYSTEMD_PLACE_MAX]) {
@@ -130,6 +131,7 @@ static void read_watchdog(systemd *self) {
 }
 
 void systemd_start(systemd *self, uv_loop_t *loop, systemd_describe describe, void *context) {
+  loop_thread_claim();
   const char *path = getenv("NOTIFY_SOCKET");
   *self = (systemd){.descriptor = -1, .describe = describe, .context = context};
   read_watchdog(self);
@@ -150,6 +152,7 @@ void systemd_start(systemd *self, uv_loop_t *loop, systemd_describe describe, vo
 }
 
 void systemd_enter(systemd *self, systemd_state state) {
+  assert_loop_thread();
   self->state = state;
   if (self->timed) {
     on_timer(&self->timer);

@@ -123,7 +123,7 @@ static rerank_task *begin(int at, size_t texts, const char *further) {
                               .priority = INT32_MIN};
   exchange->body = make_body(texts, further);
   exchange->body_size = strlen(exchange->body);
-  rerank_start(&service, exchange);
+  rerank_start(&service, exchange, rr_endpoint_at(exchange->path));
   return exchange->task;
 }
 
@@ -165,11 +165,11 @@ static void run_until_idle(void) {
   assert_int_equal(rr_budget_used(&memory), 0); /* whatever became of the requests */
 }
 
-static bool run_until_stage(const rerank_task *task, rerank_stage stage) {
-  while (task->own->stage < stage) {
+static bool run_until_state(const rerank_task *task, task_state state) {
+  while (task->own->state < state) {
     turn_the_loop();
   }
-  return task->own->stage == stage;
+  return task->own->state == state;
 }
 
 /* --- memory --- */
@@ -267,8 +267,7 @@ static void a_request_nobody_waits_for_is_dropped_before_the_pool_has_it(void **
   uint64_t before = computed();
   (void)begin(0, TEXTS, "");
   rerank_task *second = begin(1, TEXTS, "");
-  assert_int_equal(second->own->stage,
-                   RERANK_WAITING); /* there is one thread, and it has the first */
+  assert_int_equal(second->own->state, TASK_WAITING); /* the one thread has the first */
   rerank_abandon(second);
   assert_int_equal(exchanges[1].reply.status, 499);
   finish(1);
@@ -284,7 +283,7 @@ static void and_while_a_thread_of_the_pool_is_at_it(void **state) {
   (void)state;
   uint64_t before = computed();
   rerank_task *task = begin(0, TEXTS, "");
-  assert_int_equal(task->own->stage, RERANK_PREPARING);
+  assert_int_equal(task->own->state, TASK_PREPARING);
   rerank_abandon(task);
   assert_int_equal(exchanges[0].reply.status, 499); /* at once, whatever the thread does */
   finish(0);
@@ -296,7 +295,7 @@ static void and_while_a_worker_is_at_it(void **state) {
   (void)state;
   uint64_t before = computed();
   rerank_task *task = begin(0, TEXTS, "");
-  assert_true(run_until_stage(task, RERANK_COMPUTING));
+  assert_true(run_until_state(task, TASK_COMPUTING));
   while (computed() == before) {
     (void)usleep(100);
   }
@@ -317,7 +316,7 @@ static void and_when_it_is_done(void **state) {
   (void)state;
   uint64_t before = computed();
   rerank_task *task = begin(0, TEXTS / 4, "");
-  assert_true(run_until_stage(task, RERANK_COMPUTING));
+  assert_true(run_until_state(task, TASK_COMPUTING));
   while (computed() - before < TEXTS / 4) {
     (void)usleep(100);
   }
@@ -373,7 +372,7 @@ static size_t unscored(int at) {
 static rerank_task *cut_in_the_middle(const char *further) {
   uint64_t before = computed();
   rerank_task *task = begin(0, TEXTS, further);
-  assert_true(run_until_stage(task, RERANK_COMPUTING));
+  assert_true(run_until_state(task, TASK_COMPUTING));
   while (computed() - before < TEXTS / 2) {
     (void)usleep(100);
   }
@@ -425,7 +424,7 @@ static void who_wants_all_or_nothing_gets_an_error(void **state) {
 static void a_client_may_leave_while_its_part_is_put_together(void **state) {
   (void)state;
   rerank_task *task = cut_in_the_middle(",\"timeout_ms\":100000");
-  while (task->own->stage == RERANK_COMPUTING) {
+  while (task->own->state == TASK_COMPUTING) {
     turn_the_loop();
   }
   if (!exchanges[0].replied) {
@@ -459,7 +458,7 @@ static void a_full_queue_refuses_and_says_for_how_long(void **state) {
   service.workers = crew;
   (void)begin(0, TEXTS, ""); /* alone, it may be larger than the queue */
   rerank_task *first = exchanges[0].task;
-  assert_true(run_until_stage(first, RERANK_COMPUTING));
+  assert_true(run_until_state(first, TASK_COMPUTING));
   rerank_task *second = begin(1, TEXTS / 2, "");
   run_until_replied(1);
   assert_int_equal(exchanges[1].reply.status, 429);

@@ -1,12 +1,12 @@
-#include <inttypes.h>
+/* From a body to sequences: unpacked, decoded, looked up, tokenized. On a thread of the pool. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/base/alloc.h"
 #include "server/base/clock.h"
+#include "server/base/loop_thread.h"
 #include "server/request/documents.h"
 #include "server/request/known.h"
-#include "server/request/partial.h"
 #include "server/request/shared.h"
 #include "server/request/task.h"
 
@@ -14,73 +14,8 @@ enum {
   JSON_VALUES_MAX = 1000000,
   ARENA_BLOCK_MOST = 1 << 20, /* bytes: more an arena never takes ahead */
   /* A text, of what an answer is made from: scores, names of hashes, words to the shared cache. */
-  OUTCOME_BYTES = 384,
-  WORTH_PACKING = 1024 /* bytes: below, a reply fits into a packet anyway */
+  OUTCOME_BYTES = 384
 };
-
-void rerank_fail(rerank_task *task, rr_api_error_kind kind, const char *message) {
-  task->failed = true;
-  (void)rr_api_fail(&task->error, kind, "%s", message);
-}
-
-void rerank_late(size_t timeout_ms, rr_api_error *ret_error) {
-  (void)rr_api_fail(ret_error, RR_API_TIMEOUT, "not done within the request's %zu ms", timeout_ms);
-}
-
-void rerank_fail_late(rerank_task *task) {
-  task->failed = true;
-  rerank_late(task->timeout_ms, &task->error);
-}
-
-void rerank_refuse(rerank_task *task, const admission *verdict) {
-  const uint64_t ms = 1000000;
-  task->failed = true;
-  task->refused = verdict->verdict;
-  if (verdict->verdict == ADMISSION_NEVER) {
-    (void)rr_api_fail(&task->error, RR_API_TIMEOUT,
-                      "the request would take about %" PRIu64 " ms, and is given %zu", verdict->alone / ms,
-                      task->timeout_ms);
-    return;
-  }
-  static const char *const words[ADMISSION_VERDICTS] = {
-      [ADMISSION_REQUESTS] = "too many requests",
-      [ADMISSION_TOKENS] = "too many tokens wait",
-      [ADMISSION_WAIT] = "the queue is too long",
-      [ADMISSION_DEADLINE] = "it would be too late",
-      [ADMISSION_MEMORY] = "requests take all the memory that they may"};
-  (void)rr_api_fail(&task->error, RR_API_OVERLOADED, "Model is overloaded: %s", words[verdict->verdict]);
-  task->error.retry_after = admission_seconds(verdict->retry_after);
-}
-
-void rerank_blame_memory(rerank_task *task) {
-  const rerank_config *config = &task->tools.config;
-  if (!task->failed || task->error.kind != RR_API_MEMORY) {
-    return;
-  }
-  switch (task->claim.refused) {
-  case RR_REFUSAL_NONE: break;
-  case RR_REFUSAL_OWN:
-    (void)rr_api_fail(&task->error, RR_API_TOO_LARGE,
-                      "the request needs more than the %zu bytes of memory that one may take (by "
-                      "--payload-limit)",
-                      config->request_limit);
-    break;
-  case RR_REFUSAL_NEVER:
-    (void)rr_api_fail(&task->error, RR_API_TOO_LARGE,
-                      "the request needs more than the %zu bytes of memory that one may take (by "
-                      "--request-memory)",
-                      rr_budget_most(config->memory));
-    break;
-  case RR_REFUSAL_FULL: {
-    workers_stats stats;
-    workers_read_stats(task->tools.workers, &stats);
-    uint64_t each = stats.queued_ns / (stats.queued_requests > 0 ? stats.queued_requests : 1);
-    rerank_refuse(task, &(admission){.verdict = ADMISSION_MEMORY,
-                                     .retry_after = each}); /* one is done then */
-    break;
-  }
-  }
-}
 
 /* Code points: every byte that does not continue one. */
 static uint64_t count_characters(rr_text text) {
@@ -153,7 +88,7 @@ static rr_encode_options encode_options(const rerank_task *task, size_t g) {
       .max_length = bounded(request->max_tokens),
       .max_text_tokens = bounded(request->max_text_tokens),
       .alone = request->queries != NULL && request->queries[g].data == NULL,
-      .halves_only = request->keep,
+      .halves_only = task->purpose->documents_alone,
   };
 }
 
@@ -204,13 +139,17 @@ static rr_status encode_groups(rerank_task *task, const char **ret_member, rr_er
   return order_sequences(task) ? RR_OK : rr_fail(problem, RR_ERR_MEMORY, "out of memory");
 }
 
-static void look_up(rerank_task *task) {
+bool rerank_look_up_scores(rerank_task *task) {
   rr_error problem;
+  if (!rerank_documents_name(task)) {
+    return false;
+  }
   if (task->request.classify && rr_scorer_info(task->tools.scorer)->kind != RR_CROSS_ENCODER) {
     rerank_fail(task, RR_API_BACKEND, "the model is not a classifier: it has no label");
   } else if (look_up_groups(task, &problem) != RR_OK) {
     rerank_fail(task, RR_API_MEMORY, problem.message);
   }
+  return !task->failed;
 }
 
 static void tokenize(rerank_task *task) {
@@ -247,7 +186,7 @@ static void reserve_reply(rerank_task *task) {
 }
 
 /* Tokenizes what is not known; where every score is, on to the reply. */
-static void encode(rerank_task *task, uint64_t begun) {
+static void tokenize_unknown(rerank_task *task, uint64_t begun) {
   task->tokenize.begin = begun;
   tokenize(task);
   task->tokenize.end = clock_now();
@@ -317,7 +256,7 @@ static void take_schedule(rerank_task *task) {
   }
 }
 
-static void prepare(rerank_task *task) {
+static void read_and_look_up(rerank_task *task) {
   const rr_rerank_limits limits = {.max_texts = task->tools.config.max_texts,
                                    .max_json_values = JSON_VALUES_MAX};
   task->parse.begin = clock_now();
@@ -329,29 +268,33 @@ static void prepare(rerank_task *task) {
                                       &task->dialect, &task->request, &task->error);
     rr_claim_give(&task->claim, body.held);
     rr_free(body.own);
+    bool documents = rr_endpoint_operation(task->endpoint) == RR_OPERATION_DOCUMENTS;
+    task->purpose = documents ? &purpose_documents : &purpose_scores;
   }
   task->parse.end = clock_now();
   if (!task->failed) {
     take_schedule(task);
   }
-  if (!task->failed && rerank_documents_name(task)) {
-    look_up(task);
-    if (!task->failed && rerank_shared_prepare(task)) {
-      task->look_up = (phase_span){task->parse.end, clock_now()};
-    } else if (!task->failed) {
-      encode(task, task->parse.end);
-    } else {
-      task->tokenize = (phase_span){task->parse.end, clock_now()};
-    }
+  if (task->failed) {
+    return;
+  }
+  if (!task->purpose->look_up(task)) {
+    task->tokenize = (phase_span){task->parse.end, clock_now()};
+  } else if (rerank_shared_prepare(task)) {
+    task->look_up = (phase_span){task->parse.end, clock_now()};
+  } else {
+    tokenize_unknown(task, task->parse.end);
   }
 }
 
 void rerank_prepare(rerank_task *task) {
-  prepare(task);
+  assert_other_thread();
+  read_and_look_up(task);
   rerank_blame_memory(task);
 }
 
 void rerank_resume(rerank_task *task) {
+  assert_other_thread();
   uint64_t begin = clock_now();
   if (is_late(task)) {
     task->tokenize = (phase_span){begin, begin};
@@ -359,143 +302,6 @@ void rerank_resume(rerank_task *task) {
     return;
   }
   rerank_shared_take(task);
-  encode(task, begin);
+  tokenize_unknown(task, begin);
   rerank_blame_memory(task);
-}
-
-/* What rerank_conclude needs, one entry a text. */
-typedef struct outcome {
-  float *scores;
-  bool *kept;        /* documents, where the request is to keep them */
-  size_t computed;
-  bool *unscored;
-  rr_ranked *ranked;
-  rr_text_tokens *tokens;
-} outcome;
-
-static bool make_outcome(rerank_task *task, outcome *ret_out) {
-  size_t n = task->request.n_texts;
-  ret_out->scores = rr_arena_calloc(&task->arena, n, sizeof *ret_out->scores);
-  ret_out->kept = rr_arena_calloc(&task->arena, n, sizeof *ret_out->kept);
-  ret_out->computed = 0;
-  ret_out->unscored = rr_arena_calloc(&task->arena, n, sizeof *ret_out->unscored);
-  ret_out->ranked = rr_arena_calloc(&task->arena, n, sizeof *ret_out->ranked);
-  ret_out->tokens = rr_arena_calloc(&task->arena, n, sizeof *ret_out->tokens);
-  return ret_out->scores != NULL && ret_out->kept != NULL && ret_out->unscored != NULL && ret_out->ranked != NULL && ret_out->tokens != NULL;
-}
-
-static bool read_scores(rerank_task *task, outcome *out) {
-  rr_error problem;
-  if (task->request.keep) {
-    rerank_group_tokens(&task->groups[0], out->tokens);
-    return rerank_documents_keep_all(task, out->kept, &out->computed);
-  }
-  if (task->cut_short) {
-    return partial_scores(task, out->scores, out->unscored, out->tokens, &task->n_unscored);
-  }
-  for (size_t g = 0; g < task->n_groups; g++) { /* group g begins with text g */
-    rr_status status =
-        rerank_group_scores(task, g, NULL, out->scores + g, out->tokens + g, &problem);
-    if (status != RR_OK) {
-      rerank_fail(task, status == RR_ERR_MEMORY ? RR_API_MEMORY : RR_API_BACKEND, problem.message);
-      return false;
-    }
-  }
-  return true;
-}
-
-static void order(const rr_rerank_request *request, const outcome *out) {
-  if (!request->in_order) {
-    rr_rank(out->scores, request->n_texts, out->ranked);
-    return;
-  }
-  for (size_t i = 0; i < request->n_texts; i++) {
-    out->ranked[i] = (rr_ranked){.index = (uint32_t)i, .score = out->scores[i]};
-  }
-}
-
-/* Packs the reply where the client wants it and it helps; else it stays as it is. */
-static void pack(rerank_task *task) {
-  size_t room = task->reply_size;
-  size_t size = 0;
-  char *packed = NULL;
-  if (task->reply_coding != CODING_IDENTITY && room >= WORTH_PACKING &&
-      rr_claim_take(&task->claim, room)) {
-    packed = coding_encode(task->reply_coding, task->reply, room, &size);
-    rr_claim_give(&task->claim, packed == NULL ? room : room - size);
-  }
-  if (packed == NULL) {
-    task->reply_coding = CODING_IDENTITY;
-    return;
-  }
-  rr_claim_give(&task->claim, task->reply_held);
-  rr_free(task->reply);
-  task->reply = packed;
-  task->reply_size = size;
-  task->reply_held = size;
-}
-
-static void conclude(rerank_task *task) {
-  const rr_rerank_request *request = &task->request;
-  outcome out;
-  if (!make_outcome(task, &out)) {
-    rerank_fail(task, RR_API_MEMORY, "out of memory");
-    return;
-  }
-  if (!read_scores(task, &out)) {
-    return;
-  }
-  rerank_shared_keep(task);
-  order(request, &out);
-  partial_fill(out.ranked, request->n_texts);
-  size_t n = request->top_n == 0 || request->top_n > request->n_texts ? request->n_texts : request->top_n;
-  const rr_rerank_answer answer = {
-      .request = request,
-      .ranked = out.ranked,
-      .n = n,
-      .text_tokens = out.tokens,
-      .unscored = task->n_unscored > 0 ? out.unscored : NULL,
-      .n_unscored = task->n_unscored,
-      .kept = out.kept,
-      .n_computed = out.computed,
-      .tokens = task->tokens,
-      .created = task->created,
-      .id = task->id,
-      .model = task->tools.config.model_name,
-      .label = rr_scorer_info(task->tools.scorer)->label,
-  };
-  size_t before = rr_claim_taken(&task->claim);
-  task->reply = rr_dialect_encode(task->dialect, &answer, &task->claim, &task->reply_size);
-  if (task->reply == NULL) {
-    rerank_fail(task, RR_API_MEMORY, "out of memory");
-    return;
-  }
-  task->reply_held = rr_claim_taken(&task->claim) - before;
-  pack(task);
-}
-
-void rerank_conclude(rerank_task *task) {
-  task->encode.begin = clock_now();
-  conclude(task);
-  rerank_blame_memory(task);
-  task->encode.end = clock_now();
-}
-
-void rerank_computed(workers_job *job) {
-  rerank_task *task = (rerank_task *)job;
-  rerank_mailbox *mailbox = task->tools.mailbox;
-  if (!job->detached) { /* else the loop has answered, or will */
-    task->cut_short = job->queue.dropped > 0;
-    if (job->error.status != RR_OK) {
-      rerank_fail(task, RR_API_BACKEND, job->error.message);
-    } else {
-      rerank_conclude(task);
-    }
-  }
-  (void)pthread_mutex_lock(&mailbox->lock);
-  task->next = mailbox->newest;
-  mailbox->newest = task;
-  /* Under the lock: once the loop has seen the task, the service may be on its way down. */
-  (void)uv_async_send(&mailbox->wake);
-  (void)pthread_mutex_unlock(&mailbox->lock);
 }

@@ -1,0 +1,21 @@
+/* Which thread runs the event loop. "Loop thread only" in a header is an assertion in its source. */
+#ifndef RR_SERVER_BASE_LOOP_THREAD_H
+#define RR_SERVER_BASE_LOOP_THREAD_H
+
+#include <assert.h>
+#include <stdbool.h>
+
+/* The calling thread runs the loop from now on. For what is created on that thread; may be called
+ * again. */
+void loop_thread_claim(void);
+
+/* Whether the calling thread has claimed the loop. Costs a read of thread-local memory. */
+bool loop_thread_is_this(void);
+
+/* At the head of each function that runs on the loop's thread alone. Release builds keep both. */
+#define assert_loop_thread() assert(loop_thread_is_this())
+
+/* At the head of each function that may take long: the loop's thread never runs it. */
+#define assert_other_thread() assert(!loop_thread_is_this())
+
+#endif
