@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The Markdown of the repository: links lead to files and headings that are there, the README is short, every page of
-docs/ is reachable from docs/README.md, lines of prose are short."""
+"""The Markdown of the repository: links lead to files and headings that are there, pages name files that are there, the
+README is short, every page of docs/ is reachable from docs/README.md, lines of prose are short."""
 
 import argparse
 import os
@@ -10,6 +10,7 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LEFT_OUT = re.compile(r"(\.git|\.cache|\.venv|\.ci|build[^/]*|shared|node_modules|__pycache__)$")
 LINK = re.compile(r"\[[^\]\[]*\]\(([^()\s]+)\)")
+FILE = re.compile(r"`([a-z0-9_/-]+/[a-z0-9_]+\.(?:c|h|py|build|yml|dict))`")
 CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 README_LINES = 200
 COLUMNS = 100  # of prose; tables are as wide as their cells
@@ -60,6 +61,15 @@ def broken_links():
                 yield f"{path}: {target} has no heading #{anchor}"
 
 
+def missing_files():
+    """Of the pages that say where things are."""
+    for path in pages():
+        if path.startswith(("docs/", "server/THREATS.md", "server/README.md", "CONTRIBUTING.md")):
+            for name in sorted(set(FILE.findall(text_of(path)))):
+                if not any(os.path.exists(os.path.join(ROOT, folder, name)) for folder in ("", "server")):
+                    yield f"{path} names {name}, which is not there"
+
+
 def long_readme():
     lines = len(text_of("README.md").splitlines())
     if lines > README_LINES:
@@ -92,7 +102,8 @@ def long_lines():
 
 def main():
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    checks = [("links lead somewhere", broken_links()), ("README.md is short", long_readme()),
+    checks = [("links lead somewhere", broken_links()), ("files that pages name are there", missing_files()),
+              ("README.md is short", long_readme()),
               ("each page of docs/ is reachable from docs/README.md", unreachable()),
               (f"prose has at most {COLUMNS} columns", long_lines())]
     print(f"1..{len(checks)}")
