@@ -12,11 +12,18 @@ FUNCTION_LINES = 80
 FILE_LINES = 800
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 
+# What a machine's kernels see of core/kernel.
+KERNEL_CONTRACTS = [f"core/kernel/{name}.h" for name in (
+    "bf16", "blocked", "gemm", "isa", "kernel", "maxsim_rows", "quantize", "rowops_math", "tile_fp32")]
+KERNEL_ROOMS = ("core/kernel/x86/", "core/kernel/arm/", "core/kernel/portable/")
+
 # A file may include the folders (or the single headers) of the longest entry that begins its path.
 ALLOWED = {
     "core/base/": ["core/base/"],
     "core/token/": ["core/token/", "core/base/"],
-    "core/kernel/": ["core/kernel/", "core/base/"],
+    "core/kernel/": [*KERNEL_CONTRACTS, "core/kernel/cpu_features.h", "core/kernel/selfcheck.h",
+                     "core/kernel/x86/rowops_avx512.h", "core/base/"],
+    **{room: [room, *KERNEL_CONTRACTS, "core/base/"] for room in KERNEL_ROOMS},
     "core/model/": ["core/model/", "core/kernel/", "core/base/"],
     "core/scorer.h": ["core/base/"],
     "core/unique": ["core/unique.h", "core/base/"],
@@ -148,6 +155,12 @@ def seen_by_threads(path):
             yield f"{path}:{number}: {included} is the loop's alone"
 
 
+def seen_machines(path):
+    for number, own, included in includes(path):
+        if own and included.startswith(KERNEL_ROOMS) and not path.startswith("core/kernel/"):
+            yield f"{path}:{number}: {included} is the kernels' alone; core/kernel/kernel.h picks one"
+
+
 def opened_files(path):
     if not path.startswith(MAY_OPEN):
         for number, line in enumerate(lines_of(path), start=1):
@@ -190,6 +203,8 @@ def main():
          (p for path in every for p in foreign_headers(path))),
         ("what is the loop's alone is not seen by threads",
          (p for path in every for p in seen_by_threads(path))),
+        ("a machine's kernels are included by kernels alone",
+         (p for path in every for p in seen_machines(path))),
         ("files are opened in one place", (p for path in every for p in opened_files(path))),
         ("a dialect is named in its own file alone",
          (p for path in every for p in named_dialects(path))),

@@ -2,12 +2,12 @@
  *
  * 1. Infinities stay; what is nearer to 2^128 than to the largest bfloat16 becomes infinite.
  * 2. NaN stays NaN, made quiet, with the upper part of its payload.
- * 3. Denormals are rounded like any other number here. The instructions of AVX-512 (vcvtneps2bf16) and
- *    the products of AVX-512, AMX and bfmmla take them as zero instead: there, a value below 2^-126
- *    counts as 0, which moves a sum by less than k * 2^-126 * max|w|. So bf16 kernels agree bitwise
- *    only among those without such instructions.
- * 4. The product of two bfloat16 is exact in float32 (unless it leaves its range), so that a fused and
- *    an unfused multiply-add give the same bits.
+ * 3. Denormals are rounded like any other number here. The instructions of AVX-512 (vcvtneps2bf16)
+ *    and the products of AVX-512, AMX and bfmmla take them as zero instead: there, a value below
+ *    2^-126 counts as 0, which moves a sum by less than k * 2^-126 * max|w|. So bf16 kernels agree
+ *    bitwise only among those without such instructions.
+ * 4. The product of two bfloat16 is exact in float32 (unless it leaves its range), so that a fused
+ *    and an unfused multiply-add give the same bits.
  */
 #ifndef RR_CORE_KERNEL_BF16_H
 #define RR_CORE_KERNEL_BF16_H
@@ -33,8 +33,8 @@ static inline float rr_bf16_round(float value) {
   return value;
 }
 
-/* The conversion of kernels that compute in float32: rows of k values, rounded and still floats, zeros
- * up to k_padded; `stride` is in bytes. */
+/* The conversion of kernels that compute in float32: rows of k values, rounded and still floats,
+ * zeros up to k_padded; `stride` is in bytes. */
 static inline void rr_bf16_round_rows(size_t rows, size_t k, size_t k_padded, const float *x,
                                       size_t ldx, void *converted, size_t stride) {
   for (size_t row = 0; row < rows; row++) {

@@ -1,3 +1,23 @@
+/* out = finish(x w^T): the loops around a tile kernel, after Goto and van de Geijn (2008) and BLIS.
+ *
+ *   for a block of rows of x             converted to the tile's format: second-level cache
+ *     for a panel of w                   packed once, when the model is loaded: first-level cache
+ *       for a tile of rows of the block  sums in registers over all of k
+ *         finish: bias, activation, type of the result
+ *     norm, if there is one, while the block of outputs is still in the second-level cache
+ *
+ * A panel is kernel->cols columns of the result, so rows of w; here cols is 4 and group is 2:
+ *
+ *   depth 0   w[0][0] w[0][1]   w[1][0] w[1][1]   w[2][0] w[2][1]   w[3][0] w[3][1]
+ *   depth 1   w[0][2] w[0][3]   w[1][2] w[1][3]   w[2][2] w[2][3]   w[3][2] w[3][3]
+ *   ...       up to a multiple of k_multiple, zero beyond k; then the next panel, on a new line
+ *
+ * int8 has a scale and a sum of each column in front of all panels.
+ *
+ * Not done: k is not cut into pieces as Goto does, since a sum would leave its register between two
+ * of them and its bits would depend on the cut; so a panel is as deep as k, a few thousand at most
+ * in the models served. A product uses one thread: those of the server take batches of their
+ * own. */
 #include "core/kernel/blocked.h"
 
 #include <string.h>
@@ -84,7 +104,8 @@ static void pack_column(const rr_tile_kernel *kernel, const packed_parts *p, siz
   }
 }
 
-void rr_blocked_pack(const rr_tile_kernel *kernel, size_t n, size_t k, const float *w, void *packed) {
+void rr_blocked_pack(const rr_tile_kernel *kernel, size_t n, size_t k, const float *w,
+                     void *packed) {
   packed_parts p = parts_of(kernel, n, k, packed);
   memset(packed, 0, p.size);
   for (size_t row = 0; row < n; row++) {
@@ -94,23 +115,25 @@ void rr_blocked_pack(const rr_tile_kernel *kernel, size_t n, size_t k, const flo
 
 /* Where the pieces of a run's scratch lie. */
 typedef struct workspace {
-  size_t block;  /* rows */
-  size_t stride; /* bytes between two converted rows */
-  float *bias;   /* n, padded to whole panels */
+  size_t block;         /* rows */
+  size_t stride;        /* bytes between two converted rows */
+  float *bias;          /* n, padded to whole panels */
   rr_row_scale *scales; /* block */
-  void *sums;    /* of a tile */
-  float *row;    /* k: a row as float32 */
+  void *sums;           /* of a tile */
+  float *row;           /* k: a row as float32 */
   char *converted;
   size_t size;
 } workspace;
 
-/* Rows of a block, at most: RR_GEMM_BLOCK_ROWS, in whole tiles. More would no longer fit the second-level
- * cache with their outputs; with fewer, w would have to come from further away more often. */
+/* Rows of a block, at most: RR_GEMM_BLOCK_ROWS, in whole tiles. More would no longer fit the
+ * second-level cache with their outputs; with fewer, w would have to come from further away more
+ * often. */
 static size_t most_rows(const rr_tile_kernel *kernel) {
   return rounded_up(RR_GEMM_BLOCK_ROWS, kernel->rows);
 }
 
-static workspace arrange(const rr_tile_kernel *kernel, size_t m, size_t n, size_t k, void *scratch) {
+static workspace arrange(const rr_tile_kernel *kernel, size_t m, size_t n, size_t k,
+                         void *scratch) {
   workspace s;
   size_t blocks = divided_up(m, most_rows(kernel));
   s.block = blocks == 0 ? 0 : rounded_up(divided_up(m, blocks), kernel->rows);
@@ -171,8 +194,8 @@ static void convert_bf16(const rr_tile_kernel *kernel, const rr_gemm_args *args,
 }
 
 /* Two converted rows a row: what it rounds to, and what that loses. */
-static operand convert_parts(const rr_tile_kernel *kernel, const rr_gemm_args *args, const workspace *s,
-                             size_t first, size_t rows) {
+static operand convert_parts(const rr_tile_kernel *kernel, const rr_gemm_args *args,
+                             const workspace *s, size_t first, size_t rows) {
   size_t k_padded = padded_k(kernel, args->k);
   bool int8 = kernel->format == RR_FORMAT_INT8;
   for (size_t i = 0; i < rows; i++) {
@@ -182,8 +205,8 @@ static operand convert_parts(const rr_tile_kernel *kernel, const rr_gemm_args *a
       memcpy(s->row, (const float *)args->x + (first + i) * args->ldx, args->k * sizeof *s->row);
     }
     for (size_t part = 2 * i; part < 2 * i + 2; part++) {
-      kernel->convert(1, args->k, k_padded, s->row, args->k, s->converted + part * s->stride, s->stride,
-                      int8 ? &s->scales[part] : NULL);
+      kernel->convert(1, args->k, k_padded, s->row, args->k, s->converted + part * s->stride,
+                      s->stride, int8 ? &s->scales[part] : NULL);
       args->rowops->residue(int8, args->k, s->row);
     }
   }
@@ -191,8 +214,8 @@ static operand convert_parts(const rr_tile_kernel *kernel, const rr_gemm_args *a
 }
 
 /* One row of two parts. Sums of int8 are scaled here (quantize.h). */
-static void join_row(const rr_tile_kernel *kernel, const rr_finish_args *finish, const rr_row_scale *x,
-                     const char *sums, float *joined) {
+static void join_row(const rr_tile_kernel *kernel, const rr_finish_args *finish,
+                     const rr_row_scale *x, const char *sums, float *joined) {
   size_t size = finish->width * sizeof(float);
   if (kernel->format != RR_FORMAT_INT8) {
     float parts[2 * RR_FINISH_COLS_MAX];
@@ -239,9 +262,10 @@ static operand converted(const rr_tile_kernel *kernel, const rr_gemm_args *args,
   size_t k_padded = padded_k(kernel, args->k);
   size_t stride = args->ldx * rr_type_size(args->x_type);
   const char *x = (const char *)args->x + first * stride;
-  bool as_it_is = args->x_type == RR_TYPE_BF16 ? kernel->x_bytes == sizeof(uint16_t) &&
-                                                     kernel->format == RR_FORMAT_BF16 && k_padded == args->k
-                                               : kernel->convert == NULL;
+  bool as_it_is = args->x_type == RR_TYPE_BF16
+                      ? kernel->x_bytes == sizeof(uint16_t) && kernel->format == RR_FORMAT_BF16 &&
+                            k_padded == args->k
+                      : kernel->convert == NULL;
   if (as_it_is) {
     return (operand){x, stride};
   }
@@ -249,14 +273,15 @@ static operand converted(const rr_tile_kernel *kernel, const rr_gemm_args *args,
   if (args->x_type == RR_TYPE_BF16) {
     convert_bf16(kernel, args, s, (const uint16_t *)(const void *)x, rows, scales);
   } else {
-    kernel->convert(rows, args->k, k_padded, (const float *)(const void *)x, args->ldx, s->converted,
-                    s->stride, scales);
+    kernel->convert(rows, args->k, k_padded, (const float *)(const void *)x, args->ldx,
+                    s->converted, s->stride, scales);
   }
   return (operand){s->converted, s->stride};
 }
 
 static void run_panel(const rr_tile_kernel *kernel, const rr_gemm_args *args, const packed_parts *p,
-                      const workspace *s, const operand *x, size_t panel, size_t first, size_t rows) {
+                      const workspace *s, const operand *x, size_t panel, size_t first,
+                      size_t rows) {
   bool int8 = kernel->format == RR_FORMAT_INT8;
   size_t col = panel * kernel->cols;
   size_t out_size = rr_type_size(args->out_type);

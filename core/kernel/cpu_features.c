@@ -74,9 +74,9 @@ static bool amx_permitted(void) {
 static bool has(uint64_t word, uint64_t bits) { return (word & bits) == bits; }
 
 static uint32_t detect(void) {
-  const uint64_t ymm = 0x6;           /* SSE, AVX */
-  const uint64_t zmm = ymm | 0xe0;    /* opmask, upper halves, upper 16 */
-  const uint64_t tiles = 0x60000;     /* configuration, data */
+  const uint64_t ymm = 0x6;        /* SSE, AVX */
+  const uint64_t zmm = ymm | 0xe0; /* opmask, upper halves, upper 16 */
+  const uint64_t tiles = 0x60000;  /* configuration, data */
   const unsigned avx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* F, DQ, BW, VL */
   registers one = cpuid(1, 0);
   if (!has(one.c, 1u << 27 | 1u << 28 | 1u << 12)) { /* OSXSAVE, AVX, FMA */
@@ -158,7 +158,8 @@ static rr_status unknown(const char *word, size_t length, rr_error *err) {
   char all[RR_ERROR_MESSAGE_MAX] = "";
   size_t used = 0;
   for (size_t i = 0; i < NAMES && used < sizeof all; i++) {
-    used += (size_t)snprintf(all + used, sizeof all - used, "%s%s", i == 0 ? "" : ", ", names[i].name);
+    used +=
+        (size_t)snprintf(all + used, sizeof all - used, "%s%s", i == 0 ? "" : ", ", names[i].name);
   }
   return rr_fail(err, RR_ERR_INPUT, "unknown instruction set \"%.*s\"; there are %s",
                  (int)(length < 32 ? length : 32), word, all);
@@ -190,8 +191,8 @@ void rr_features_text(uint32_t features, char text[RR_FEATURES_TEXT_MAX]) {
   text[0] = '\0';
   for (size_t i = 0; i < NAMES && used < RR_FEATURES_TEXT_MAX; i++) {
     if ((names[i].feature & features) != 0) {
-      used += (size_t)snprintf(text + used, RR_FEATURES_TEXT_MAX - used, "%s%s", used == 0 ? "" : ",",
-                               names[i].name);
+      used += (size_t)snprintf(text + used, RR_FEATURES_TEXT_MAX - used, "%s%s",
+                               used == 0 ? "" : ",", names[i].name);
     }
   }
   if (used == 0) {

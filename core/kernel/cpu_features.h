@@ -1,8 +1,8 @@
 /* What this CPU, and the system on it, can run.
  *
- * A mask is text: names separated by commas, each standing for a feature and what it builds on. "all"
- * is everything, "portable" nothing. "avx512-bf16" keeps AVX2, AVX-512 and its bf16 products. Hyphens
- * do not count ("avx512bf16").
+ * A mask is text: names separated by commas, each standing for a feature and what it builds on.
+ * "all" is everything, "portable" nothing. "avx512-bf16" keeps AVX2, AVX-512 and its bf16 products.
+ * Hyphens do not count ("avx512bf16").
  */
 #ifndef RR_CORE_KERNEL_CPU_FEATURES_H
 #define RR_CORE_KERNEL_CPU_FEATURES_H
@@ -33,8 +33,8 @@ enum { RR_FEATURES_TEXT_MAX = 160 };
  * thread. */
 uint32_t rr_features_detect(void);
 
-/* The features a mask keeps, whether they are here or not. RR_ERR_INPUT, with the names there are, for
- * one that is unknown. */
+/* The features a mask keeps, whether they are here or not. RR_ERR_INPUT, with the names there are,
+ * for one that is unknown. */
 rr_status rr_features_parse(const char *text, uint32_t *ret_features, rr_error *err);
 
 /* The features' names, separated by commas; "portable" for none. */

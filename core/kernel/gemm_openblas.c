@@ -9,9 +9,9 @@
 
 #include "core/kernel/cpu_features.h"
 
-/* OpenBLAS takes a CPU that is newer than itself for the oldest one it knows and computes with SSE at
- * a fifth of the speed. These two functions of its, not in its headers and absent from builds for one
- * CPU, choose anew. */
+/* OpenBLAS takes a CPU that is newer than itself for the oldest one it knows and computes with SSE
+ * at a fifth of the speed. These two functions of its, not in its headers and absent from builds
+ * for one CPU, choose anew. */
 void gotoblas_dynamic_quit(void) __attribute__((weak));
 void gotoblas_dynamic_init(void) __attribute__((weak));
 
@@ -59,8 +59,8 @@ static size_t scratch_size(size_t m, size_t n, size_t k) {
 /* Dimensions fit an int: rr_bert_load bounds n, k and every ld, the encoder bounds m. */
 static void run(const rr_gemm_args *args) {
   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)args->m, (blasint)args->n,
-              (blasint)args->k, 1.0f, args->x, (blasint)args->ldx, args->packed, (blasint)args->k, 0.0f,
-              args->out, (blasint)args->ld_out);
+              (blasint)args->k, 1.0f, args->x, (blasint)args->ldx, args->packed, (blasint)args->k,
+              0.0f, args->out, (blasint)args->ld_out);
   rr_gemm_epilogue(args);
 }
 

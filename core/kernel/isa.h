@@ -1,5 +1,6 @@
-/* Names and widths of the instruction set that a source is being compiled for. rowops.c, attention.c and
- * maxsim.c are built once an ISA, each time with that ISA's compiler flags and RR_ISA_* macro. */
+/* Names and widths of the instruction set that a source is being compiled for. rowops.c,
+ * attention.c and maxsim.c are built once an ISA, each time with that ISA's compiler flags and
+ * RR_ISA_* macro. */
 #ifndef RR_CORE_KERNEL_ISA_H
 #define RR_CORE_KERNEL_ISA_H
 

@@ -333,7 +333,8 @@ const char *rr_gemm_core(const rr_gemm *gemm) {
 void rr_gemm_epilogue(const rr_gemm_args *args) {
   if (args->norm == NULL) {
     if (args->bias != NULL || args->activation != RR_ACTIVATION_NONE) {
-      args->rowops->activate(args->activation, args->bias, args->m, args->n, args->out, args->ld_out);
+      args->rowops->activate(args->activation, args->bias, args->m, args->n, args->out,
+                             args->ld_out);
     }
     return;
   }

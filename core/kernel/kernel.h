@@ -1,10 +1,11 @@
-/* What computes: matrix products (rr_gemm), attention (rr_attention), late interaction (rr_maxsim) and everything
- * row by row (rr_rowops), each a descriptor chosen at run time. Tensors are row-major, and float32 unless a type says otherwise; a
- * leading dimension ("ld") is the distance between two rows in elements.
+/* What computes: matrix products (rr_gemm), attention (rr_attention), late interaction (rr_maxsim)
+ * and everything row by row (rr_rowops), each a descriptor chosen at run time. Tensors are
+ * row-major, and float32 unless a type says otherwise; a leading dimension ("ld") is the distance
+ * between two rows in elements.
  *
  * 1. Descriptors are constant and thread-safe; their functions allocate nothing and keep no state.
- * 2. A weight matrix is packed once by the descriptor that will run it; the packed form means nothing
- *    to any other descriptor.
+ * 2. A weight matrix is packed once by the descriptor that will run it; the packed form means
+ *    nothing to any other descriptor.
  * 3. Rows are independent: no function reads or writes between cols and ld.
  * 4. NaN and infinity in the input reach the output; no function traps or hides them.
  */
@@ -110,15 +111,17 @@ typedef struct rr_row_scale {
 
 enum { RR_FINISH_COLS_MAX = 64 };
 
-/* The end of a product's tile: out = activation(value + bias), value being sum or, where x_scale is set, what
- * the int32 sum stands for,
- *   fma(sum + zero_point * w_sum, x_scale * w_scale, fma(x_low, w_scale * w_sum, bias)) (quantize.h).
+/* The end of a product's tile: out = activation(value + bias), value being sum or, where x_scale is
+ * set, what the int32 sum stands for,
+ *   fma(sum + zero_point * w_sum, x_scale * w_scale, fma(x_low, w_scale * w_sum, bias))
+ *   (quantize.h).
  * An activation whose output becomes bfloat16 may be off by 1.5e-4 before it is rounded. */
 typedef struct rr_finish_args {
   size_t rows;
-  size_t cols;      /* of out; up to width */
-  size_t width;     /* of sums, bias, w_scale and w_sum: a multiple of 4, up to RR_FINISH_COLS_MAX */
-  const void *sums; /* rows x width, dense, 64-byte aligned: float, or int32_t where x_scale is set */
+  size_t cols;  /* of out; up to width */
+  size_t width; /* of sums, bias, w_scale and w_sum: a multiple of 4, up to RR_FINISH_COLS_MAX */
+  const void
+      *sums; /* rows x width, dense, 64-byte aligned: float, or int32_t where x_scale is set */
   const float *bias;
   const rr_row_scale *x_scale; /* rows, or NULL: then the next three mean nothing */
   const float *w_scale;
@@ -138,8 +141,8 @@ typedef struct rr_rowops {
   void (*norm)(const rr_norm_args *args);
   void (*embed)(const rr_embed_args *args);
   void (*finish)(const rr_finish_args *args);
-  /* x (k) becomes what is lost of it by bfloat16 (bf16.h) or, if `int8`, by a row's eight bits (quantize.h); 0
-   * where x is NaN or infinite. */
+  /* x (k) becomes what is lost of it by bfloat16 (bf16.h) or, if `int8`, by a row's eight bits
+   * (quantize.h); 0 where x is NaN or infinite. */
   void (*residue)(bool int8, size_t k, float *x);
   /* out = x as bfloat16 (bf16.h), denormals kept; finish may take them as 0. */
   void (*round)(size_t rows, size_t cols, const float *x, size_t ldx, uint16_t *out, size_t ld_out);
@@ -149,8 +152,8 @@ typedef struct rr_rowops {
   void (*unit)(size_t cols, const float *x, float *out);
 } rr_rowops;
 
-/* out = epilogue(x w^T); m, n and k are 1 or more. The epilogue adds the bias, then applies the activation or, where norm is
- * set, adds the residual and normalises. */
+/* out = epilogue(x w^T); m, n and k are 1 or more. The epilogue adds the bias, then applies the
+ * activation or, where norm is set, adds the residual and normalises. */
 typedef struct rr_gemm_args {
   size_t m;
   size_t n;
@@ -158,8 +161,8 @@ typedef struct rr_gemm_args {
   rr_type x_type;
   const void *x; /* m x k */
   size_t ldx;
-  /* x is taken in two parts of the format, the second being what rounding loses of the first; twice the work. No
-   * effect on RR_FORMAT_FP32. */
+  /* x is taken in two parts of the format, the second being what rounding loses of the first; twice
+   * the work. No effect on RR_FORMAT_FP32. */
   bool precise;
   const void *packed; /* w (n x k) as this descriptor's pack left it */
   const float *bias;  /* n, or NULL: none */
@@ -168,26 +171,27 @@ typedef struct rr_gemm_args {
   const float *residual; /* m x n, used with norm; must not overlap out */
   size_t ld_residual;
   rr_type out_type; /* RR_TYPE_FP32 with norm */
-  void *out; /* m x n; must not overlap x */
+  void *out;        /* m x n; must not overlap x */
   size_t ld_out;
   const rr_rowops *rowops;
   void *scratch; /* scratch_size bytes, 64-byte aligned; may be NULL if that is 0 */
 } rr_gemm_args;
 
-/* best[q] = max over the rows of query q . row. The products are never stored: of each query its maximum so far
- * stays in a register. */
+/* best[q] = max over the rows of query q . row. The products are never stored: of each query its
+ * maximum so far stays in a register. */
 typedef struct rr_maxsim_args {
-  size_t queries; /* 1 or more */
-  size_t rows;    /* 1 or more */
-  size_t dim;     /* 1 or more */
+  size_t queries;     /* 1 or more */
+  size_t rows;        /* 1 or more */
+  size_t dim;         /* 1 or more */
   const void *packed; /* the queries, as this descriptor's pack left them */
   const void *tokens; /* rows of row_size(dim) bytes, as store left them */
   float *best;        /* queries */
 } rr_maxsim_args;
 
-/* Vectors are kept in the descriptor's format, row by row; the bytes of a row mean the same to every descriptor
- * of that format, so that those who write rows need not be the one that reads them. int8: a row's values are
- * symmetric, q = round(x * 127 / max|x|), each stored as q + 128, and behind them is the scale max|x| / 127. */
+/* Vectors are kept in the descriptor's format, row by row; the bytes of a row mean the same to
+ * every descriptor of that format, so that those who write rows need not be the one that reads
+ * them. int8: a row's values are symmetric, q = round(x * 127 / max|x|), each stored as q + 128,
+ * and behind them is the scale max|x| / 127. */
 typedef struct rr_maxsim {
   const char *name; /* "maxsim-fp32-generic", "maxsim-int8-vnni512", ... */
   rr_format format;
@@ -195,7 +199,8 @@ typedef struct rr_maxsim {
   size_t (*row_size)(size_t dim);
   /* x (dim) as a stored vector; row needs an alignment of 4. */
   void (*store)(size_t dim, const float *x, void *row);
-  /* Bytes of packed queries; pack takes stored vectors, row_size apart, and writes to 64-byte aligned memory. */
+  /* Bytes of packed queries; pack takes stored vectors, row_size apart, and writes to 64-byte
+   * aligned memory. */
   size_t (*packed_size)(size_t queries, size_t dim);
   void (*pack)(size_t queries, size_t dim, const void *rows, void *packed);
   void (*run)(const rr_maxsim_args *args);
@@ -209,8 +214,8 @@ typedef struct rr_gemm {
   size_t tile_rows; /* a number of rows that is no multiple of it wastes part of a tile */
   const char *name; /* "openblas", "fp32-portable", "fp32-avx512", "int8-vnni512", ... */
   rr_format format;
-  /* Called by rr_gemm_best and rr_gemm_find, any number of times; may be NULL. It may set what holds
-   * for the whole process: call those before other threads use the same library. */
+  /* Called by rr_gemm_best and rr_gemm_find, any number of times; may be NULL. It may set what
+   * holds for the whole process: call those before other threads use the same library. */
   void (*prepare)(void);
   /* Bytes of a packed w of n x k. */
   size_t (*packed_size)(size_t n, size_t k);
@@ -222,11 +227,13 @@ typedef struct rr_gemm {
   void (*run)(const rr_gemm_args *args);
 } rr_gemm;
 
-/* Keeps only the features that text names (cpu_features.h) for what is chosen from now on: call it before
- * anything is. NULL: all. RR_ERR_INPUT for a name that means nothing; then nothing changes. */
+/* Keeps only the features that text names (cpu_features.h) for what is chosen from now on: call it
+ * before anything is. NULL: all. RR_ERR_INPUT for a name that means nothing; then nothing
+ * changes. */
 rr_status rr_kernels_set_mask(const char *text, rr_error *err);
 
-/* The best descriptor for this CPU and mask that has not failed a self-check; there always is one. */
+/* The best descriptor for this CPU and mask that has not failed a self-check; there always is
+ * one. */
 const rr_gemm *rr_gemm_best(rr_format format);
 const rr_rowops *rr_rowops_best(void);
 /* Of bfloat16 for that head size, if there is one for this CPU and `reduced`; else of float32. */
@@ -239,8 +246,8 @@ const rr_rowops *rr_rowops_find(const char *name);
 const rr_attention *rr_attention_find(const char *name);
 const rr_maxsim *rr_maxsim_find(const char *name);
 
-/* All products that are built in, the best of a format last; NULL from `index` on that is too large.
- * *ret_missing: the features that this CPU lacks to run it (cpu_features.h), 0 if it can. */
+/* All products that are built in, the best of a format last; NULL from `index` on that is too
+ * large. *ret_missing: the features that this CPU lacks to run it (cpu_features.h), 0 if it can. */
 const rr_gemm *rr_gemm_entry(size_t index, uint32_t *ret_missing);
 
 /* The same of late interaction: NULL from `index` on that is too large. */

@@ -1,17 +1,27 @@
-/* Late interaction, built once an ISA (see isa.h): in float32, in bfloat16 that is made float32 and in eight bits
- * that are made 32, a piece of a block of rows at a time.
+/* Late interaction (MaxSim of ColBERT, Khattab and Zaharia, 2020), built once an ISA (see isa.h):
+ * of each vector of a query the largest product with any of a document's vectors; the caller adds
+ * them up.
  *
- * Queries are packed so that a vector holds one dimension of RR_LANES of them; RR_TILE_ROWS rows meet one or two
- * such vectors in registers, and their sums go into the maxima at once. Sums run over the dimensions in
- * ascending order, one accumulator each, whatever the other rows and queries are: a pair's bits depend on the
- * pair alone. Sums of bytes are exact. */
+ * RR_TILE_ROWS of the document's rows meet one or two vectors of RR_LANES queries in registers, and
+ * their sums go into the maxima at once: a product of queries x rows is never stored, as it would
+ * be by rr_gemm. bfloat16 is made float32, and eight bits are made 32, PIECE dimensions of a block
+ * of rows at a time. Packed queries, L being RR_LANES:
+ *
+ *   q[0][0] .. q[L-1][0]   q[0][1] .. q[L-1][1]   ...   dim times L, then the next L queries
+ *   beyond the last query: zeros; int8: behind all of them the scale of each query
+ *
+ * Sums run over the dimensions in ascending order, one accumulator each, whatever the other rows
+ * and queries are: a pair's bits depend on the pair alone. Sums of bytes are exact.
+ *
+ * Not done: leaving rows out by centroids (PLAID). It needs an index of documents; here each of a
+ * request's documents has to get its score. */
 #include <stdbool.h>
 
 #include "core/kernel/blocked.h"
 #include "core/kernel/isa.h"
 #include "core/kernel/maxsim_rows.h"
 
-#define VECTOR_OF(lanes) __attribute__((vector_size((lanes) * 4), aligned(4), may_alias))
+#define VECTOR_OF(lanes) __attribute__((vector_size((lanes)*4), aligned(4), may_alias))
 typedef float vector VECTOR_OF(RR_LANES);
 typedef int32_t integers VECTOR_OF(RR_LANES);
 
@@ -55,8 +65,8 @@ static void pack(rr_format format, size_t queries, size_t dim, const void *rows,
 }
 
 /* `count` dimensions of a stored row from `first` on, as floats or integers. */
-static inline __attribute__((always_inline)) void convert(rr_format format, const char *row, size_t first,
-                                                          size_t count, void *restrict to) {
+static inline __attribute__((always_inline)) void
+convert(rr_format format, const char *row, size_t first, size_t count, void *restrict to) {
   for (size_t d = 0; d < count; d++) {
     if (format == RR_FORMAT_BF16) {
       ((float *)to)[d] = rr_bf16_to_float(((const uint16_t *)(const void *)row)[first + d]);
@@ -67,24 +77,24 @@ static inline __attribute__((always_inline)) void convert(rr_format format, cons
 }
 
 /* sums += rows times `count` dimensions of the packed queries at w. */
-#define MULTIPLY(name, type, element)                                                                          \
-  static inline __attribute__((always_inline)) void name(size_t vectors, size_t count, const void *const *rows, \
-                                                         const void *w, size_t apart,                          \
-                                                         type sums[RR_TILE_ROWS][RR_TILE_VECTORS]) {           \
-    for (size_t d = 0; d < count; d++) {                                                                       \
-      type columns[RR_TILE_VECTORS];                                                                           \
-      RR_UNROLL                                                                                                \
-      for (size_t v = 0; v < vectors; v++) {                                                                   \
-        columns[v] = *(const type *)(const void *)((const element *)w + v * apart + d * RR_LANES);             \
-      }                                                                                                        \
-      RR_UNROLL                                                                                                \
-      for (size_t r = 0; r < RR_TILE_ROWS; r++) {                                                              \
-        RR_UNROLL                                                                                              \
-        for (size_t v = 0; v < vectors; v++) {                                                                 \
-          sums[r][v] += ((const element *)rows[r])[d] * columns[v];                                            \
-        }                                                                                                      \
-      }                                                                                                        \
-    }                                                                                                          \
+#define MULTIPLY(name, type, element)                                                              \
+  static inline __attribute__((always_inline)) void name(                                          \
+      size_t vectors, size_t count, const void *const *rows, const void *w, size_t apart,          \
+      type sums[RR_TILE_ROWS][RR_TILE_VECTORS]) {                                                  \
+    for (size_t d = 0; d < count; d++) {                                                           \
+      type columns[RR_TILE_VECTORS];                                                               \
+      RR_UNROLL                                                                                    \
+      for (size_t v = 0; v < vectors; v++) {                                                       \
+        columns[v] = *(const type *)(const void *)((const element *)w + v * apart + d * RR_LANES); \
+      }                                                                                            \
+      RR_UNROLL                                                                                    \
+      for (size_t r = 0; r < RR_TILE_ROWS; r++) {                                                  \
+        RR_UNROLL                                                                                  \
+        for (size_t v = 0; v < vectors; v++) {                                                     \
+          sums[r][v] += ((const element *)rows[r])[d] * columns[v];                                \
+        }                                                                                          \
+      }                                                                                            \
+    }                                                                                              \
   }
 MULTIPLY(multiply_floats, vector, float)
 MULTIPLY(multiply_integers, integers, int32_t)
@@ -97,7 +107,8 @@ static inline __attribute__((always_inline)) void take_larger(vector *most, cons
   *most = (vector)(((integers)*sum & take) | ((integers)*most & ~take));
 }
 
-/* A block of rows, of which the last may repeat. Format and vectors are constants where this is inlined. */
+/* A block of rows, of which the last may repeat. Format and vectors are constants where this is
+ * inlined. */
 static inline __attribute__((always_inline)) void meet(rr_format format, size_t vectors, size_t dim,
                                                        const char *const *rows, const void *w,
                                                        vector most[RR_TILE_VECTORS]) {
@@ -147,11 +158,12 @@ static inline __attribute__((always_inline)) void meet(rr_format format, size_t 
 }
 
 /* All rows meet the queries from vector `first` on. */
-static inline __attribute__((always_inline)) void run_vectors(rr_format format, size_t vectors, size_t first,
-                                                              const rr_maxsim_args *args) {
+static inline __attribute__((always_inline)) void
+run_vectors(rr_format format, size_t vectors, size_t first, const rr_maxsim_args *args) {
   size_t row_size = row_size_of(format, args->dim);
   const float *w = (const float *)args->packed + first * RR_LANES * args->dim;
-  const float *scales = (const float *)args->packed + vectors_of(args->queries) * RR_LANES * args->dim;
+  const float *scales =
+      (const float *)args->packed + vectors_of(args->queries) * RR_LANES * args->dim;
   vector most[RR_TILE_VECTORS];
   for (size_t v = 0; v < vectors; v++) {
     most[v] = (vector){0} - INFINITY;
@@ -172,7 +184,8 @@ static inline __attribute__((always_inline)) void run_vectors(rr_format format, 
   }
 }
 
-static inline __attribute__((always_inline)) void run(rr_format format, const rr_maxsim_args *args) {
+static inline __attribute__((always_inline)) void run(rr_format format,
+                                                      const rr_maxsim_args *args) {
   size_t vectors = vectors_of(args->queries);
   size_t first = 0;
   for (; first + RR_TILE_VECTORS <= vectors; first += RR_TILE_VECTORS) {
@@ -183,21 +196,23 @@ static inline __attribute__((always_inline)) void run(rr_format format, const rr
   }
 }
 
-#define MAXSIM(kind, KIND)                                                                                     \
-  static size_t kind##_row_size(size_t dim) { return rr_maxsim_##kind##_row_size(dim); }                       \
-  static void kind##_store(size_t dim, const float *x, void *row) { rr_maxsim_##kind##_store(dim, x, row); }   \
-  static void kind##_pack(size_t queries, size_t dim, const void *rows, void *packed) {                        \
-    pack(RR_FORMAT_##KIND, queries, dim, rows, packed);                                                        \
-  }                                                                                                            \
-  static void kind##_run(const rr_maxsim_args *args) { run(RR_FORMAT_##KIND, args); }                          \
-  const rr_maxsim RR_ISA_NAME(rr_maxsim_##kind) = {                                                            \
-      .name = "maxsim-" #kind "-" RR_ISA_STRING,                                                               \
-      .format = RR_FORMAT_##KIND,                                                                              \
-      .row_size = kind##_row_size,                                                                             \
-      .store = kind##_store,                                                                                   \
-      .packed_size = packed_size,                                                                              \
-      .pack = kind##_pack,                                                                                     \
-      .run = kind##_run,                                                                                       \
+#define MAXSIM(kind, KIND)                                                                         \
+  static size_t kind##_row_size(size_t dim) { return rr_maxsim_##kind##_row_size(dim); }           \
+  static void kind##_store(size_t dim, const float *x, void *row) {                                \
+    rr_maxsim_##kind##_store(dim, x, row);                                                         \
+  }                                                                                                \
+  static void kind##_pack(size_t queries, size_t dim, const void *rows, void *packed) {            \
+    pack(RR_FORMAT_##KIND, queries, dim, rows, packed);                                            \
+  }                                                                                                \
+  static void kind##_run(const rr_maxsim_args *args) { run(RR_FORMAT_##KIND, args); }              \
+  const rr_maxsim RR_ISA_NAME(rr_maxsim_##kind) = {                                                \
+      .name = "maxsim-" #kind "-" RR_ISA_STRING,                                                   \
+      .format = RR_FORMAT_##KIND,                                                                  \
+      .row_size = kind##_row_size,                                                                 \
+      .store = kind##_store,                                                                       \
+      .packed_size = packed_size,                                                                  \
+      .pack = kind##_pack,                                                                         \
+      .run = kind##_run,                                                                           \
   }
 MAXSIM(fp32, FP32);
 MAXSIM(bf16, BF16);

@@ -1,4 +1,5 @@
-/* How late interaction's vectors are stored, by format (kernel.h); for the sources that compute it. */
+/* How late interaction's vectors are stored, by format (kernel.h); for the sources that compute
+ * it. */
 #ifndef RR_CORE_KERNEL_MAXSIM_ROWS_H
 #define RR_CORE_KERNEL_MAXSIM_ROWS_H
 
@@ -15,7 +16,9 @@ enum { RR_MAXSIM_PAIR = 2, RR_MAXSIM_FOUR = 4, RR_MAXSIM_ZERO = 128 };
 /* Below that 127 / max would overflow: the row counts as zero. */
 static const float rr_maxsim_least = 0x1p-100f;
 
-static inline size_t rr_maxsim_rounded_up(size_t size, size_t to) { return (size + to - 1) / to * to; }
+static inline size_t rr_maxsim_rounded_up(size_t size, size_t to) {
+  return (size + to - 1) / to * to;
+}
 
 static inline size_t rr_maxsim_fp32_row_size(size_t dim) { return dim * sizeof(float); }
 
@@ -24,9 +27,13 @@ static inline size_t rr_maxsim_bf16_row_size(size_t dim) {
 }
 
 /* Where an int8 row's scale lies. */
-static inline size_t rr_maxsim_int8_values(size_t dim) { return rr_maxsim_rounded_up(dim, RR_MAXSIM_FOUR); }
+static inline size_t rr_maxsim_int8_values(size_t dim) {
+  return rr_maxsim_rounded_up(dim, RR_MAXSIM_FOUR);
+}
 
-static inline size_t rr_maxsim_int8_row_size(size_t dim) { return rr_maxsim_int8_values(dim) + sizeof(float); }
+static inline size_t rr_maxsim_int8_row_size(size_t dim) {
+  return rr_maxsim_int8_values(dim) + sizeof(float);
+}
 
 static inline float rr_maxsim_int8_scale(size_t dim, const void *row) {
   float scale;
@@ -34,7 +41,9 @@ static inline float rr_maxsim_int8_scale(size_t dim, const void *row) {
   return scale;
 }
 
-static inline void rr_maxsim_fp32_store(size_t dim, const float *x, void *row) { memcpy(row, x, dim * sizeof *x); }
+static inline void rr_maxsim_fp32_store(size_t dim, const float *x, void *row) {
+  memcpy(row, x, dim * sizeof *x);
+}
 
 static inline void rr_maxsim_bf16_store(size_t dim, const float *x, void *row) {
   uint16_t *to = row;
@@ -63,7 +72,8 @@ static inline void rr_maxsim_int8_store(size_t dim, const float *x, void *row) {
   float scale = !finite ? NAN : inverse == 0.0f ? 0.0f : most / 127.0f;
   for (size_t i = 0; i < dim; i++) {
     /* Above 0 in any case, so that the conversion's cut is a floor. */
-    float value = finite ? fmaf(x[i], inverse, (float)RR_MAXSIM_ZERO + 0.5f) : (float)RR_MAXSIM_ZERO;
+    float value =
+        finite ? fmaf(x[i], inverse, (float)RR_MAXSIM_ZERO + 0.5f) : (float)RR_MAXSIM_ZERO;
     to[i] = (uint8_t)(int32_t)value;
   }
   for (size_t i = dim; i < rr_maxsim_int8_values(dim); i++) {

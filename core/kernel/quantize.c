@@ -8,7 +8,8 @@ static uint32_t bits_of(float value) {
   return bits;
 }
 
-void rr_quantize_row(size_t k, size_t k_padded, const float *x, uint8_t *q, rr_row_scale *ret_scale) {
+void rr_quantize_row(size_t k, size_t k_padded, const float *x, uint8_t *q,
+                     rr_row_scale *ret_scale) {
   int32_t signed_max = INT32_MIN;
   uint32_t unsigned_max = 0;
   for (size_t i = 0; i < k; i++) {
@@ -24,8 +25,8 @@ void rr_quantize_row(size_t k, size_t k_padded, const float *x, uint8_t *q, rr_r
   memset(q + k, 0, k_padded - k);
 }
 
-void rr_quantize_column(size_t k, const float *w, size_t group, size_t cols, int8_t *to, float *ret_scale,
-                        int32_t *ret_sum) {
+void rr_quantize_column(size_t k, const float *w, size_t group, size_t cols, int8_t *to,
+                        float *ret_scale, int32_t *ret_sum) {
   float max = 0.0f;
   bool finite = true;
   for (size_t i = 0; i < k; i++) {

@@ -1,5 +1,5 @@
-/* The row operations, built once an ISA (see isa.h). Reductions are marked for the vectoriser, which
- * may then add in any order; nothing else is allowed to change results. */
+/* The row operations, built once an ISA (see isa.h). Reductions are marked for the vectoriser,
+ * which may then add in any order; nothing else is allowed to change results. */
 #include <math.h>
 
 #include "core/kernel/bf16.h"
@@ -7,17 +7,16 @@
 #include "core/kernel/quantize.h"
 #include "core/kernel/rowops_math.h"
 #if defined(RR_ISA_AVX512) || defined(RR_ISA_AVX512BF16)
-#include "core/kernel/finish_avx512.h"
-#include "core/kernel/norm_avx512.h"
+#include "core/kernel/x86/rowops_avx512.h"
 #define RR_HAVE_AVX512
 #endif
 
 /* One loop an activation: the vectoriser needs the choice outside of the loop. */
-#define ACTIVATE_ROW(function)                                                                         \
-  do {                                                                                                 \
-    for (size_t j = 0; j < cols; j++) {                                                                \
-      row[j] = function(row[j]);                                                                       \
-    }                                                                                                  \
+#define ACTIVATE_ROW(function)                                                                     \
+  do {                                                                                             \
+    for (size_t j = 0; j < cols; j++) {                                                            \
+      row[j] = function(row[j]);                                                                   \
+    }                                                                                              \
   } while (0)
 
 static inline float relu(float x) { return x < 0.0f ? 0.0f : x; } /* keeps NaN */
@@ -48,8 +47,8 @@ static void activate(rr_activation activation, const float *restrict bias, size_
 #ifdef RR_HAVE_AVX512
 
 /* row = norm(a + b + c); c may be NULL, row any of them. */
-static inline void norm_sum(size_t cols, const rr_norm *norm, const float *a, const float *b, const float *c,
-                            float *row) {
+static inline void norm_sum(size_t cols, const rr_norm *norm, const float *a, const float *b,
+                            const float *c, float *row) {
   const rr_norm_terms terms = {a, b, c};
   rr_norm_row_avx512(cols, norm, &terms, row);
 }
@@ -74,8 +73,8 @@ static void norm_row(size_t cols, const rr_norm *norm, float sum, float *restric
 }
 
 /* row = norm(a + b + c); c may be NULL, row any of them. */
-static inline void norm_sum(size_t cols, const rr_norm *norm, const float *a, const float *b, const float *c,
-                            float *row) {
+static inline void norm_sum(size_t cols, const rr_norm *norm, const float *a, const float *b,
+                            const float *c, float *row) {
   float sum = 0.0f;
   if (c == NULL) {
 #pragma omp simd reduction(+ : sum)
@@ -99,12 +98,13 @@ static inline void norm_sum(size_t cols, const rr_norm *norm, const float *a, co
 
 static void norm(const rr_norm_args *args) {
   for (size_t i = 0; i < args->rows; i++) {
-    norm_sum(args->cols, &args->norm, args->x + i * args->ldx, args->residual + i * args->ld_residual, args->bias,
-             args->out + i * args->ld_out);
+    norm_sum(args->cols, &args->norm, args->x + i * args->ldx,
+             args->residual + i * args->ld_residual, args->bias, args->out + i * args->ld_out);
   }
 }
 
-/* The table is larger than any cache, and its rows are met in no order: fetched some tokens ahead. */
+/* The table is larger than any cache, and its rows are met in no order: fetched some tokens
+ * ahead. */
 static inline void fetch_row(size_t cols, const float *row) {
   enum { LINE_FLOATS = 16 };
   for (size_t j = 0; j < cols; j += LINE_FLOATS) {
@@ -149,7 +149,8 @@ static void residue(bool int8, size_t k, float *restrict x) {
   }
 }
 
-static void round_rows(size_t rows, size_t cols, const float *x, size_t ldx, uint16_t *out, size_t ld_out) {
+static void round_rows(size_t rows, size_t cols, const float *x, size_t ldx, uint16_t *out,
+                       size_t ld_out) {
   for (size_t i = 0; i < rows; i++) {
     const float *restrict from = x + i * ldx;
     uint16_t *restrict to = out + i * ld_out;
@@ -159,7 +160,8 @@ static void round_rows(size_t rows, size_t cols, const float *x, size_t ldx, uin
   }
 }
 
-static void mean(size_t rows, size_t cols, const float *restrict x, size_t ldx, float *restrict out) {
+static void mean(size_t rows, size_t cols, const float *restrict x, size_t ldx,
+                 float *restrict out) {
   memcpy(out, x, cols * sizeof *out);
   for (size_t i = 1; i < rows; i++) {
     const float *restrict row = x + i * ldx;
@@ -211,7 +213,8 @@ static inline void scale_row(const rr_finish_args *args, size_t width, const col
   }
 }
 
-static inline void bias_row(const rr_finish_args *args, size_t width, size_t row, float *restrict values) {
+static inline void bias_row(const rr_finish_args *args, size_t width, size_t row,
+                            float *restrict values) {
   const float *restrict sums = (const float *)args->sums + row * width;
   const float *restrict bias = args->bias;
   for (size_t j = 0; j < width; j++) {
@@ -235,7 +238,8 @@ static inline void store_row(const rr_finish_args *args, size_t width, size_t ro
 }
 
 /* Inlined with a constant width, so that a row is a few vectors in registers. */
-static inline __attribute__((always_inline)) void finish_width(const rr_finish_args *args, size_t width) {
+static inline __attribute__((always_inline)) void finish_width(const rr_finish_args *args,
+                                                               size_t width) {
   _Alignas(64) float values[RR_FINISH_COLS_MAX];
   columns c;
   if (args->x_scale != NULL) {

@@ -9,11 +9,11 @@
 #include <stdint.h>
 #include <string.h>
 
-/* exp(x), relative error below 2e-7 for x in [-87, 88]; x beyond that is taken as the bound, so that
- * the result is a normal number. NaN gives NaN.
+/* exp(x), relative error below 2e-7 for x in [-87, 88]; x beyond that is taken as the bound, so
+ * that the result is a normal number. NaN gives NaN.
  * x = n ln 2 + r with |r| <= ln(2) / 2; exp(r) = 1 + r + r^2 p(r), fit to 3e-9. Adding 1.5 * 2^23
- * rounds to an integer and leaves it in the low mantissa bits; with the exponent's bias of 127 added
- * too, shifting them up makes the number 2^n. */
+ * rounds to an integer and leaves it in the low mantissa bits; with the exponent's bias of 127
+ * added too, shifting them up makes the number 2^n. */
 static inline float rr_math_exp(float x) {
   const float round = 0x1.8p23f + 127.0f;
   x = x < -87.0f ? -87.0f : x;
@@ -36,9 +36,9 @@ static inline float rr_math_exp(float x) {
 }
 
 /* erf(x), absolute error below 4e-7 for all x; NaN gives NaN.
- * x P(t) with t = 2 x^2 / 3.7^2 - 1 on |x| < 3.7, fit to 1.5e-7; beyond it erf rounds to +-1 (off by 1.7e-7).
- * In t rather than x^2 no coefficient is large, so that rounding loses little. There is no division, which
- * would cost as much as ten of these steps. */
+ * x P(t) with t = 2 x^2 / 3.7^2 - 1 on |x| < 3.7, fit to 1.5e-7; beyond it erf rounds to +-1 (off
+ * by 1.7e-7). In t rather than x^2 no coefficient is large, so that rounding loses little. There is
+ * no division, which would cost as much as ten of these steps. */
 static inline float rr_math_erf(float x) {
   const float edge = 3.7f;
   float y = x > edge ? edge : x;
@@ -64,9 +64,7 @@ static inline float rr_math_erf(float x) {
 }
 
 /* tanh(x) = 1 - 2 / (1 + exp(2 x)), absolute error below 2.5e-7 for all x; NaN gives NaN. */
-static inline float rr_math_tanh(float x) {
-  return 1.0f - 2.0f / (1.0f + rr_math_exp(2.0f * x));
-}
+static inline float rr_math_tanh(float x) { return 1.0f - 2.0f / (1.0f + rr_math_exp(2.0f * x)); }
 
 static inline float rr_math_gelu_erf(float x) {
   const float sqrt_half = 0x1.6a09e6p-1f;

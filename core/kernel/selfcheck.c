@@ -12,7 +12,8 @@
 #include "core/kernel/bf16.h"
 #include "core/kernel/kernel.h"
 
-/* Sizes with tails in every kernel's rows, columns and depths; rows are PADDING longer than used. */
+/* Sizes with tails in every kernel's rows, columns and depths; rows are PADDING longer than
+ * used. */
 enum { ROWS = 45, COLS = 83, DEPTH = 131, PADDING = 3, LD = DEPTH + PADDING, OUTPUTS = ROWS * LD };
 /* Of attention: its queries, keys and values fit a row of x side by side. */
 enum { HEAD = 32 };
@@ -94,8 +95,8 @@ typedef struct product {
   double scale; /* tolerances that the outputs may differ by */
 } product;
 
-static rr_status run(const rr_gemm *gemm, const rr_rowops *rowops, const vectors *v, const product *of,
-                     float *out, rr_error *err) {
+static rr_status run(const rr_gemm *gemm, const rr_rowops *rowops, const vectors *v,
+                     const product *of, float *out, rr_error *err) {
   size_t scratch = gemm->scratch_size(of->rows, COLS, of->depth);
   void *packed = rr_alloc_aligned(gemm->packed_size(COLS, of->depth));
   void *workspace = rr_alloc_aligned(scratch);
@@ -104,11 +105,23 @@ static rr_status run(const rr_gemm *gemm, const rr_rowops *rowops, const vectors
     status = rr_fail(err, RR_ERR_MEMORY, "out of memory for the kernels' self-check");
   } else {
     gemm->pack(COLS, of->depth, v->w, packed);
-    rr_gemm_args args = {.m = of->rows, .n = COLS, .k = of->depth, .x_type = of->half ? RR_TYPE_BF16 : RR_TYPE_FP32,
-                         .x = of->half ? (const void *)v->half_x : v->x, .ldx = LD, .precise = of->precise,
-                         .packed = packed, .bias = v->bias, .activation = of->activation, .norm = of->norm,
-                         .residual = v->residual, .ld_residual = LD, .out = out, .ld_out = LD,
-                         .rowops = rowops, .scratch = workspace};
+    rr_gemm_args args = {.m = of->rows,
+                         .n = COLS,
+                         .k = of->depth,
+                         .x_type = of->half ? RR_TYPE_BF16 : RR_TYPE_FP32,
+                         .x = of->half ? (const void *)v->half_x : v->x,
+                         .ldx = LD,
+                         .precise = of->precise,
+                         .packed = packed,
+                         .bias = v->bias,
+                         .activation = of->activation,
+                         .norm = of->norm,
+                         .residual = v->residual,
+                         .ld_residual = LD,
+                         .out = out,
+                         .ld_out = LD,
+                         .rowops = rowops,
+                         .scratch = workspace};
     gemm->run(&args);
     spoil(gemm->name, out);
   }
@@ -117,16 +130,16 @@ static rr_status run(const rr_gemm *gemm, const rr_rowops *rowops, const vectors
   return status;
 }
 
-/* What two sums of the same products may differ by. Each errs by at most (k + 2) epsilon times the sum
- * of the products' magnitudes, which the lengths of both operands bound; int8 sums are exact, and its
- * epilogue rounds three times. */
+/* What two sums of the same products may differ by. Each errs by at most (k + 2) epsilon times the
+ * sum of the products' magnitudes, which the lengths of both operands bound; int8 sums are exact,
+ * and its epilogue rounds three times. */
 static double tolerance(const rr_gemm *gemm, const vectors *v, size_t row, size_t col) {
   double roundings = gemm->format == RR_FORMAT_INT8 ? 4.0 : 2.0 * (DEPTH + 2);
   return roundings * (double)FLT_EPSILON * (v->x_size[row] * v->w_size[col] + 1.0);
 }
 
-/* Allows for `scale` tolerances, and for the activation's own error. Where there is nothing to compare,
- * what was there before must still be. */
+/* Allows for `scale` tolerances, and for the activation's own error. Where there is nothing to
+ * compare, what was there before must still be. */
 static bool agrees(const rr_gemm *gemm, const vectors *v, size_t rows, double scale) {
   for (size_t i = 0; i < rows; i++) {
     for (size_t j = 0; j < LD; j++) {
@@ -146,8 +159,8 @@ static const rr_gemm *portable(rr_format format) {
   return rr_gemm_find(names[format]);
 }
 
-/* LayerNorm divides by the deviation, here above 1/4 in every row, and multiplies by gamma, below 1; a
- * value up to 3 deviations away makes that 16 tolerances at most. */
+/* LayerNorm divides by the deviation, here above 1/4 in every row, and multiplies by gamma, below
+ * 1; a value up to 3 deviations away makes that 16 tolerances at most. */
 static rr_status check_gemm(const rr_gemm *gemm, vectors *v, bool *ret_good, rr_error *err) {
   const rr_norm norm = {.gamma = v->gamma, .beta = v->beta, .epsilon = 1e-6f};
   const product cases[] = {
@@ -165,7 +178,8 @@ static rr_status check_gemm(const rr_gemm *gemm, vectors *v, bool *ret_good, rr_
     }
     fill(OUTPUTS, 7, v->want);
     fill(OUTPUTS, 7, v->got);
-    rr_status status = run(portable(gemm->format), rr_rowops_find("generic"), v, &cases[i], v->want, err);
+    rr_status status =
+        run(portable(gemm->format), rr_rowops_find("generic"), v, &cases[i], v->want, err);
     if (status == RR_OK) {
       status = run(gemm, rr_rowops_best(), v, &cases[i], v->got, err);
     }
@@ -179,20 +193,28 @@ static rr_status check_gemm(const rr_gemm *gemm, vectors *v, bool *ret_good, rr_
 }
 
 /* A norm, and every activation of it; outputs lie where a product's would. */
-static void run_rowops(const rr_rowops *rowops, const vectors *v, rr_activation activation, float *out) {
-  rr_norm_args norm = {.rows = ROWS, .cols = COLS, .x = v->x, .ldx = LD, .bias = v->bias,
-                       .residual = v->residual, .ld_residual = LD,
+static void run_rowops(const rr_rowops *rowops, const vectors *v, rr_activation activation,
+                       float *out) {
+  rr_norm_args norm = {.rows = ROWS,
+                       .cols = COLS,
+                       .x = v->x,
+                       .ldx = LD,
+                       .bias = v->bias,
+                       .residual = v->residual,
+                       .ld_residual = LD,
                        .norm = {.gamma = v->gamma, .beta = v->beta, .epsilon = 1e-6f},
-                       .out = out, .ld_out = LD};
+                       .out = out,
+                       .ld_out = LD};
   rowops->norm(&norm);
   rowops->activate(activation, v->bias, ROWS, COLS, out, LD);
   spoil(rowops->name, out);
 }
 
-/* The end of a tile of FINISH_ROWS x width, its last column but three not live: int8 or not, with or without GELU or
- * a zero point, into either type. Where that rounds, an activation may be off by 1.5e-4 before (kernel.h) and by a step after. */
-static void run_finish(const rr_rowops *rowops, const vectors *v, size_t width, unsigned which, rr_type type,
-                       void *out) {
+/* The end of a tile of FINISH_ROWS x width, its last column but three not live: int8 or not, with
+ * or without GELU or a zero point, into either type. Where that rounds, an activation may be off by
+ * 1.5e-4 before (kernel.h) and by a step after. */
+static void run_finish(const rr_rowops *rowops, const vectors *v, size_t width, unsigned which,
+                       rr_type type, void *out) {
   _Alignas(64) float sums[FINISH_ROWS * RR_FINISH_COLS_MAX];
   rr_row_scale scales[FINISH_ROWS];
   int32_t w_sum[RR_FINISH_COLS_MAX];
@@ -207,10 +229,20 @@ static void run_finish(const rr_rowops *rowops, const vectors *v, size_t width, 
   for (size_t j = 0; j < width; j++) {
     w_sum[j] = (int32_t)(v->gamma[j] * 10.0f);
   }
-  rr_finish_args args = {.rows = FINISH_ROWS, .cols = width - 3, .width = width, .sums = sums, .bias = v->bias,
-                         .x_scale = int8 ? scales : NULL, .w_scale = v->beta, .w_sum = w_sum, .zero_point = (which & 4u) != 0 ? 2 : 0,
-                         .activation = (which & 2u) != 0 ? RR_ACTIVATION_GELU_ERF : RR_ACTIVATION_NONE,
-                         .out_type = type, .out = out, .ld_out = LD};
+  rr_finish_args args = {.rows = FINISH_ROWS,
+                         .cols = width - 3,
+                         .width = width,
+                         .sums = sums,
+                         .bias = v->bias,
+                         .x_scale = int8 ? scales : NULL,
+                         .w_scale = v->beta,
+                         .w_sum = w_sum,
+                         .zero_point = (which & 4u) != 0 ? 2 : 0,
+                         .activation =
+                             (which & 2u) != 0 ? RR_ACTIVATION_GELU_ERF : RR_ACTIVATION_NONE,
+                         .out_type = type,
+                         .out = out,
+                         .ld_out = LD};
   rowops->finish(&args);
 }
 
@@ -229,7 +261,8 @@ static bool check_finish(const rr_rowops *rowops, vectors *v) {
       double want = (double)v->want[i];
       double rounded = i % LD < width - 3 ? want : 0.0; /* nothing else is written */
       good = fabs((double)v->got[i] - want) <= 2e-5 &&
-             fabs((double)rr_bf16_to_float(v->half_out[i]) - rounded) <= (rounded == 0.0 ? 1.5e-4 : 1.5e-4 + fabs(want) / 128.0);
+             fabs((double)rr_bf16_to_float(v->half_out[i]) - rounded) <=
+                 (rounded == 0.0 ? 1.5e-4 : 1.5e-4 + fabs(want) / 128.0);
     }
   }
   return good;
@@ -254,8 +287,9 @@ static bool check_rounding(const rr_rowops *rowops, vectors *v) {
 }
 
 static bool check_rowops(const rr_rowops *rowops, vectors *v) {
-  static const rr_activation activations[] = {RR_ACTIVATION_NONE, RR_ACTIVATION_RELU, RR_ACTIVATION_TANH,
-                                              RR_ACTIVATION_GELU_ERF, RR_ACTIVATION_GELU_TANH};
+  static const rr_activation activations[] = {RR_ACTIVATION_NONE, RR_ACTIVATION_RELU,
+                                              RR_ACTIVATION_TANH, RR_ACTIVATION_GELU_ERF,
+                                              RR_ACTIVATION_GELU_TANH};
   bool good = check_finish(rowops, v) && check_rounding(rowops, v);
   for (size_t a = 0; good && a < sizeof activations / sizeof activations[0]; a++) {
     fill(OUTPUTS, 7, v->want);
@@ -269,8 +303,10 @@ static bool check_rowops(const rr_rowops *rowops, vectors *v) {
   return good;
 }
 
-/* One head of ROWS queries and keys, of values that bfloat16 can hold, in float32 or through `halves`. */
-static rr_status run_attention(const rr_attention *attention, vectors *v, float *out, rr_error *err) {
+/* One head of ROWS queries and keys, of values that bfloat16 can hold, in float32 or through
+ * `halves`. */
+static rr_status run_attention(const rr_attention *attention, vectors *v, float *out,
+                               rr_error *err) {
   bool reduced = attention->type == RR_TYPE_BF16;
   const void *x = reduced ? (const void *)v->half_x : v->x;
   size_t element = rr_type_size(attention->type);
@@ -278,10 +314,19 @@ static rr_status run_attention(const rr_attention *attention, vectors *v, float 
   if (scratch == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory for the kernels' self-check");
   }
-  rr_attention_args args = {.queries = ROWS, .keys = ROWS, .head_size = HEAD, .q = x, .ldq = LD,
-                            .k = (const char *)x + HEAD * element, .ldk = LD,
-                            .v = (const char *)x + 2 * HEAD * element, .ldv = LD, .scale = 0.5f,
-                            .out = reduced ? (void *)v->half_out : out, .ld_out = LD, .scratch = scratch};
+  rr_attention_args args = {.queries = ROWS,
+                            .keys = ROWS,
+                            .head_size = HEAD,
+                            .q = x,
+                            .ldq = LD,
+                            .k = (const char *)x + HEAD * element,
+                            .ldk = LD,
+                            .v = (const char *)x + 2 * HEAD * element,
+                            .ldv = LD,
+                            .scale = 0.5f,
+                            .out = reduced ? (void *)v->half_out : out,
+                            .ld_out = LD,
+                            .scratch = scratch};
   attention->run(&args);
   for (size_t i = 0; reduced && i < ROWS; i++) {
     rr_bf16_expand(HEAD, v->half_out + i * LD, out + i * LD);
@@ -294,7 +339,8 @@ static rr_status run_attention(const rr_attention *attention, vectors *v, float 
 }
 
 /* Values are below 1. Weights and the output rounded to bfloat16 err by 2^-9 each; twice that. */
-static rr_status check_attention(const rr_attention *attention, vectors *v, bool *ret_good, rr_error *err) {
+static rr_status check_attention(const rr_attention *attention, vectors *v, bool *ret_good,
+                                 rr_error *err) {
   double bound = attention->type == RR_TYPE_BF16 ? 4.0 / 512.0 : 1e-5;
   for (size_t i = 0; i < ROWS * LD; i++) {
     v->half_x[i] = rr_bf16_from_float(v->x[i]);
@@ -328,7 +374,12 @@ static rr_status run_maxsim(const rr_maxsim *maxsim, vectors *v, float *best, rr
     maxsim->store(DEPTH, v->w + j * DEPTH, v->queries + j * size);
   }
   maxsim->pack(QUERIES, DEPTH, v->queries, packed);
-  rr_maxsim_args args = {.queries = QUERIES, .rows = ROWS, .dim = DEPTH, .packed = packed, .tokens = v->tokens, .best = best};
+  rr_maxsim_args args = {.queries = QUERIES,
+                         .rows = ROWS,
+                         .dim = DEPTH,
+                         .packed = packed,
+                         .tokens = v->tokens,
+                         .best = best};
   maxsim->run(&args);
   if (faulty != NULL && strcmp(faulty, maxsim->name) == 0) {
     best[QUERIES - 1] += 0.1f;
@@ -337,11 +388,13 @@ static rr_status run_maxsim(const rr_maxsim *maxsim, vectors *v, float *best, rr
   return RR_OK;
 }
 
-/* Vectors are up to sqrt(DEPTH) long, so that sums differ by up to (DEPTH + 2) epsilon times DEPTH; where a value
- * lies between two steps of 1 / 127, one may be stored as the other. */
+/* Vectors are up to sqrt(DEPTH) long, so that sums differ by up to (DEPTH + 2) epsilon times DEPTH;
+ * where a value lies between two steps of 1 / 127, one may be stored as the other. */
 static rr_status check_maxsim(const rr_maxsim *maxsim, vectors *v, bool *ret_good, rr_error *err) {
-  static const char *const generic[RR_FORMATS] = {"maxsim-fp32-generic", "maxsim-bf16-generic", "maxsim-int8-generic"};
-  double bound = maxsim->format == RR_FORMAT_INT8 ? 1.01 / 127.0 : 2.0 * (DEPTH + 2) * DEPTH * (double)FLT_EPSILON;
+  static const char *const generic[RR_FORMATS] = {"maxsim-fp32-generic", "maxsim-bf16-generic",
+                                                  "maxsim-int8-generic"};
+  double bound = maxsim->format == RR_FORMAT_INT8 ? 1.01 / 127.0
+                                                  : 2.0 * (DEPTH + 2) * DEPTH * (double)FLT_EPSILON;
   fill(OUTPUTS, 7, v->want);
   fill(OUTPUTS, 7, v->got);
   rr_status status = run_maxsim(rr_maxsim_find(generic[maxsim->format]), v, v->want, err);
@@ -360,8 +413,8 @@ static rr_status check_maxsim(const rr_maxsim *maxsim, vectors *v, bool *ret_goo
 static void note(char text[RR_SELFCHECK_TEXT_MAX], const char *failed, const char *instead) {
   size_t used = strlen(text);
   (void)snprintf(text + used, RR_SELFCHECK_TEXT_MAX - used,
-                 "%s%s computes wrong results on this CPU, %s takes its place", used > 0 ? "; " : "",
-                 failed, instead);
+                 "%s%s computes wrong results on this CPU, %s takes its place",
+                 used > 0 ? "; " : "", failed, instead);
 }
 
 static void settle_rowops(vectors *v, char text[RR_SELFCHECK_TEXT_MAX]) {
@@ -376,7 +429,8 @@ static rr_status settle_attention(bool reduced, vectors *v, char text[RR_SELFCHE
                                   rr_error *err) {
   const rr_attention *attention;
   bool good = false;
-  while (!good && (attention = rr_attention_best(reduced, HEAD)) != rr_attention_find("fp32-generic")) {
+  while (!good &&
+         (attention = rr_attention_best(reduced, HEAD)) != rr_attention_find("fp32-generic")) {
     rr_status status = check_attention(attention, v, &good, err);
     if (status != RR_OK) {
       return status;
@@ -389,7 +443,8 @@ static rr_status settle_attention(bool reduced, vectors *v, char text[RR_SELFCHE
   return RR_OK;
 }
 
-static rr_status settle_maxsim(rr_format format, vectors *v, char text[RR_SELFCHECK_TEXT_MAX], rr_error *err) {
+static rr_status settle_maxsim(rr_format format, vectors *v, char text[RR_SELFCHECK_TEXT_MAX],
+                               rr_error *err) {
   const rr_maxsim *maxsim;
   bool good = false;
   while (!good && strstr((maxsim = rr_maxsim_best(format))->name, "-generic") == NULL) {

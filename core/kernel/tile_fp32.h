@@ -1,5 +1,6 @@
 /* The float32 tiles, which bf16 without bf16 instructions uses too: on operands that are rounded to
- * bf16 but kept as float32 (blocked.h: group 1). Sums run over ascending k, one accumulator an output. */
+ * bf16 but kept as float32 (blocked.h: group 1). Sums run over ascending k, one accumulator an
+ * output. */
 #ifndef RR_CORE_KERNEL_TILE_FP32_H
 #define RR_CORE_KERNEL_TILE_FP32_H
 

@@ -83,9 +83,17 @@ static bool run(const rr_gemm *gemm, const product *p, char why[AGREE_TEXT_MAX])
   void *packed = guarded(packed_size);
   void *scratch = guarded(scratch_size);
   gemm->pack(s->n, s->k, p->w, packed);
-  rr_gemm_args args = {.m = s->m, .n = s->n, .k = s->k, .x = p->x, .ldx = p->ldx, .packed = packed,
-                       .bias = p->bias, .out = p->out, .ld_out = p->ld_out,
-                       .rowops = rr_rowops_find("generic"), .scratch = scratch};
+  rr_gemm_args args = {.m = s->m,
+                       .n = s->n,
+                       .k = s->k,
+                       .x = p->x,
+                       .ldx = p->ldx,
+                       .packed = packed,
+                       .bias = p->bias,
+                       .out = p->out,
+                       .ld_out = p->ld_out,
+                       .rowops = rr_rowops_find("generic"),
+                       .scratch = scratch};
   gemm->run(&args);
   bool good = intact(packed, packed_size) && intact(scratch, scratch_size) &&
               intact(p->out, s->m * p->ld_out * sizeof *p->out);
@@ -97,8 +105,8 @@ static bool run(const rr_gemm *gemm, const product *p, char why[AGREE_TEXT_MAX])
     }
   }
   if (!good) {
-    (void)snprintf(why, AGREE_TEXT_MAX, "%s wrote beyond a buffer at %zu x %zu x %zu", gemm->name, s->m,
-                   s->n, s->k);
+    (void)snprintf(why, AGREE_TEXT_MAX, "%s wrote beyond a buffer at %zu x %zu x %zu", gemm->name,
+                   s->m, s->n, s->k);
   }
   free(scratch);
   free(packed);
@@ -110,8 +118,8 @@ static double seen(rr_format format, float value) {
   return (double)(format == RR_FORMAT_BF16 ? rr_bf16_round(value) : value);
 }
 
-/* Each of the k products and sums may err by one unit in the last place of the sum so far (instructions
- * that round to odd), and may take denormals as zero. */
+/* Each of the k products and sums may err by one unit in the last place of the sum so far
+ * (instructions that round to odd), and may take denormals as zero. */
 static bool near_exact(rr_format format, const product *p, size_t i, size_t j) {
   double exact = (double)p->bias[j];
   double size = fabs(exact);
@@ -168,9 +176,14 @@ bool agree_on_all_sizes(const rr_gemm *gemm, char why[AGREE_TEXT_MAX]) {
   static const size_t ms[] = {1, 2, 3, 5, 6, 7, 8, 14, 15, 16, 17, 31, 32, 33, 49, 113};
   static const size_t ns[] = {1, 7, 12, 15, 16, 17, 31, 33, 48, 64, 65, 100};
   static const size_t ks[] = {1, 2, 3, 5, 8, 31, 32, 33, 64, 65, 100, 130};
-  enum { MS = sizeof ms / sizeof ms[0], NS = sizeof ns / sizeof ns[0], KS = sizeof ks / sizeof ks[0] };
+  enum {
+    MS = sizeof ms / sizeof ms[0],
+    NS = sizeof ns / sizeof ns[0],
+    KS = sizeof ks / sizeof ks[0]
+  };
   bool good = true;
-  size_t step = getenv("RR_SLOW") != NULL ? 5 : 1; /* 5 divides none of the counts: all values occur */
+  size_t step =
+      getenv("RR_SLOW") != NULL ? 5 : 1; /* 5 divides none of the counts: all values occur */
   for (size_t i = 0; good && i < (size_t)MS * NS * KS; i += step) {
     product p = make((sizes){ms[i % MS], ns[i / MS % NS], ks[i / MS / NS]}, (uint32_t)i);
     good = check(gemm, &p, why);

@@ -1,7 +1,7 @@
-/* Whether a matrix product computes what its format asks for; needs no test library, so that it also
- * runs where there is none. Float formats are held against sums in double precision over the rounded
- * operands, int8 against the portable product, bit by bit. Odd sizes, tails of every tile, leading
- * dimensions with gaps, canaries behind every buffer. */
+/* Whether a matrix product computes what its format asks for; needs no test library, so that it
+ * also runs where there is none. Float formats are held against sums in double precision over the
+ * rounded operands, int8 against the portable product, bit by bit. Odd sizes, tails of every tile,
+ * leading dimensions with gaps, canaries behind every buffer. */
 #ifndef RR_TESTS_KERNELS_AGREE_H
 #define RR_TESTS_KERNELS_AGREE_H
 

@@ -39,7 +39,8 @@ typedef struct memory {
   float *bias;
   float *residual;
   float *out;
-  char *packed[LAYERS]; /* several, as in a model: weights of one product alone would stay in cache */
+  char *
+      packed[LAYERS]; /* several, as in a model: weights of one product alone would stay in cache */
   void *scratch;
 } memory;
 
@@ -71,11 +72,20 @@ static float *floats(size_t size) {
 /* Seconds of one product, the mean over LAYERS of them. */
 static double once(const memory *mem, const rr_gemm *gemm, const shape *s, bool epilogue) {
   rr_norm norm = {.gamma = mem->bias, .beta = mem->bias, .epsilon = 1e-12f};
-  rr_gemm_args args = {.m = mem->m, .n = s->n, .k = s->k, .x = mem->x, .ldx = s->k, .bias = mem->bias,
+  rr_gemm_args args = {.m = mem->m,
+                       .n = s->n,
+                       .k = s->k,
+                       .x = mem->x,
+                       .ldx = s->k,
+                       .bias = mem->bias,
                        .activation = epilogue ? s->activation : RR_ACTIVATION_NONE,
-                       .norm = epilogue && s->norm ? &norm : NULL, .residual = mem->residual,
-                       .ld_residual = s->n, .out = mem->out, .ld_out = s->n,
-                       .rowops = rr_rowops_best(), .scratch = mem->scratch};
+                       .norm = epilogue && s->norm ? &norm : NULL,
+                       .residual = mem->residual,
+                       .ld_residual = s->n,
+                       .out = mem->out,
+                       .ld_out = s->n,
+                       .rowops = rr_rowops_best(),
+                       .scratch = mem->scratch};
   double began = now();
   for (size_t i = 0; i < LAYERS; i++) {
     args.packed = mem->packed[i];
@@ -86,8 +96,8 @@ static double once(const memory *mem, const rr_gemm *gemm, const shape *s, bool 
 
 static void time_product(const memory *mem, product *p) {
   const char *instruction = "";
-  double peak = rr_bench_peak(strcmp(p->gemm->name, "openblas") == 0 ? "fp32-avx512" : p->gemm->name,
-                              &instruction);
+  double peak = rr_bench_peak(
+      strcmp(p->gemm->name, "openblas") == 0 ? "fp32-avx512" : p->gemm->name, &instruction);
   p->peak = peak > p->peak ? peak : p->peak;
   p->instruction = instruction;
   for (size_t i = 0; i < SHAPES; i++) {

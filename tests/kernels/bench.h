@@ -8,8 +8,8 @@
  * rounds, and prints a table. Returns an exit status. */
 int rr_bench(const char *name, size_t m, size_t rounds);
 
-/* Operations a second of the instruction that a product of this name is made of, in a loop that touches
- * registers only; 0 if none is known for it. *ret_instruction: its name, for people. */
+/* Operations a second of the instruction that a product of this name is made of, in a loop that
+ * touches registers only; 0 if none is known for it. *ret_instruction: its name, for people. */
 double rr_bench_peak(const char *name, const char **ret_instruction);
 
 #endif

@@ -12,7 +12,6 @@
 
 enum { CANARY = 0x5a, ALIGNED = 64, UNALIGNED = 4 };
 
-
 static size_t page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
 static size_t slack_of(size_t size, bool aligned) {
@@ -27,7 +26,8 @@ static size_t pages_of(size_t size, bool aligned) {
 
 void *rr_guarded(size_t size, bool aligned) {
   size_t pages = pages_of(size, aligned);
-  char *start = mmap(NULL, pages + page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  char *start =
+      mmap(NULL, pages + page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   assert_true(start != MAP_FAILED);
   assert_int_equal(mprotect(start + pages, page_size(), PROT_NONE), 0);
   memset(start, CANARY, pages);

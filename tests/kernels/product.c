@@ -111,12 +111,21 @@ void rr_product_run(const rr_product *p, const rr_gemm *gemm, const rr_rowops *r
   void *scratch = rr_guarded(scratch_size, true);
   gemm->pack(p->n, p->k, p->w, packed);
   rr_norm norm = {.gamma = p->gamma, .beta = p->beta, .epsilon = EPSILON};
-  rr_gemm_args args = {.m = rows, .n = p->n, .k = p->k, .x = p->x + first * p->ldx, .ldx = p->ldx,
-                       .packed = packed, .bias = has_bias(epilogue) ? p->bias : NULL,
+  rr_gemm_args args = {.m = rows,
+                       .n = p->n,
+                       .k = p->k,
+                       .x = p->x + first * p->ldx,
+                       .ldx = p->ldx,
+                       .packed = packed,
+                       .bias = has_bias(epilogue) ? p->bias : NULL,
                        .activation = activation_of(epilogue),
                        .norm = is_norm(epilogue) ? &norm : NULL,
-                       .residual = p->residual + first * p->ld_out, .ld_residual = p->ld_out,
-                       .out = out, .ld_out = p->ld_out, .rowops = rowops, .scratch = scratch};
+                       .residual = p->residual + first * p->ld_out,
+                       .ld_residual = p->ld_out,
+                       .out = out,
+                       .ld_out = p->ld_out,
+                       .rowops = rowops,
+                       .scratch = scratch};
   gemm->run(&args);
   static const uint32_t canary = 0x5a5a5a5a;
   for (size_t i = 0; i + 1 < rows; i++) {
@@ -173,9 +182,9 @@ typedef struct truth {
   double *bound;
 } truth;
 
-/* k products and k sums, each with an error of one unit (of two where an instruction may round to odd)
- * of what has been summed so far. Denormals: each step may lose a denormal's last place, or, by
- * instructions that take bf16's denormals as zero, the whole operand. */
+/* k products and k sums, each with an error of one unit (of two where an instruction may round to
+ * odd) of what has been summed so far. Denormals: each step may lose a denormal's last place, or,
+ * by instructions that take bf16's denormals as zero, the whole operand. */
 static void sum_floats(const rr_product *p, rr_format format, size_t i, size_t j, truth *t) {
   bool rounds = format == RR_FORMAT_BF16;
   double exact = 0.0;
@@ -205,13 +214,14 @@ static void sum_int8(const rr_product *p, size_t i, size_t j, const double *x, r
   double above = sum * (double)x_scale.scale * (double)w_scale;
   double below = w_sum * (double)x_scale.low * (double)w_scale;
   t->exact[i * p->n + j] = above + below;
-  t->bound[i * p->n + j] = 4.0 * UNIT * (fabs(above) + 2.0 * fabs(below)) +
-                           (fabs(sum) + fabs(w_sum) * (fabs((double)x_scale.low) + 1.0)) * 0x1p-149 +
-                           0x1p-149;
+  t->bound[i * p->n + j] =
+      4.0 * UNIT * (fabs(above) + 2.0 * fabs(below)) +
+      (fabs(sum) + fabs(w_sum) * (fabs((double)x_scale.low) + 1.0)) * 0x1p-149 + 0x1p-149;
 }
 
 static truth truth_of(const rr_product *p, rr_format format) {
-  truth t = {.exact = malloc(p->m * p->n * sizeof(double)), .bound = malloc(p->m * p->n * sizeof(double))};
+  truth t = {.exact = malloc(p->m * p->n * sizeof(double)),
+             .bound = malloc(p->m * p->n * sizeof(double))};
   double *x = malloc(p->k * sizeof *x);
   double *w = malloc(p->n * p->k * sizeof *w);
   float *w_scales = malloc(p->n * sizeof *w_scales);
@@ -250,18 +260,19 @@ static double activated(rr_epilogue epilogue, double x) {
   return x;
 }
 
-static void assert_within(const rr_gemm *gemm, const rr_product *p, rr_epilogue epilogue, size_t i, size_t j,
-                          double want, double bound) {
+static void assert_within(const rr_gemm *gemm, const rr_product *p, rr_epilogue epilogue, size_t i,
+                          size_t j, double want, double bound) {
   double got = (double)p->out[i * p->ld_out + j];
   if (!(fabs(got - want) <= bound)) {
-    fail_msg("%s, %zu x %zu x %zu, epilogue %d: output %zu, %zu is %.9g instead of %.9g (bound %.3g)",
-             gemm->name, p->m, p->n, p->k, (int)epilogue, i, j, got, want, bound);
+    fail_msg(
+        "%s, %zu x %zu x %zu, epilogue %d: output %zu, %zu is %.9g instead of %.9g (bound %.3g)",
+        gemm->name, p->m, p->n, p->k, (int)epilogue, i, j, got, want, bound);
   }
 }
 
 /* The slope of an activation is at most 1.13; its own error is in rowops_math.h. */
-static void check_row(const rr_product *p, const rr_gemm *gemm, rr_epilogue epilogue, const truth *t,
-                      size_t i) {
+static void check_row(const rr_product *p, const rr_gemm *gemm, rr_epilogue epilogue,
+                      const truth *t, size_t i) {
   for (size_t j = 0; j < p->n; j++) {
     double bias = has_bias(epilogue) ? (double)p->bias[j] : 0.0;
     double sum = t->exact[i * p->n + j] + bias;
@@ -274,9 +285,9 @@ static void check_row(const rr_product *p, const rr_gemm *gemm, rr_epilogue epil
   }
 }
 
-/* With v = sum + bias + residual known to within `error`, z = (v - mean) / deviation is known to within
- * 2 error / deviation in each of its parts, and as much again times |z| through the deviation; float
- * sums over n values add n + 8 roundings. */
+/* With v = sum + bias + residual known to within `error`, z = (v - mean) / deviation is known to
+ * within 2 error / deviation in each of its parts, and as much again times |z| through the
+ * deviation; float sums over n values add n + 8 roundings. */
 static void check_normed_row(const rr_product *p, const rr_gemm *gemm, rr_epilogue epilogue,
                              const truth *t, double *v, size_t i) {
   double mean = 0.0;
@@ -290,7 +301,8 @@ static void check_normed_row(const rr_product *p, const rr_gemm *gemm, rr_epilog
     v[j] = sum + bias + residual;
     mean += v[j] / (double)p->n;
     most = fmax(most, fabs(v[j]));
-    error = fmax(error, t->bound[i * p->n + j] + 3.0 * UNIT * (fabs(sum) + fabs(bias) + fabs(residual)));
+    error = fmax(error,
+                 t->bound[i * p->n + j] + 3.0 * UNIT * (fabs(sum) + fabs(bias) + fabs(residual)));
   }
   for (size_t j = 0; j < p->n; j++) {
     variance += (v[j] - mean) * (v[j] - mean) / (double)p->n;
@@ -302,7 +314,8 @@ static void check_normed_row(const rr_product *p, const rr_gemm *gemm, rr_epilog
     double z = (v[j] - mean) / deviation;
     double z_error = 2.0 * error / deviation * (1.0 + fabs(z)) + UNIT * (n + 8.0) * fabs(z);
     double want = z * (double)p->gamma[j] + (double)p->beta[j];
-    double bound = fabs((double)p->gamma[j]) * z_error + 2.0 * UNIT * (fabs(want) + fabs((double)p->beta[j]));
+    double bound =
+        fabs((double)p->gamma[j]) * z_error + 2.0 * UNIT * (fabs(want) + fabs((double)p->beta[j]));
     assert_within(gemm, p, epilogue, i, j, want, bound);
   }
 }
@@ -312,7 +325,8 @@ static bool suits(rr_epilogue epilogue, rr_fill fill) {
   return fill != RR_FILL_LARGE || epilogue <= RR_EPILOGUE_RELU;
 }
 
-void rr_product_check(const rr_product *p, const rr_gemm *gemm, const rr_rowops *rowops, rr_fill fill) {
+void rr_product_check(const rr_product *p, const rr_gemm *gemm, const rr_rowops *rowops,
+                      rr_fill fill) {
   truth t = truth_of(p, gemm->format);
   double *v = malloc(p->n * sizeof *v);
   assert_non_null(v);

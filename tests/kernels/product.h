@@ -1,6 +1,6 @@
-/* One matrix product for the tests: operands of chosen kinds at the very end of readable memory, so that
- * reading or writing beyond a buffer stops the program, canaries in every gap, and what the product should
- * be in double precision with a bound on what it may differ by. */
+/* One matrix product for the tests: operands of chosen kinds at the very end of readable memory, so
+ * that reading or writing beyond a buffer stops the program, canaries in every gap, and what the
+ * product should be in double precision with a bound on what it may differ by. */
 #ifndef RR_TESTS_KERNELS_PRODUCT_H
 #define RR_TESTS_KERNELS_PRODUCT_H
 
@@ -50,13 +50,13 @@ typedef struct rr_product {
 rr_product rr_product_make(size_t m, size_t n, size_t k, rr_fill fill, uint32_t seed);
 void rr_product_free(rr_product *product);
 
-/* Runs it on rows first .. first + rows - 1 as if there were no others, into `out` (rows x ld_out, or
- * less by the last row's gap). Fails the test if anything but the outputs changed. */
+/* Runs it on rows first .. first + rows - 1 as if there were no others, into `out` (rows x ld_out,
+ * or less by the last row's gap). Fails the test if anything but the outputs changed. */
 void rr_product_run(const rr_product *product, const rr_gemm *gemm, const rr_rowops *rowops,
                     rr_epilogue epilogue, size_t first, size_t rows, float *out);
 
-/* Runs it with one epilogue after the other, of those that suit the fill, and fails the test where an
- * output is further from the truth than its format allows. */
+/* Runs it with one epilogue after the other, of those that suit the fill, and fails the test where
+ * an output is further from the truth than its format allows. */
 void rr_product_check(const rr_product *product, const rr_gemm *gemm, const rr_rowops *rowops,
                       rr_fill fill);
 

@@ -1,5 +1,6 @@
-/* Every matrix product of the table, under every mask that this CPU allows, against double precision; and
- * how products are chosen. `test_kernels --bench [NAME [ROWS [ROUNDS]]]` times them instead. */
+/* Every matrix product of the table, under every mask that this CPU allows, against double
+ * precision; and how products are chosen. `test_kernels --bench [NAME [ROWS [ROUNDS]]]` times them
+ * instead. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -58,10 +59,10 @@ static void all_small_sizes_agree(void **state) {
 
 static void sizes_around_blocks_agree(void **state) {
   const rr_gemm *gemm = gemm_or_skip(state);
-  static const size_t sizes[][3] = {{95, 33, 20},  {96, 40, 17},  {97, 48, 33},  {111, 31, 30}, {112, 70, 9},
-                                    {113, 17, 40}, {127, 12, 64}, {128, 5, 65},  {225, 65, 31}, {337, 9, 33},
-                                    {5, 384, 384}, {15, 95, 385}, {7, 129, 383}, {3, 64, 1536}, {17, 33, 1537},
-                                    {33, 1, 700},  {1, 1153, 64}, {29, 257, 63}};
+  static const size_t sizes[][3] = {
+      {95, 33, 20},  {96, 40, 17},  {97, 48, 33},   {111, 31, 30}, {112, 70, 9},  {113, 17, 40},
+      {127, 12, 64}, {128, 5, 65},  {225, 65, 31},  {337, 9, 33},  {5, 384, 384}, {15, 95, 385},
+      {7, 129, 383}, {3, 64, 1536}, {17, 33, 1537}, {33, 1, 700},  {1, 1153, 64}, {29, 257, 63}};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
     check(gemm, sizes[i][0], sizes[i][1], sizes[i][2], RR_FILL_UNIFORM, (uint32_t)i);
   }
@@ -77,8 +78,8 @@ static void extreme_inputs_agree(void **state) {
   }
 }
 
-/* Whatever the epilogue: GELU, tanh and norm must not make a NaN or an infinity look sound. An infinity
- * may end as the number that tanh makes of it. */
+/* Whatever the epilogue: GELU, tanh and norm must not make a NaN or an infinity look sound. An
+ * infinity may end as the number that tanh makes of it. */
 static void nan_reaches_the_outputs_of_its_row_alone(void **state) {
   const rr_gemm *gemm = gemm_or_skip(state);
   enum { M = 19, N = 37, K = 43, ROW = 7 };
@@ -128,7 +129,8 @@ static void bits_do_not_depend_on_the_batch(void **state) {
       float *out = rr_guarded(size, false);
       rr_product_run(&p, gemm, rr_rowops_best(), epilogues[e], first, rows, out);
       for (size_t row = 0; row < rows; row++) {
-        assert_memory_equal(out + row * p.ld_out, p.out + (first + row) * p.ld_out, N * sizeof(float));
+        assert_memory_equal(out + row * p.ld_out, p.out + (first + row) * p.ld_out,
+                            N * sizeof(float));
       }
       rr_guarded_free(out, size, false);
     }
@@ -151,8 +153,14 @@ static const choice choices[] = {
     {"avx2", RR_FEATURE_AVX2, {"fp32-avx2", "bf16-avx2", "int8-avx2"}, "avx2"},
     {"avx-vnni", RR_FEATURE_AVXVNNI, {"fp32-avx2", "bf16-avx2", "int8-avxvnni"}, "avx2"},
     {"avx512", RR_FEATURE_AVX512, {"fp32-avx512", "bf16-avx512", "int8-avx2"}, "avx512"},
-    {"avx512-vnni", RR_FEATURE_AVX512VNNI, {"fp32-avx512", "bf16-avx512", "int8-vnni512"}, "avx512"},
-    {"avx512-bf16", RR_FEATURE_AVX512BF16, {"fp32-avx512", "bf16-avx512bf16", "int8-avx2"}, "avx512bf16"},
+    {"avx512-vnni",
+     RR_FEATURE_AVX512VNNI,
+     {"fp32-avx512", "bf16-avx512", "int8-vnni512"},
+     "avx512"},
+    {"avx512-bf16",
+     RR_FEATURE_AVX512BF16,
+     {"fp32-avx512", "bf16-avx512bf16", "int8-avx2"},
+     "avx512bf16"},
     {"amx-int8", RR_FEATURE_AMXINT8, {"fp32-avx512", "bf16-avx512", "int8-amx"}, "avx512"},
     {"amx-bf16", RR_FEATURE_AMXBF16, {"fp32-avx512", "bf16-amx", "int8-avx2"}, "avx512bf16"},
 #elif defined(__aarch64__)
@@ -196,7 +204,8 @@ static void masks_are_lists_of_names(void **state) {
   (void)state;
   uint32_t features = 0;
   assert_int_equal(rr_features_parse("avx512-vnni,avxvnni", &features, NULL), RR_OK);
-  assert_int_equal(features, RR_FEATURE_AVX2 | RR_FEATURE_AVXVNNI | RR_FEATURE_AVX512 | RR_FEATURE_AVX512VNNI);
+  assert_int_equal(features, RR_FEATURE_AVX2 | RR_FEATURE_AVXVNNI | RR_FEATURE_AVX512 |
+                                 RR_FEATURE_AVX512VNNI);
   assert_int_equal(rr_features_parse("portable", &features, NULL), RR_OK);
   assert_int_equal(features, 0);
   assert_int_equal(rr_features_parse("all", &features, NULL), RR_OK);
@@ -212,7 +221,8 @@ static void masks_are_lists_of_names(void **state) {
 
 static void unknown_names_in_a_mask_are_refused(void **state) {
   (void)state;
-  static const char *const wrong[] = {"", "avx1024", "avx2,", ",avx2", "avx2 ", "avx", "avx5", "AVX2", "-"};
+  static const char *const wrong[] = {"",    "avx1024", "avx2,", ",avx2", "avx2 ",
+                                      "avx", "avx5",    "AVX2",  "-"};
   for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
     rr_error err = {.message = ""};
     const rr_gemm *before = rr_gemm_best(RR_FORMAT_FP32);
@@ -285,15 +295,18 @@ typedef struct list {
   size_t count;
 } list;
 
-static void add(list *to, const char *name, const char *of, CMUnitTestFunction function, size_t state) {
+static void add(list *to, const char *name, const char *of, CMUnitTestFunction function,
+                size_t state) {
   if (to->count == TESTS_MAX) {
     (void)fprintf(stderr, "more than %d tests\n", (int)TESTS_MAX);
     exit(1);
   }
   char *text = to->names[to->count];
-  (void)snprintf(text, NAME_MAX_BYTES, "%s%s%s%s", name, of != NULL ? " (" : "", of != NULL ? of : "",
-                 of != NULL ? ")" : "");
-  to->tests[to->count++] = (struct CMUnitTest){.name = text, .test_func = function, .teardown_func = restore,
+  (void)snprintf(text, NAME_MAX_BYTES, "%s%s%s%s", name, of != NULL ? " (" : "",
+                 of != NULL ? of : "", of != NULL ? ")" : "");
+  to->tests[to->count++] = (struct CMUnitTest){.name = text,
+                                               .test_func = function,
+                                               .teardown_func = restore,
                                                .initial_state = (void *)(uintptr_t)state};
 }
 

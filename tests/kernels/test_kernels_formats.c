@@ -1,5 +1,5 @@
-/* Every matrix product of the table against what its format asks for, one test a product and property;
- * skipped where this build or CPU has no such product. */
+/* Every matrix product of the table against what its format asks for, one test a product and
+ * property; skipped where this build or CPU has no such product. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -42,22 +42,23 @@ static bool is_tested(const char *name, const struct CMUnitTest *tests, size_t c
 
 static void every_product_is_tested(void **state);
 
-#define TEST(function, name)                                                                           \
+#define TEST(function, name)                                                                       \
   { #function " (" name ")", function, NULL, NULL, name }
-#define VALUES(name)                                                                                   \
-  TEST(all_sizes_are_right, name), TEST(extremes_are_right, name), TEST(nan_reaches_its_row_alone, name)
+#define VALUES(name)                                                                               \
+  TEST(all_sizes_are_right, name), TEST(extremes_are_right, name),                                 \
+      TEST(nan_reaches_its_row_alone, name)
 #define ALL(name) VALUES(name), TEST(rows_do_not_depend_on_others, name)
 
 #if defined(__x86_64__)
-#define OF_THIS_MACHINE                                                                                \
-  VALUES("openblas"), /* which picks other code for few rows */                                        \
-      ALL("fp32-avx2"), ALL("fp32-avx512"), ALL("bf16-avx2"), ALL("bf16-avx512"),                      \
-      ALL("bf16-avx512bf16"), ALL("bf16-amx"), ALL("int8-avx2"), ALL("int8-avxvnni"),                  \
-      ALL("int8-vnni512"), ALL("int8-amx"), TEST(bits_are_those_of_portable_bf16, "bf16-avx2"),        \
+#define OF_THIS_MACHINE                                                                            \
+  VALUES("openblas"), /* which picks other code for few rows */                                    \
+      ALL("fp32-avx2"), ALL("fp32-avx512"), ALL("bf16-avx2"), ALL("bf16-avx512"),                  \
+      ALL("bf16-avx512bf16"), ALL("bf16-amx"), ALL("int8-avx2"), ALL("int8-avxvnni"),              \
+      ALL("int8-vnni512"), ALL("int8-amx"), TEST(bits_are_those_of_portable_bf16, "bf16-avx2"),    \
       TEST(bits_are_those_of_portable_bf16, "bf16-avx512")
 #elif defined(__aarch64__)
-#define OF_THIS_MACHINE                                                                                \
-  VALUES("openblas"), ALL("fp32-neon"), ALL("bf16-neon"), ALL("bf16-bfmmla"), ALL("int8-dotprod"),     \
+#define OF_THIS_MACHINE                                                                            \
+  VALUES("openblas"), ALL("fp32-neon"), ALL("bf16-neon"), ALL("bf16-bfmmla"), ALL("int8-dotprod"), \
       ALL("int8-i8mm"), TEST(bits_are_those_of_portable_bf16, "bf16-neon")
 #else
 #define OF_THIS_MACHINE VALUES("openblas")

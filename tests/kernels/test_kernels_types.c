@@ -1,5 +1,5 @@
-/* Products of bfloat16 operands and results, and of operands taken in two parts, of every entry of the
- * table. */
+/* Products of bfloat16 operands and results, and of operands taken in two parts, of every entry of
+ * the table. */
 #include <float.h>
 #include <math.h>
 #include <setjmp.h>
@@ -83,11 +83,13 @@ static void run(const rr_product *p, const rr_gemm *gemm, rr_gemm_args args, voi
 
 static size_t count_of(const rr_product *p) { return (p->m - 1) * p->ld_out + p->n; }
 
-/* Without an activation the results are those of float32, rounded; GELU may be off by 1.5e-4 before that.
+/* Without an activation the results are those of float32, rounded; GELU may be off by 1.5e-4 before
+ * that.
  */
 static void check_results_in_bf16_are_rounded(const rr_gemm *gemm) {
   for (size_t s = 0; s < SIZES; s++) {
-    rr_product p = rr_product_make(sizes[s].m, sizes[s].n, sizes[s].k, RR_FILL_UNIFORM, (uint32_t)s);
+    rr_product p =
+        rr_product_make(sizes[s].m, sizes[s].n, sizes[s].k, RR_FILL_UNIFORM, (uint32_t)s);
     size_t half_size = count_of(&p) * sizeof(uint16_t);
     size_t whole_size = count_of(&p) * sizeof(float);
     for (int gelu = 0; gelu < 2; gelu++) {
@@ -130,7 +132,8 @@ static void check_operands_in_bf16_are_what_they_hold(const rr_gemm *gemm) {
       float *got = rr_guarded(out_size, false);
       float *want = rr_guarded(out_size, false);
       run(&p, gemm, (rr_gemm_args){.precise = precise == 1}, want);
-      run(&p, gemm, (rr_gemm_args){.x_type = RR_TYPE_BF16, .x = half, .precise = precise == 1}, got);
+      run(&p, gemm, (rr_gemm_args){.x_type = RR_TYPE_BF16, .x = half, .precise = precise == 1},
+          got);
       for (size_t i = 0; i < p.m; i++) {
         assert_memory_equal(got + i * p.ld_out, want + i * p.ld_out, p.n * sizeof(float));
       }

@@ -1,5 +1,5 @@
-/* The part of cmocka that the kernels' tests use, printing TAP: for a target that the library is not
- * built for. Before the system's cmocka.h on the include path. */
+/* The part of cmocka that the kernels' tests use, printing TAP: for a target that the library is
+ * not built for. Before the system's cmocka.h on the include path. */
 #ifndef RR_TESTS_KERNELS_AARCH64_CMOCKA_H
 #define RR_TESTS_KERNELS_AARCH64_CMOCKA_H
 
@@ -58,32 +58,34 @@ static inline int small_cmocka_run_all(const struct CMUnitTest *tests, size_t co
   return failed;
 }
 
-#define cmocka_unit_test(function)                                                                     \
+#define cmocka_unit_test(function)                                                                 \
   { #function, function, NULL, NULL, NULL }
-#define cmocka_unit_test_prestate(function, state)                                                     \
+#define cmocka_unit_test_prestate(function, state)                                                 \
   { #function, function, NULL, NULL, state }
-#define cmocka_unit_test_setup_teardown(function, setup, teardown)                                     \
+#define cmocka_unit_test_setup_teardown(function, setup, teardown)                                 \
   { #function, function, setup, teardown, NULL }
-#define cmocka_run_group_tests(tests, setup, teardown)                                                 \
+#define cmocka_run_group_tests(tests, setup, teardown)                                             \
   ((void)(setup), (void)(teardown), small_cmocka_run_all(tests, sizeof(tests) / sizeof((tests)[0])))
 /* What the macro calls; for a number of tests that is known at run time only. */
-#define _cmocka_run_group_tests(name, tests, count, setup, teardown)                                   \
+#define _cmocka_run_group_tests(name, tests, count, setup, teardown)                               \
   ((void)(name), (void)(setup), (void)(teardown), small_cmocka_run_all(tests, count))
 
 #define skip() longjmp(small_cmocka_end, SMALL_CMOCKA_SKIPPED)
 #define print_message(...) printf("# " __VA_ARGS__)
 #define fail() small_cmocka_fail(__FILE__, __LINE__, "failed")
 #define fail_msg(...) (printf("# " __VA_ARGS__), printf("\n"), fail())
-#define small_cmocka_assert(condition, what)                                                           \
+#define small_cmocka_assert(condition, what)                                                       \
   ((condition) ? (void)0 : small_cmocka_fail(__FILE__, __LINE__, what))
 #define assert_true(a) small_cmocka_assert(a, #a)
 #define assert_false(a) small_cmocka_assert(!(a), "not " #a)
 #define assert_int_equal(a, b) small_cmocka_assert((intmax_t)(a) == (intmax_t)(b), #a " == " #b)
 #define assert_int_not_equal(a, b) small_cmocka_assert((intmax_t)(a) != (intmax_t)(b), #a " != " #b)
-#define assert_in_range(a, low, high) small_cmocka_assert((a) >= (low) && (a) <= (high), #a " in range")
+#define assert_in_range(a, low, high)                                                              \
+  small_cmocka_assert((a) >= (low) && (a) <= (high), #a " in range")
 #define assert_null(a) small_cmocka_assert((a) == NULL, #a " is NULL")
 #define assert_non_null(a) small_cmocka_assert((a) != NULL, #a " is not NULL")
-#define assert_ptr_equal(a, b) small_cmocka_assert((const void *)(a) == (const void *)(b), #a " == " #b)
+#define assert_ptr_equal(a, b)                                                                     \
+  small_cmocka_assert((const void *)(a) == (const void *)(b), #a " == " #b)
 #define assert_string_equal(a, b) small_cmocka_assert(strcmp(a, b) == 0, #a " is " #b)
 #define assert_memory_equal(a, b, size) small_cmocka_assert(memcmp(a, b, size) == 0, #a " is " #b)
 

@@ -26,20 +26,20 @@ FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O3", "-I.", "-Wall", "-Wextra", "-Wsha
          "-Wno-sign-conversion", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Wvla", "-Werror",
          "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd"]
 
-# As in core/kernel/meson.build.
+# As in core/kernel/arm/meson.build.
 SETS = {"NEON": [], "DOTPROD": ["-march=armv8.2-a+dotprod"], "I8MM": ["-march=armv8.2-a+i8mm"],
         "BF16": ["-march=armv8.2-a+bf16"]}
 SET_SOURCES = {"tile_fp32_neon": "NEON", "tile_bf16_neon": "NEON", "tile_bf16_bfmmla": "BF16",
                "tile_int8_dotprod": "DOTPROD", "tile_int8_i8mm": "I8MM"}
-FOREIGN = re.compile(r"avx|vnni|amx|openblas")
+FOLDERS = ("core/kernel", "core/kernel/arm", "core/kernel/portable")
+FOREIGN = re.compile(r"openblas")
 
 EVERYTHING = "max"
 NOTHING = "cortex-a53"
 CPUS = {EVERYTHING: ["fp32-neon", "bf16-neon", "bf16-bfmmla", "int8-dotprod", "int8-i8mm"],
         NOTHING: ["fp32-neon", "bf16-neon"]}
-# Test programs that need nothing but the kernels. (test_kernel_gemm.c compares with OpenBLAS.)
-PROGRAMS = ["tests/kernels/test_kernels_formats.c", "tests/core/test_kernel_attention.c",
-            "tests/core/test_kernel_math.c", "tests/core/test_kernel_maxsim.c", "tests/core/test_kernel_rowops.c"]
+# Test programs that need nothing but the kernels. (test_gemm.c compares with OpenBLAS.)
+PROGRAMS = [f"tests/kernels/test_{name}.c" for name in ("kernels_formats", "attention", "math", "maxsim", "rowops")]
 PROPERTIES = 4  # tests that test_kernels_formats has of each product
 SECONDS = 300
 
@@ -54,7 +54,8 @@ def compile_all(directory, pool):
     """Objects of the kernels, and a program a test; returns the programs' paths by name."""
     built = [f"-DRR_BUILT_{name}" for name in SETS]
     jobs = []
-    sources = [path for path in glob.glob("core/kernel/*.c", root_dir=ROOT) if not FOREIGN.search(path)]
+    sources = [path for folder in FOLDERS for path in glob.glob(f"{folder}/*.c", root_dir=ROOT)
+               if not FOREIGN.search(path)]
     for source in sources + ["core/base/alloc.c", "core/base/status.c", "tests/kernels/agree.c"]:
         name = os.path.basename(source)[:-2]
         flags = SETS[SET_SOURCES[name]] + ["-fno-schedule-insns"] if name in SET_SOURCES else []

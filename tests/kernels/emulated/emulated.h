@@ -1,10 +1,10 @@
-/* Instructions that few CPUs have, in plain C with their documented results, so that the kernels made
- * of them run elsewhere: included before the kernel's source (meson.build), the names below replace the
- * intrinsics. It proves indexing, layouts, edges and the configuration of tiles; neither speed nor that
- * a CPU does as documented.
+/* Instructions that few CPUs have, in plain C with their documented results, so that the kernels
+ * made of them run elsewhere: included before the kernel's source (meson.build), the names below
+ * replace the intrinsics. It proves indexing, layouts, edges and the configuration of tiles;
+ * neither speed nor that a CPU does as documented.
  *
- * What a CPU would fault on ends the program with a message: a register that is not configured, shapes
- * that do not fit each other.
+ * What a CPU would fault on ends the program with a message: a register that is not configured,
+ * shapes that do not fit each other.
  */
 #ifndef RR_TESTS_KERNELS_EMULATED_H
 #define RR_TESTS_KERNELS_EMULATED_H

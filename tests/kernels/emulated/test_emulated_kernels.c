@@ -40,10 +40,10 @@ static void extremes_are_right(void **state) { check(state, agree_on_extremes); 
 static void rows_do_not_depend_on_others(void **state) { check(state, agree_by_row); }
 static void nan_reaches_its_row_alone(void **state) { check(state, agree_on_nan); }
 
-#define TEST(function, subject)                                                                        \
-  { #function " (" #subject ")", function, NULL, NULL, (void *)(uintptr_t)&(subject) }
-#define TESTS(subject)                                                                                 \
-  TEST(all_sizes_are_right, subject), TEST(extremes_are_right, subject),                               \
+#define TEST(function, subject)                                                                    \
+  { #function " (" #subject ")", function, NULL, NULL, (void *)(uintptr_t) & (subject) }
+#define TESTS(subject)                                                                             \
+  TEST(all_sizes_are_right, subject), TEST(extremes_are_right, subject),                           \
       TEST(rows_do_not_depend_on_others, subject), TEST(nan_reaches_its_row_alone, subject)
 
 int main(void) {
