@@ -42,6 +42,15 @@ def help_and_version_are_printed():
 
 
 @case
+def the_page_of_options_is_what_the_binary_prints():
+    result = run_binary("--help", "markdown")
+    assert result.returncode == 0 and result.stderr == "", result
+    with open(os.path.join(harness.ROOT, "docs", "options.md"), encoding="utf-8") as page:
+        assert page.read() == result.stdout, \
+            "docs/options.md is stale: build/server/rerankd --help markdown >docs/options.md"
+
+
+@case
 def bad_values_are_one_line_and_status_2():
     for arguments in (("--port", "x"), ("--port", "65536"), ("--port", "-1"), ("--port", ""),
                       ("--port", "80x"), ("--threads", "0"), ("--dtype", "float8"),

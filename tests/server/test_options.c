@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "server/options/table.h"
 #include "tests/server/options.h"
 
 static void lists_grow_and_the_command_line_replaces_the_environments(void **state) {
@@ -357,8 +358,47 @@ static void help_names_every_option_even_in_a_bad_environment(void **state) {
   assert_non_null(strstr(printed, "rerankd "));
 }
 
+static void every_row_of_the_table_is_whole(void **state) {
+  (void)state;
+  size_t n;
+  size_t matter = 0;
+  const option_spec *rows = option_table(&n);
+  for (size_t i = 0; i < n; i++) {
+    char variable[OPTION_NAME_MAX];
+    char other[OPTION_NAME_MAX];
+    option_variable(&rows[i], variable);
+    assert_true(strlen(rows[i].help) > 8 && rows[i].help[strlen(rows[i].help) - 1] != '.');
+    assert_true((int)rows[i].group < (int)OPTION_GROUPS);
+    assert_true(i == 0 || rows[i - 1].group <= rows[i].group);
+    assert_int_equal(rows[i].argument == NULL, rows[i].kind >= OPTION_HELP);
+    assert_ptr_equal(option_find(rows[i].name, strlen(rows[i].name)), &rows[i]);
+    for (size_t j = 0; j < i; j++) {
+      option_variable(&rows[j], other);
+      assert_string_not_equal(variable, other);
+      assert_true(rows[i].offset == 0 || rows[i].offset != rows[j].offset);
+    }
+    matter += rows[i].matters;
+  }
+  assert_int_equal(matter, 12);
+}
+
+static void help_prints_what_matters_first(void **state) {
+  (void)state;
+  options o;
+  assert_int_equal(read_line("--help", &o), OPTIONS_DONE);
+  assert_non_null(strstr(printed, "--model-id"));
+  assert_null(strstr(printed, "--otlp-sample"));
+  assert_non_null(strstr(printed, "--help all"));
+  assert_int_equal(read_line("-h all", &o), OPTIONS_DONE);
+  assert_non_null(strstr(printed, "--otlp-sample"));
+  assert_int_equal(read_line("--help=markdown", &o), OPTIONS_DONE);
+  assert_non_null(strstr(printed, "| `--port PORT` | `PORT` | 0 to 65535 | 3000 |"));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(every_row_of_the_table_is_whole),
+      cmocka_unit_test_setup(help_prints_what_matters_first, reset),
       cmocka_unit_test_setup(defaults_are_as_documented, reset),
       cmocka_unit_test_setup(every_option_reaches_its_field, reset),
       cmocka_unit_test_setup(the_shared_cache_has_options_and_its_secrets_variables, reset),
