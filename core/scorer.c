@@ -30,22 +30,27 @@ static const char *dtype_note(const rr_load_options *options) {
     return "as asked for";
   }
   return resolved(RR_DTYPE_AUTO) == RR_DTYPE_BFLOAT16
-             ? "chosen: this CPU multiplies it, and it keeps nDCG@10 on DL 2019 within 0.002 of float32"
+             ? "chosen: this CPU multiplies it, and it keeps nDCG@10 on DL 2019 within 0.002 of "
+               "float32"
              : "chosen: this CPU has no instructions for bfloat16";
 }
 
 /* What is in use for what was asked for. */
-static rr_status choose_scoring(rr_scoring asked, const rr_config *config, rr_scoring *ret_scoring, rr_error *err) {
+static rr_status choose_scoring(rr_scoring asked, const rr_config *config, rr_scoring *ret_scoring,
+                                rr_error *err) {
   if (config->head == RR_HEAD_CLASSIFIER) {
     *ret_scoring = RR_SCORING_LOGIT;
     return asked == RR_SCORING_AUTO ? RR_OK
-                                    : rr_fail(err, RR_ERR_UNSUPPORTED, "%.150s: a cross-encoder's score is its logit; "
-                                              "cosine, maxsim and hybrid are a bi-encoder's", config->folder);
+                                    : rr_fail(err, RR_ERR_UNSUPPORTED,
+                                              "%.150s: a cross-encoder's score is its logit; "
+                                              "cosine, maxsim and hybrid are a bi-encoder's",
+                                              config->folder);
   }
   bool colbert = config->head == RR_HEAD_TOKENS;
-  if (asked == RR_SCORING_LOGIT || (colbert && asked != RR_SCORING_AUTO && asked != RR_SCORING_MAXSIM)) {
-    return rr_fail(err, RR_ERR_UNSUPPORTED, "%.150s: this model has no %s to score by", config->folder,
-                   asked == RR_SCORING_LOGIT ? "logit" : "vector of a whole text");
+  if (asked == RR_SCORING_LOGIT ||
+      (colbert && asked != RR_SCORING_AUTO && asked != RR_SCORING_MAXSIM)) {
+    return rr_fail(err, RR_ERR_UNSUPPORTED, "%.150s: this model has no %s to score by",
+                   config->folder, asked == RR_SCORING_LOGIT ? "logit" : "vector of a whole text");
   }
   *ret_scoring = asked != RR_SCORING_AUTO ? asked : colbert ? RR_SCORING_MAXSIM : RR_SCORING_COSINE;
   return RR_OK;
@@ -71,9 +76,9 @@ static void describe(rr_scorer *scorer, const rr_load_options *options) {
   const rr_config *config = &bert->config;
   bool cross_encoder = config->head == RR_HEAD_CLASSIFIER;
   const rr_gemm *gemm = bert->layers[0].intermediate.gemm;
-  (void)snprintf(scorer->kernels, sizeof scorer->kernels, "%s %s, attention %s, rows %s%s%s", gemm->name,
-                 rr_gemm_core(gemm), bert->attention->name, bert->rowops->name, bert->maxsim == NULL ? "" : ", ",
-                 bert->maxsim == NULL ? "" : bert->maxsim->name);
+  (void)snprintf(scorer->kernels, sizeof scorer->kernels, "%s %s, attention %s, rows %s%s%s",
+                 gemm->name, rr_gemm_core(gemm), bert->attention->name, bert->rowops->name,
+                 bert->maxsim == NULL ? "" : ", ", bert->maxsim == NULL ? "" : bert->maxsim->name);
   static const char *const scoring_names[] = {[RR_SCORING_LOGIT] = "logit",
                                               [RR_SCORING_COSINE] = "cosine",
                                               [RR_SCORING_MAXSIM] = "maxsim",
@@ -165,19 +170,22 @@ static rr_status load_parts(const char *directory, const rr_load_options *option
   if (status != RR_OK) {
     return status;
   }
-  config.token_vectors = scorer->scoring == RR_SCORING_MAXSIM || scorer->scoring == RR_SCORING_HYBRID;
+  config.token_vectors =
+      scorer->scoring == RR_SCORING_MAXSIM || scorer->scoring == RR_SCORING_HYBRID;
   rr_formats formats = formats_of(resolved(options->dtype));
-  status = rr_bert_load(&config, &formats, rr_rowops_best(), options->pack_cache ? &scorer->packs : NULL,
-                        &scorer->bert, err);
-  return status == RR_OK && config.token_vectors ? rr_late_init(&scorer->late, scorer->bert, scorer->tokenizer, err)
-                                                 : status;
+  status = rr_bert_load(&config, &formats, rr_rowops_best(),
+                        options->pack_cache ? &scorer->packs : NULL, &scorer->bert, err);
+  return status == RR_OK && config.token_vectors
+             ? rr_late_init(&scorer->late, scorer->bert, scorer->tokenizer, err)
+             : status;
 }
 
 _Static_assert((int)RR_KERNEL_NOTE_MAX == (int)RR_SELFCHECK_TEXT_MAX, "the self-check's line fits");
 
 void rr_init(void) { rr_json_init(); }
 
-rr_status rr_scorer_choose_kernels(const char *isa, char ret_note[RR_KERNEL_NOTE_MAX], rr_error *err) {
+rr_status rr_scorer_choose_kernels(const char *isa, char ret_note[RR_KERNEL_NOTE_MAX],
+                                   rr_error *err) {
   rr_status status = rr_kernels_set_mask(isa, err);
   return status == RR_OK ? rr_selfcheck(ret_note, err) : status;
 }
@@ -195,13 +203,14 @@ static rr_half_form half_form(const rr_scorer *scorer) {
                           .split = true,
                           .tail = (uint32_t)rr_tokenizer_pair_tail(scorer->tokenizer)};
   }
-  return (rr_half_form){.outputs = (uint32_t)rr_scorer_output_size(scorer),
-                        .row_size = scorer->bert->maxsim == NULL ? 0 : (uint32_t)rr_late_row_size(&scorer->late),
-                        .max_length = scorer->info.max_input_length};
+  return (rr_half_form){
+      .outputs = (uint32_t)rr_scorer_output_size(scorer),
+      .row_size = scorer->bert->maxsim == NULL ? 0 : (uint32_t)rr_late_row_size(&scorer->late),
+      .max_length = scorer->info.max_input_length};
 }
 
-rr_status rr_scorer_load(const char *directory, const rr_load_options *options, rr_scorer **ret_scorer,
-                         rr_error *err) {
+rr_status rr_scorer_load(const char *directory, const rr_load_options *options,
+                         rr_scorer **ret_scorer, rr_error *err) {
   rr_scorer *scorer = rr_calloc(1, sizeof *scorer);
   if (scorer == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory");
@@ -276,12 +285,13 @@ bool rr_scorer_half_fits(const rr_scorer *scorer, rr_half half) {
   return scorer->info.text_halves && rr_half_read(&scorer->half, half, &unused);
 }
 
-rr_status rr_scorer_fingerprint(const rr_scorer *scorer, uint8_t ret_fingerprint[RR_FINGERPRINT_BYTES],
-                                rr_error *err) {
+rr_status rr_scorer_fingerprint(const rr_scorer *scorer,
+                                uint8_t ret_fingerprint[RR_FINGERPRINT_BYTES], rr_error *err) {
   const rr_gemm *projection = scorer->bert->projection.gemm;
-  const char *const choices[] = {scorer->info.scoring_name, scorer->info.dtype_name, scorer->kernels,
-                                 projection == NULL ? "" : projection->name};
-  const uint32_t numbers[] = {scorer->info.kind, scorer->info.pooling, scorer->info.max_input_length};
-  return rr_identify_model(scorer->bert->config.folder, choices, sizeof choices / sizeof choices[0], numbers,
-                           sizeof numbers / sizeof numbers[0], ret_fingerprint, err);
+  const char *const choices[] = {scorer->info.scoring_name, scorer->info.dtype_name,
+                                 scorer->kernels, projection == NULL ? "" : projection->name};
+  const uint32_t numbers[] = {scorer->info.kind, scorer->info.pooling,
+                              scorer->info.max_input_length};
+  return rr_identify_model(scorer->bert->config.folder, choices, sizeof choices / sizeof choices[0],
+                           numbers, sizeof numbers / sizeof numbers[0], ret_fingerprint, err);
 }

@@ -17,15 +17,19 @@ static void keep(const rr_encoding *encoding, size_t text_tokens, rr_sequence *s
 }
 
 /* A bi-encoder's query or text as a sequence of its own. */
-static rr_status encode_single(const rr_scorer *scorer, bool query, const rr_tokens *tokens, rr_truncation truncation,
-                               rr_arena *arena, rr_encoding *ret_encoding, rr_sequence *sequence, rr_error *err) {
+static rr_status encode_single(const rr_scorer *scorer, bool query, const rr_tokens *tokens,
+                               rr_truncation truncation, rr_arena *arena, rr_encoding *ret_encoding,
+                               rr_sequence *sequence, rr_error *err) {
   bool late = scorer->bert->maxsim != NULL;
   if (late) {
     truncation.max_length = rr_late_room(&scorer->late, query, truncation.max_length);
   }
-  rr_status status = rr_tokenizer_single(scorer->tokenizer, tokens, &truncation, arena, ret_encoding, err);
-  if (status == RR_OK && late && !rr_late_shape(&scorer->late, query, arena, ret_encoding, sequence)) {
-    status = rr_fail(err, RR_ERR_MEMORY, "out of memory for a sequence of %zu tokens", ret_encoding->length);
+  rr_status status =
+      rr_tokenizer_single(scorer->tokenizer, tokens, &truncation, arena, ret_encoding, err);
+  if (status == RR_OK && late &&
+      !rr_late_shape(&scorer->late, query, arena, ret_encoding, sequence)) {
+    status = rr_fail(err, RR_ERR_MEMORY, "out of memory for a sequence of %zu tokens",
+                     ret_encoding->length);
   }
   return status;
 }
@@ -36,7 +40,8 @@ typedef struct pass {
   const rr_encode_options *options;
   rr_truncation truncation;
   rr_tokens query;
-  rr_encoding side; /* of a split model, where the uncut query leaves room: a pair of it and an empty text */
+  rr_encoding side; /* of a split model, where the uncut query leaves room: a pair of it and an
+                       empty text */
   rr_arena *arena;
 } pass;
 
@@ -55,8 +60,8 @@ static bool join_side(const pass *in, rr_sequence *sequence) {
 }
 
 /* A text whose half is given. *ret_taken: whether it could be used. */
-static rr_status take_half(const pass *in, size_t text, rr_sequence *sequence, rr_encoded *encoded, bool *ret_taken,
-                           rr_error *err) {
+static rr_status take_half(const pass *in, size_t text, rr_sequence *sequence, rr_encoded *encoded,
+                           bool *ret_taken, rr_error *err) {
   rr_sequence given;
   if (!rr_half_read(&in->scorer->half, in->options->halves[text], &given)) {
     return rr_fail(err, RR_ERR_INPUT, "the half of text %zu does not fit the model", text);
@@ -74,20 +79,22 @@ static rr_status take_half(const pass *in, size_t text, rr_sequence *sequence, r
 /* A bi-encoder's query is a sequence of its own: the first. */
 static rr_status encode_query(const pass *in, rr_encoded *encoded, rr_error *err) {
   rr_encoding encoding;
-  rr_status status = encode_single(in->scorer, true, &in->query, in->truncation, in->arena, &encoding,
-                                   &encoded->sequences[0], err);
+  rr_status status = encode_single(in->scorer, true, &in->query, in->truncation, in->arena,
+                                   &encoding, &encoded->sequences[0], err);
   if (status != RR_OK) {
     return status;
   }
-  if (encoding.dropped > 0 && in->scorer->bert->config.head != RR_HEAD_TOKENS && in->options->strategy == RR_CUT_TEXT) {
-    return rr_fail(err, RR_ERR_INPUT, "a query of %zu tokens does not fit into %zu tokens", in->query.size,
-                   in->truncation.max_length);
+  if (encoding.dropped > 0 && in->scorer->bert->config.head != RR_HEAD_TOKENS &&
+      in->options->strategy == RR_CUT_TEXT) {
+    return rr_fail(err, RR_ERR_INPUT, "a query of %zu tokens does not fit into %zu tokens",
+                   in->query.size, in->truncation.max_length);
   }
   keep(&encoding, in->query.size, &encoded->sequences[0], encoded);
   return RR_OK;
 }
 
-/* Keeps the first or last tokens of a text that has more than the caller wants. Returns how many went. */
+/* Keeps the first or last tokens of a text that has more than the caller wants. Returns how many
+ * went. */
 static size_t cut_text(const rr_encode_options *options, rr_tokens *tokens) {
   size_t most = options->max_text_tokens;
   if (most == 0 || tokens->size <= most) {
@@ -100,10 +107,10 @@ static size_t cut_text(const rr_encode_options *options, rr_tokens *tokens) {
 }
 
 /* A split model's pair; of halves_only its document side, beside an empty query. */
-static rr_status encode_pair(const pass *in, const rr_tokens *tokens, rr_encoding *ret_encoding, rr_sequence *sequence,
-                             rr_error *err) {
-  rr_status status =
-      rr_tokenizer_pair(in->scorer->tokenizer, &in->query, tokens, &in->truncation, in->arena, ret_encoding, err);
+static rr_status encode_pair(const pass *in, const rr_tokens *tokens, rr_encoding *ret_encoding,
+                             rr_sequence *sequence, rr_error *err) {
+  rr_status status = rr_tokenizer_pair(in->scorer->tokenizer, &in->query, tokens, &in->truncation,
+                                       in->arena, ret_encoding, err);
   if (status != RR_OK || in->scorer->info.split_layers == 0) {
     return status;
   }
@@ -119,8 +126,8 @@ static rr_status encode_pair(const pass *in, const rr_tokens *tokens, rr_encodin
   return RR_OK;
 }
 
-static rr_status encode_text(const pass *in, rr_text text, rr_sequence *sequence, rr_encoded *encoded,
-                             rr_error *err) {
+static rr_status encode_text(const pass *in, rr_text text, rr_sequence *sequence,
+                             rr_encoded *encoded, rr_error *err) {
   const rr_tokenizer *tokenizer = in->scorer->tokenizer;
   rr_tokens tokens;
   rr_encoding encoding;
@@ -131,7 +138,8 @@ static rr_status encode_text(const pass *in, rr_text text, rr_sequence *sequence
   size_t text_tokens = tokens.size;
   size_t cut = cut_text(in->options, &tokens);
   if (in->scorer->info.kind == RR_BI_ENCODER) {
-    status = encode_single(in->scorer, false, &tokens, in->truncation, in->arena, &encoding, sequence, err);
+    status = encode_single(in->scorer, false, &tokens, in->truncation, in->arena, &encoding,
+                           sequence, err);
   } else if (in->options->alone) {
     status = rr_tokenizer_single(tokenizer, &tokens, &in->truncation, in->arena, &encoding, err);
   } else {
@@ -152,24 +160,30 @@ static bool has_query_sequence(const rr_scorer *scorer, const rr_encode_options 
 static rr_status encode_side(pass *in, rr_error *err) {
   static const rr_tokens none = {NULL, 0};
   const rr_tokenizer *tokenizer = in->scorer->tokenizer;
-  bool wanted = in->scorer->info.split_halves && in->options->halves != NULL && !in->options->halves_only;
+  bool wanted =
+      in->scorer->info.split_halves && in->options->halves != NULL && !in->options->halves_only;
   size_t specials = rr_tokenizer_pair_specials(tokenizer);
-  if (!wanted || specials > in->truncation.max_length || in->query.size > in->truncation.max_length - specials) {
+  if (!wanted || specials > in->truncation.max_length ||
+      in->query.size > in->truncation.max_length - specials) {
     return RR_OK;
   }
-  return rr_tokenizer_pair(tokenizer, &in->query, &none, &in->truncation, in->arena, &in->side, err);
+  return rr_tokenizer_pair(tokenizer, &in->query, &none, &in->truncation, in->arena, &in->side,
+                           err);
 }
 
 /* Text i, which was not met before. */
-static rr_status encode_or_take(const pass *in, const rr_text *texts, size_t i, rr_sequence *sequence,
-                                rr_encoded *encoded, rr_error *err) {
+static rr_status encode_or_take(const pass *in, const rr_text *texts, size_t i,
+                                rr_sequence *sequence, rr_encoded *encoded, rr_error *err) {
   const rr_half *halves = in->options->alone ? NULL : in->options->halves;
   bool taken = false;
-  rr_status status = halves != NULL && halves[i].data != NULL ? take_half(in, i, sequence, encoded, &taken, err) : RR_OK;
+  rr_status status = halves != NULL && halves[i].data != NULL
+                         ? take_half(in, i, sequence, encoded, &taken, err)
+                         : RR_OK;
   return status != RR_OK || taken ? status : encode_text(in, texts[i], sequence, encoded, err);
 }
 
-/* sequence_of: the texts' numbers as rr_unique_texts gives them; raised to sequence indices here. */
+/* sequence_of: the texts' numbers as rr_unique_texts gives them; raised to sequence indices
+ * here. */
 static rr_status encode_all(pass *in, rr_text query, const rr_text *texts, uint32_t *sequence_of,
                             rr_encoded *encoded, rr_error *err) {
   const rr_tokenizer *tokenizer = in->scorer->tokenizer;
@@ -202,7 +216,8 @@ static rr_status encode_all(pass *in, rr_text query, const rr_text *texts, uint3
 /* Where the outputs go, now that all lengths are known. */
 static bool reserve_outputs(const rr_scorer *scorer, rr_arena *arena, rr_encoded *encoded) {
   size_t size = rr_scorer_output_size(scorer);
-  float *outputs = size == 0 ? NULL : rr_arena_calloc(arena, encoded->n_sequences, size * sizeof *outputs);
+  float *outputs =
+      size == 0 ? NULL : rr_arena_calloc(arena, encoded->n_sequences, size * sizeof *outputs);
   for (size_t i = 0; outputs != NULL && i < encoded->n_sequences; i++) {
     if (!encoded->sequences[i].at_hand) {
       encoded->sequences[i].output = outputs + i * size;
@@ -212,9 +227,9 @@ static bool reserve_outputs(const rr_scorer *scorer, rr_arena *arena, rr_encoded
          (scorer->bert->maxsim == NULL || rr_late_reserve(&scorer->late, arena, encoded));
 }
 
-rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text *texts, size_t n_texts,
-                           const rr_encode_options *options, rr_arena *arena, rr_encoded *ret_encoded,
-                           rr_error *err) {
+rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text *texts,
+                           size_t n_texts, const rr_encode_options *options, rr_arena *arena,
+                           rr_encoded *ret_encoded, rr_error *err) {
   if (options->alone && scorer->info.kind == RR_BI_ENCODER) {
     return rr_fail(err, RR_ERR_INPUT, "a bi-encoder scores pairs only");
   }
@@ -246,7 +261,8 @@ rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text
     return status;
   }
   if (!reserve_outputs(scorer, arena, &encoded)) {
-    return rr_fail(err, RR_ERR_MEMORY, "out of memory for the outputs of %zu sequences", encoded.n_sequences);
+    return rr_fail(err, RR_ERR_MEMORY, "out of memory for the outputs of %zu sequences",
+                   encoded.n_sequences);
   }
   *ret_encoded = encoded;
   return RR_OK;

@@ -12,11 +12,13 @@ enum { FILE_BYTES_MAX = 1 << 16 };
 static const double number_max = 1000.0;
 static const double step_min = 1e-6;
 
-static rr_status read_scoring(const char *path, const json_t *value, rr_scoring *ret_scoring, rr_error *err) {
+static rr_status read_scoring(const char *path, const json_t *value, rr_scoring *ret_scoring,
+                              rr_error *err) {
   static const struct {
     const char *name;
     rr_scoring scoring;
-  } names[] = {{"cosine", RR_SCORING_COSINE}, {"maxsim", RR_SCORING_MAXSIM}, {"hybrid", RR_SCORING_HYBRID}};
+  } names[] = {
+      {"cosine", RR_SCORING_COSINE}, {"maxsim", RR_SCORING_MAXSIM}, {"hybrid", RR_SCORING_HYBRID}};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
     if (json_is_string(value) && json_string_length(value) == strlen(names[i].name) &&
         strcmp(json_string_value(value), names[i].name) == 0) {
@@ -24,40 +26,48 @@ static rr_status read_scoring(const char *path, const json_t *value, rr_scoring 
       return RR_OK;
     }
   }
-  return rr_fail(err, RR_ERR_FORMAT, "%s: scoring must be \"cosine\", \"maxsim\" or \"hybrid\"", path);
+  return rr_fail(err, RR_ERR_FORMAT, "%s: scoring must be \"cosine\", \"maxsim\" or \"hybrid\"",
+                 path);
 }
 
-static rr_status read_numbers(const char *path, const char *name, const json_t *values, size_t count, double *numbers,
-                              rr_error *err) {
+static rr_status read_numbers(const char *path, const char *name, const json_t *values,
+                              size_t count, double *numbers, rr_error *err) {
   if (!json_is_array(values) || json_array_size(values) != count) {
-    return rr_fail(err, RR_ERR_FORMAT, "%s: calibration.scores and calibration.logits must be arrays of as many numbers", path);
+    return rr_fail(
+        err, RR_ERR_FORMAT,
+        "%s: calibration.scores and calibration.logits must be arrays of as many numbers", path);
   }
   for (size_t i = 0; i < count; i++) {
     const json_t *value = json_array_get(values, i);
     numbers[i] = json_number_value(value);
     if (!json_is_number(value) || !(fabs(numbers[i]) <= number_max) ||
         (i > 0 && !(numbers[i] >= numbers[i - 1] + step_min))) {
-      return rr_fail(err, RR_ERR_FORMAT, "%s: calibration.%s[%zu] must be a number from %g to %g, larger than the one "
-                     "before by %g or more", path, name, i, -number_max, number_max, step_min);
+      return rr_fail(err, RR_ERR_FORMAT,
+                     "%s: calibration.%s[%zu] must be a number from %g to %g, larger than the one "
+                     "before by %g or more",
+                     path, name, i, -number_max, number_max, step_min);
     }
   }
   return RR_OK;
 }
 
-/* A name that is not known is more likely misspelt than meant for somebody else: the file is this program's. */
-static rr_status refuse_others(const char *path, const json_t *object, const char *first, const char *second,
-                               rr_error *err) {
+/* A name that is not known is more likely misspelt than meant for somebody else: the file is this
+ * program's. */
+static rr_status refuse_others(const char *path, const json_t *object, const char *first,
+                               const char *second, rr_error *err) {
   const char *key;
   json_t *value;
   json_object_foreach((json_t *)object, key, value) {
     if (strcmp(key, first) != 0 && strcmp(key, second) != 0) {
-      return rr_fail(err, RR_ERR_FORMAT, "%s: unknown member \"%.60s\"; known are %s and %s", path, key, first, second);
+      return rr_fail(err, RR_ERR_FORMAT, "%s: unknown member \"%.60s\"; known are %s and %s", path,
+                     key, first, second);
     }
   }
   return RR_OK;
 }
 
-static rr_status read_calibration(const char *path, const json_t *value, rr_calibration *to, rr_error *err) {
+static rr_status read_calibration(const char *path, const json_t *value, rr_calibration *to,
+                                  rr_error *err) {
   if (value == NULL || json_is_null(value)) {
     return RR_OK;
   }
@@ -68,7 +78,9 @@ static rr_status read_calibration(const char *path, const json_t *value, rr_cali
   const json_t *scores = json_object_get(value, "scores");
   size_t knots = json_array_size(scores); /* 0 if it is no array */
   if (status == RR_OK && (knots < 2 || knots > RR_KNOTS_MAX)) {
-    status = rr_fail(err, RR_ERR_FORMAT, "%s: calibration.scores must be an array of 2 to %d numbers", path, RR_KNOTS_MAX);
+    status =
+        rr_fail(err, RR_ERR_FORMAT, "%s: calibration.scores must be an array of 2 to %d numbers",
+                path, RR_KNOTS_MAX);
   }
   if (status == RR_OK) {
     status = read_numbers(path, "scores", scores, knots, to->scores, err);

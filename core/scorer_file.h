@@ -1,5 +1,5 @@
-/* rerankd.json, a model directory's own word on how it is best scored: which scoring, and the map that turns such a
- * score into a probability. Immutable once read. */
+/* rerankd.json, a model directory's own word on how it is best scored: which scoring, and the map
+ * that turns such a score into a probability. Immutable once read. */
 #ifndef RR_CORE_SCORER_FILE_H
 #define RR_CORE_SCORER_FILE_H
 
@@ -10,7 +10,8 @@
 
 enum { RR_KNOTS_MAX = 32 };
 
-/* Straight lines through these points, the first and the last going on for ever, from a score to a logit. */
+/* Straight lines through these points, the first and the last going on for ever, from a score to a
+ * logit. */
 typedef struct rr_calibration {
   size_t knots;                /* 2 .. RR_KNOTS_MAX; 0: no map */
   double scores[RR_KNOTS_MAX]; /* both increase */
@@ -22,12 +23,12 @@ typedef struct rr_scorer_file {
   rr_calibration calibration; /* of scores of that scoring */
 } rr_scorer_file;
 
-/* Reads directory/rerankd.json; that it is not there is no error. Errors: RR_ERR_IO, RR_ERR_FORMAT, RR_ERR_MEMORY,
- * RR_ERR_INPUT (a path too long); messages name the file. Any thread. */
+/* Reads directory/rerankd.json; that it is not there is no error. Errors: RR_ERR_IO, RR_ERR_FORMAT,
+ * RR_ERR_MEMORY, RR_ERR_INPUT (a path too long); messages name the file. Any thread. */
 rr_status rr_scorer_file_load(const char *directory, rr_scorer_file *ret_file, rr_error *err);
 
-/* From 0 to 1. Never decreases with the score, which is finite; scores so near that a float cannot tell their
- * probabilities apart become equal. */
+/* From 0 to 1. Never decreases with the score, which is finite; scores so near that a float cannot
+ * tell their probabilities apart become equal. */
 float rr_calibrated(const rr_calibration *calibration, float score);
 
 #endif

@@ -29,7 +29,9 @@ static size_t bytes_for(const rr_half_form *form, size_t n_vectors) {
 }
 
 static uint32_t vectors_of(const rr_half_form *form, const rr_sequence *sequence) {
-  return form->split ? sequence->length - sequence->split_at : form->row_size == 0 ? 0 : sequence->n_vectors;
+  return form->split           ? sequence->length - sequence->split_at
+         : form->row_size == 0 ? 0
+                               : sequence->n_vectors;
 }
 
 size_t rr_half_bytes(const rr_half_form *form, const rr_sequence *sequence) {
@@ -64,14 +66,16 @@ void rr_half_write(const rr_half_form *form, const rr_sequence *sequence, void *
     to += form->outputs * sizeof(float);
   }
   if (head.n_vectors > 0) {
-    memcpy(to, form->split ? sequence->split_document : sequence->vectors, (size_t)head.n_vectors * form->row_size);
+    memcpy(to, form->split ? sequence->split_document : sequence->vectors,
+           (size_t)head.n_vectors * form->row_size);
   }
 }
 
-/* The text's own tokens that are left, and what is around them, are the side; a query's is beside it. */
+/* The text's own tokens that are left, and what is around them, are the side; a query's is beside
+ * it. */
 static bool is_side(const rr_half_form *form, const header *head) {
-  return head->n_vectors == head->length && head->length < form->max_length && head->length >= form->tail &&
-         head->dropped_tokens <= head->text_tokens &&
+  return head->n_vectors == head->length && head->length < form->max_length &&
+         head->length >= form->tail && head->dropped_tokens <= head->text_tokens &&
          head->text_tokens - head->dropped_tokens == head->length - form->tail;
 }
 
@@ -84,11 +88,13 @@ bool rr_half_read(const rr_half_form *form, rr_half half, rr_sequence *ret_seque
   bool tokens = form->row_size > 0;
   if (head.magic != magic || head.version != HALF_VERSION || head.outputs != form->outputs ||
       head.row_size != form->row_size || head.length == 0 || head.length > form->max_length ||
-      (head.n_vectors > 0) != tokens || head.n_vectors > head.length || half.size != bytes_for(form, head.n_vectors) ||
-      head.split != (form->split ? 1 : 0) || (form->split && !is_side(form, &head))) {
+      (head.n_vectors > 0) != tokens || head.n_vectors > head.length ||
+      half.size != bytes_for(form, head.n_vectors) || head.split != (form->split ? 1 : 0) ||
+      (form->split && !is_side(form, &head))) {
     return false;
   }
-  char *at = (char *)(uintptr_t)half.data + sizeof head; /* nobody writes there: it is not computed again */
+  char *at = (char *)(uintptr_t)half.data +
+             sizeof head; /* nobody writes there: it is not computed again */
   *ret_sequence = (rr_sequence){.length = head.length,
                                 .text_tokens = head.text_tokens,
                                 .dropped_tokens = head.dropped_tokens,

@@ -1,4 +1,5 @@
-/* A text's half as bytes: what a computed sequence leaves for the scores, behind a header that says its form. */
+/* A text's half as bytes: what a computed sequence leaves for the scores, behind a header that says
+ * its form. */
 #ifndef RR_CORE_SCORER_HALF_H
 #define RR_CORE_SCORER_HALF_H
 
@@ -24,11 +25,13 @@ size_t rr_half_bytes(const rr_half_form *form, const rr_sequence *sequence);
 /* Writes rr_half_bytes bytes. The sequence is computed, or at hand itself. */
 void rr_half_write(const rr_half_form *form, const rr_sequence *sequence, void *ret_bytes);
 
-/* The sequence of a split model is to leave its rows in rr_half_bytes bytes, behind the header, which is written. */
+/* The sequence of a split model is to leave its rows in rr_half_bytes bytes, behind the header,
+ * which is written. */
 void rr_half_place(const rr_half_form *form, rr_sequence *sequence, void *bytes);
 
-/* Makes a sequence that is at hand of a half, whose bytes it borrows: of a split model's a document side. False, with *ret_sequence untouched, where they
- * are not of that form. Nothing of them is believed but the numbers in vectors. */
+/* Makes a sequence that is at hand of a half, whose bytes it borrows: of a split model's a document
+ * side. False, with *ret_sequence untouched, where they are not of that form. Nothing of them is
+ * believed but the numbers in vectors. */
 bool rr_half_read(const rr_half_form *form, rr_half half, rr_sequence *ret_sequence);
 
 #endif

@@ -16,7 +16,8 @@ enum { PIECE = 1 << 14 };
 static const uint32_t version = 1; /* of what is hashed, and of what a half is made of */
 
 /* A file as it lies there; one that is absent is told apart from an empty one. */
-static rr_status hash_file(const char *folder, const char *name, XXH3_state_t *state, rr_error *err) {
+static rr_status hash_file(const char *folder, const char *name, XXH3_state_t *state,
+                           rr_error *err) {
   char path[RR_PATH_MAX];
   char piece[PIECE];
   rr_status status = rr_path_join(folder, name, path, err);
@@ -62,11 +63,13 @@ static rr_status hash_weights(const char *folder, XXH3_state_t *state, rr_error 
   return status;
 }
 
-rr_status rr_identify_model(const char *folder, const char *const *choices, size_t n_choices, const uint32_t *numbers,
-                            size_t n_numbers, uint8_t ret_fingerprint[RR_FINGERPRINT_BYTES], rr_error *err) {
-  static const char *const files[] = {"config.json",           "tokenizer.json",          "tokenizer_config.json",
-                                      "vocab.txt",             "special_tokens_map.json", "added_tokens.json",
-                                      "artifact.metadata"};
+rr_status rr_identify_model(const char *folder, const char *const *choices, size_t n_choices,
+                            const uint32_t *numbers, size_t n_numbers,
+                            uint8_t ret_fingerprint[RR_FINGERPRINT_BYTES], rr_error *err) {
+  static const char *const files[] = {
+      "config.json",      "tokenizer.json",          "tokenizer_config.json",
+      "vocab.txt",        "special_tokens_map.json", "added_tokens.json",
+      "artifact.metadata"};
   XXH3_state_t *state = XXH3_createState();
   if (state == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory");

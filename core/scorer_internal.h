@@ -1,4 +1,5 @@
-/* What the scorer's files share: loading (scorer.c), encoding (scorer_encode.c) and scoring (scorer_score.c). */
+/* What the scorer's files share: loading (scorer.c), encoding (scorer_encode.c) and scoring
+ * (scorer_score.c). */
 #ifndef RR_CORE_SCORER_INTERNAL_H
 #define RR_CORE_SCORER_INTERNAL_H
 
@@ -17,11 +18,11 @@ struct rr_scorer {
   rr_model_info info; /* its strings lie in this struct or in bert's config */
   rr_tokenizer *tokenizer;
   rr_bert *bert;
-  rr_scoring scoring; /* in use */
+  rr_scoring scoring;         /* in use */
   rr_calibration calibration; /* of such scores; no knots: they are told as they are */
-  rr_late late;       /* where token vectors are wanted */
-  rr_half_form half;  /* where texts have halves */
-  uint64_t seed; /* of the search for identical texts */
+  rr_late late;               /* where token vectors are wanted */
+  rr_half_form half;          /* where texts have halves */
+  uint64_t seed;              /* of the search for identical texts */
   char kernels[KERNELS_TEXT_MAX];
   rr_packs_report packs;
 };

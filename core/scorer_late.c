@@ -13,7 +13,8 @@ static bool is_skipped(const rr_late *late, int32_t id) {
   return false;
 }
 
-/* Each symbol's first token, as ColBERT has it: the unknown token where the vocabulary lacks one. */
+/* Each symbol's first token, as ColBERT has it: the unknown token where the vocabulary lacks
+ * one. */
 static rr_status read_punctuation(rr_late *late, const rr_tokenizer *tokenizer, rr_error *err) {
   static const char symbols[] = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
   rr_arena arena;
@@ -30,12 +31,14 @@ static rr_status read_punctuation(rr_late *late, const rr_tokenizer *tokenizer, 
   return status;
 }
 
-static rr_status find_token(const rr_tokenizer *tokenizer, const char *token, int32_t *ret_id, rr_error *err) {
+static rr_status find_token(const rr_tokenizer *tokenizer, const char *token, int32_t *ret_id,
+                            rr_error *err) {
   *ret_id = rr_tokenizer_find(tokenizer, token);
   return *ret_id >= 0 ? RR_OK : rr_fail(err, RR_ERR_FORMAT, "the tokenizer has no token %s", token);
 }
 
-rr_status rr_late_init(rr_late *late, const rr_bert *bert, const rr_tokenizer *tokenizer, rr_error *err) {
+rr_status rr_late_init(rr_late *late, const rr_bert *bert, const rr_tokenizer *tokenizer,
+                       rr_error *err) {
   *late = (rr_late){.maxsim = bert->maxsim,
                     .dim = bert->token_dim,
                     .colbert = bert->config.head == RR_HEAD_TOKENS,
@@ -55,7 +58,8 @@ rr_status rr_late_init(rr_late *late, const rr_bert *bert, const rr_tokenizer *t
   if (status == RR_OK && late->form.skip_punctuation) {
     status = read_punctuation(late, tokenizer, err);
   }
-  if (status == RR_OK && (late->pad = rr_tokenizer_find(tokenizer, "[PAD]")) >= 0 && !is_skipped(late, late->pad)) {
+  if (status == RR_OK && (late->pad = rr_tokenizer_find(tokenizer, "[PAD]")) >= 0 &&
+      !is_skipped(late, late->pad)) {
     late->skipped[late->n_skipped++] = late->pad;
   }
   return status;
@@ -69,7 +73,8 @@ size_t rr_late_room(const rr_late *late, bool query, size_t max_length) {
   return (max_length < most ? max_length : most) - 1; /* the marker */
 }
 
-/* A ColBERT's sequence: the marker behind the first token; a query's padding, also what its text calls so, is [MASK]. */
+/* A ColBERT's sequence: the marker behind the first token; a query's padding, also what its text
+ * calls so, is [MASK]. */
 static bool mark(const rr_late *late, bool query, rr_arena *arena, rr_encoding *encoding) {
   size_t length = encoding->length + 1;
   size_t filled = query && late->form.query_length > length ? late->form.query_length : length;
@@ -92,8 +97,10 @@ static bool mark(const rr_late *late, bool query, rr_arena *arena, rr_encoding *
   return true;
 }
 
-/* Special tokens count only where there are no others; of a ColBERT's document, what is skipped does not. */
-static void leave_out(const rr_late *late, bool query, const rr_encoding *encoding, uint8_t *left_out) {
+/* Special tokens count only where there are no others; of a ColBERT's document, what is skipped
+ * does not. */
+static void leave_out(const rr_late *late, bool query, const rr_encoding *encoding,
+                      uint8_t *left_out) {
   size_t length = encoding->length;
   bool bare = length <= late->before + late->behind;
   for (size_t i = 0; i < length; i++) {
@@ -105,7 +112,8 @@ static void leave_out(const rr_late *late, bool query, const rr_encoding *encodi
   }
 }
 
-bool rr_late_shape(const rr_late *late, bool query, rr_arena *arena, rr_encoding *encoding, rr_sequence *sequence) {
+bool rr_late_shape(const rr_late *late, bool query, rr_arena *arena, rr_encoding *encoding,
+                   rr_sequence *sequence) {
   size_t attended = encoding->length + 1;
   if (late->colbert && !mark(late, query, arena, encoding)) {
     return false;

@@ -1,5 +1,5 @@
-/* Late interaction: what of a sequence has a vector, and what a query's and a text's vectors make of a score.
- * Immutable once set up. */
+/* Late interaction: what of a sequence has a vector, and what a query's and a text's vectors make
+ * of a score. Immutable once set up. */
 #ifndef RR_CORE_SCORER_LATE_H
 #define RR_CORE_SCORER_LATE_H
 
@@ -18,35 +18,39 @@ enum { RR_LATE_SKIPPED_MAX = 33 }; /* ASCII's punctuation and [PAD] */
 typedef struct rr_late {
   const rr_maxsim *maxsim; /* borrowed */
   size_t dim;
-  bool colbert;       /* else every token between the special ones counts */
-  size_t before;      /* special tokens in front of a text, and behind it */
+  bool colbert;  /* else every token between the special ones counts */
+  size_t before; /* special tokens in front of a text, and behind it */
   size_t behind;
-  rr_colbert form;    /* of a ColBERT, like the rest */
+  rr_colbert form; /* of a ColBERT, like the rest */
   int32_t query_marker;
   int32_t document_marker;
   int32_t mask;
-  int32_t pad;        /* -1: none */
+  int32_t pad;                          /* -1: none */
   int32_t skipped[RR_LATE_SKIPPED_MAX]; /* a document's tokens without a vector */
   size_t n_skipped;
 } rr_late;
 
 /* bert has a maxsim. RR_ERR_FORMAT if the tokenizer lacks a marker or [MASK], RR_ERR_MEMORY. */
-rr_status rr_late_init(rr_late *late, const rr_bert *bert, const rr_tokenizer *tokenizer, rr_error *err);
+rr_status rr_late_init(rr_late *late, const rr_bert *bert, const rr_tokenizer *tokenizer,
+                       rr_error *err);
 
 /* Tokens that a text may have with its special tokens, of max_length that its sequence may have. */
 size_t rr_late_room(const rr_late *late, bool query, size_t max_length);
 
-/* Adds a ColBERT's marker and, to a query, its filling; says which tokens have vectors. False when the arena is
- * exhausted. */
-bool rr_late_shape(const rr_late *late, bool query, rr_arena *arena, rr_encoding *encoding, rr_sequence *sequence);
+/* Adds a ColBERT's marker and, to a query, its filling; says which tokens have vectors. False when
+ * the arena is exhausted. */
+bool rr_late_shape(const rr_late *late, bool query, rr_arena *arena, rr_encoding *encoding,
+                   rr_sequence *sequence);
 
 /* Bytes of a token's stored vector. */
 size_t rr_late_row_size(const rr_late *late);
 
-/* Memory for the vectors of all sequences that are not at hand, and for rr_late_begin, in the arena; false when it is exhausted. */
+/* Memory for the vectors of all sequences that are not at hand, and for rr_late_begin, in the
+ * arena; false when it is exhausted. */
 bool rr_late_reserve(const rr_late *late, rr_arena *arena, rr_encoded *encoded);
 
-/* Packs the query's vectors, once all sequences are computed; then the MaxSim of any of the others. */
+/* Packs the query's vectors, once all sequences are computed; then the MaxSim of any of the
+ * others. */
 void rr_late_begin(const rr_late *late, const rr_encoded *encoded);
 float rr_late_score(const rr_late *late, const rr_encoded *encoded, const rr_sequence *text);
 

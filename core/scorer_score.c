@@ -12,8 +12,8 @@ struct rr_workspace {
   rr_encoder_input *inputs; /* one a token: a sequence has at least one */
 };
 
-rr_status rr_workspace_create(const rr_scorer *scorer, size_t max_tokens, rr_workspace **ret_workspace,
-                              rr_error *err) {
+rr_status rr_workspace_create(const rr_scorer *scorer, size_t max_tokens,
+                              rr_workspace **ret_workspace, rr_error *err) {
   if (max_tokens < scorer->info.max_input_length) {
     max_tokens = scorer->info.max_input_length;
   }
@@ -93,7 +93,8 @@ rr_status rr_scorer_forward(rr_workspace *workspace, rr_sequence *const *sequenc
       }
     }
   }
-  return inputs == 0 ? RR_OK : rr_encoder_forward(workspace->encoder, workspace->inputs, inputs, err);
+  return inputs == 0 ? RR_OK
+                     : rr_encoder_forward(workspace->encoder, workspace->inputs, inputs, err);
 }
 
 float rr_scorer_score(const rr_scorer *scorer, float raw_score) {
@@ -104,7 +105,8 @@ float rr_scorer_score(const rr_scorer *scorer, float raw_score) {
   if (scorer->info.kind == RR_CROSS_ENCODER) {
     return 1.0f / (1.0f + expf(-raw_score));
   }
-  return scorer->calibration.knots == 0 ? raw_score : rr_calibrated(&scorer->calibration, raw_score);
+  return scorer->calibration.knots == 0 ? raw_score
+                                        : rr_calibrated(&scorer->calibration, raw_score);
 }
 
 static float raw_score(const rr_scorer *scorer, const rr_encoded *encoded, size_t candidate) {
@@ -125,8 +127,8 @@ static float raw_score(const rr_scorer *scorer, const rr_encoded *encoded, size_
              : (2.0f * rr_late_score(&scorer->late, encoded, text) + cosine) / 3.0f;
 }
 
-rr_status rr_scorer_scores(const rr_scorer *scorer, const rr_encoded *encoded, bool raw, float *scores,
-                           rr_error *err) {
+rr_status rr_scorer_scores(const rr_scorer *scorer, const rr_encoded *encoded, bool raw,
+                           float *scores, rr_error *err) {
   if (scorer->bert->maxsim != NULL && encoded->n_candidates > 0) {
     rr_late_begin(&scorer->late, encoded);
   }
@@ -141,8 +143,8 @@ rr_status rr_scorer_scores(const rr_scorer *scorer, const rr_encoded *encoded, b
 }
 
 /* Runs all sequences, in their order, in micro-batches as full as they get. */
-static rr_status forward_all(rr_workspace *workspace, const rr_encoded *encoded, rr_sequence **batch,
-                             rr_error *err) {
+static rr_status forward_all(rr_workspace *workspace, const rr_encoded *encoded,
+                             rr_sequence **batch, rr_error *err) {
   size_t max_tokens = rr_encoder_max_tokens(workspace->encoder);
   rr_status status = RR_OK;
   for (size_t i = 0; status == RR_OK && i < encoded->n_sequences;) {
@@ -161,13 +163,14 @@ static rr_status forward_all(rr_workspace *workspace, const rr_encoded *encoded,
   return status;
 }
 
-rr_status rr_scorer_rerank(rr_workspace *workspace, rr_text query, const rr_text *texts, size_t n_texts,
-                           const rr_encode_options *options, bool raw, float *scores, rr_error *err) {
+rr_status rr_scorer_rerank(rr_workspace *workspace, rr_text query, const rr_text *texts,
+                           size_t n_texts, const rr_encode_options *options, bool raw,
+                           float *scores, rr_error *err) {
   rr_arena arena;
   rr_encoded encoded;
   rr_arena_init(&arena, SIZE_MAX);
-  rr_status status = rr_scorer_encode(workspace->scorer, query, texts, n_texts, options, &arena,
-                                      &encoded, err);
+  rr_status status =
+      rr_scorer_encode(workspace->scorer, query, texts, n_texts, options, &arena, &encoded, err);
   if (status == RR_OK) {
     rr_sequence **batch = rr_arena_calloc(&arena, encoded.n_sequences, sizeof *batch);
     status = batch == NULL ? rr_fail(err, RR_ERR_MEMORY, "out of memory for a micro-batch")

@@ -1,5 +1,5 @@
-/* The description of the API, made at build time from openapi.json: the document itself, and the same for
- * people as one page that fetches nothing. Static storage. */
+/* The description of the API, made at build time from openapi.json: the document itself, and the
+ * same for people as one page that fetches nothing. Static storage. */
 #ifndef RR_PROTO_API_PAGES_H
 #define RR_PROTO_API_PAGES_H
 

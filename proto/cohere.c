@@ -8,7 +8,8 @@ static bool read_common(const rr_reader *reader, rr_rerank_request *request) {
          rr_read_documents(reader, "documents", request);
 }
 
-/* `max_chunks_per_doc` is checked only: a document is scored as one chunk, of the model's length. */
+/* `max_chunks_per_doc` is checked only: a document is scored as one chunk, of the model's
+ * length. */
 static bool decode_v1(const rr_reader *reader, rr_rerank_request *request) {
   size_t chunks = 0;
   return rr_read_bool(reader, "return_documents", &request->return_text) &&

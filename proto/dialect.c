@@ -16,8 +16,8 @@ enum {
   GUESS_TAIL = 512
 };
 
-/* Speaks the dialect where any of the keys is there, even with null, and `without` is not, or null; an
- * entry without keys takes what is left. */
+/* Speaks the dialect where any of the keys is there, even with null, and `without` is not, or null;
+ * an entry without keys takes what is left. */
 typedef struct choice {
   const rr_dialect *dialect;
   const char *any[KEYS_MAX];
@@ -97,9 +97,10 @@ const rr_endpoint *rr_endpoint_at(const char *path) {
 rr_operation rr_endpoint_operation(const rr_endpoint *endpoint) { return endpoint->operation; }
 
 const char *rr_operation_name(rr_operation operation) {
-  static const char *const names[RR_OPERATIONS] = {
-      [RR_OPERATION_RERANK] = "rerank", [RR_OPERATION_PREDICT] = "predict", [RR_OPERATION_SCORE] = "score",
-      [RR_OPERATION_DOCUMENTS] = "documents"};
+  static const char *const names[RR_OPERATIONS] = {[RR_OPERATION_RERANK] = "rerank",
+                                                   [RR_OPERATION_PREDICT] = "predict",
+                                                   [RR_OPERATION_SCORE] = "score",
+                                                   [RR_OPERATION_DOCUMENTS] = "documents"};
   return names[operation];
 }
 
@@ -132,8 +133,8 @@ static bool parse(const char *body, size_t size, size_t max_values, json_t **ret
   }
 }
 
-static bool decode(const rr_endpoint *endpoint, const rr_reader *reader, const rr_dialect **ret_dialect,
-                   rr_rerank_request *request) {
+static bool decode(const rr_endpoint *endpoint, const rr_reader *reader,
+                   const rr_dialect **ret_dialect, rr_rerank_request *request) {
   if (!json_is_object(reader->body)) {
     return rr_api_fail(reader->error, RR_API_VALIDATION, "the body must be an object, not %s",
                        rr_json_type_name(reader->body));
@@ -147,8 +148,9 @@ static bool decode(const rr_endpoint *endpoint, const rr_reader *reader, const r
 }
 
 bool rr_dialect_decode(const rr_endpoint *endpoint, const char *body, size_t size,
-                       const rr_rerank_limits *limits, rr_arena *arena, const rr_dialect **ret_dialect,
-                       rr_rerank_request *ret_request, rr_api_error *ret_error) {
+                       const rr_rerank_limits *limits, rr_arena *arena,
+                       const rr_dialect **ret_dialect, rr_rerank_request *ret_request,
+                       rr_api_error *ret_error) {
   json_t *json;
   rr_json_scope scope;
   rr_rerank_request request = {

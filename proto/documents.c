@@ -77,13 +77,14 @@ static bool whole_text(const rr_reader *reader, const char *name, size_t i, cons
   const json_t *text = json_object_get(object, "text");
   if (!json_is_string(text)) {
     return rr_api_fail_field(reader->error, RR_API_VALIDATION, name,
-                             "`%s[%zu]` must be a string or an object with a string `text` or `id`", name, i);
+                             "`%s[%zu]` must be a string or an object with a string `text` or `id`",
+                             name, i);
   }
   return rr_copy_text(reader, text, ret_text);
 }
 
-/* Joins an object's fields by line feeds; those it lacks are passed over, and one that has none of them
- * is its `text`. */
+/* Joins an object's fields by line feeds; those it lacks are passed over, and one that has none of
+ * them is its `text`. */
 static bool join(const rr_reader *reader, const char *name, size_t i, const json_t *object,
                  const fields *all, rr_text *ret_text) {
   rr_text parts[RANK_FIELDS_MAX];

@@ -32,10 +32,10 @@ enum { RR_FIELD_NAME_MAX = 64 };
 
 typedef struct rr_api_error {
   rr_api_error_kind kind;
-  char field[RR_FIELD_NAME_MAX];       /* the request's field at fault, "" if there is none */
-  unsigned retry_after;                /* seconds, if better than the kind's; 0: the kind's */
+  char field[RR_FIELD_NAME_MAX];      /* the request's field at fault, "" if there is none */
+  unsigned retry_after;               /* seconds, if better than the kind's; 0: the kind's */
   char message[RR_ERROR_MESSAGE_MAX]; /* for the caller: one line; may end in a cut character */
-  char logged[RR_ERROR_MESSAGE_MAX]; /* for a log: without a byte of what the caller sent */
+  char logged[RR_ERROR_MESSAGE_MAX];  /* for a log: without a byte of what the caller sent */
 } rr_api_error;
 
 /* The HTTP status of a kind. */

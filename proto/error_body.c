@@ -4,7 +4,8 @@ enum { INVALID_REQUEST = 422 };
 
 const char rr_error_full_fallback[] =
     "{\"message\":\"request failed\",\"detail\":\"request failed\","
-    "\"error\":{\"message\":\"request failed\",\"type\":\"server_error\",\"param\":null,\"code\":503}}";
+    "\"error\":{\"message\":\"request "
+    "failed\",\"type\":\"server_error\",\"param\":null,\"code\":503}}";
 
 static const char *type_of(rr_api_error_kind kind) {
   switch (kind) {

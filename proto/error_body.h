@@ -5,9 +5,9 @@
 #include "proto/error.h"
 #include "proto/json_writer.h"
 
-/* {"message":..., "detail":..., "error":{"message":..., "type":..., "param":..., "code":...}}: the message
- * three times, the field at fault as `param`, the status as `code`. `listed`: where the status is 422, `detail`
- * is [{"loc":["body", the field at fault], "msg":..., "type":...}]. */
+/* {"message":..., "detail":..., "error":{"message":..., "type":..., "param":..., "code":...}}: the
+ * message three times, the field at fault as `param`, the status as `code`. `listed`: where the
+ * status is 422, `detail` is [{"loc":["body", the field at fault], "msg":..., "type":...}]. */
 void rr_error_put_full(const rr_api_error *error, bool listed, rr_json_writer *writer);
 
 /* The same where there is no memory. */

@@ -14,7 +14,8 @@ typedef struct rr_server_info {
   const char *model_dtype; /* "float32" */
   const char *dtype_note;  /* why that */
   const char *label;       /* a cross-encoder's one label; NULL for a bi-encoder */
-  const char *pooling;     /* a bi-encoder's "mean" or "cls"; NULL for a cross-encoder, and where no vector is pooled */
+  const char *pooling;     /* a bi-encoder's "mean" or "cls"; NULL for a cross-encoder, and where no
+                              vector is pooled */
   const char *scoring;     /* "logit", "cosine", "maxsim", "hybrid" */
   size_t split_layers;     /* of a cross-encoder; 0: none, and not told */
   bool calibrated;         /* a bi-encoder's scores are probabilities unless raw */
@@ -24,14 +25,14 @@ typedef struct rr_server_info {
   size_t max_client_batch_size;
   size_t tokenization_workers;
   bool auto_truncate;
-  size_t cache_bytes; /* of the score cache; 0: none */
+  size_t cache_bytes;          /* of the score cache; 0: none */
   bool document_cache;         /* false: the model's documents have nothing to cache */
   size_t document_cache_bytes; /* 0: none */
   const char *version;
 } rr_server_info;
 
-/* The body of GET /info. Returns *ret_size bytes, terminated, freed by the caller with rr_free; NULL when
- * the heap is exhausted. */
+/* The body of GET /info. Returns *ret_size bytes, terminated, freed by the caller with rr_free;
+ * NULL when the heap is exhausted. */
 char *rr_info_encode(const rr_server_info *info, size_t *ret_size);
 
 /* The body of GET /v1/models: a list of one. created: seconds since 1970. Memory as above. */

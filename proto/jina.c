@@ -1,5 +1,5 @@
-/* The dialect of Jina's API: /v1/rerank. Clients of another API send the very same body there, so the
- * answer holds what either reads. */
+/* The dialect of Jina's API: /v1/rerank. Clients of another API send the very same body there, so
+ * the answer holds what either reads. */
 #include "proto/dialects.h"
 #include "proto/results.h"
 

@@ -85,7 +85,9 @@ void rr_json_put_raw(rr_json_writer *writer, const char *literal) {
   put_bytes(writer, literal, strlen(literal));
 }
 
-void rr_json_put_bytes(rr_json_writer *writer, rr_text bytes) { put_bytes(writer, bytes.data, bytes.size); }
+void rr_json_put_bytes(rr_json_writer *writer, rr_text bytes) {
+  put_bytes(writer, bytes.data, bytes.size);
+}
 
 static bool is_continuation(unsigned char byte) { return (byte & 0xC0) == 0x80; }
 
@@ -182,7 +184,8 @@ void rr_json_put_float(rr_json_writer *writer, float value) {
     }
   }
   rr_json_put_raw(writer, digits);
-  if (strpbrk(digits, ".e") == NULL) { /* else readers that tell the two apart take it for an integer */
+  if (strpbrk(digits, ".e") ==
+      NULL) { /* else readers that tell the two apart take it for an integer */
     rr_json_put_raw(writer, ".0");
   }
 }

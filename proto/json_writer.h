@@ -1,5 +1,5 @@
-/* Appends JSON to a growing buffer. The first failed allocation makes every later call do nothing, so
- * that only rr_json_writer_finish needs to be checked. The caller places commas and brackets. */
+/* Appends JSON to a growing buffer. The first failed allocation makes every later call do nothing,
+ * so that only rr_json_writer_finish needs to be checked. The caller places commas and brackets. */
 #ifndef RR_PROTO_JSON_WRITER_H
 #define RR_PROTO_JSON_WRITER_H
 
@@ -34,8 +34,8 @@ void rr_json_put_string(rr_json_writer *writer, const char *string);
 
 void rr_json_put_unsigned(rr_json_writer *writer, uint64_t value);
 
-/* Appends the shortest decimal number that reads back as the same float and does not look like an integer.
- * A value that is not finite has no JSON form and makes the writer fail. */
+/* Appends the shortest decimal number that reads back as the same float and does not look like an
+ * integer. A value that is not finite has no JSON form and makes the writer fail. */
 void rr_json_put_float(rr_json_writer *writer, float value);
 
 /* Ends the writer: returns its terminated bytes, freed with rr_free, or NULL if anything failed.

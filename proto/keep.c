@@ -6,24 +6,25 @@ static bool out_of_memory(const rr_reader *reader) {
 }
 
 /* `seen` holds the names before it. */
-static bool read_new_id(const rr_reader *reader, const char *name, size_t i, const json_t *object, json_t *seen,
-                        rr_text *ret_id) {
+static bool read_new_id(const rr_reader *reader, const char *name, size_t i, const json_t *object,
+                        json_t *seen, rr_text *ret_id) {
   if (!rr_read_id(reader, name, i, object, ret_id)) {
     return false;
   }
   if (json_object_get(seen, ret_id->data) != NULL) { /* no NUL within, and one behind it */
-    return rr_api_fail_field(reader->error, RR_API_VALIDATION, name, "`%s[%zu].id`: '%.80s' was there before", name, i,
-                             ret_id->data);
+    return rr_api_fail_field(reader->error, RR_API_VALIDATION, name,
+                             "`%s[%zu].id`: '%.80s' was there before", name, i, ret_id->data);
   }
   return json_object_set_new(seen, ret_id->data, json_true()) == 0 || out_of_memory(reader);
 }
 
-static bool read_one(const rr_reader *reader, const char *name, size_t i, const json_t *element, json_t *seen,
-                     rr_rerank_request *request) {
+static bool read_one(const rr_reader *reader, const char *name, size_t i, const json_t *element,
+                     json_t *seen, rr_rerank_request *request) {
   const json_t *text = json_is_object(element) ? json_object_get(element, "text") : element;
   if (!json_is_string(text)) {
-    return rr_api_fail_field(reader->error, RR_API_VALIDATION, name,
-                             "`%s[%zu]` must be a string, or an object with strings `id` and `text`", name, i);
+    return rr_api_fail_field(
+        reader->error, RR_API_VALIDATION, name,
+        "`%s[%zu]` must be a string, or an object with strings `id` and `text`", name, i);
   }
   bool named = json_is_object(element) && !json_is_null(json_object_get(element, "id")) &&
                json_object_get(element, "id") != NULL;
@@ -31,13 +32,15 @@ static bool read_one(const rr_reader *reader, const char *name, size_t i, const 
          (!named || read_new_id(reader, name, i, element, seen, &request->ids[i]));
 }
 
-static bool read_all(const rr_reader *reader, const char *name, const json_t *list, rr_rerank_request *request) {
+static bool read_all(const rr_reader *reader, const char *name, const json_t *list,
+                     rr_rerank_request *request) {
   size_t n = json_array_size(list);
   json_t *seen = json_object();
   request->n_texts = n;
   request->texts = rr_arena_calloc(reader->arena, n, sizeof *request->texts);
   request->ids = rr_arena_calloc(reader->arena, n, sizeof *request->ids);
-  bool ok = (seen != NULL && request->texts != NULL && request->ids != NULL) || out_of_memory(reader);
+  bool ok =
+      (seen != NULL && request->texts != NULL && request->ids != NULL) || out_of_memory(reader);
   for (size_t i = 0; ok && i < n; i++) {
     ok = read_one(reader, name, i, json_array_get(list, i), seen, request);
   }
@@ -82,4 +85,5 @@ static void encode(const rr_rerank_answer *answer, rr_json_writer *writer) {
   rr_json_put_raw(writer, "}}");
 }
 
-const rr_dialect rr_dialect_keep = {.name = "documents", .errors = RR_ERROR_FULL, .decode = decode, .encode = encode};
+const rr_dialect rr_dialect_keep = {
+    .name = "documents", .errors = RR_ERROR_FULL, .decode = decode, .encode = encode};

@@ -23,12 +23,14 @@ static void encode(const rr_rerank_answer *answer, rr_json_writer *writer) {
 }
 
 static bool decode_texts(const rr_reader *reader, rr_rerank_request *request) {
-  return rr_read_bool(reader, "return_text", &request->return_text) && read_options(reader, request) &&
-         rr_read_texts(reader, "texts", true, request);
+  return rr_read_bool(reader, "return_text", &request->return_text) &&
+         read_options(reader, request) && rr_read_texts(reader, "texts", true, request);
 }
 
 const rr_dialect rr_dialect_llamacpp = {
     .name = "llamacpp", .errors = RR_ERROR_FULL, .decode = decode, .encode = encode};
 
-const rr_dialect rr_dialect_llamacpp_texts = {
-    .name = "llamacpp", .errors = RR_ERROR_FULL, .decode = decode_texts, .encode = rr_put_ranked_texts};
+const rr_dialect rr_dialect_llamacpp_texts = {.name = "llamacpp",
+                                              .errors = RR_ERROR_FULL,
+                                              .decode = decode_texts,
+                                              .encode = rr_put_ranked_texts};

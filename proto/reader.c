@@ -25,8 +25,8 @@ static const json_t *optional_field(const rr_reader *reader, const char *name) {
 
 static bool wrong_type(const rr_reader *reader, const char *name, const char *wanted,
                        const json_t *value) {
-  return rr_api_fail_field(reader->error, RR_API_VALIDATION, name, "`%s` must be %s, not %s", name, wanted,
-                           rr_json_type_name(value));
+  return rr_api_fail_field(reader->error, RR_API_VALIDATION, name, "`%s` must be %s, not %s", name,
+                           wanted, rr_json_type_name(value));
 }
 
 static bool missing(const rr_reader *reader, const char *name) {
@@ -89,8 +89,8 @@ bool rr_read_count(const rr_reader *reader, const char *name, size_t least, size
                              "`%s` must be a whole number, and below 2^53", name);
   }
   if (number < 0 || (uint64_t)number < least) {
-    return rr_api_fail_field(reader->error, RR_API_VALIDATION, name, "`%s` must be at least %zu", name,
-                             least);
+    return rr_api_fail_field(reader->error, RR_API_VALIDATION, name, "`%s` must be at least %zu",
+                             name, least);
   }
   *value = (size_t)number;
   return true;
@@ -148,8 +148,8 @@ const json_t *rr_read_list(const rr_reader *reader, const char *name) {
 
 static bool wrong_element(const rr_reader *reader, const char *name, size_t i, const char *wanted,
                           const json_t *element) {
-  return rr_api_fail_field(reader->error, RR_API_VALIDATION, name, "`%s[%zu]` must be %s, not %s", name, i,
-                           wanted, rr_json_type_name(element));
+  return rr_api_fail_field(reader->error, RR_API_VALIDATION, name, "`%s[%zu]` must be %s, not %s",
+                           name, i, wanted, rr_json_type_name(element));
 }
 
 static rr_text *new_texts(const rr_reader *reader, size_t n) {
@@ -160,10 +160,12 @@ static rr_text *new_texts(const rr_reader *reader, size_t n) {
   return texts;
 }
 
-bool rr_read_id(const rr_reader *reader, const char *name, size_t i, const json_t *object, rr_text *ret_id) {
+bool rr_read_id(const rr_reader *reader, const char *name, size_t i, const json_t *object,
+                rr_text *ret_id) {
   const json_t *id = json_object_get(object, "id");
   size_t size = json_string_length(id);
-  if (!json_is_string(id) || size == 0 || size > RR_ID_BYTES_MAX || strlen(json_string_value(id)) != size) {
+  if (!json_is_string(id) || size == 0 || size > RR_ID_BYTES_MAX ||
+      strlen(json_string_value(id)) != size) {
     return rr_api_fail_field(reader->error, RR_API_VALIDATION, name,
                              "`%s[%zu].id` must be a string of 1 to %d bytes without NUL", name, i,
                              (int)RR_ID_BYTES_MAX);

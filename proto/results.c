@@ -31,8 +31,8 @@ static void put_document(const rr_rerank_request *request, uint32_t index, rr_do
 /* NaN stays what it is, and fails the writer. */
 static float clamp(float score) { return score < 0 ? 0 : score > 1 ? 1 : score; }
 
-static void put_result(const rr_rerank_answer *answer, const rr_ranked *ranked, const rr_results_form *form,
-                       rr_json_writer *writer) {
+static void put_result(const rr_rerank_answer *answer, const rr_ranked *ranked,
+                       const rr_results_form *form, rr_json_writer *writer) {
   rr_json_put_raw(writer, "{");
   put_count(writer, "index", ranked->index);
   if (form->result_object != NULL) {
@@ -48,7 +48,8 @@ static void put_result(const rr_rerank_answer *answer, const rr_ranked *ranked, 
   if (answer->text_tokens != NULL) {
     rr_json_put_raw(writer, ",");
     put_count(writer, "tokens", answer->text_tokens[ranked->index].count);
-    rr_json_put_raw(writer, answer->text_tokens[ranked->index].truncated ? ",\"truncated\":true" : "");
+    rr_json_put_raw(writer,
+                    answer->text_tokens[ranked->index].truncated ? ",\"truncated\":true" : "");
   }
   if (answer->unscored != NULL && answer->unscored[ranked->index]) {
     rr_json_put_raw(writer, ",\"unscored\":true");
@@ -56,7 +57,8 @@ static void put_result(const rr_rerank_answer *answer, const rr_ranked *ranked, 
   rr_json_put_raw(writer, "}");
 }
 
-static void put_head(const rr_rerank_answer *answer, const rr_results_form *form, rr_json_writer *writer) {
+static void put_head(const rr_rerank_answer *answer, const rr_results_form *form,
+                     rr_json_writer *writer) {
   if (form->id_prefix != NULL) {
     rr_json_put_raw(writer, "\"id\":\"");
     rr_json_put_raw(writer, form->id_prefix);
@@ -79,7 +81,8 @@ static void put_head(const rr_rerank_answer *answer, const rr_results_form *form
   }
 }
 
-static void put_usage(const rr_rerank_answer *answer, const rr_results_form *form, rr_json_writer *writer) {
+static void put_usage(const rr_rerank_answer *answer, const rr_results_form *form,
+                      rr_json_writer *writer) {
   if (form->usage) {
     rr_json_put_raw(writer, ",\"usage\":{");
     if (form->prompt_tokens) {
@@ -101,7 +104,8 @@ static void put_usage(const rr_rerank_answer *answer, const rr_results_form *for
   }
 }
 
-void rr_results_put(const rr_rerank_answer *answer, const rr_results_form *form, rr_json_writer *writer) {
+void rr_results_put(const rr_rerank_answer *answer, const rr_results_form *form,
+                    rr_json_writer *writer) {
   rr_json_put_raw(writer, "{");
   put_head(answer, form, writer);
   put_key(writer, form->list);

@@ -3,8 +3,9 @@
 
 #include "proto/dialects.h"
 
-/* `truncate`: true asks for what the original does, the longer one first. Without a word the query stays
- * whole where that is possible; where it is not, the original would still rank, and so does this. */
+/* `truncate`: true asks for what the original does, the longer one first. Without a word the query
+ * stays whole where that is possible; where it is not, the original would still rank, and so does
+ * this. */
 static bool read_options(const rr_reader *reader, rr_rerank_request *request) {
   request->cut = RR_REQUEST_CUT_TEXT_IF_POSSIBLE;
   if (!rr_read_flag(reader, "truncate", &request->truncate) ||
@@ -94,23 +95,27 @@ const char *rr_tei_error_fallback(rr_api_error_kind kind) {
   return body;
 }
 
-const rr_dialect rr_dialect_tei_rerank = {
-    .name = "tei", .errors = RR_ERROR_TERSE, .decode = decode_rerank, .encode = rr_put_ranked_texts};
+const rr_dialect rr_dialect_tei_rerank = {.name = "tei",
+                                          .errors = RR_ERROR_TERSE,
+                                          .decode = decode_rerank,
+                                          .encode = rr_put_ranked_texts};
 
 /* --- /predict: pairs, or texts alone, each scored for itself --- */
 
 /* A string, [text], or [query, text] as candidate i. */
-static bool read_input(const rr_reader *reader, const json_t *input, size_t i, rr_rerank_request *request) {
+static bool read_input(const rr_reader *reader, const json_t *input, size_t i,
+                       rr_rerank_request *request) {
   size_t n = json_array_size(input);
   const json_t *text = n > 0 ? json_array_get(input, n - 1) : input;
   const json_t *query = n == 2 ? json_array_get(input, 0) : NULL;
   bool listed = json_is_array(input);
   if (n > 2 || (request->batch && !listed) || !json_is_string(text) ||
       (query != NULL && !json_is_string(query))) {
-    return rr_api_fail_field(reader->error, RR_API_VALIDATION, "inputs",
-                             "`inputs` must be a string, a pair of strings, or a list of such pairs; "
-                             "element %zu is not",
-                             i);
+    return rr_api_fail_field(
+        reader->error, RR_API_VALIDATION, "inputs",
+        "`inputs` must be a string, a pair of strings, or a list of such pairs; "
+        "element %zu is not",
+        i);
   }
   return rr_copy_text(reader, text, &request->texts[i]) &&
          (query == NULL || rr_copy_text(reader, query, &request->queries[i]));

@@ -50,7 +50,8 @@ static void encode_rerank(const rr_rerank_answer *answer, rr_json_writer *writer
 }
 
 /* A string, or a list of strings: *ret_texts and *ret_n. */
-static bool read_side(const rr_reader *reader, const char *name, rr_text **ret_texts, size_t *ret_n) {
+static bool read_side(const rr_reader *reader, const char *name, rr_text **ret_texts,
+                      size_t *ret_n) {
   rr_rerank_request side = {.n_texts = 1};
   if (json_is_string(json_object_get(reader->body, name))) {
     side.texts = rr_arena_calloc(reader->arena, 1, sizeof *side.texts);
@@ -88,8 +89,8 @@ static bool decode_score(const rr_reader *reader, rr_rerank_request *request) {
   }
   if (n_queries != request->n_texts) {
     return rr_api_fail_field(reader->error, RR_API_VALIDATION, left,
-                             "`%s` must be one text, or as many as `%s` has: %zu, not %zu", left, right,
-                             request->n_texts, n_queries);
+                             "`%s` must be one text, or as many as `%s` has: %zu, not %zu", left,
+                             right, request->n_texts, n_queries);
   }
   request->queries = queries;
   return true;

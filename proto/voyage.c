@@ -5,8 +5,8 @@
 static bool decode(const rr_reader *reader, rr_rerank_request *request) {
   return rr_check_string(reader, "model") && rr_read_count(reader, "top_k", 0, &request->top_n) &&
          rr_read_bool(reader, "return_documents", &request->return_text) &&
-         rr_read_flag(reader, "truncation", &request->truncate) && rr_read_truncation(reader, request) &&
-         rr_read_text(reader, "query", &request->query) &&
+         rr_read_flag(reader, "truncation", &request->truncate) &&
+         rr_read_truncation(reader, request) && rr_read_text(reader, "query", &request->query) &&
          rr_read_documents(reader, "documents", request);
 }
 

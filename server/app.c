@@ -69,7 +69,7 @@ typedef struct app {
   rr_budget memory; /* of all requests */
   rerank_service rerank;
   redis_address redis_address; /* of the shared cache; the same of its parts */
-  rerank_sharing sharing;        /* no client: there is none */
+  rerank_sharing sharing;      /* no client: there is none */
   router router;
   otlp_settings tracing;
   spans spans;
@@ -127,10 +127,10 @@ static void on_drain(uv_timer_t *timer) {
   app *self = timer->data;
   uint64_t waited = clock_now() - self->stopped_at;
   uint64_t limit = self->options->drain_timeout * NS_PER_SECOND;
-  bool expects = waited < FIRST_SECONDS * NS_PER_SECOND && waited < limit / 2 && http_expects_first(self->http);
+  bool expects = waited < FIRST_SECONDS * NS_PER_SECOND && waited < limit / 2 &&
+                 http_expects_first(self->http);
   if (http_active(self->http) == 0 && rerank_is_idle(&self->rerank) && !self->loading &&
-      !renewal_is_running(&self->renewal) && !expects &&
-      !http_ends_gently(self->http)) {
+      !renewal_is_running(&self->renewal) && !expects && !http_ends_gently(self->http)) {
     close_handles(self);
     return;
   }
@@ -145,7 +145,8 @@ static void on_drain(uv_timer_t *timer) {
   }
 }
 
-/* Nobody new from here on. The loop turns at least once more before it ends: connections may have a request with them. */
+/* Nobody new from here on. The loop turns at least once more before it ends: connections may have a
+ * request with them. */
 static void stop(app *self) {
   self->leaving = false;
   self->router.stopping = true;
@@ -181,7 +182,8 @@ static void on_signal(uv_signal_t *handle, int number) {
     _exit(1);
   }
   if (!self->leaving && self->router.ready && self->options->drain_delay > 0) {
-    log_text(LOG_LEVEL_INFO, "%s: no longer ready, serving for %u more seconds", name, self->options->drain_delay);
+    log_text(LOG_LEVEL_INFO, "%s: no longer ready, serving for %u more seconds", name,
+             self->options->drain_delay);
     leave(self);
     return;
   }
@@ -260,10 +262,12 @@ static void on_loaded(uv_work_t *work, int status) {
              model->pack_note);
   }
   log_text(LOG_LEVEL_INFO,
-           "ready: %s scored by %s%s, %u layers of %u, up to %u tokens, %s (%s) on %s, %u threads, %zu tokens a micro-batch",
+           "ready: %s scored by %s%s, %u layers of %u, up to %u tokens, %s (%s) on %s, %u threads, "
+           "%zu tokens a micro-batch",
            model->kind == RR_CROSS_ENCODER ? "cross-encoder" : "bi-encoder", model->scoring_name,
-           model->calibrated ? ", calibrated" : "", model->layers, model->hidden_size, model->max_input_length,
-           model->dtype_name, model->dtype_note, model->kernels, self->options->threads, self->options->max_batch_tokens);
+           model->calibrated ? ", calibrated" : "", model->layers, model->hidden_size,
+           model->max_input_length, model->dtype_name, model->dtype_note, model->kernels,
+           self->options->threads, self->options->max_batch_tokens);
 }
 
 static bool start_signals(app *self) {
@@ -312,16 +316,19 @@ static rr_status create_sharing(app *self, rr_error *err) {
   if (o->shared_cache == NULL) {
     return RR_OK;
   }
-  rr_status status = redis_address_parse(o->shared_cache, o->shared_cache_password, &self->redis_address, err);
+  rr_status status =
+      redis_address_parse(o->shared_cache, o->shared_cache_password, &self->redis_address, err);
   if (status != RR_OK) {
     return status;
   }
   redis_commands_init(&self->sharing.commands, o->shared_cache_prefix, o->shared_cache_ttl);
   const redis_client_config config = {.address = &self->redis_address,
-                                       .commands = &self->sharing.commands,
-                                       .timeout_ms = o->shared_cache_timeout_ms};
+                                      .commands = &self->sharing.commands,
+                                      .timeout_ms = o->shared_cache_timeout_ms};
   self->sharing.client = redis_client_create(&self->loop, &config, &self->metrics.shared);
-  return self->sharing.client != NULL ? RR_OK : rr_fail(err, RR_ERR_MEMORY, "out of memory for the shared cache");
+  return self->sharing.client != NULL
+             ? RR_OK
+             : rr_fail(err, RR_ERR_MEMORY, "out of memory for the shared cache");
 }
 
 static rr_status start_http(app *self, rr_error *err) {
@@ -350,8 +357,8 @@ static rr_status start_http(app *self, rr_error *err) {
   return http_start(&self->loop, &config, &handlers, &self->http, err);
 }
 
-/* The pool's threads parse and tokenize, and one is there for what must not wait for those: answers cut short by their
- * deadline, keys. libuv reads the number once, from the environment. */
+/* The pool's threads parse and tokenize, and one is there for what must not wait for those: answers
+ * cut short by their deadline, keys. libuv reads the number once, from the environment. */
 static void size_pool(const options *chosen) {
   char text[16];
   unsigned names = chosen->shared_cache != NULL ? 1 : 0; /* looking one up may take seconds */
@@ -362,7 +369,8 @@ static void size_pool(const options *chosen) {
 static void on_held_long(uv_timer_t *timer) {
   app *self = timer->data;
   if (self->router.held.n > 0) {
-    log_text(LOG_LEVEL_WARN, "refusing %zu requests that have waited for the model", self->router.held.n);
+    log_text(LOG_LEVEL_WARN, "refusing %zu requests that have waited for the model",
+             self->router.held.n);
   }
   route_release(&self->router);
 }
@@ -380,18 +388,18 @@ static void log_listening(const app *self) {
   for (size_t i = 0; i < self->n_sockets; i++) {
     char place[SYSTEMD_PLACE_MAX];
     systemd_place(self->sockets[i], place);
-    log_text(LOG_LEVEL_INFO, "rerankd %s listening on %s, a socket that was passed, loading %s", RERANKD_VERSION, place,
-             o->model_id);
+    log_text(LOG_LEVEL_INFO, "rerankd %s listening on %s, a socket that was passed, loading %s",
+             RERANKD_VERSION, place, o->model_id);
   }
   if (self->n_sockets > 0) {
     return;
   }
   if (o->unix_socket != NULL) {
-    log_text(LOG_LEVEL_INFO, "rerankd %s listening on %s, loading %s", RERANKD_VERSION, o->unix_socket,
-             o->model_id);
+    log_text(LOG_LEVEL_INFO, "rerankd %s listening on %s, loading %s", RERANKD_VERSION,
+             o->unix_socket, o->model_id);
   } else {
-    log_text(LOG_LEVEL_INFO, "rerankd %s listening on %s port %u, loading %s", RERANKD_VERSION, o->hostname,
-             http_port(self->http), o->model_id);
+    log_text(LOG_LEVEL_INFO, "rerankd %s listening on %s port %u, loading %s", RERANKD_VERSION,
+             o->hostname, http_port(self->http), o->model_id);
   }
 }
 
@@ -400,9 +408,11 @@ static bool describe(void *context, char text[SYSTEMD_TEXT_MAX]) {
   const app *self = context;
   char loading[LOAD_TEXT_MAX];
   if (self->exit_status != 0) {
-    (void)snprintf(text, SYSTEMD_TEXT_MAX, "cannot load the model: %.200s", self->load.error.message);
+    (void)snprintf(text, SYSTEMD_TEXT_MAX, "cannot load the model: %.200s",
+                   self->load.error.message);
   } else if (self->leaving) {
-    (void)snprintf(text, SYSTEMD_TEXT_MAX, "no longer ready, %zu requests at work", http_active(self->http));
+    (void)snprintf(text, SYSTEMD_TEXT_MAX, "no longer ready, %zu requests at work",
+                   http_active(self->http));
   } else if (self->router.stopping) {
     (void)snprintf(text, SYSTEMD_TEXT_MAX, "finishing %zu requests", http_active(self->http));
   } else if (self->router.ready) {
@@ -475,8 +485,8 @@ static bool start(app *self) {
   return true;
 }
 
-/* What OpenTelemetry's variables say wrong may be meant for others, and is no reason not to serve. False for what is wrong
- * here. */
+/* What OpenTelemetry's variables say wrong may be meant for others, and is no reason not to serve.
+ * False for what is wrong here. */
 static bool read_tracing(app *self) {
   const options *o = self->options;
   const otlp_choices choices = {
@@ -485,7 +495,8 @@ static bool read_tracing(app *self) {
   rr_error error;
   if (otlp_settings_read(&choices, getenv, &self->tracing, &foreign, &error) != RR_OK) {
     self->tracing.on = false;
-    log_text(foreign ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, "%s%s", foreign ? "spans are not sent: " : "", error.message);
+    log_text(foreign ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, "%s%s",
+             foreign ? "spans are not sent: " : "", error.message);
     return foreign;
   }
   return true;
@@ -539,7 +550,8 @@ int app_run(const options *chosen) {
   metrics_init(&self.metrics);
   size_pool(chosen);
   (void)signal(SIGPIPE, SIG_IGN);
-  (void)signal(SIGXFSZ, SIG_IGN); /* a write beyond the limit of the process is an error like any other */
+  (void)signal(SIGXFSZ,
+               SIG_IGN); /* a write beyond the limit of the process is an error like any other */
   if (!make_loop(&self) || !start_tracing(&self) || !start(&self)) {
     return 1;
   }
@@ -552,7 +564,8 @@ int app_run(const options *chosen) {
   rr_scorer_destroy(self.load.scorer);
   api_keys_destroy(self.keys);
   log_text(LOG_LEVEL_INFO, "stopped");
-  if (redis_client_lingers(self.sharing.client)) { /* a thread of the pool does, and an exit would wait for it */
+  if (redis_client_lingers(
+          self.sharing.client)) { /* a thread of the pool does, and an exit would wait for it */
     log_stop();
     _exit(self.exit_status);
   }

@@ -17,7 +17,9 @@
 static const char default_user[] = "nobody";
 
 /* As rr_error's, of confine_files_check. */
-static rr_status check_files(void *context, rr_error *err) { return confine_files_check(context, err); }
+static rr_status check_files(void *context, rr_error *err) {
+  return confine_files_check(context, err);
+}
 
 /* Root without --user: nobody, where all that was named stays usable by it. */
 static bool choose_default(const options *o, user *ret_user) {
@@ -27,8 +29,10 @@ static bool choose_default(const options *o, user *ret_user) {
     ret_user->home[0] = '\0'; /* HOME stays: the files were looked for by it */
     return true;
   }
-  log_text(LOG_LEVEL_WARN, "stays root, though without capabilities, since %s may not use what it needs: %s; "
-                           "see --user", default_user, error.message);
+  log_text(LOG_LEVEL_WARN,
+           "stays root, though without capabilities, since %s may not use what it needs: %s; "
+           "see --user",
+           default_user, error.message);
   return false;
 }
 
@@ -45,7 +49,8 @@ static rr_status choose(const options *o, user *ret_user, bool *ret_switches, rr
     return rr_fail(err, status, "--user (RERANKD_USER): %.200s", reason.message);
   }
   if (geteuid() != 0 && (ret_user->uid != getuid() || ret_user->gid != getgid())) {
-    return rr_fail(err, RR_ERR_INPUT, "--user (RERANKD_USER): only root can become %s", ret_user->name);
+    return rr_fail(err, RR_ERR_INPUT, "--user (RERANKD_USER): only root can become %s",
+                   ret_user->name);
   }
   *ret_switches = geteuid() == 0;
   return RR_OK;
@@ -53,7 +58,8 @@ static rr_status choose(const options *o, user *ret_user, bool *ret_switches, rr
 
 static rr_status become(const options *o, const user *who, rr_error *err) {
   if (o->unix_socket != NULL && lchown(o->unix_socket, who->uid, who->gid) != 0) {
-    return rr_fail(err, RR_ERR_IO, "cannot give %.150s to %s: %s", o->unix_socket, who->name, strerror(errno));
+    return rr_fail(err, RR_ERR_IO, "cannot give %.150s to %s: %s", o->unix_socket, who->name,
+                   strerror(errno));
   }
   rr_status status = user_become(who, err);
   if (status == RR_OK && who->home[0] != '\0' && setenv("HOME", who->home, 1) != 0) {
@@ -66,7 +72,8 @@ static rr_status become(const options *o, const user *who, rr_error *err) {
 static void add_shared(const options *o, sandbox_needs *needs) {
   redis_address address;
   rr_error error;
-  if (o->shared_cache != NULL && redis_address_parse(o->shared_cache, NULL, &address, &error) == RR_OK) {
+  if (o->shared_cache != NULL &&
+      redis_address_parse(o->shared_cache, NULL, &address, &error) == RR_OK) {
     needs->connects = true;
     needs->resolves = needs->resolves || redis_address_is_name(&address);
     explicit_bzero(&address, sizeof address);
@@ -140,13 +147,15 @@ rr_status confine_start(confinement *self, bool connects, rr_error *err) {
     return status;
   }
   if (!all) {
-    log_text(LOG_LEVEL_WARN, "a library's thread keeps its capabilities; become a user other than root");
+    log_text(LOG_LEVEL_WARN,
+             "a library's thread keeps its capabilities; become a user other than root");
   }
   user_guard_memory(chosen->core_dumps);
   status = filter_calls(self, err);
   if (status == RR_OK) {
-    log_text(LOG_LEVEL_INFO, "runs as user %u of group %u without capabilities%s", (unsigned)getuid(),
-             (unsigned)getgid(), self->filtered ? ", with filtered system calls" : "");
+    log_text(LOG_LEVEL_INFO, "runs as user %u of group %u without capabilities%s",
+             (unsigned)getuid(), (unsigned)getgid(),
+             self->filtered ? ", with filtered system calls" : "");
   }
   return status;
 }

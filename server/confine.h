@@ -19,11 +19,14 @@ typedef struct confinement {
  * when one is made. Logs why there will be no filter. Errors: as confine_start. */
 rr_status confine_prepare(confinement *self, const options *chosen, rr_error *err);
 
-/* Once listening, before anything a client sent is read and before any thread of ours runs. `connects`: serving opens connections
- * to a collector of spans, whose name it looks up; what the shared cache needs is in the options. Logs what was done, and what could not be. Errors: what was asked for explicitly cannot be had. */
+/* Once listening, before anything a client sent is read and before any thread of ours runs.
+ * `connects`: serving opens connections to a collector of spans, whose name it looks up; what the
+ * shared cache needs is in the options. Logs what was done, and what could not be. Errors: what was
+ * asked for explicitly cannot be had. */
 rr_status confine_start(confinement *self, bool connects, rr_error *err);
 
-/* Once the model is there: no files are written from here on, and no sockets opened that were not announced. Any thread. */
+/* Once the model is there: no files are written from here on, and no sockets opened that were not
+ * announced. Any thread. */
 rr_status confine_loaded(confinement *self, rr_error *err);
 
 #endif

@@ -115,14 +115,18 @@ static rr_status check_model(const options *chosen, rr_error *err) {
 static rr_status check_folder_of(const char *path, rr_error *err) {
   char folder[HUB_PATH_MAX];
   const char *slash = strrchr(path, '/');
-  (void)snprintf(folder, sizeof folder, "%.*s", slash == NULL ? 1 : slash == path ? 1 : (int)(slash - path),
+  (void)snprintf(folder, sizeof folder, "%.*s",
+                 slash == NULL   ? 1
+                 : slash == path ? 1
+                                 : (int)(slash - path),
                  slash == NULL ? "." : path);
   return check_access(folder, W_OK | X_OK, err);
 }
 
 /* The file, or where it is to be made. */
 static rr_status check_documents(const char *path, rr_error *err) {
-  return access(path, F_OK) == 0 ? check_access(path, R_OK | W_OK, err) : check_folder_of(path, err);
+  return access(path, F_OK) == 0 ? check_access(path, R_OK | W_OK, err)
+                                 : check_folder_of(path, err);
 }
 
 rr_status confine_files_check(const options *chosen, rr_error *err) {

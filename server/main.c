@@ -12,8 +12,9 @@
 #include "server/options/options.h"
 #include "server/probe.h"
 
-/* What large requests took goes back to the system. Left to itself glibc keeps a heap a thread, and raises the size from
- * which blocks are given back with the largest that it has seen, up to 32 MB. */
+/* What large requests took goes back to the system. Left to itself glibc keeps a heap a thread, and
+ * raises the size from which blocks are given back with the largest that it has seen, up to 32
+ * MB. */
 static void bound_heaps(void) {
 #ifdef __GLIBC__
   enum { LARGE = 256 * 1024, SPARE = 1024 * 1024, HEAPS = 2 };
@@ -54,7 +55,8 @@ int main(int argc, char **argv) {
   }
   bound_heaps();
   rr_json_init();
-  log_configure(chosen.log_level, chosen.json_output); /* its thread starts once the process is confined */
+  log_configure(chosen.log_level,
+                chosen.json_output); /* its thread starts once the process is confined */
   int status = app_run(&chosen);
   log_stop();
   uv_library_shutdown();

@@ -29,7 +29,8 @@ static size_t on_body(char *data, size_t unit, size_t n, void *context) {
   return self->received <= BODY_MAX ? size : 0;
 }
 
-static int fail(FILE *out, const char *where, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static int fail(FILE *out, const char *where, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 static int fail(FILE *out, const char *where, const char *format, ...) {
   char problem[SAID_MAX + CURL_ERROR_SIZE];
@@ -51,7 +52,8 @@ static bool split_unix(const char *where, char socket[PATH_BYTES], char url[PATH
   }
   memcpy(socket, path, size);
   socket[size] = '\0';
-  int length = snprintf(url, PATH_BYTES, "http://localhost%s", colon == NULL ? "/ready" : colon + 1);
+  int length =
+      snprintf(url, PATH_BYTES, "http://localhost%s", colon == NULL ? "/ready" : colon + 1);
   return length > 0 && length < PATH_BYTES;
 }
 
@@ -74,7 +76,8 @@ int probe_ask(const char *where, size_t timeout_ms, FILE *out) {
   char socket[PATH_BYTES] = "";
   char url[PATH_BYTES];
   bool local = strncmp(where, "unix:", strlen("unix:")) == 0;
-  if (local ? !split_unix(where, socket, url) : strncasecmp(where, "http://", strlen("http://")) != 0) {
+  if (local ? !split_unix(where, socket, url)
+            : strncasecmp(where, "http://", strlen("http://")) != 0) {
     return fail(out, where, "expected http://HOST:PORT/PATH or unix:SOCKET:/PATH");
   }
   CURL *easy = curl_global_init(CURL_GLOBAL_NOTHING) == CURLE_OK ? curl_easy_init() : NULL;
@@ -88,7 +91,8 @@ int probe_ask(const char *where, size_t timeout_ms, FILE *out) {
   (void)curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http");
   (void)curl_easy_setopt(easy, CURLOPT_PROXY, ""); /* whatever the environment says */
   (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-  (void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* do not wait for a name server at the end */
+  (void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT,
+                         1L); /* do not wait for a name server at the end */
   (void)curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
   (void)curl_easy_setopt(easy, CURLOPT_USERAGENT, "rerankd/" RERANKD_VERSION);
   int status = ask(easy, where, out);

@@ -66,7 +66,8 @@ rr_status arrivals_read(FILE *file, const char *name, arrivals *ret_arrivals, rr
     } else if (!good) {
       status = rr_fail(err, RR_ERR_FORMAT, "%s:%zu: not a number of seconds", name, number);
     } else if (seconds < last) {
-      status = rr_fail(err, RR_ERR_FORMAT, "%s:%zu: earlier than the arrival before it", name, number);
+      status =
+          rr_fail(err, RR_ERR_FORMAT, "%s:%zu: earlier than the arrival before it", name, number);
     } else {
       status = add(&self, &capacity, seconds, err);
       last = seconds;

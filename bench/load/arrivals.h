@@ -31,7 +31,8 @@ typedef struct arrivals {
 arrivals arrivals_at_rate(arrivals_kind kind, double rate, uint64_t seed);
 
 /* Reads seconds, one a line, not descending; empty lines and those that begin with # are passed
- * over. name is for messages. RR_ERR_FORMAT, RR_ERR_INPUT (none, too many), RR_ERR_IO, RR_ERR_MEMORY.
+ * over. name is for messages. RR_ERR_FORMAT, RR_ERR_INPUT (none, too many), RR_ERR_IO,
+ * RR_ERR_MEMORY.
  */
 rr_status arrivals_read(FILE *file, const char *name, arrivals *ret_arrivals, rr_error *err);
 

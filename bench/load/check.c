@@ -23,8 +23,8 @@ const char *check_words(check_verdict verdict) {
   return words[verdict];
 }
 
-static check_verdict check_result(const dialect *spoken, const json_t *result, size_t n, bool *found,
-                                  double *last) {
+static check_verdict check_result(const dialect *spoken, const json_t *result, size_t n,
+                                  bool *found, double *last) {
   const json_t *index = json_object_get(result, "index");
   const json_t *score = json_object_get(result, spoken->score);
   if (!json_is_integer(index)) {

@@ -43,7 +43,7 @@ client *client_create(uv_loop_t *loop, const client_config *config) {
   return self;
 }
 
-/* --- closing ------------------------------------------------------------------------------------ */
+/* --- closing ---------------------------------------------------------------------------------- */
 
 static void free_if_gone(client *self) {
   if (self->destroyed && self->open == NULL) {
@@ -83,8 +83,8 @@ static void close_connection(connection *self) {
   uv_close((uv_handle_t *)&self->timer, on_closed);
 }
 
-/* Ends the request, if there is one. The connection is idle or closing already: the callback may send
- * the next request over it, so that the body is taken out of it before. */
+/* Ends the request, if there is one. The connection is idle or closing already: the callback may
+ * send the next request over it, so that the body is taken out of it before. */
 static void deliver(connection *self, outcome_kind kind) {
   client_callback callback = self->callback;
   if (callback == NULL) {
@@ -111,7 +111,7 @@ static void fail(connection *self, outcome_kind kind) {
   deliver(self, kind);
 }
 
-/* --- the answer --------------------------------------------------------------------------------- */
+/* --- the answer ------------------------------------------------------------------------------- */
 
 static int on_body(http_parser *parser, const char *data, size_t size) {
   connection *self = parser->data;
@@ -195,7 +195,8 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer) {
     self->keep = self->keep && taken == (size_t)n;
     finish_answer(self);
   } else if (HTTP_PARSER_ERRNO(&self->parser) != HPE_OK || self->parser.upgrade) {
-    fail(self, HTTP_PARSER_ERRNO(&self->parser) == HPE_CB_body ? OUTCOME_TOO_LARGE : OUTCOME_PROTOCOL);
+    fail(self,
+         HTTP_PARSER_ERRNO(&self->parser) == HPE_CB_body ? OUTCOME_TOO_LARGE : OUTCOME_PROTOCOL);
   }
 }
 
@@ -205,7 +206,7 @@ static void on_buffer(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buffe
   *ret_buffer = uv_buf_init(self->owner->buffer, READ_BYTES);
 }
 
-/* --- the request -------------------------------------------------------------------------------- */
+/* --- the request ------------------------------------------------------------------------------ */
 
 static void on_written(uv_write_t *request, int status) {
   connection *self = request->data;

@@ -73,12 +73,14 @@ static rr_status add_query(corpus *self, const json_t *query, rr_error *err) {
 }
 
 /* A document of the last query. */
-static rr_status add_document(corpus *self, const json_t *document, size_t max_words, rr_error *err) {
+static rr_status add_document(corpus *self, const json_t *document, size_t max_words,
+                              rr_error *err) {
   if (json_is_object(document)) {
     document = json_object_get(document, "text");
   }
   if (!json_is_string(document)) {
-    return rr_fail(err, RR_ERR_FORMAT, "a document that is neither a string nor has a string `text`");
+    return rr_fail(err, RR_ERR_FORMAT,
+                   "a document that is neither a string nor has a string `text`");
   }
   rr_status status = grow((void **)&self->documents, &self->documents_capacity, self->n_documents,
                           sizeof *self->documents, err);
@@ -98,8 +100,8 @@ static bool is_last_query(const corpus *self, const json_t *query) {
   }
   char *json = json_dumps(query, JSON_ENCODE_ANY);
   const corpus_text *last = &self->queries[self->n_queries - 1].text;
-  bool same =
-      json != NULL && strlen(json) == last->size + 2 && memcmp(json + 1, last->json, last->size) == 0;
+  bool same = json != NULL && strlen(json) == last->size + 2 &&
+              memcmp(json + 1, last->json, last->size) == 0;
   free(json);
   return same;
 }
@@ -121,7 +123,8 @@ static rr_status add_line(corpus *self, const json_t *line, size_t max_words, rr
   const json_t *list = member(line, lists, sizeof lists / sizeof *lists);
   const json_t *single = member(line, singles, sizeof singles / sizeof *singles);
   if (!json_is_string(query) || (!json_is_array(list) && !json_is_string(single))) {
-    return rr_fail(err, RR_ERR_FORMAT, "not an object with a string `query` and a list `candidates`");
+    return rr_fail(err, RR_ERR_FORMAT,
+                   "not an object with a string `query` and a list `candidates`");
   }
   rr_status status = RR_OK;
   if (!json_is_array(list)) {
@@ -158,7 +161,8 @@ rr_status corpus_read(FILE *file, const char *name, size_t max_words, corpus *re
   rr_status status = RR_OK;
   rr_error inner = {0};
   ssize_t size;
-  for (size_t number = 1; status == RR_OK && (size = getline(&line, &capacity, file)) >= 0; number++) {
+  for (size_t number = 1; status == RR_OK && (size = getline(&line, &capacity, file)) >= 0;
+       number++) {
     json_t *json = NULL;
     if (is_blank(line)) {
       continue;

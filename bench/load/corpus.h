@@ -33,10 +33,10 @@ typedef struct corpus {
 } corpus;
 
 /* One JSON object a line: `query`, and a list `candidates`, `documents`, `texts` or `passages` of
- * strings or of objects with `text`; or `query` and one `text` or `passage`, where lines of the same
- * query that follow each other belong together. Documents are cut to max_words words (0: as given).
- * name is for messages. RR_ERR_FORMAT, RR_ERR_INPUT (no query with a document, more than a bound),
- * RR_ERR_IO, RR_ERR_MEMORY. */
+ * strings or of objects with `text`; or `query` and one `text` or `passage`, where lines of the
+ * same query that follow each other belong together. Documents are cut to max_words words (0: as
+ * given). name is for messages. RR_ERR_FORMAT, RR_ERR_INPUT (no query with a document, more than a
+ * bound), RR_ERR_IO, RR_ERR_MEMORY. */
 rr_status corpus_read(FILE *file, const char *name, size_t max_words, corpus *ret_corpus,
                       rr_error *err);
 

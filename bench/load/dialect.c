@@ -42,8 +42,8 @@ static void put(sink *self, const char *text, size_t size) {
 
 static void put_text(sink *self, const char *text) { put(self, text, strlen(text)); }
 
-size_t dialect_body(const dialect *self, const corpus *texts, const mix_plan *plan, const char *model,
-                    size_t top_n, char *to) {
+size_t dialect_body(const dialect *self, const corpus *texts, const mix_plan *plan,
+                    const char *model, size_t top_n, char *to) {
   sink out = {to, 0};
   const corpus_text *query = &texts->queries[plan->query].text;
   put_text(&out, "{\"query\":\"");

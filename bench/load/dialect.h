@@ -25,7 +25,7 @@ const char *dialect_names(void);
 
 /* Writes a request's body into to (NULL: only counts); returns its size. model is JSON with quotes;
  * NULL: none. top_n 0: all. */
-size_t dialect_body(const dialect *self, const corpus *texts, const mix_plan *plan, const char *model,
-                    size_t top_n, char *to);
+size_t dialect_body(const dialect *self, const corpus *texts, const mix_plan *plan,
+                    const char *model, size_t top_n, char *to);
 
 #endif

@@ -6,7 +6,9 @@ static const int64_t lowest_us = 1, highest_us = 3600000000;
 
 static int64_t in_range(uint64_t ns) {
   uint64_t us = (ns + 500) / 1000;
-  return us < (uint64_t)lowest_us ? lowest_us : us > (uint64_t)highest_us ? highest_us : (int64_t)us;
+  return us < (uint64_t)lowest_us    ? lowest_us
+         : us > (uint64_t)highest_us ? highest_us
+                                     : (int64_t)us;
 }
 
 static double ms(double us) { return us / 1000; }
@@ -35,11 +37,14 @@ void histogram_destroy(histogram *self) {
   }
 }
 
-void histogram_record(histogram *self, uint64_t ns) { (void)hdr_record_value(self->hdr, in_range(ns)); }
+void histogram_record(histogram *self, uint64_t ns) {
+  (void)hdr_record_value(self->hdr, in_range(ns));
+}
 uint64_t histogram_count(const histogram *self) { return (uint64_t)self->hdr->total_count; }
 
 double histogram_percentile(const histogram *self, double percentile) {
-  return histogram_count(self) == 0 ? 0 : ms((double)hdr_value_at_percentile(self->hdr, percentile));
+  return histogram_count(self) == 0 ? 0
+                                    : ms((double)hdr_value_at_percentile(self->hdr, percentile));
 }
 
 double histogram_mean(const histogram *self) {
@@ -55,7 +60,8 @@ const char *histogram_kind(void) { return "HdrHistogram"; }
 
 #else
 
-/* Values below 2 * HALF have a bucket each; every further doubling of the range has HALF buckets. */
+/* Values below 2 * HALF have a bucket each; every further doubling of the range has HALF
+ * buckets. */
 enum { HALF_BITS = 10, HALF = 1 << HALF_BITS, DOUBLINGS = 21, BUCKETS = (DOUBLINGS + 2) * HALF };
 
 struct histogram {

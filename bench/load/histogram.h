@@ -18,8 +18,8 @@ void histogram_destroy(histogram *self);
 void histogram_record(histogram *self, uint64_t ns);
 uint64_t histogram_count(const histogram *self);
 
-/* Milliseconds; all 0 where nothing was recorded. The value at a percentile is one that at least this
- * share does not exceed, within three digits. */
+/* Milliseconds; all 0 where nothing was recorded. The value at a percentile is one that at least
+ * this share does not exceed, within three digits. */
 double histogram_percentile(const histogram *self, double percentile);
 double histogram_mean(const histogram *self);
 double histogram_min(const histogram *self);

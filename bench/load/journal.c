@@ -17,7 +17,9 @@ rr_status journal_open(const char *path, FILE **ret_journal, rr_error *err) {
   return RR_OK;
 }
 
-static double between(uint64_t from, uint64_t until) { return until > from ? (double)(until - from) : 0; }
+static double between(uint64_t from, uint64_t until) {
+  return until > from ? (double)(until - from) : 0;
+}
 
 void journal_end(FILE *journal, uint64_t begin, const stats_event *event) {
   if (journal == NULL) {
@@ -50,6 +52,7 @@ rr_status journal_close(FILE *journal, const char *path, rr_error *err) {
   }
   bool failed = ferror(journal) != 0;
   failed = (journal == stdout ? fflush(journal) : fclose(journal)) != 0 || failed;
-  return failed ? rr_fail(err, RR_ERR_IO, "%.150s: %s", path == NULL ? "journal" : path, strerror(errno))
+  return failed ? rr_fail(err, RR_ERR_IO, "%.150s: %s", path == NULL ? "journal" : path,
+                          strerror(errno))
                 : RR_OK;
 }

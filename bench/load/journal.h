@@ -1,7 +1,8 @@
 /* A line for each measured request, written as it ends: what percentiles of the whole run hide.
  *
- * 1. CSV: seconds from the window's begin to the intended start, milliseconds of latency from there, how it
- *    ended: `right`, `dropped`, `cancelled`, or as reports name failures. In the order of ending.
+ * 1. CSV: seconds from the window's begin to the intended start, milliseconds of latency from
+ *    there, how it ended: `right`, `dropped`, `cancelled`, or as reports name failures. In the
+ *    order of ending.
  * 2. Buffered; the disk's stalls are the run's (they show as start lag). Nothing is kept in memory.
  * 3. A journal that is NULL takes everything and keeps nothing.
  */

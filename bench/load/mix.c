@@ -27,14 +27,16 @@ static rr_status size_of(const char **text, uint32_t *ret_size, double *ret_weig
   char *end;
   unsigned long size = strtoul(*text, &end, 10);
   double weight = 1;
-  bool good = end != *text && **text >= '0' && **text <= '9' && size >= 1 && size <= MIX_CANDIDATES_MAX;
+  bool good =
+      end != *text && **text >= '0' && **text <= '9' && size >= 1 && size <= MIX_CANDIDATES_MAX;
   if (good && *end == ':') {
     const char *number = end + 1;
     weight = strtod(number, &end);
     good = end != number && isfinite(weight) && weight > 0;
   }
   if (!good || (*end != ',' && *end != '\0')) {
-    return rr_fail(err, RR_ERR_INPUT, "wants numbers from 1 to %d, with weights as in 10:0.5,100:0.5",
+    return rr_fail(err, RR_ERR_INPUT,
+                   "wants numbers from 1 to %d, with weights as in 10:0.5,100:0.5",
                    MIX_CANDIDATES_MAX);
   }
   *text = *end == ',' ? end + 1 : end;

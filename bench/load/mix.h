@@ -1,12 +1,12 @@
-/* What the requests hold: which query, how many candidates, which documents. A pure, seeded sequence:
- * the k-th request is the same whatever the server does.
+/* What the requests hold: which query, how many candidates, which documents. A pure, seeded
+ * sequence: the k-th request is the same whatever the server does.
  *
  * 1. Queries come in a seeded order, all of them before one comes again.
- * 2. A request's candidates are its query's own, in the file's order, then those that follow in the
- * file.
+ * 2. A request's candidates are its query's own, in the file's order, then those that follow in
+ *    the file.
  * 3. Without a repeat rate documents come again as their queries do. With one, that share of the
- *    documents was sent in an earlier request, and every other one was never sent before: once the file
- * is used up, a document gets a number at its end (its variant).
+ *    documents was sent in an earlier request, and every other one was never sent before: once the
+ *    file is used up, a document gets a number at its end (its variant).
  */
 #ifndef RR_BENCH_LOAD_MIX_H
 #define RR_BENCH_LOAD_MIX_H
@@ -37,7 +37,7 @@ typedef struct mix_document {
 typedef struct mix_plan {
   size_t query;
   size_t n;
-  size_t repeats;                /* of n, sent by an earlier request; told with a repeat rate only */
+  size_t repeats; /* of n, sent by an earlier request; told with a repeat rate only */
   const mix_document *documents; /* the mix's; until its next plan */
 } mix_plan;
 

@@ -38,7 +38,8 @@ static const spec specs[] = {
     {"words", NUMBER, FIELD(words), 0, 1e6, "N",
      "cut each candidate to N words (default: 0, as given)"},
     {"repeat", REAL, FIELD(repeat), 0, 1, "SHARE",
-     "this share of the candidates was sent before, all others are new (default: as the file's queries "
+     "this share of the candidates was sent before, all others are new (default: as the file's "
+     "queries "
      "come again)"},
     {"top-n", NUMBER, FIELD(top_n), 0, 1e6, "N",
      "ask for N results where the dialect can (default: 0, all)"},
@@ -71,7 +72,8 @@ static const spec specs[] = {
     {"csv", TEXT, FIELD(csv), 0, 0, "FILE", "as CSV: a line of names and one of figures"},
     {"html", TEXT, FIELD(html), 0, 0, "FILE", "as a page with plots"},
     {"journal", TEXT, FIELD(journal), 0, 0, "FILE",
-     "write a line for each request as it ends: when it was to start, how long it took, how it ended"},
+     "write a line for each request as it ends: when it was to start, how long it took, how it "
+     "ended"},
     {"quiet", FLAG, FIELD(quiet), 0, 0, NULL, "no table and no progress line"},
     {"help", FLAG, FIELD(help), 0, 0, NULL, "print this and stop"},
 };
@@ -83,7 +85,8 @@ void options_help(void) {
          "Drives a reranking server and measures it.\n\n");
   for (size_t i = 0; i < SPECS; i++) {
     char head[64];
-    (void)snprintf(head, sizeof head, "--%s%s%s", specs[i].name, specs[i].argument == NULL ? "" : " ",
+    (void)snprintf(head, sizeof head, "--%s%s%s", specs[i].name,
+                   specs[i].argument == NULL ? "" : " ",
                    specs[i].argument == NULL ? "" : specs[i].argument);
     printf("  %-22s %s\n", head, specs[i].help);
   }
@@ -201,8 +204,8 @@ rr_status options_parse(int argc, char **argv, options *ret_options, rr_error *e
                   .timeout_ms = 60000};
   struct option known[SPECS + 1] = {0};
   for (size_t i = 0; i < SPECS; i++) {
-    known[i] = (struct option){specs[i].name, specs[i].kind == FLAG ? no_argument : required_argument,
-                               NULL, 0};
+    known[i] = (struct option){specs[i].name,
+                               specs[i].kind == FLAG ? no_argument : required_argument, NULL, 0};
   }
   optind = 0;
   opterr = 0;
@@ -212,7 +215,8 @@ rr_status options_parse(int argc, char **argv, options *ret_options, rr_error *e
       return rr_fail(err, RR_ERR_INPUT, "%.100s wants a value", argv[optind - 1]);
     }
     if (found != 0) {
-      return rr_fail(err, RR_ERR_INPUT, "%.100s is not an option; --help lists them", argv[optind - 1]);
+      return rr_fail(err, RR_ERR_INPUT, "%.100s is not an option; --help lists them",
+                     argv[optind - 1]);
     }
     rr_status status = set(&self, &specs[at], optarg, err);
     if (status != RR_OK) {

@@ -12,9 +12,10 @@
 enum { OPTIONS_HEADERS_MAX = 16 };
 
 typedef struct options {
-  const char *url, *path, *api_key, *model, *dialect_name, *candidates, *sizes_text, *arrivals, *label;
+  const char *url, *path, *api_key, *model, *dialect_name, *candidates, *sizes_text, *arrivals,
+      *label;
   const char *json, *csv, *html; /* files; "-": standard output */
-  const char *journal;            /* a file; NULL: none */
+  const char *journal;           /* a file; NULL: none */
   const char *headers[OPTIONS_HEADERS_MAX];
   size_t n_headers;
   const dialect *spoken;
@@ -26,7 +27,8 @@ typedef struct options {
   bool help;
 } options;
 
-/* Reads and checks the arguments; texts are borrowed from argv. RR_ERR_INPUT with a message for people.
+/* Reads and checks the arguments; texts are borrowed from argv. RR_ERR_INPUT with a message for
+ * people.
  */
 rr_status options_parse(int argc, char **argv, options *ret_options, rr_error *err);
 

@@ -8,7 +8,7 @@
 
 const double report_percentiles[REPORT_PERCENTILES] = {50, 75, 90, 95, 99, 99.9, 99.99};
 
-/* --- making ------------------------------------------------------------------------------------- */
+/* --- making ----------------------------------------------------------------------------------- */
 
 static void add_failure(report *self, const char *kind, const char *what, uint64_t count) {
   if (count == 0) {
@@ -60,8 +60,8 @@ static void describe(report *self) {
     (void)snprintf(repeat, sizeof repeat, ", %.1f %% sent before",
                    100 * (double)self->result->repeats / (double)self->result->documents);
   }
-  (void)snprintf(self->mix, sizeof self->mix, "%.100s candidates, %s%s, seed %zu", settings->sizes_text,
-                 words, repeat, settings->seed);
+  (void)snprintf(self->mix, sizeof self->mix, "%.100s candidates, %s%s, seed %zu",
+                 settings->sizes_text, words, repeat, settings->seed);
 }
 
 report report_make(const options *settings, const stats *figures, const run_result *result) {
@@ -71,7 +71,7 @@ report report_make(const options *settings, const stats *figures, const run_resu
   return self;
 }
 
-/* --- the table ---------------------------------------------------------------------------------- */
+/* --- the table -------------------------------------------------------------------------------- */
 
 static void table_times(const char *name, const histogram *times, FILE *out) {
   fprintf(out, "%-14s", name);
@@ -88,13 +88,13 @@ void report_table(const report *self, FILE *out) {
           self->mix);
   fprintf(out, "window         %.2f s%s\n", summary->seconds,
           self->result->interrupted ? ", interrupted" : "");
-  fprintf(out, "offered        %" PRIu64 " requests, %.2f/s; at most %zu in flight\n", figures->offered,
-          summary->offered_rate, self->result->most_in_flight);
+  fprintf(out, "offered        %" PRIu64 " requests, %.2f/s; at most %zu in flight\n",
+          figures->offered, summary->offered_rate, self->result->most_in_flight);
   fprintf(out, "right          %" PRIu64 " answers, %.2f/s, %.1f candidates/s\n", figures->right,
           summary->right_rate, summary->documents_rate);
   if (figures->deadline > 0) {
-    fprintf(out, "goodput        %.2f/s within %zu ms (%.2f %% of those offered)\n", summary->goodput,
-            self->settings->deadline_ms, 100 * summary->good_share);
+    fprintf(out, "goodput        %.2f/s within %zu ms (%.2f %% of those offered)\n",
+            summary->goodput, self->settings->deadline_ms, 100 * summary->good_share);
   }
   fprintf(out, "failed         %" PRIu64 "\n", stats_failures(figures));
   for (size_t i = 0; i < self->n_failures; i++) {
@@ -102,7 +102,8 @@ void report_table(const report *self, FILE *out) {
   }
   if (figures->dropped > 0) {
     fprintf(out,
-            "dropped        %" PRIu64 ": more than --max-in-flight %zu or --max-buffer-mb %zu allow; "
+            "dropped        %" PRIu64
+            ": more than --max-in-flight %zu or --max-buffer-mb %zu allow; "
             "their latency is in no percentile\n",
             figures->dropped, self->settings->max_in_flight, self->settings->max_buffer_mb);
   }
@@ -121,7 +122,7 @@ void report_table(const report *self, FILE *out) {
   table_times("start lag", figures->lag, out);
 }
 
-/* --- CSV ---------------------------------------------------------------------------------------- */
+/* --- CSV -------------------------------------------------------------------------------------- */
 
 static void csv_text(const char *text, FILE *out) {
   fputc('"', out);
@@ -137,9 +138,10 @@ static void csv_text(const char *text, FILE *out) {
 void report_csv(const report *self, FILE *out) {
   const stats *figures = self->figures;
   const stats_summary *summary = &self->summary;
-  fprintf(out, "label,dialect,load,mix,seconds,offered,offered_rate,right,right_rate,documents_rate,"
-               "deadline_ms,goodput,"
-               "good_share,failed,dropped,error_share");
+  fprintf(out,
+          "label,dialect,load,mix,seconds,offered,offered_rate,right,right_rate,documents_rate,"
+          "deadline_ms,goodput,"
+          "good_share,failed,dropped,error_share");
   for (size_t i = 0; i < REPORT_PERCENTILES; i++) {
     fprintf(out, ",latency_p%g_ms", report_percentiles[i]);
   }
@@ -150,10 +152,11 @@ void report_csv(const report *self, FILE *out) {
     csv_text(texts[i], out);
     fputc(',', out);
   }
-  fprintf(out, "%.3f,%" PRIu64 ",%.3f,%" PRIu64 ",%.3f,%.3f,%zu,%.3f,%.6f,%" PRIu64 ",%" PRIu64 ",%.6f",
-          summary->seconds, figures->offered, summary->offered_rate, figures->right,
-          summary->right_rate, summary->documents_rate, self->settings->deadline_ms, summary->goodput,
-          summary->good_share, stats_failures(figures), figures->dropped, summary->error_share);
+  fprintf(
+      out, "%.3f,%" PRIu64 ",%.3f,%" PRIu64 ",%.3f,%.3f,%zu,%.3f,%.6f,%" PRIu64 ",%" PRIu64 ",%.6f",
+      summary->seconds, figures->offered, summary->offered_rate, figures->right,
+      summary->right_rate, summary->documents_rate, self->settings->deadline_ms, summary->goodput,
+      summary->good_share, stats_failures(figures), figures->dropped, summary->error_share);
   for (size_t i = 0; i < REPORT_PERCENTILES; i++) {
     fprintf(out, ",%.3f", histogram_percentile(figures->latency, report_percentiles[i]));
   }
@@ -162,7 +165,7 @@ void report_csv(const report *self, FILE *out) {
           histogram_percentile(figures->service, 99), histogram_percentile(figures->lag, 99));
 }
 
-/* --- files -------------------------------------------------------------------------------------- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 /* The writers say whether everything was made; what the stream refused shows in its error mark. */
 static bool write_json(const report *self, FILE *out) {
@@ -183,8 +186,8 @@ static bool write_html(const report *self, FILE *out) {
   return true;
 }
 
-static rr_status write_file(const report *self, const char *path, bool (*write)(const report *, FILE *),
-                            rr_error *err) {
+static rr_status write_file(const report *self, const char *path,
+                            bool (*write)(const report *, FILE *), rr_error *err) {
   char part[PATH_MAX];
   if (path == NULL) {
     return RR_OK;

@@ -28,9 +28,9 @@ typedef struct report {
   const stats *figures;
   const run_result *result;
   stats_summary summary;
-  char load[96], mix[256]; /* the run in words */
-  report_failure
-      failures[REPORT_FAILURES_MAX]; /* those that happened; the last sums up where there are more */
+  char load[96], mix[256];                      /* the run in words */
+  report_failure failures[REPORT_FAILURES_MAX]; /* those that happened; the last sums up where there
+                                                   are more */
   size_t n_failures;
 } report;
 

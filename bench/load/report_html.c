@@ -26,7 +26,7 @@ static void text_of(const char *text, FILE *out) {
   }
 }
 
-/* --- plots -------------------------------------------------------------------------------------- */
+/* --- plots ------------------------------------------------------------------------------------ */
 
 typedef struct axis {
   double low, high;
@@ -59,7 +59,8 @@ static void grid_line(const axis *y, double value, FILE *out) {
   double at = y_of(y, value);
   fprintf(out, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" class=\"grid\"/>", LEFT,
           WIDTH - RIGHT, at, at);
-  fprintf(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%g</text>\n", LEFT - 6, at + 4, value);
+  fprintf(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%g</text>\n", LEFT - 6, at + 4,
+          value);
 }
 
 static void grid(const axis *y, FILE *out) {
@@ -83,27 +84,28 @@ static void grid(const axis *y, FILE *out) {
 static void x_tick(double at, const char *words, FILE *out) {
   fprintf(out, "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\" class=\"grid\"/>", at, at, TOP,
           HEIGHT - BOTTOM);
-  fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", at, HEIGHT - BOTTOM + 16,
-          words);
+  fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", at,
+          HEIGHT - BOTTOM + 16, words);
 }
 
 static void begin_plot(const char *title, const char *x_label, FILE *out) {
-  fprintf(out, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">\n", WIDTH, HEIGHT, title);
+  fprintf(out, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">\n", WIDTH, HEIGHT,
+          title);
   fprintf(out, "<text x=\"%d\" y=\"16\" class=\"title\">%s</text>\n", LEFT, title);
-  fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", (LEFT + WIDTH - RIGHT) / 2,
-          HEIGHT - 8, x_label);
+  fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n",
+          (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, x_label);
 }
 
 static void key(int position, const char *colour, const char *words, FILE *out) {
   int x = WIDTH - RIGHT - 150 * position;
-  fprintf(out, "<text x=\"%d\" y=\"16\" text-anchor=\"end\" fill=\"%s\">&#9632; %s</text>\n", x, colour,
-          words);
+  fprintf(out, "<text x=\"%d\" y=\"16\" text-anchor=\"end\" fill=\"%s\">&#9632; %s</text>\n", x,
+          colour, words);
 }
 
-/* --- latency by percentile ---------------------------------------------------------------------- */
+/* --- latency by percentile -------------------------------------------------------------------- */
 
-static void percentile_curve(const histogram *times, const axis *x, const axis *y, const char *colour,
-                             FILE *out) {
+static void percentile_curve(const histogram *times, const axis *x, const axis *y,
+                             const char *colour, FILE *out) {
   fprintf(out, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"2\" points=\"", colour);
   for (int i = 0; i <= PATH_POINTS; i++) {
     double tail = exp(log(x->high) * i / PATH_POINTS); /* 1 / (1 - share) */
@@ -117,8 +119,9 @@ static void plot_percentiles(const stats *figures, FILE *out) {
   static const struct {
     double tail;
     const char *words;
-  } ticks[] = {{1, "0"},    {2, "50"},      {4, "75"},        {10, "90"},         {20, "95"},
-               {100, "99"}, {1000, "99.9"}, {10000, "99.99"}, {100000, "99.999"}, {1000000, "99.9999"}};
+  } ticks[] = {{1, "0"},           {2, "50"},           {4, "75"},      {10, "90"},
+               {20, "95"},         {100, "99"},         {1000, "99.9"}, {10000, "99.99"},
+               {100000, "99.999"}, {1000000, "99.9999"}};
   double n = (double)histogram_count(figures->latency);
   double low = histogram_min(figures->service), high = histogram_max(figures->latency);
   low = low < 0.001 ? 0.001 : low;
@@ -135,17 +138,17 @@ static void plot_percentiles(const stats *figures, FILE *out) {
   if (figures->deadline > 0) {
     double at = y_of(&y, (double)figures->deadline / 1e6);
     if (at >= TOP && at <= HEIGHT - BOTTOM) {
-      fprintf(
-          out,
-          "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#555\" stroke-dasharray=\"6 3\"/>"
-          "<text x=\"%d\" y=\"%.1f\">deadline</text>\n",
-          LEFT, WIDTH - RIGHT, at, at, LEFT + 4, at - 4);
+      fprintf(out,
+              "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#555\" "
+              "stroke-dasharray=\"6 3\"/>"
+              "<text x=\"%d\" y=\"%.1f\">deadline</text>\n",
+              LEFT, WIDTH - RIGHT, at, at, LEFT + 4, at - 4);
     }
   }
   fputs("</svg>\n", out);
 }
 
-/* --- throughput over time ----------------------------------------------------------------------- */
+/* --- throughput over time --------------------------------------------------------------------- */
 
 enum { OFFERED, ANSWERED, FAILED };
 
@@ -195,12 +198,13 @@ static void plot_throughput(const stats *figures, FILE *out) {
   fputs("</svg>\n", out);
 }
 
-/* --- the page ----------------------------------------------------------------------------------- */
+/* --- the page --------------------------------------------------------------------------------- */
 
 static const char style[] =
     "body{font:15px/1.45 sans-serif;color:#222;background:#fff;max-width:820px;margin:24px "
     "auto;padding:0 16px}"
-    "h1{font-size:22px;margin-bottom:4px}p{margin:4px 0}table{border-collapse:collapse;margin:16px 0}"
+    "h1{font-size:22px;margin-bottom:4px}p{margin:4px 0}table{border-collapse:collapse;margin:16px "
+    "0}"
     "td,th{padding:3px 12px 3px 0;text-align:right;border-bottom:1px solid "
     "#e2e2e2;font-variant-numeric:tabular-nums}"
     "td:first-child,th:first-child{text-align:left}.wrap{overflow-x:auto}"
@@ -237,7 +241,8 @@ static void table_of_counts(const report *self, FILE *out) {
   fprintf(out, "<tr><td>right answers</td><td>%" PRIu64 "</td><td>%.2f</td></tr>\n", figures->right,
           summary->right_rate);
   if (figures->deadline > 0) {
-    fprintf(out, "<tr><td>right within %zu ms (goodput)</td><td>%" PRIu64 "</td><td>%.2f</td></tr>\n",
+    fprintf(out,
+            "<tr><td>right within %zu ms (goodput)</td><td>%" PRIu64 "</td><td>%.2f</td></tr>\n",
             self->settings->deadline_ms, figures->good, summary->goodput);
   }
   for (size_t i = 0; i < self->n_failures; i++) {

@@ -39,12 +39,12 @@ static json_t *series_of(const stats *figures) {
 static json_t *settings_of(const report *self) {
   const options *settings = self->settings;
   json_t *out = json_pack(
-      "{s: s, s: s, s: s, s: s, s: s, s: I, s: I, s: I, s: I, s: I, s: f, s: I}", "url", settings->url,
-      "dialect", settings->dialect_name, "sizes", settings->sizes_text, "load", self->load, "mix",
-      self->mix, "words", (json_int_t)settings->words, "seed", (json_int_t)settings->seed,
-      "max_in_flight", (json_int_t)settings->max_in_flight, "timeout_ms",
-      (json_int_t)settings->timeout_ms, "top_n", (json_int_t)settings->top_n, "warmup_seconds",
-      settings->warmup, "warmup_requests", (json_int_t)settings->warmup_requests);
+      "{s: s, s: s, s: s, s: s, s: s, s: I, s: I, s: I, s: I, s: I, s: f, s: I}", "url",
+      settings->url, "dialect", settings->dialect_name, "sizes", settings->sizes_text, "load",
+      self->load, "mix", self->mix, "words", (json_int_t)settings->words, "seed",
+      (json_int_t)settings->seed, "max_in_flight", (json_int_t)settings->max_in_flight,
+      "timeout_ms", (json_int_t)settings->timeout_ms, "top_n", (json_int_t)settings->top_n,
+      "warmup_seconds", settings->warmup, "warmup_requests", (json_int_t)settings->warmup_requests);
   if (settings->repeat >= 0) {
     (void)json_object_set_new(out, "repeat", json_real(settings->repeat));
   }
@@ -63,10 +63,11 @@ static json_t *settings_of(const report *self) {
 static json_t *counts_of(const stats *figures, const run_result *result) {
   return json_pack("{s: I, s: I, s: I, s: I, s: I, s: I, s: I, s: I, s: I}", "offered",
                    (json_int_t)figures->offered, "right", (json_int_t)figures->right, "good",
-                   (json_int_t)figures->good, "failed", (json_int_t)stats_failures(figures), "dropped",
-                   (json_int_t)figures->dropped, "cancelled", (json_int_t)figures->cancelled,
-                   "most_in_flight", (json_int_t)result->most_in_flight, "documents",
-                   (json_int_t)result->documents, "repeats", (json_int_t)result->repeats);
+                   (json_int_t)figures->good, "failed", (json_int_t)stats_failures(figures),
+                   "dropped", (json_int_t)figures->dropped, "cancelled",
+                   (json_int_t)figures->cancelled, "most_in_flight",
+                   (json_int_t)result->most_in_flight, "documents", (json_int_t)result->documents,
+                   "repeats", (json_int_t)result->repeats);
 }
 
 json_t *report_json(const report *self) {
@@ -75,10 +76,11 @@ json_t *report_json(const report *self) {
                           "settings", settings_of(self), "counts",
                           counts_of(self->figures, self->result), "failures", failures_of(self),
                           "interrupted", self->result->interrupted, "histogram", histogram_kind());
-  json_t *rates = json_pack("{s: f, s: f, s: f, s: f, s: f, s: f, s: f}", "seconds", summary->seconds,
-                            "offered_rate", summary->offered_rate, "right_rate", summary->right_rate,
-                            "documents_rate", summary->documents_rate, "goodput", summary->goodput,
-                            "good_share", summary->good_share, "error_share", summary->error_share);
+  json_t *rates =
+      json_pack("{s: f, s: f, s: f, s: f, s: f, s: f, s: f}", "seconds", summary->seconds,
+                "offered_rate", summary->offered_rate, "right_rate", summary->right_rate,
+                "documents_rate", summary->documents_rate, "goodput", summary->goodput,
+                "good_share", summary->good_share, "error_share", summary->error_share);
   if (out == NULL || rates == NULL) {
     json_decref(out);
     json_decref(rates);

@@ -1,4 +1,5 @@
-/* Seeded random numbers (splitmix64): the same seed gives the same load on every machine. One thread.
+/* Seeded random numbers (splitmix64): the same seed gives the same load on every machine. One
+ * thread.
  */
 #ifndef RR_BENCH_LOAD_RNG_H
 #define RR_BENCH_LOAD_RNG_H
@@ -33,6 +34,8 @@ static inline size_t rng_below(rng *self, size_t n) {
 }
 
 /* Exponentially distributed: the gaps of a Poisson process. */
-static inline double rng_exponential(rng *self, double mean) { return -mean * log1p(-rng_unit(self)); }
+static inline double rng_exponential(rng *self, double mean) {
+  return -mean * log1p(-rng_unit(self));
+}
 
 #endif

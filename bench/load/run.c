@@ -48,7 +48,7 @@ struct run {
 static void maybe_finish(run *self);
 static void start_closed(run *self);
 
-/* --- one request -------------------------------------------------------------------------------- */
+/* --- one request ------------------------------------------------------------------------------ */
 
 static void open_window(run *self, uint64_t at) {
   double ns = self->settings->duration * (double)second_ns;
@@ -88,8 +88,8 @@ static void on_outcome(void *tag, const client_outcome *outcome) {
                        .ended = uv_hrtime(),
                        .documents = ended->documents};
   if (outcome->kind == OUTCOME_ANSWER && outcome->status == 200) {
-    event.verdict =
-        check_answer(settings->spoken, outcome->body, outcome->size, ended->documents, settings->top_n);
+    event.verdict = check_answer(settings->spoken, outcome->body, outcome->size, ended->documents,
+                                 settings->top_n);
   }
   if (ended->measured) {
     stats_end(self->figures, &event);
@@ -131,8 +131,9 @@ static bool send_request(run *self, const mix_plan *plan, uint64_t intended, boo
   self->free = next_free;
   self->in_flight++;
   self->bytes_in_flight += size;
-  self->result->most_in_flight =
-      self->in_flight > self->result->most_in_flight ? self->in_flight : self->result->most_in_flight;
+  self->result->most_in_flight = self->in_flight > self->result->most_in_flight
+                                     ? self->in_flight
+                                     : self->result->most_in_flight;
   return true;
 }
 
@@ -152,7 +153,7 @@ static bool start(run *self, uint64_t intended) {
   return sent;
 }
 
-/* --- the two loops ------------------------------------------------------------------------------ */
+/* --- the two loops ---------------------------------------------------------------------------- */
 
 static bool is_enough(const run *self) {
   return self->settings->requests > 0 && self->measured >= self->settings->requests;
@@ -218,7 +219,7 @@ static void on_alarm(uv_poll_t *poll, int status, int events) {
   }
 }
 
-/* --- the run ------------------------------------------------------------------------------------ */
+/* --- the run ---------------------------------------------------------------------------------- */
 
 static void on_tick(uv_timer_t *timer) {
   run *self = timer->data;
@@ -270,8 +271,8 @@ static rr_status prepare(run *self, rr_error *err) {
     self->pool[i].next_free = self->free;
     self->free = &self->pool[i];
   }
-  self->tick.data = self->rest.data = self->alarm.data = self->interrupt.data = self->terminate.data =
-      self;
+  self->tick.data = self->rest.data = self->alarm.data = self->interrupt.data =
+      self->terminate.data = self;
   (void)uv_timer_init(&self->loop, &self->tick);
   (void)uv_timer_init(&self->loop, &self->rest);
   (void)uv_signal_init(&self->loop, &self->interrupt);

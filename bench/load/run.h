@@ -1,8 +1,8 @@
 /* One run: starts requests when they are due, ends when bounds are reached, counts into stats.
  *
- * 1. Open loop: a request's start is planned before the run knows how the server does; latency counts
- * from there. Where max_in_flight or max_buffer_mb is reached a request is dropped, and counted as
- * dropped.
+ * 1. Open loop: a request's start is planned before the run knows how the server does; latency
+ * counts from there. Where max_in_flight or max_buffer_mb is reached a request is dropped, and
+ * counted as dropped.
  * 2. Closed loop: a request starts when its connection has its answer; that is its intended start.
  * 3. After the last start the run waits for the answers, each for the timeout at most.
  */

@@ -29,7 +29,8 @@ void stats_begin(stats *self, uint64_t now) { self->begin = self->end = self->la
 static void widen(stats *self) {
   for (size_t i = 0; i < STATS_BUCKETS / 2; i++) {
     stats_bucket a = self->buckets[2 * i], b = self->buckets[2 * i + 1];
-    self->buckets[i] = (stats_bucket){a.offered + b.offered, a.right + b.right, a.failed + b.failed};
+    self->buckets[i] =
+        (stats_bucket){a.offered + b.offered, a.right + b.right, a.failed + b.failed};
   }
   memset(&self->buckets[STATS_BUCKETS / 2], 0, STATS_BUCKETS / 2 * sizeof *self->buckets);
   self->n_buckets = (self->n_buckets + 1) / 2;

@@ -67,7 +67,8 @@ const char *stats_failure_words(outcome_kind kind);
 /* Failures of all kinds, dropped and cancelled requests not among them. */
 uint64_t stats_failures(const stats *self);
 
-/* The figures that every report shows, made in one place. Rates are a second, times milliseconds. */
+/* The figures that every report shows, made in one place. Rates are a second, times
+ * milliseconds. */
 typedef struct stats_summary {
   double seconds;        /* of the window */
   double offered_rate;   /* requests that were to start */

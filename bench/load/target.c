@@ -36,8 +36,8 @@ static rr_status split(const char *text, url *ret_url, rr_error *err) {
               strpbrk(self.path, "?# \r\n") == NULL && strpbrk(self.authority, "@ \r\n") == NULL;
   if (good && after < end) {
     size_t port_size = (size_t)(end - after) - 1;
-    good =
-        *after == ':' && port_size > 0 && port_size < 6 && strspn(after + 1, "0123456789") >= port_size;
+    good = *after == ':' && port_size > 0 && port_size < 6 &&
+           strspn(after + 1, "0123456789") >= port_size;
     if (good) {
       memcpy(self.port, after + 1, port_size);
       self.port[port_size] = '\0';
@@ -85,7 +85,8 @@ static rr_status look_up(const url *from, bool allow_remote, struct sockaddr_sto
     if (!allow_remote && !is_loopback(at->ai_addr)) {
       freeaddrinfo(found);
       return rr_fail(err, RR_ERR_INPUT,
-                     "%.150s is not on this machine's loopback; --allow-remote allows it", from->host);
+                     "%.150s is not on this machine's loopback; --allow-remote allows it",
+                     from->host);
     }
     if (chosen == NULL && (found->ai_next == NULL || answers(at))) {
       chosen = at;
@@ -111,10 +112,11 @@ rr_status target_init(target *self, const options *settings, rr_error *err) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory");
   }
   fprintf(out, "POST %.*s%s HTTP/1.1\r\nHost: %.*s\r\n", (int)from.path_size, from.path,
-          settings->path != NULL ? settings->path : settings->spoken->path, (int)from.authority_size,
-          from.authority);
-  fprintf(out,
-          "Content-Type: application/json\r\nAccept: application/json\r\nUser-Agent: rerankd-load\r\n");
+          settings->path != NULL ? settings->path : settings->spoken->path,
+          (int)from.authority_size, from.authority);
+  fprintf(
+      out,
+      "Content-Type: application/json\r\nAccept: application/json\r\nUser-Agent: rerankd-load\r\n");
   if (settings->api_key != NULL) {
     fprintf(out, "Authorization: Bearer %s\r\n", settings->api_key);
   }

@@ -16,8 +16,8 @@ typedef struct target {
   size_t head_size;
 } target;
 
-/* Takes the URL apart and looks its host up (may block). RR_ERR_INPUT: no URL we can use, no such host,
- * or an address outside of loopback that was not allowed. */
+/* Takes the URL apart and looks its host up (may block). RR_ERR_INPUT: no URL we can use, no such
+ * host, or an address outside of loopback that was not allowed. */
 rr_status target_init(target *self, const options *settings, rr_error *err);
 
 /* A whole request with room for body_size bytes of body, from malloc: the body goes to *ret_bytes +

@@ -66,7 +66,8 @@ static void make_copy(const char *from, const char *members, char to[PATH_SIZE])
   for (struct dirent *entry = readdir(files); entry != NULL; entry = readdir(files)) {
     (void)snprintf(target, sizeof target, "%s/%s", whole, entry->d_name);
     (void)snprintf(path, sizeof path, "%s/%s", to, entry->d_name);
-    if (entry->d_name[0] != '.' && strcmp(entry->d_name, "config.json") != 0 && symlink(target, path) != 0) {
+    if (entry->d_name[0] != '.' && strcmp(entry->d_name, "config.json") != 0 &&
+        symlink(target, path) != 0) {
       die(path, "cannot be made");
     }
   }
@@ -85,7 +86,8 @@ static void make_copy(const char *from, const char *members, char to[PATH_SIZE])
 static void remove_copy(const char *directory) {
   char path[2 * PATH_SIZE];
   DIR *files = opendir(directory);
-  for (struct dirent *entry = files == NULL ? NULL : readdir(files); entry != NULL; entry = readdir(files)) {
+  for (struct dirent *entry = files == NULL ? NULL : readdir(files); entry != NULL;
+       entry = readdir(files)) {
     if (entry->d_name[0] != '.') {
       (void)snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
       (void)unlink(path);
@@ -98,7 +100,8 @@ static void remove_copy(const char *directory) {
 }
 
 /* The first line of the candidates. */
-static json_t *read_request(const char *path, rr_text *ret_query, rr_text **ret_texts, size_t *ret_count) {
+static json_t *read_request(const char *path, rr_text *ret_query, rr_text **ret_texts,
+                            size_t *ret_count) {
   json_error_t problem;
   FILE *file = fopen(path, "r");
   json_t *json = file == NULL ? NULL : json_loadf(file, JSON_DISABLE_EOF_CHECK, &problem);
@@ -119,14 +122,16 @@ static json_t *read_request(const char *path, rr_text *ret_query, rr_text **ret_
   return json;
 }
 
-static void load(const char *directory, rr_dtype dtype, rr_text query, const rr_text *texts, size_t n, model *to) {
+static void load(const char *directory, rr_dtype dtype, rr_text query, const rr_text *texts,
+                 size_t n, model *to) {
   const rr_load_options options = {.dtype = dtype};
   const rr_encode_options encode = {.truncate = true, .strategy = RR_CUT_TEXT};
   rr_error err = {.message = ""};
   rr_arena_init(&to->arena, SIZE_MAX);
   if (rr_scorer_load(directory, &options, &to->scorer, &err) != RR_OK ||
       rr_workspace_create(to->scorer, BATCH_TOKENS, &to->workspace, &err) != RR_OK ||
-      rr_scorer_encode(to->scorer, query, texts, n, &encode, &to->arena, &to->encoded, &err) != RR_OK) {
+      rr_scorer_encode(to->scorer, query, texts, n, &encode, &to->arena, &to->encoded, &err) !=
+          RR_OK) {
     die(directory, err.message);
   }
 }
@@ -147,7 +152,8 @@ static void arrange(bench *b) {
   b->joint = memory(b->n, sizeof *b->joint);
   b->warm = memory(b->n, sizeof *b->warm);
   b->query = memory(1, sizeof *b->query);
-  size_t size = rr_scorer_split_size(b->split.scorer, RR_SPLIT_QUERY, encoded->sequences[0].split_at);
+  size_t size =
+      rr_scorer_split_size(b->split.scorer, RR_SPLIT_QUERY, encoded->sequences[0].split_at);
   *b->query = rr_sequence_split_side(&encoded->sequences[0], RR_SPLIT_QUERY, memory(1, size));
   for (size_t i = 0; i < b->n; i++) {
     rr_sequence *pair = &encoded->sequences[i];
@@ -220,11 +226,14 @@ static int by_value(const void *a, const void *b) {
 }
 
 static void print(double times[][ROUNDS_MAX], size_t rounds) {
-  static const char *const names[WAYS] = {"unsplit", "split, whole pairs", "document halves alone", "warm"};
+  static const char *const names[WAYS] = {"unsplit", "split, whole pairs", "document halves alone",
+                                          "warm"};
   for (size_t w = 0; w < WAYS; w++) {
     qsort(times[w], rounds, sizeof times[w][0], by_value);
-    (void)printf("%-22s least %6.1f ms, median %6.1f ms: %5.1f %% of unsplit by the least, %5.1f %% by the median\n", names[w],
-                 times[w][0] * 1e3, times[w][rounds / 2] * 1e3, 100.0 * times[w][0] / times[0][0],
+    (void)printf("%-22s least %6.1f ms, median %6.1f ms: %5.1f %% of unsplit by the least, %5.1f "
+                 "%% by the median\n",
+                 names[w], times[w][0] * 1e3, times[w][rounds / 2] * 1e3,
+                 100.0 * times[w][0] / times[0][0],
                  100.0 * times[w][rounds / 2] / times[0][rounds / 2]);
   }
 }
@@ -239,7 +248,8 @@ static size_t differing(const bench *b) {
 
 static rr_dtype dtype_of(const char *name) {
   static const char *const names[] = {"float32", "bfloat16", "int8", "auto"};
-  static const rr_dtype dtypes[] = {RR_DTYPE_FLOAT32, RR_DTYPE_BFLOAT16, RR_DTYPE_INT8, RR_DTYPE_AUTO};
+  static const rr_dtype dtypes[] = {RR_DTYPE_FLOAT32, RR_DTYPE_BFLOAT16, RR_DTYPE_INT8,
+                                    RR_DTYPE_AUTO};
   for (size_t i = 0; i < 4; i++) {
     if (strcmp(name, names[i]) == 0) {
       return dtypes[i];
@@ -251,7 +261,8 @@ static rr_dtype dtype_of(const char *name) {
 
 int main(int argc, char **argv) {
   if (argc < 4 || argc > 6) {
-    (void)fprintf(stderr, "usage: split MODEL_DIR CANDIDATES.jsonl CONFIG_MEMBERS [DTYPE [ROUNDS]]\n");
+    (void)fprintf(stderr,
+                  "usage: split MODEL_DIR CANDIDATES.jsonl CONFIG_MEMBERS [DTYPE [ROUNDS]]\n");
     return 2;
   }
   static double times[WAYS][ROUNDS_MAX];
@@ -271,7 +282,8 @@ int main(int argc, char **argv) {
   arrange(&b);
   const rr_model_info *info = rr_scorer_info(b.split.scorer);
   (void)printf("%zu pairs of %llu tokens, %u of %u layers split, %s on %s\n", b.n,
-               (unsigned long long)b.split.encoded.tokens, info->split_layers, info->layers, info->dtype_name, info->kernels);
+               (unsigned long long)b.split.encoded.tokens, info->split_layers, info->layers,
+               info->dtype_name, info->kernels);
   double unused[WAYS];
   run_round(&b, unused);
   for (size_t round = 0; round < rounds; round++) {

@@ -14,9 +14,7 @@ struct rr_arena_block {
   _Alignas(ALIGNMENT) unsigned char payload[];
 };
 
-void rr_arena_init(rr_arena *arena, size_t limit) {
-  *arena = (rr_arena){.limit = limit};
-}
+void rr_arena_init(rr_arena *arena, size_t limit) { *arena = (rr_arena){.limit = limit}; }
 
 void rr_arena_init_within(rr_arena *arena, rr_claim *claim) {
   *arena = (rr_arena){.limit = SIZE_MAX, .claim = claim};

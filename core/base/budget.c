@@ -3,9 +3,9 @@
 #include <assert.h>
 
 enum {
-  KEPT_SHARE = 8,       /* one in so many bytes is kept for small holders */
-  SMALL_SHARE = 128,    /* and a holder of one in so many is small, */
-  SMALL_MOST = 4 << 20, /* or of so many bytes, if that is less; */
+  KEPT_SHARE = 8,        /* one in so many bytes is kept for small holders */
+  SMALL_SHARE = 128,     /* and a holder of one in so many is small, */
+  SMALL_MOST = 4 << 20,  /* or of so many bytes, if that is less; */
   SMALL_LEAST = 64 << 10 /* but of so many in any case that fits what is kept */
 };
 
@@ -22,8 +22,10 @@ static size_t most_of(size_t limit) { return limit - limit / KEPT_SHARE; }
 
 /* Also where the limit is small, what the least request takes is small. */
 static size_t small_of(size_t limit) {
-  size_t floor = limit / KEPT_SHARE < (size_t)SMALL_LEAST ? limit / KEPT_SHARE : (size_t)SMALL_LEAST;
-  size_t share = limit / SMALL_SHARE < (size_t)SMALL_MOST ? limit / SMALL_SHARE : (size_t)SMALL_MOST;
+  size_t floor =
+      limit / KEPT_SHARE < (size_t)SMALL_LEAST ? limit / KEPT_SHARE : (size_t)SMALL_LEAST;
+  size_t share =
+      limit / SMALL_SHARE < (size_t)SMALL_MOST ? limit / SMALL_SHARE : (size_t)SMALL_MOST;
   return share > floor ? share : floor;
 }
 

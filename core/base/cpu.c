@@ -113,8 +113,8 @@ unsigned rr_cpu_quota(const char *cgroup_file, const char *mount) {
     if (names == 0) {
       least = smaller(least, quota_upwards(mount, group + 1, quota_v2));
     } else if (names_cpu(controllers + 1, names)) {
-      int length = snprintf(v1_mount, sizeof v1_mount, "%s/%.*s", mount, (int)names,
-                            controllers + 1);
+      int length =
+          snprintf(v1_mount, sizeof v1_mount, "%s/%.*s", mount, (int)names, controllers + 1);
       if (length > 0 && (size_t)length < sizeof v1_mount) {
         least = smaller(least, quota_upwards(v1_mount, group + 1, quota_v1));
       }

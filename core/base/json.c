@@ -12,10 +12,10 @@
 
 enum { LARGE_BYTES = 64 * 1024 };
 
-/* jansson's parser does not survive every failed allocation: it goes on with a token that lacks bytes, and
- * then may stop the process by an assertion or read beyond the token. So a failed allocation within a parse
- * never returns to it: it jumps out, and what the parse has allocated, which is chained for this, is freed.
- * jansson holds no lock while it parses. */
+/* jansson's parser does not survive every failed allocation: it goes on with a token that lacks
+ * bytes, and then may stop the process by an assertion or read beyond the token. So a failed
+ * allocation within a parse never returns to it: it jumps out, and what the parse has allocated,
+ * which is chained for this, is freed. jansson holds no lock while it parses. */
 typedef struct chunk {
   struct chunk *next;
   struct chunk *previous;
@@ -208,7 +208,8 @@ static rr_status parse(const char *data, size_t size, size_t max_values, size_t 
   }
   json_error_t problem;
   bool memory_failed;
-  json_t *json = load(data, size, JSON_ALLOW_NUL | JSON_DECODE_ANY | flags, &problem, &memory_failed);
+  json_t *json =
+      load(data, size, JSON_ALLOW_NUL | JSON_DECODE_ANY | flags, &problem, &memory_failed);
   if (memory_failed) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory while parsing JSON");
   }

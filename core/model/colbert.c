@@ -15,8 +15,8 @@ static const json_t *member(const json_t *object, const char *key) {
   return json_is_null(value) ? NULL : value;
 }
 
-static rr_status read_length(const char *path, const json_t *object, const char *key, uint32_t max, uint32_t *length,
-                             rr_error *err) {
+static rr_status read_length(const char *path, const json_t *object, const char *key, uint32_t max,
+                             uint32_t *length, rr_error *err) {
   const json_t *value = member(object, key);
   if (value == NULL) {
     return RR_OK;
@@ -28,7 +28,8 @@ static rr_status read_length(const char *path, const json_t *object, const char 
   return RR_OK;
 }
 
-static rr_status read_flag(const char *path, const json_t *object, const char *key, bool *flag, rr_error *err) {
+static rr_status read_flag(const char *path, const json_t *object, const char *key, bool *flag,
+                           rr_error *err) {
   const json_t *value = member(object, key);
   if (value != NULL && !json_is_boolean(value)) {
     return rr_fail(err, RR_ERR_FORMAT, "%s: %s must be true or false", path, key);
@@ -37,28 +38,31 @@ static rr_status read_flag(const char *path, const json_t *object, const char *k
   return RR_OK;
 }
 
-static rr_status read_marker(const char *path, const json_t *object, const char *key, char marker[RR_MARKER_MAX],
-                             rr_error *err) {
+static rr_status read_marker(const char *path, const json_t *object, const char *key,
+                             char marker[RR_MARKER_MAX], rr_error *err) {
   const json_t *value = member(object, key);
   if (value == NULL) {
     return RR_OK;
   }
   const char *text = json_string_value(value);
   if (text == NULL || text[0] == '\0' || json_string_length(value) >= RR_MARKER_MAX) {
-    return rr_fail(err, RR_ERR_FORMAT, "%s: %s must be a token of at most %d bytes", path, key, RR_MARKER_MAX - 1);
+    return rr_fail(err, RR_ERR_FORMAT, "%s: %s must be a token of at most %d bytes", path, key,
+                   RR_MARKER_MAX - 1);
   }
   (void)snprintf(marker, RR_MARKER_MAX, "%s", text);
   return RR_OK;
 }
 
-static rr_status read_members(const char *path, const json_t *json, uint32_t positions, rr_colbert *to,
-                              rr_error *err) {
+static rr_status read_members(const char *path, const json_t *json, uint32_t positions,
+                              rr_colbert *to, rr_error *err) {
   if (!json_is_object(json)) {
     return rr_fail(err, RR_ERR_FORMAT, "%s: must be an object", path);
   }
   const json_t *similarity = member(json, "similarity");
-  if (similarity != NULL && (!json_is_string(similarity) || strcmp(json_string_value(similarity), "cosine") != 0)) {
-    return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: only the similarity \"cosine\" is supported", path);
+  if (similarity != NULL &&
+      (!json_is_string(similarity) || strcmp(json_string_value(similarity), "cosine") != 0)) {
+    return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: only the similarity \"cosine\" is supported",
+                   path);
   }
   rr_status status = read_length(path, json, "query_maxlen", positions, &to->query_length, err);
   if (status == RR_OK) {
@@ -99,15 +103,18 @@ static rr_status read_metadata(const rr_config *config, rr_colbert *to, rr_error
 }
 
 /* Rows of linear.weight; 0 if there is none. */
-static rr_status read_dim(const rr_config *config, const rr_safetensors *weights, uint32_t *ret_dim, rr_error *err) {
+static rr_status read_dim(const rr_config *config, const rr_safetensors *weights, uint32_t *ret_dim,
+                          rr_error *err) {
   const rr_tensor *linear = rr_safetensors_find(weights, "linear.weight");
   *ret_dim = 0;
   if (linear == NULL) {
     return RR_OK;
   }
   if (linear->rank != 2 || linear->shape[0] == 0 || linear->shape[0] > DIM_MAX ||
-      linear->shape[1] != config->hidden_size || rr_safetensors_find(weights, "linear.bias") != NULL) {
-    return rr_fail(err, RR_ERR_FORMAT, "%s: linear.weight should have the shape [1 to %d, %u], and no bias",
+      linear->shape[1] != config->hidden_size ||
+      rr_safetensors_find(weights, "linear.bias") != NULL) {
+    return rr_fail(err, RR_ERR_FORMAT,
+                   "%s: linear.weight should have the shape [1 to %d, %u], and no bias",
                    rr_safetensors_path(weights), DIM_MAX, config->hidden_size);
   }
   *ret_dim = (uint32_t)linear->shape[0];
@@ -128,7 +135,8 @@ rr_status rr_colbert_load(rr_config *config, rr_error *err) {
                         .document_marker = "[unused1]"};
   status = read_dim(config, weights, &colbert.dim, err);
   if (status == RR_OK && named && colbert.dim == 0) {
-    status = rr_fail(err, RR_ERR_FORMAT, "%s: tensor linear.weight is missing", rr_safetensors_path(weights));
+    status = rr_fail(err, RR_ERR_FORMAT, "%s: tensor linear.weight is missing",
+                     rr_safetensors_path(weights));
   }
   rr_safetensors_close(weights);
   if (status != RR_OK || colbert.dim == 0) {

@@ -34,13 +34,15 @@ static rr_status read_size(const source *from, const char *key, uint32_t max, ui
     return RR_OK;
   }
   if (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > max) {
-    return rr_fail(err, RR_ERR_FORMAT, "%s: %s must be an integer from 1 to %u", from->path, key, max);
+    return rr_fail(err, RR_ERR_FORMAT, "%s: %s must be an integer from 1 to %u", from->path, key,
+                   max);
   }
   *ret_size = (uint32_t)json_integer_value(value);
   return RR_OK;
 }
 
-/* The limits keep every product of two sizes below 2^32 and every buffer's size far from overflow. */
+/* The limits keep every product of two sizes below 2^32 and every buffer's size far from
+ * overflow. */
 static rr_status read_sizes(const source *from, rr_config *config, rr_error *err) {
   const struct {
     const char *key;
@@ -57,14 +59,16 @@ static rr_status read_sizes(const source *from, rr_config *config, rr_error *err
       {"type_vocab_size", 256, 2, &config->types},
   };
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-    rr_status status = read_size(from, sizes[i].key, sizes[i].max, sizes[i].fallback, sizes[i].to, err);
+    rr_status status =
+        read_size(from, sizes[i].key, sizes[i].max, sizes[i].fallback, sizes[i].to, err);
     if (status != RR_OK) {
       return status;
     }
   }
   if (config->hidden_size % config->heads != 0) {
-    return rr_fail(err, RR_ERR_FORMAT, "%s: hidden_size %u is no multiple of num_attention_heads %u",
-                   from->path, config->hidden_size, config->heads);
+    return rr_fail(err, RR_ERR_FORMAT,
+                   "%s: hidden_size %u is no multiple of num_attention_heads %u", from->path,
+                   config->hidden_size, config->heads);
   }
   return RR_OK;
 }
@@ -146,8 +150,8 @@ static rr_status read_rest(const source *from, rr_config *config, rr_error *err)
   }
   config->norm_epsilon = (float)value;
   const json_t *positions = json_object_get(from->object, "position_embedding_type");
-  if (positions != NULL && (!json_is_string(positions) ||
-                            strcmp(json_string_value(positions), "absolute") != 0)) {
+  if (positions != NULL &&
+      (!json_is_string(positions) || strcmp(json_string_value(positions), "absolute") != 0)) {
     return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: position_embedding_type %.60s is not supported",
                    from->path, json_is_string(positions) ? json_string_value(positions) : "");
   }
@@ -157,7 +161,8 @@ static rr_status read_rest(const source *from, rr_config *config, rr_error *err)
   return RR_OK;
 }
 
-/* The number of labels is id2label's size; without it num_labels, else 2, as transformers has it. */
+/* The number of labels is id2label's size; without it num_labels, else 2, as transformers has
+ * it. */
 static rr_status read_label(const source *from, rr_config *config, rr_error *err) {
   const json_t *labels = json_object_get(from->object, "id2label");
   const json_t *number = json_object_get(from->object, "num_labels");
@@ -171,13 +176,15 @@ static rr_status read_label(const source *from, rr_config *config, rr_error *err
                    from->path);
   }
   if (count != 1) {
-    return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: model has %zu labels; a reranker needs exactly one",
-                   from->path, count);
+    return rr_fail(err, RR_ERR_UNSUPPORTED,
+                   "%s: model has %zu labels; a reranker needs exactly one", from->path, count);
   }
   const char *label = json_string_value(json_object_get(labels, "0"));
-  int length = snprintf(config->label, sizeof config->label, "%s", label == NULL ? "LABEL_0" : label);
+  int length =
+      snprintf(config->label, sizeof config->label, "%s", label == NULL ? "LABEL_0" : label);
   if (length < 0 || (size_t)length >= sizeof config->label) {
-    return rr_fail(err, RR_ERR_FORMAT, "%s: the label is over %d bytes", from->path, RR_LABEL_MAX - 1);
+    return rr_fail(err, RR_ERR_FORMAT, "%s: the label is over %d bytes", from->path,
+                   RR_LABEL_MAX - 1);
   }
   return RR_OK;
 }
@@ -189,7 +196,8 @@ static rr_status read_split(const source *from, rr_config *config, rr_error *err
     return status;
   }
   if (config->head == RR_HEAD_TOKENS) {
-    return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: split_layers of a ColBERT are not supported", from->path);
+    return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: split_layers of a ColBERT are not supported",
+                   from->path);
   }
   config->head = RR_HEAD_CLASSIFIER;
   return RR_OK;

@@ -15,9 +15,11 @@ static size_t linear_scratch(const rr_linear *linear, size_t tokens) {
 
 static size_t scratch_bytes(const rr_bert *bert, size_t tokens) {
   const rr_config *config = &bert->config;
-  size_t bytes = bert->attention->scratch_size(config->positions, config->hidden_size / config->heads);
+  size_t bytes =
+      bert->attention->scratch_size(config->positions, config->hidden_size / config->heads);
   if (rr_bert_cls_only(config)) {
-    bytes = rr_larger(bytes, bert->cls_attention->scratch_size(config->positions, config->hidden_size));
+    bytes =
+        rr_larger(bytes, bert->cls_attention->scratch_size(config->positions, config->hidden_size));
   }
   for (size_t i = 0; i < config->layers; i++) {
     const rr_layer *layer = &bert->layers[i];
@@ -41,7 +43,8 @@ static size_t scratch_bytes(const rr_bert *bert, size_t tokens) {
 static size_t block_rows(const rr_bert *bert) {
   size_t rows = 0;
   for (size_t i = 0; i < bert->config.layers; i++) {
-    rows = rr_larger(rows, rr_rounded_up(RR_GEMM_BLOCK_ROWS, bert->layers[i].intermediate.gemm->tile_rows));
+    rows = rr_larger(
+        rows, rr_rounded_up(RR_GEMM_BLOCK_ROWS, bert->layers[i].intermediate.gemm->tile_rows));
   }
   return rows;
 }
@@ -64,7 +67,8 @@ rr_status rr_encoder_create(const rr_bert *bert, size_t max_tokens, rr_encoder *
   size_t hidden = rr_encoder_aligned(max_tokens * bert->config.hidden_size * sizeof(float));
   size_t wide = wide_bytes(bert, max_tokens);
   rr_encoder *encoder = rr_calloc(1, sizeof *encoder);
-  size_t block = rr_encoder_aligned(block_rows(bert) * bert->config.intermediate_size * sizeof(float));
+  size_t block =
+      rr_encoder_aligned(block_rows(bert) * bert->config.intermediate_size * sizeof(float));
   size_t lead = rr_encoder_lead_bytes(bert, max_tokens);
   bool split = bert->config.split.layers > 0;
   size_t residuals = split ? rr_encoder_aligned(max_tokens * sizeof(float)) : 0;
@@ -109,10 +113,11 @@ size_t rr_encoder_max_tokens(const rr_encoder *encoder) { return encoder->max_to
 
 size_t rr_encoder_bytes(const rr_encoder *encoder) { return encoder->bytes + sizeof *encoder; }
 
-static rr_status check_input(const rr_config *config, const rr_encoder_input *input, bool after_half, rr_error *err) {
+static rr_status check_input(const rr_config *config, const rr_encoder_input *input,
+                             bool after_half, rr_error *err) {
   if (input->length == 0 || input->length > config->positions) {
-    return rr_fail(err, RR_ERR_INPUT, "a sequence of %zu tokens; 1 to %u are possible", input->length,
-                   config->positions);
+    return rr_fail(err, RR_ERR_INPUT, "a sequence of %zu tokens; 1 to %u are possible",
+                   input->length, config->positions);
   }
   if (input->unattended >= input->length) {
     return rr_fail(err, RR_ERR_INPUT, "a sequence without a token to attend to");
@@ -141,8 +146,9 @@ static rr_norm norm_of(const rr_encoder *encoder, const rr_norm_weights *weights
                    .epsilon = encoder->bert->config.norm_epsilon};
 }
 
-void rr_encoder_apply(rr_encoder *encoder, const rr_linear *linear, const rr_product_options *options,
-                      size_t rows, const rr_matrix *x, const rr_matrix *out) {
+void rr_encoder_apply(rr_encoder *encoder, const rr_linear *linear,
+                      const rr_product_options *options, size_t rows, const rr_matrix *x,
+                      const rr_matrix *out) {
   rr_norm norm;
   if (options->norm != NULL) {
     norm = norm_of(encoder, options->norm);
@@ -171,8 +177,8 @@ void rr_encoder_apply(rr_encoder *encoder, const rr_linear *linear, const rr_pro
 }
 
 /* The tokens first .. end - 1, at the positions `position`, ... */
-static void embed(rr_encoder *encoder, const rr_encoder_input *input, size_t first, size_t end, size_t position,
-                  float *out) {
+static void embed(rr_encoder *encoder, const rr_encoder_input *input, size_t first, size_t end,
+                  size_t position, float *out) {
   const rr_bert *bert = encoder->bert;
   size_t hidden = bert->config.hidden_size;
   const rr_embed_args args = {
@@ -213,7 +219,8 @@ typedef struct attention_rows {
 } attention_rows;
 
 /* All heads of `queries` rows from `first` on, to which the first `keys` of them are keys. */
-static void attend_within(rr_encoder *encoder, const attention_rows *rows, size_t first, size_t queries, size_t keys) {
+static void attend_within(rr_encoder *encoder, const attention_rows *rows, size_t first,
+                          size_t queries, size_t keys) {
   const rr_bert *bert = encoder->bert;
   size_t hidden = bert->config.hidden_size;
   size_t head_size = hidden / bert->config.heads;
@@ -251,9 +258,10 @@ static void attend(rr_encoder *encoder, const rr_run *run, const attention_rows 
   }
 }
 
-/* In blocks of rows, so that all between attention and the layer's end stays in cache. Intermediate activations
- * are rounded to bfloat16 where what reads them is no more exact. */
-void rr_encoder_finish_layer(rr_encoder *encoder, const rr_layer *layer, size_t rows, const rr_matrix *context) {
+/* In blocks of rows, so that all between attention and the layer's end stays in cache. Intermediate
+ * activations are rounded to bfloat16 where what reads them is no more exact. */
+void rr_encoder_finish_layer(rr_encoder *encoder, const rr_layer *layer, size_t rows,
+                             const rr_matrix *context) {
   const rr_bert *bert = encoder->bert;
   size_t hidden = bert->config.hidden_size;
   size_t blocks = (rows + RR_GEMM_BLOCK_ROWS - 1) / RR_GEMM_BLOCK_ROWS;
@@ -261,7 +269,8 @@ void rr_encoder_finish_layer(rr_encoder *encoder, const rr_layer *layer, size_t 
   const rr_product_options up = {.activation = bert->config.activation};
   const rr_product_options down = {.norm = &layer->output_norm, .residual = encoder->middle};
   rr_matrix middle = rr_matrix_floats(encoder->middle, hidden);
-  bool exact = layer->output.gemm->format == RR_FORMAT_FP32 || layer->intermediate.gemm->format == RR_FORMAT_FP32;
+  bool exact = layer->output.gemm->format == RR_FORMAT_FP32 ||
+               layer->intermediate.gemm->format == RR_FORMAT_FP32;
   rr_matrix wide = {.data = encoder->block,
                     .type = exact ? RR_TYPE_FP32 : RR_TYPE_BF16,
                     .ld = layer->intermediate.n};
@@ -311,7 +320,8 @@ void rr_encoder_finish(rr_encoder *encoder, size_t first, const rr_run *run) {
     rr_encoder_run_layer(encoder, i, run);
   }
   if (whole < config->layers) {
-    rr_encoder_run_cls_layer(encoder, &encoder->bert->layers[whole], run->inputs, run->n, run->tokens);
+    rr_encoder_run_cls_layer(encoder, &encoder->bert->layers[whole], run->inputs, run->n,
+                             run->tokens);
   }
   rr_encoder_write(encoder, run);
 }
@@ -321,7 +331,8 @@ rr_status rr_encoder_forward(rr_encoder *encoder, const rr_encoder_input *inputs
   const rr_config *config = &encoder->bert->config;
   size_t tokens = 0;
   for (size_t i = 0; i < n; i++) {
-    rr_status status = check_input(config, &inputs[i], i > 0 && inputs[i - 1].part > RR_PART_JOINT, err);
+    rr_status status =
+        check_input(config, &inputs[i], i > 0 && inputs[i - 1].part > RR_PART_JOINT, err);
     if (status != RR_OK) {
       return status;
     }

@@ -15,10 +15,11 @@
 
 typedef struct rr_encoder rr_encoder;
 
-/* What of a split model's pair (split.h) an input is. Pairs come first, in any order, then halves. */
+/* What of a split model's pair (split.h) an input is. Pairs come first, in any order, then
+ * halves. */
 typedef enum rr_part {
-  RR_PART_WHOLE,    /* a pair, or any sequence of another model: from its tokens to its output. The document half is
-                       written too, unless it is NULL */
+  RR_PART_WHOLE,    /* a pair, or any sequence of another model: from its tokens to its output. The
+                       document half is written too, unless it is NULL */
   RR_PART_WARM,     /* a pair of which the document half is read, not the tokens of that side */
   RR_PART_JOINT,    /* a pair of which both halves are read, no tokens */
   RR_PART_QUERY,    /* a query side: its half is written, no output */
@@ -27,23 +28,25 @@ typedef enum rr_part {
 
 typedef struct rr_encoder_input {
   rr_part part;
-  size_t second; /* of a split model's pair: where the document side begins; else 0 */
-  float *query_half;   /* rows of hidden_size; NULL where it is neither written nor read, like the other */
+  size_t second;       /* of a split model's pair: where the document side begins; else 0 */
+  float *query_half;   /* rows of hidden_size; NULL where it is neither written nor read, like the
+                          other */
   void *document_half; /* the same, of rr_bert_half_type */
   size_t position;     /* the encoder's own: 0 */
   const int32_t *ids;
   const uint8_t *type_ids;
-  size_t length; /* 1 .. config.positions */
-  size_t unattended;       /* the last so many tokens attend to the others, and nothing to them; below length */
-  float *output; /* 1 float for a classifier head, else hidden_size; NULL: not wanted */
-  /* Where the model has a maxsim: the unit vectors of all tokens but those with a 1 in left_out (NULL: of all), as
-   * its store leaves them, one behind the other; NULL: not wanted. */
+  size_t length;     /* 1 .. config.positions */
+  size_t unattended; /* the last so many tokens attend to the others, and nothing to them; below
+                        length */
+  float *output;     /* 1 float for a classifier head, else hidden_size; NULL: not wanted */
+  /* Where the model has a maxsim: the unit vectors of all tokens but those with a 1 in left_out
+   * (NULL: of all), as its store leaves them, one behind the other; NULL: not wanted. */
   void *vectors;
   const uint8_t *left_out;
 } rr_encoder_input;
 
-/* Buffers for max_tokens tokens (1 or more) and as many sequences. RR_ERR_MEMORY, RR_ERR_INPUT (more
- * tokens than can be computed at once). *ret_encoder is freed by rr_encoder_destroy. */
+/* Buffers for max_tokens tokens (1 or more) and as many sequences. RR_ERR_MEMORY, RR_ERR_INPUT
+ * (more tokens than can be computed at once). *ret_encoder is freed by rr_encoder_destroy. */
 rr_status rr_encoder_create(const rr_bert *bert, size_t max_tokens, rr_encoder **ret_encoder,
                             rr_error *err);
 void rr_encoder_destroy(rr_encoder *encoder); /* NULL is allowed */

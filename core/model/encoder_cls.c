@@ -6,8 +6,8 @@
 
 static const rr_product_options plain = {.activation = RR_ACTIVATION_NONE};
 
-/* Where the pieces of a [CLS] layer's attention lie: RR_CLS_GROUP sequences' queries and contexts of
- * all heads, each of H values, side by side. */
+/* Where the pieces of a [CLS] layer's attention lie: RR_CLS_GROUP sequences' queries and contexts
+ * of all heads, each of H values, side by side. */
 typedef struct cls_rows {
   rr_matrix x;       /* T x H: the layer's input in attention's type */
   rr_matrix spread;  /* RR_CLS_GROUP x (heads H): queries taken to where the tokens are, then in
@@ -34,8 +34,8 @@ static cls_rows arrange_cls(const rr_encoder *encoder, size_t n, size_t tokens) 
   return r;
 }
 
-/* The context of one sequence's query by all heads: row `row` of the group. Attention reads a row of
- * the spread queries as so many queries, and the tokens as keys and as values. */
+/* The context of one sequence's query by all heads: row `row` of the group. Attention reads a row
+ * of the spread queries as so many queries, and the tokens as keys and as values. */
 static void attend_cls(rr_encoder *encoder, const cls_rows *r, size_t row, size_t first,
                        size_t length) {
   const rr_bert *bert = encoder->bert;
@@ -71,22 +71,24 @@ static void attend_cls(rr_encoder *encoder, const cls_rows *r, size_t row, size_
 }
 
 /* One head of a group's sequences: `from` has `step` columns a head, `to` its own. */
-static void apply_head(rr_encoder *encoder, const rr_linear *linear, size_t rows, const rr_matrix *from,
-                       size_t from_col, const rr_matrix *to, size_t to_col) {
+static void apply_head(rr_encoder *encoder, const rr_linear *linear, size_t rows,
+                       const rr_matrix *from, size_t from_col, const rr_matrix *to, size_t to_col) {
   rr_matrix x = {rr_matrix_at(from, 0, from_col), from->type, from->ld};
   rr_matrix out = {rr_matrix_at(to, 0, to_col), to->type, to->ld};
   rr_encoder_apply(encoder, linear, &plain, rows, &x, &out);
 }
 
 static void attend_cls_group(rr_encoder *encoder, const rr_layer *layer, const cls_rows *r,
-                             const rr_encoder_input *inputs, size_t first, size_t count, size_t token) {
+                             const rr_encoder_input *inputs, size_t first, size_t count,
+                             size_t token) {
   size_t hidden = encoder->bert->config.hidden_size;
   size_t heads = encoder->bert->config.heads;
   size_t head_size = hidden / heads;
   rr_matrix query = rr_matrix_floats(rr_matrix_at(&r->query, first, 0), hidden);
   rr_matrix context = rr_matrix_floats(rr_matrix_at(&r->context, first, 0), hidden);
   for (size_t h = 0; h < heads; h++) {
-    apply_head(encoder, &layer->key_of_head[h], count, &query, h * head_size, &r->spread, h * hidden);
+    apply_head(encoder, &layer->key_of_head[h], count, &query, h * head_size, &r->spread,
+               h * hidden);
   }
   for (size_t i = 0; i < count; i++) {
     attend_cls(encoder, r, i, token, inputs[first + i].length);
@@ -128,7 +130,8 @@ void rr_encoder_run_cls_layer(rr_encoder *encoder, const rr_layer *layer,
 
 size_t rr_encoder_cls_bytes(const rr_bert *bert, size_t tokens) {
   const rr_config *config = &bert->config;
-  return rr_encoder_aligned(tokens * config->hidden_size * rr_type_size(bert->cls_attention->type)) +
+  return rr_encoder_aligned(tokens * config->hidden_size *
+                            rr_type_size(bert->cls_attention->type)) +
          (2 * RR_CLS_GROUP * config->heads + 2 * tokens) * config->hidden_size * sizeof(float);
 }
 
@@ -190,10 +193,10 @@ static bool next_group(const rr_encoder_input *inputs, size_t n, group *g) {
   return g->count > 0;
 }
 
-/* Copies the first `cols` columns of the group's [CLS] rows of m to the dense rows `to` or, if `back`,
- * from there. */
-static void move_rows(const rr_encoder_input *inputs, const group *g, const rr_matrix *m, size_t cols,
-                      void *to, bool back) {
+/* Copies the first `cols` columns of the group's [CLS] rows of m to the dense rows `to` or, if
+ * `back`, from there. */
+static void move_rows(const rr_encoder_input *inputs, const group *g, const rr_matrix *m,
+                      size_t cols, void *to, bool back) {
   size_t size = cols * rr_type_size(m->type);
   size_t token = g->token;
   char *dense = to;
@@ -222,14 +225,15 @@ void rr_encoder_lead_qkv(rr_encoder *encoder, const rr_layer *layer, const rr_en
   }
 }
 
-void rr_encoder_lead_rest(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs,
-                          size_t n, const rr_matrix *context) {
+void rr_encoder_lead_rest(rr_encoder *encoder, const rr_layer *layer,
+                          const rr_encoder_input *inputs, size_t n, const rr_matrix *context) {
   size_t hidden = encoder->bert->config.hidden_size;
   lead_rows r = arrange_lead(encoder->bert, encoder->max_tokens, encoder->lead);
   const rr_product_options attended = {
       .norm = &layer->attention_norm, .residual = r.input, .precise = true};
   const rr_product_options up = {.activation = encoder->bert->config.activation, .precise = true};
-  const rr_product_options down = {.norm = &layer->output_norm, .residual = r.middle, .precise = true};
+  const rr_product_options down = {
+      .norm = &layer->output_norm, .residual = r.middle, .precise = true};
   rr_matrix all = rr_matrix_floats(encoder->hidden, hidden);
   rr_matrix x = {r.wide, context->type, hidden};
   rr_matrix middle = rr_matrix_floats(r.middle, hidden);

@@ -26,7 +26,8 @@ static void write_logits(rr_encoder *encoder, const rr_encoder_input *inputs, si
   }
   rr_encoder_apply(encoder, &bert->classifier, &classify, n, &pooled, &out);
   for (size_t i = 0; i < n; i++) {
-    inputs[i].output[0] = bert->config.split.layers == 0 ? logits[i] : logits[i] + encoder->residuals[i];
+    inputs[i].output[0] =
+        bert->config.split.layers == 0 ? logits[i] : logits[i] + encoder->residuals[i];
   }
 }
 
@@ -51,7 +52,8 @@ static void write_outputs(rr_encoder *encoder, const rr_encoder_input *inputs, s
 }
 
 /* Last of all: hidden does not stay as it is. */
-static void write_vectors(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n, size_t tokens) {
+static void write_vectors(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n,
+                          size_t tokens) {
   const rr_bert *bert = encoder->bert;
   size_t dim = bert->token_dim;
   float *row = encoder->hidden;

@@ -8,16 +8,17 @@ enum { RECENT_QUERIES = 8 };
 
 /* Where the pieces of a pair's residual lie, in encoder->wide. */
 typedef struct seam_rows {
-  float *units;  /* T x H: rows of length 1, the query side's first; or two means */
-  void *packed;  /* the query side's, for rr_maxsim */
-  float *best;   /* T */
-  size_t size;   /* bytes of all of them */
+  float *units; /* T x H: rows of length 1, the query side's first; or two means */
+  void *packed; /* the query side's, for rr_maxsim */
+  float *best;  /* T */
+  size_t size;  /* bytes of all of them */
 } seam_rows;
 
 static seam_rows arrange_seam(const rr_bert *bert, size_t tokens, char *memory) {
   size_t hidden = bert->config.hidden_size;
   size_t units = rr_encoder_aligned(rr_larger(tokens, 2) * hidden * sizeof(float));
-  size_t packed = bert->seam == NULL ? 0 : rr_encoder_aligned(bert->seam->packed_size(tokens, hidden));
+  size_t packed =
+      bert->seam == NULL ? 0 : rr_encoder_aligned(bert->seam->packed_size(tokens, hidden));
   seam_rows r = {.size = units + packed + tokens * sizeof(float)};
   if (memory != NULL) {
     r.units = (float *)(void *)memory;
@@ -83,7 +84,8 @@ static float cosine(const rr_encoder *encoder, const float *rows, size_t second,
   return sum;
 }
 
-/* A stored vector of float32 is its row (rr_maxsim.row_size): units are made where they are read. */
+/* A stored vector of float32 is its row (rr_maxsim.row_size): units are made where they are
+ * read. */
 static float maxsim(const rr_encoder *encoder, const float *rows, size_t second, size_t length) {
   const rr_bert *bert = encoder->bert;
   size_t hidden = bert->config.hidden_size;
@@ -209,9 +211,11 @@ static void store_halves(const rr_encoder *encoder, const rr_run *run, size_t ha
   }
 }
 
-/* Puts pairs together in hidden. No pair's rows lie behind where they go, so that from the last on none is
- * overwritten before it is read; a query side that pairs share is the first one's of them. */
-static void join_pairs(rr_encoder *encoder, const rr_encoder_input *pairs, size_t n, size_t tokens) {
+/* Puts pairs together in hidden. No pair's rows lie behind where they go, so that from the last on
+ * none is overwritten before it is read; a query side that pairs share is the first one's of
+ * them. */
+static void join_pairs(rr_encoder *encoder, const rr_encoder_input *pairs, size_t n,
+                       size_t tokens) {
   size_t hidden = encoder->bert->config.hidden_size;
   size_t size = hidden * sizeof *encoder->hidden;
   float *to = encoder->hidden + tokens * hidden;
@@ -259,14 +263,17 @@ void rr_encoder_forward_split(rr_encoder *encoder, const rr_encoder_input *input
   }
 }
 
-static rr_status check_halves(const rr_config *config, const rr_encoder_input *input, rr_error *err) {
+static rr_status check_halves(const rr_config *config, const rr_encoder_input *input,
+                              rr_error *err) {
   rr_part part = input->part;
   bool pair = part <= RR_PART_JOINT;
   if (config->split.layers == 0 || config->split.joint_positions) {
     return rr_fail(err, RR_ERR_INPUT, "this model computes no halves of a pair");
   }
   if (pair != (input->second > 0)) {
-    return rr_fail(err, RR_ERR_INPUT, pair ? "a pair with halves but without a document side" : "a half with two sides");
+    return rr_fail(err, RR_ERR_INPUT,
+                   pair ? "a pair with halves but without a document side"
+                        : "a half with two sides");
   }
   if ((input->query_half == NULL && (part == RR_PART_JOINT || part == RR_PART_QUERY)) ||
       (input->document_half == NULL && part != RR_PART_QUERY)) {
@@ -275,7 +282,8 @@ static rr_status check_halves(const rr_config *config, const rr_encoder_input *i
   return RR_OK;
 }
 
-rr_status rr_encoder_check_part(const rr_config *config, const rr_encoder_input *input, bool after_half, rr_error *err) {
+rr_status rr_encoder_check_part(const rr_config *config, const rr_encoder_input *input,
+                                bool after_half, rr_error *err) {
   if (input->second >= input->length || (input->second > 0 && config->split.layers == 0)) {
     return rr_fail(err, RR_ERR_INPUT, "a document side where there can be none");
   }

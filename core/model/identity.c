@@ -34,7 +34,8 @@ static bool hash_file(const rr_safetensors *weights, size_t index, XXH3_state_t 
   return good;
 }
 
-bool rr_weights_identity(const rr_safetensors *weights, uint64_t *ret_size, uint8_t ret_hash[RR_IDENTITY_BYTES]) {
+bool rr_weights_identity(const rr_safetensors *weights, uint64_t *ret_size,
+                         uint8_t ret_hash[RR_IDENTITY_BYTES]) {
   XXH3_state_t *state = XXH3_createState();
   if (state == NULL) {
     return false;

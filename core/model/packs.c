@@ -16,7 +16,13 @@
 #include "core/model/config.h"
 #include "core/model/identity.h"
 
-enum { FORMAT_VERSION = 1, TAIL_MAX = 64, GEMM_MAX = 32, TENSOR_MAX = 96, HASH_BYTES = RR_IDENTITY_BYTES };
+enum {
+  FORMAT_VERSION = 1,
+  TAIL_MAX = 64,
+  GEMM_MAX = 32,
+  TENSOR_MAX = 96,
+  HASH_BYTES = RR_IDENTITY_BYTES
+};
 
 /* Of another byte order it is another number. */
 static const uint64_t magic = 0x6b63617064726572u;
@@ -37,7 +43,7 @@ typedef struct record {
   uint64_t k;
   uint64_t size;
   uint8_t packing[HASH_BYTES];  /* of packed_probe: a new layout under an old name shows here */
-  uint8_t checksum[HASH_BYTES]; /* of the packed bytes; the only field that is not known beforehand */
+  uint8_t checksum[HASH_BYTES]; /* of the packed bytes; the one field not known beforehand */
 } record;
 
 _Static_assert(sizeof(header) == 40 && sizeof(record) == 184, "no padding: structs go to the file");
@@ -109,8 +115,9 @@ static bool fill_record(rr_packs *packs, size_t index) {
   return packed_probe(item->gemm, to->packing);
 }
 
-/* The name tells format and kernels, of the largest layer in words, so that two choices on one disk do
- * not replace each other's file, and not the weights, so that a changed model replaces its old file. */
+/* The name tells format and kernels, of the largest layer in words, so that two choices on one disk
+ * do not replace each other's file, and not the weights, so that a changed model replaces its old
+ * file. */
 static bool name_file(rr_packs *packs, const char *folder) {
   const rr_pack_item *largest = &packs->items[0];
   uint64_t all = 0;
@@ -137,8 +144,8 @@ static mode_t mode_of(const rr_safetensors *weights) {
   return mode;
 }
 
-rr_packs *rr_packs_create(const char *folder, const rr_safetensors *weights, const rr_pack_item *items,
-                          size_t n, rr_packs_report *report) {
+rr_packs *rr_packs_create(const char *folder, const rr_safetensors *weights,
+                          const rr_pack_item *items, size_t n, rr_packs_report *report) {
   rr_packs *packs = rr_calloc(1, sizeof *packs);
   record *records = rr_calloc(n, sizeof *records);
   bool ok = packs != NULL && records != NULL;
@@ -282,8 +289,8 @@ static bool too_large(const rr_packs *packs) {
          limit.rlim_cur < sizeof packs->header + packs->n * sizeof *packs->records + packs->payload;
 }
 
-/* The temporary file, locked; what a process that was killed left behind is used again. -1: errno says
- * why, EBUSY that another process is about to write the same or just did. */
+/* The temporary file, locked; what a process that was killed left behind is used again. -1: errno
+ * says why, EBUSY that another process is about to write the same or just did. */
 static int open_temporary(const rr_packs *packs) {
   int fd;
   struct stat opened;
@@ -343,6 +350,7 @@ void rr_packs_write(rr_packs *packs, rr_packs_report *report) {
   const char *problem = write_file(packs);
   report->written = problem == NULL;
   size_t used = strlen(report->text);
-  (void)snprintf(report->text + used, sizeof report->text - used, "; %s%s",
-                 problem == NULL ? "written anew" : "not written: ", problem == NULL ? "" : problem);
+  (void)snprintf(
+      report->text + used, sizeof report->text - used, "; %s%s",
+      problem == NULL ? "written anew" : "not written: ", problem == NULL ? "" : problem);
 }

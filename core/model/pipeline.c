@@ -46,7 +46,8 @@ static rr_status pooling_of_name(const char *path, const char *name, rr_head *re
   } else if (strcmp(name, "cls") == 0) {
     *ret_pooling = RR_HEAD_CLS;
   } else {
-    return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: pooling mode \"%.60s\" is not supported", path, name);
+    return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: pooling mode \"%.60s\" is not supported", path,
+                   name);
   }
   return RR_OK;
 }
@@ -54,8 +55,8 @@ static rr_status pooling_of_name(const char *path, const char *name, rr_head *re
 /* The older form: one boolean a mode. No mode at all means mean, as the library itself has it. */
 static rr_status pooling_of_flags(const char *path, const json_t *config, rr_head *ret_pooling,
                                   rr_error *err) {
-  static const char *const modes[][2] = {
-      {"pooling_mode_mean_tokens", "mean"}, {"pooling_mode_cls_token", "cls"}};
+  static const char *const modes[][2] = {{"pooling_mode_mean_tokens", "mean"},
+                                         {"pooling_mode_cls_token", "cls"}};
   const char *chosen = NULL;
   const char *key;
   json_t *value;
@@ -64,7 +65,8 @@ static rr_status pooling_of_flags(const char *path, const json_t *config, rr_hea
       continue;
     }
     if (chosen != NULL) {
-      return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: more than one pooling mode is not supported", path);
+      return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: more than one pooling mode is not supported",
+                     path);
     }
     chosen = key;
     for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
@@ -93,7 +95,8 @@ static rr_status load_pooling(const char *folder, rr_head *ret_pooling, rr_error
   } else if (json_is_string(mode)) {
     status = pooling_of_name(path, json_string_value(mode), ret_pooling, err);
   } else if (json_is_array(mode)) {
-    status = rr_fail(err, RR_ERR_UNSUPPORTED, "%s: more than one pooling mode is not supported", path);
+    status =
+        rr_fail(err, RR_ERR_UNSUPPORTED, "%s: more than one pooling mode is not supported", path);
   } else if (mode != NULL) {
     status = rr_fail(err, RR_ERR_FORMAT, "%s: pooling_mode must be a string", path);
   } else {
@@ -109,7 +112,8 @@ static rr_status load_module(const char *directory, const char *path, const json
   const char *type = json_string_value(json_object_get(module, "type"));
   const json_t *place = json_object_get(module, "path");
   if (type == NULL || !json_is_string(place)) {
-    return rr_fail(err, RR_ERR_FORMAT, "%s: module %zu: type and path must be strings", path, index);
+    return rr_fail(err, RR_ERR_FORMAT, "%s: module %zu: type and path must be strings", path,
+                   index);
   }
   if (!stays_below(place)) {
     return rr_fail(err, RR_ERR_FORMAT, "%s: module %zu: path \"%.60s\" leaves the directory", path,
@@ -133,7 +137,8 @@ static rr_status load_modules(const char *directory, const char *path, const jso
                               rr_pipeline *pipeline, rr_error *err) {
   size_t count = json_array_size(modules); /* 0 if it is no array */
   if (count == 0 || count > MODULES_MAX) {
-    return rr_fail(err, RR_ERR_FORMAT, "%s: must be an array of 1 to %d modules", path, MODULES_MAX);
+    return rr_fail(err, RR_ERR_FORMAT, "%s: must be an array of 1 to %d modules", path,
+                   MODULES_MAX);
   }
   module_kind before = MODULE_TRANSFORMER;
   for (size_t i = 0; i < count; i++) {

@@ -34,7 +34,7 @@ struct rr_safetensors {
   json_t *header; /* owns the names and dtypes that tensors point to */
   rr_tensor *tensors;
   size_t n_tensors;
-  rr_safetensors **shards; /* of joined files, which have neither descriptor nor header themselves */
+  rr_safetensors **shards; /* of joined files; they have neither descriptor nor header */
   size_t n_shards;
 };
 
@@ -42,9 +42,9 @@ static const struct {
   const char *name;
   size_t size;
 } dtypes[] = {
-    {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"F64", 8},     {"I64", 8},     {"I32", 4}, {"I16", 2},
-    {"I8", 1},  {"U8", 1},  {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"U16", 2}, {"U32", 4},
-    {"U64", 8},
+    {"F32", 4},     {"F16", 2},     {"BF16", 2}, {"F64", 8}, {"I64", 8},
+    {"I32", 4},     {"I16", 2},     {"I8", 1},   {"U8", 1},  {"BOOL", 1},
+    {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"U16", 2},  {"U32", 4}, {"U64", 8},
 };
 
 static size_t dtype_size(const char *name) {
@@ -71,7 +71,8 @@ static rr_status open_file(rr_safetensors *file, rr_error *err) {
 }
 
 /* Bytes that lay in the file when it was opened. */
-static rr_status read_at(const rr_safetensors *file, size_t offset, void *to, size_t size, rr_error *err) {
+static rr_status read_at(const rr_safetensors *file, size_t offset, void *to, size_t size,
+                         rr_error *err) {
   for (size_t done = 0; done < size;) {
     ssize_t got = pread(file->descriptor, (char *)to + done, size - done, (off_t)(offset + done));
     if (got <= 0 && (got == 0 || errno != EINTR)) {
@@ -123,7 +124,8 @@ static rr_status cut_short(const rr_safetensors *file, const char *tensor, rr_er
 static rr_status check_unchanged(const rr_safetensors *file, rr_error *err) {
   struct stat about;
   if (fstat(file->descriptor, &about) != 0 || (size_t)about.st_size != file->size ||
-      about.st_mtim.tv_sec != file->changed.tv_sec || about.st_mtim.tv_nsec != file->changed.tv_nsec) {
+      about.st_mtim.tv_sec != file->changed.tv_sec ||
+      about.st_mtim.tv_nsec != file->changed.tv_nsec) {
     return rr_fail(err, RR_ERR_IO, "%s: was changed while it was read", file->path);
   }
   return RR_OK;
@@ -141,15 +143,17 @@ static bool size_of_json(const json_t *value, size_t *ret_size) {
 static rr_status tensor_shape(const rr_safetensors *file, const json_t *shape, rr_tensor *tensor,
                               rr_error *err) {
   if (!json_is_array(shape) || json_array_size(shape) > RR_TENSOR_RANK_MAX) {
-    return rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.100s: shape must be an array of at most %d sizes",
-                   file->path, tensor->name, RR_TENSOR_RANK_MAX);
+    return rr_fail(err, RR_ERR_FORMAT,
+                   "%s: tensor %.100s: shape must be an array of at most %d sizes", file->path,
+                   tensor->name, RR_TENSOR_RANK_MAX);
   }
   tensor->rank = json_array_size(shape);
   tensor->count = 1;
   for (size_t i = 0; i < tensor->rank; i++) {
     if (!size_of_json(json_array_get(shape, i), &tensor->shape[i]) ||
         __builtin_mul_overflow(tensor->count, tensor->shape[i], &tensor->count)) {
-      return rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.100s: invalid shape", file->path, tensor->name);
+      return rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.100s: invalid shape", file->path,
+                     tensor->name);
     }
   }
   return RR_OK;
@@ -160,12 +164,13 @@ static rr_status tensor_entry(const rr_safetensors *file, size_t data_size, cons
   const json_t *dtype = json_object_get(entry, "dtype");
   rr_tensor tensor = {.name = name, .dtype = json_string_value(dtype)};
   if (tensor.dtype == NULL || strlen(tensor.dtype) != json_string_length(dtype)) {
-    return rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.100s: dtype must be a string", file->path, name);
+    return rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.100s: dtype must be a string", file->path,
+                   name);
   }
   size_t element = dtype_size(tensor.dtype);
   if (element == 0) {
-    return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: tensor %.100s: unknown dtype %.30s", file->path, name,
-                   tensor.dtype);
+    return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: tensor %.100s: unknown dtype %.30s", file->path,
+                   name, tensor.dtype);
   }
   rr_status status = tensor_shape(file, json_object_get(entry, "shape"), &tensor, err);
   if (status != RR_OK) {
@@ -187,8 +192,9 @@ static rr_status tensor_entry(const rr_safetensors *file, size_t data_size, cons
   }
   size_t bytes;
   if (__builtin_mul_overflow(tensor.count, element, &bytes) || bytes != tensor.end - tensor.begin) {
-    return rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.100s: %zu bytes do not fit its shape and dtype",
-                   file->path, name, tensor.end - tensor.begin);
+    return rr_fail(err, RR_ERR_FORMAT,
+                   "%s: tensor %.100s: %zu bytes do not fit its shape and dtype", file->path, name,
+                   tensor.end - tensor.begin);
   }
   *ret_tensor = tensor;
   return RR_OK;
@@ -209,14 +215,14 @@ static rr_status check_cover(rr_safetensors *file, size_t data_size, rr_error *e
   for (size_t i = 0; i < file->n_tensors; i++) {
     if (file->tensors[i].begin != at) {
       return rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.100s: %s at offset %zu", file->path,
-                     file->tensors[i].name, file->tensors[i].begin < at ? "overlaps" : "leaves a hole",
-                     at);
+                     file->tensors[i].name,
+                     file->tensors[i].begin < at ? "overlaps" : "leaves a hole", at);
     }
     at = file->tensors[i].end;
   }
   if (at != data_size) {
-    return rr_fail(err, RR_ERR_FORMAT, "%s: %zu bytes of data, but its tensors take %zu", file->path,
-                   data_size, at);
+    return rr_fail(err, RR_ERR_FORMAT, "%s: %zu bytes of data, but its tensors take %zu",
+                   file->path, data_size, at);
   }
   return RR_OK;
 }
@@ -271,8 +277,8 @@ static rr_status read_header(rr_safetensors *file, rr_error *err) {
   }
   size_t data_size = file->size - file->data_at;
   if (!json_is_object(file->header) || json_object_size(file->header) > TENSORS_MAX) {
-    return rr_fail(err, RR_ERR_FORMAT, "%s: header must be an object of at most %d tensors", file->path,
-                   TENSORS_MAX);
+    return rr_fail(err, RR_ERR_FORMAT, "%s: header must be an object of at most %d tensors",
+                   file->path, TENSORS_MAX);
   }
   file->tensors = rr_calloc(json_object_size(file->header), sizeof *file->tensors);
   if (file->tensors == NULL) {
@@ -371,10 +377,12 @@ size_t rr_safetensors_n_files(const rr_safetensors *file) {
   return file->n_shards > 0 ? file->n_shards : 1;
 }
 
-size_t rr_safetensors_size(const rr_safetensors *file, size_t index) { return on_disk(file, index)->size; }
+size_t rr_safetensors_size(const rr_safetensors *file, size_t index) {
+  return on_disk(file, index)->size;
+}
 
-rr_status rr_safetensors_bytes(const rr_safetensors *file, size_t index, size_t offset, void *to, size_t size,
-                               rr_error *err) {
+rr_status rr_safetensors_bytes(const rr_safetensors *file, size_t index, size_t offset, void *to,
+                               size_t size, rr_error *err) {
   return read_at(on_disk(file, index), offset, to, size, err);
 }
 
@@ -422,8 +430,8 @@ static void floats_of_le32(float *values, size_t count) {
   }
 }
 
-static rr_status read_halves(const rr_safetensors *file, size_t offset, float *to, size_t count, bool bf16,
-                             rr_error *err) {
+static rr_status read_halves(const rr_safetensors *file, size_t offset, float *to, size_t count,
+                             bool bf16, rr_error *err) {
   uint16_t piece[PIECE];
   rr_status status = RR_OK;
   for (size_t at = 0; status == RR_OK && at < count; at += PIECE) {
@@ -437,22 +445,26 @@ static rr_status read_halves(const rr_safetensors *file, size_t offset, float *t
   return status;
 }
 
-/* The scale of each row: a tensor of rows or rows x 1 floats. NULL, with an error, where there is none. */
-static const rr_tensor *find_scale(const rr_safetensors *file, const rr_tensor *tensor, rr_error *err) {
+/* The scale of each row: a tensor of rows or rows x 1 floats. NULL, with an error, where there is
+ * none. */
+static const rr_tensor *find_scale(const rr_safetensors *file, const rr_tensor *tensor,
+                                   rr_error *err) {
   char name[SCALE_NAME_MAX];
   int length = snprintf(name, sizeof name, "%s_scale", tensor->name);
   const rr_tensor *scale = length < (int)sizeof name ? rr_safetensors_find(file, name) : NULL;
-  bool fits = scale != NULL && tensor->rank > 0 && scale->count == tensor->shape[0] && scale->rank >= 1 &&
-              scale->rank <= 2 && scale->shape[0] == tensor->shape[0] && strcmp(scale->dtype, "I8") != 0;
+  bool fits = scale != NULL && tensor->rank > 0 && scale->count == tensor->shape[0] &&
+              scale->rank >= 1 && scale->rank <= 2 && scale->shape[0] == tensor->shape[0] &&
+              strcmp(scale->dtype, "I8") != 0;
   if (!fits) {
-    (void)rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.100s of dtype I8 needs %.100s_scale, one float a row", file->path,
+    (void)rr_fail(err, RR_ERR_FORMAT,
+                  "%s: tensor %.100s of dtype I8 needs %.100s_scale, one float a row", file->path,
                   tensor->name, tensor->name);
   }
   return fits ? scale : NULL;
 }
 
-static rr_status read_int8(const rr_safetensors *file, size_t offset, const rr_tensor *tensor, const float *scales,
-                           float *to, rr_error *err) {
+static rr_status read_int8(const rr_safetensors *file, size_t offset, const rr_tensor *tensor,
+                           const float *scales, float *to, rr_error *err) {
   const rr_safetensors *from = on_disk(file, tensor->shard);
   int8_t piece[PIECE];
   size_t row_size = tensor->count / tensor->shape[0];
@@ -468,8 +480,8 @@ static rr_status read_int8(const rr_safetensors *file, size_t offset, const rr_t
 }
 
 /* As a whole, with its scales from wherever they are. */
-static rr_status read_scaled(const rr_safetensors *file, size_t offset, const rr_tensor *tensor, float *to,
-                             rr_error *err) {
+static rr_status read_scaled(const rr_safetensors *file, size_t offset, const rr_tensor *tensor,
+                             float *to, rr_error *err) {
   const rr_tensor *scale = find_scale(file, tensor, err);
   if (scale == NULL) {
     return RR_ERR_FORMAT;

@@ -38,15 +38,16 @@ static rr_status load_index(const char *path, json_t **ret_index, json_t **ret_m
   json_t *map = json_object_get(index, "weight_map");
   size_t count = json_object_size(map);
   if (!json_is_object(map) || count == 0 || count > INDEX_TENSORS_MAX) {
-    status = rr_fail(err, RR_ERR_FORMAT, "%s: weight_map must be an object of 1 to %d tensors", path,
-                     INDEX_TENSORS_MAX);
+    status = rr_fail(err, RR_ERR_FORMAT, "%s: weight_map must be an object of 1 to %d tensors",
+                     path, INDEX_TENSORS_MAX);
   }
   const char *tensor;
   json_t *file;
   json_object_foreach(map, tensor, file) {
     if (status == RR_OK && !is_shard_name(file)) {
-      status = rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.60s: \"%.60s\" is no name of a shard", path,
-                       tensor, json_is_string(file) ? json_string_value(file) : "(no string)");
+      status =
+          rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.60s: \"%.60s\" is no name of a shard", path,
+                  tensor, json_is_string(file) ? json_string_value(file) : "(no string)");
     }
   }
   if (status != RR_OK) {
@@ -63,8 +64,8 @@ static int by_text(const void *a, const void *b) {
 }
 
 /* The map's files, sorted, each once; they live as long as the map. */
-static rr_status distinct_files(const char *path, json_t *map, rr_arena *arena, const char ***ret_names,
-                                size_t *ret_count, rr_error *err) {
+static rr_status distinct_files(const char *path, json_t *map, rr_arena *arena,
+                                const char ***ret_names, size_t *ret_count, rr_error *err) {
   const char **names = rr_arena_calloc(arena, json_object_size(map), sizeof *names);
   if (names == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "%s: out of memory", path);
@@ -72,9 +73,7 @@ static rr_status distinct_files(const char *path, json_t *map, rr_arena *arena, 
   size_t n = 0;
   const char *tensor;
   json_t *file;
-  json_object_foreach(map, tensor, file) {
-    names[n++] = json_string_value(file);
-  }
+  json_object_foreach(map, tensor, file) { names[n++] = json_string_value(file); }
   qsort(names, n, sizeof *names, by_text);
   size_t count = 1;
   for (size_t i = 1; i < n; i++) {
@@ -156,7 +155,8 @@ static rr_status collect_tensors(json_t *map, shard_set *set, rr_error *err) {
     const char **at = bsearch(&shard, set->names, set->count, sizeof *set->names, by_text);
     const rr_tensor *tensor = rr_safetensors_find(set->files[at - set->names], name);
     if (tensor == NULL) {
-      return rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.60s is not in %.80s", set->path, name, shard);
+      return rr_fail(err, RR_ERR_FORMAT, "%s: tensor %.60s is not in %.80s", set->path, name,
+                     shard);
     }
     rr_tensor *to = &set->tensors[set->n_tensors++];
     *to = *tensor;
@@ -192,7 +192,8 @@ static rr_status open_sharded(const char *directory, const char *path, rr_safete
     status = collect_tensors(map, &set, err);
   }
   if (status == RR_OK) {
-    status = rr_safetensors_join(path, set.files, set.count, set.tensors, set.n_tensors, ret_file, err);
+    status =
+        rr_safetensors_join(path, set.files, set.count, set.tensors, set.n_tensors, ret_file, err);
   }
   if (status != RR_OK) {
     close_set(&set);

@@ -139,13 +139,14 @@ static rr_status read_norm(loader *load, const char *prefix, rr_norm_weights *to
   return status;
 }
 
-/* Where a head reads [CLS] rows alone, the last layer has so few rows to compute that no format saves time. */
+/* Where a head reads [CLS] rows alone, the last layer has so few rows to compute that no format
+ * saves time. */
 static rr_format format_of(const loader *load, rr_linear_kind kind) {
   return load->few_rows ? RR_FORMAT_FP32 : load->bert->formats.of[kind];
 }
 
-/* Prepares a product of `count` stacked linear layers of n x k each: memory, biases, and what pack_all
- * packs later. */
+/* Prepares a product of `count` stacked linear layers of n x k each: memory, biases, and what
+ * pack_all packs later. */
 static rr_status read_linear(loader *load, rr_linear_kind kind, const char *const *prefixes,
                              size_t count, size_t n, size_t k, rr_linear *to) {
   const rr_gemm *gemm = rr_gemm_best(format_of(load, kind));
@@ -207,8 +208,8 @@ static rr_status pack_or_read_packs(const loader *load, rr_packs_report *ret_pac
     return pack_all(load);
   }
   rr_packs_report report = {.text = ""};
-  rr_packs *packs = rr_packs_create(load->bert->config.folder, load->file, load->items, load->n_items,
-                                    &report);
+  rr_packs *packs =
+      rr_packs_create(load->bert->config.folder, load->file, load->items, load->n_items, &report);
   rr_status status = RR_OK;
   if (packs == NULL || !rr_packs_read(packs, &report)) {
     status = pack_all(load);
@@ -228,7 +229,8 @@ static rr_status read_one(loader *load, rr_linear_kind kind, const char *prefix,
   return read_linear(load, kind, &prefix, 1, n, k, to);
 }
 
-/* n x k values at `rows`, `step` floats from one row to the next and `apart` from one value to the next. */
+/* n x k values at `rows`, `step` floats from one row to the next and `apart` from one value to the
+ * next. */
 typedef struct slice {
   const float *rows;
   size_t step;
@@ -259,14 +261,16 @@ static rr_status pack_slice(loader *load, const slice *from, size_t n, size_t k,
 }
 
 /* w is H x H and bias H, of keys or of values: a linear layer for each head of them. */
-static rr_status pack_heads(loader *load, const float *w, const float *bias, bool keys, rr_linear *to) {
+static rr_status pack_heads(loader *load, const float *w, const float *bias, bool keys,
+                            rr_linear *to) {
   const rr_config *config = &load->bert->config;
   size_t hidden = config->hidden_size;
   size_t head_size = hidden / config->heads;
   rr_status status = RR_OK;
   for (size_t head = 0; status == RR_OK && head < config->heads; head++) {
     const float *rows = w + head * head_size * hidden;
-    slice from = keys ? (slice){rows, 1, hidden, NULL} : (slice){rows, hidden, 1, bias + head * head_size};
+    slice from =
+        keys ? (slice){rows, 1, hidden, NULL} : (slice){rows, hidden, 1, bias + head * head_size};
     status = keys ? pack_slice(load, &from, hidden, head_size, &to[head])
                   : pack_slice(load, &from, head_size, hidden, &to[head]);
   }
@@ -291,7 +295,8 @@ static rr_status read_heads(loader *load, const char *prefix, bool keys, rr_line
   }
   if (status == RR_OK) {
     status = pack_heads(load, w, bias, keys, heads);
-    load->bert->bytes -= elements((shape){.rows = hidden, .cols = hidden}) * sizeof *w + hidden * sizeof *bias;
+    load->bert->bytes -=
+        elements((shape){.rows = hidden, .cols = hidden}) * sizeof *w + hidden * sizeof *bias;
   }
   rr_free(bias);
   rr_free(w);
@@ -303,7 +308,8 @@ static rr_status read_attention(loader *load, size_t index, rr_layer *to) {
   char names[3][NAME_MAX_BYTES];
   const char *prefixes[3];
   for (size_t i = 0; i < 3; i++) {
-    (void)snprintf(names[i], sizeof names[i], "encoder.layer.%zu.attention.self.%s", index, parts[i]);
+    (void)snprintf(names[i], sizeof names[i], "encoder.layer.%zu.attention.self.%s", index,
+                   parts[i]);
     prefixes[i] = names[i];
   }
   size_t hidden = load->bert->config.hidden_size;
@@ -328,7 +334,8 @@ static rr_status read_layer(loader *load, size_t index, rr_layer *to) {
   rr_status status = read_attention(load, index, to);
   if (status == RR_OK) {
     (void)snprintf(name, sizeof name, "encoder.layer.%zu.attention.output.dense", index);
-    status = read_one(load, RR_LINEAR_ATTENTION_OUTPUT, name, hidden, hidden, &to->attention_output);
+    status =
+        read_one(load, RR_LINEAR_ATTENTION_OUTPUT, name, hidden, hidden, &to->attention_output);
   }
   if (status == RR_OK) {
     (void)snprintf(name, sizeof name, "encoder.layer.%zu.attention.output.LayerNorm", index);
@@ -406,7 +413,8 @@ static rr_status read_all(loader *load) {
 }
 
 bool rr_bert_cls_only(const rr_config *config) {
-  bool cls = (config->head == RR_HEAD_CLASSIFIER && !config->split.mean_head) || config->head == RR_HEAD_CLS;
+  bool cls = (config->head == RR_HEAD_CLASSIFIER && !config->split.mean_head) ||
+             config->head == RR_HEAD_CLS;
   return cls && !config->token_vectors;
 }
 

@@ -40,10 +40,11 @@ typedef struct rr_norm_weights {
 } rr_norm_weights;
 
 /* A layer reads its input into query, key and value by one product of 3 H rows (`qkv`, queries
- * first). The last layer of a model whose head needs [CLS] only has one query a sequence and needs no keys and
- * values of all tokens x: since q . (Wk x) = (Wk^T q) . x, `key_of_head` takes each head's part of the query to
- * H values that meet the tokens themselves, and since sum p (Wv x) = Wv (sum p x), `value_of_head` is applied to
- * what attention makes of them. The keys' bias adds the same to all scores of a query: it is left out. */
+ * first). The last layer of a model whose head needs [CLS] only has one query a sequence and needs
+ * no keys and values of all tokens x: since q . (Wk x) = (Wk^T q) . x, `key_of_head` takes each
+ * head's part of the query to H values that meet the tokens themselves, and since sum p (Wv x) = Wv
+ * (sum p x), `value_of_head` is applied to what attention makes of them. The keys' bias adds the
+ * same to all scores of a query: it is left out. */
 typedef struct rr_layer {
   rr_linear qkv;
   rr_linear query;
@@ -62,13 +63,13 @@ typedef struct rr_bert {
   rr_formats formats;
   const rr_rowops *rowops;
   const rr_attention *attention;
-  const rr_maxsim *maxsim; /* stores token vectors; NULL where none are wanted */
-  size_t token_dim;        /* of those */
-  const rr_maxsim *seam;   /* makes a split model's residual; NULL where it needs none */
+  const rr_maxsim *maxsim;           /* stores token vectors; NULL where none are wanted */
+  size_t token_dim;                  /* of those */
+  const rr_maxsim *seam;             /* makes a split model's residual; NULL where it needs none */
   const rr_attention *cls_attention; /* of a head size of H; see rr_layer */
-  float *word;     /* vocabulary_size x hidden_size */
-  float *position; /* positions x hidden_size */
-  float *type;     /* types x hidden_size */
+  float *word;                       /* vocabulary_size x hidden_size */
+  float *position;                   /* positions x hidden_size */
+  float *type;                       /* types x hidden_size */
   rr_norm_weights embedding_norm;
   rr_layer *layers;
   rr_linear pooler;     /* a classifier head's that reads [CLS], else all zero */
@@ -87,9 +88,9 @@ rr_type rr_bert_half_type(const rr_bert *bert);
 /* Loads config->folder/model.safetensors and packs it for the best product of each layer's format.
  * Tensors are looked up with and without the prefix "bert.", LayerNorm's also under their old names
  * gamma and beta; every shape is checked against the config. Where ret_packs is not NULL the packed
- * weights are taken from the pack cache (packs.h) or written to it; it says what came of that, which is
- * never an error. Errors: as rr_safetensors_open, and RR_ERR_FORMAT for a tensor that is missing or of
- * another shape. *ret_bert is freed by rr_bert_destroy. */
+ * weights are taken from the pack cache (packs.h) or written to it; it says what came of that,
+ * which is never an error. Errors: as rr_safetensors_open, and RR_ERR_FORMAT for a tensor that is
+ * missing or of another shape. *ret_bert is freed by rr_bert_destroy. */
 rr_status rr_bert_load(const rr_config *config, const rr_formats *formats, const rr_rowops *rowops,
                        rr_packs_report *ret_packs, rr_bert **ret_bert, rr_error *err);
 void rr_bert_destroy(rr_bert *bert); /* NULL is allowed */

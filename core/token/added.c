@@ -62,7 +62,8 @@ static rr_status normalize_token(const rr_added_token *token, rr_normalizer norm
                         : ret_pattern->combining ? "of combining characters"
                                                  : NULL;
   if (problem != NULL) {
-    return rr_fail(err, RR_ERR_UNSUPPORTED, "added token %d is %s once normalized", token->id, problem);
+    return rr_fail(err, RR_ERR_UNSUPPORTED, "added token %d is %s once normalized", token->id,
+                   problem);
   }
   return RR_OK;
 }
@@ -70,7 +71,8 @@ static rr_status normalize_token(const rr_added_token *token, rr_normalizer norm
 static rr_status add_pattern(rr_added_set *set, const char *bytes, size_t size, size_t index,
                              rr_error *err) {
   if (rr_trie_find(&set->trie, bytes, size) >= 0) {
-    return rr_fail(err, RR_ERR_UNSUPPORTED, "two added tokens are written \"%.*s\"", (int)size, bytes);
+    return rr_fail(err, RR_ERR_UNSUPPORTED, "two added tokens are written \"%.*s\"", (int)size,
+                   bytes);
   }
   unsigned char first = (unsigned char)bytes[0];
   set->only_start = set->count == 0 || set->only_start == first ? first : -1;
@@ -150,7 +152,8 @@ static bool beside_word(const rr_unicode *unicode, rr_text text, size_t start, s
          rr_unicode_flags(unicode, rr_utf8_next(text.data, &end)) & RR_UNICODE_WORD;
 }
 
-static size_t skip_blanks_back(const rr_unicode *unicode, rr_text text, size_t from, size_t down_to) {
+static size_t skip_blanks_back(const rr_unicode *unicode, rr_text text, size_t from,
+                               size_t down_to) {
   while (from > down_to) {
     size_t before = from;
     if (!(rr_unicode_flags(unicode, rr_utf8_previous(text.data, &before)) & RR_UNICODE_SPACE)) {

@@ -1,5 +1,6 @@
 /* Added tokens: strings that are found in a text as a whole before it is cut into words, such as
- * "[SEP]". Those with `normalized` are looked for in the normalized text, the others in the raw one. */
+ * "[SEP]". Those with `normalized` are looked for in the normalized text, the others in the raw
+ * one. */
 #ifndef RR_CORE_TOKEN_ADDED_H
 #define RR_CORE_TOKEN_ADDED_H
 
@@ -40,8 +41,8 @@ typedef struct rr_added {
   rr_added_set normalized;
 } rr_added;
 
-/* Appends a token, or replaces the one with its id; copies content (size > 0). Errors: RR_ERR_MEMORY,
- * RR_ERR_UNSUPPORTED (over the limits above). */
+/* Appends a token, or replaces the one with its id; copies content (size > 0). Errors:
+ * RR_ERR_MEMORY, RR_ERR_UNSUPPORTED (over the limits above). */
 rr_status rr_added_append(rr_added *added, rr_added_token token, rr_error *err);
 
 /* Builds both sets, once all tokens are there. Errors: RR_ERR_MEMORY, RR_ERR_UNSUPPORTED where the

@@ -60,7 +60,7 @@ rr_status rr_tokenizer_add_vocabulary(rr_tokenizer *tokenizer, const char *token
 rr_status rr_tokenizer_read_json(rr_tokenizer *tokenizer, const json_t *json, rr_error *err);
 
 /* Reads vocab.txt; config and map are tokenizer_config.json and special_tokens_map.json or NULL. */
-rr_status rr_tokenizer_read_vocabulary(rr_tokenizer *tokenizer, const char *path, const json_t *config,
-                                       const json_t *map, rr_error *err);
+rr_status rr_tokenizer_read_vocabulary(rr_tokenizer *tokenizer, const char *path,
+                                       const json_t *config, const json_t *map, rr_error *err);
 
 #endif

@@ -61,15 +61,16 @@ static rr_status read_max_length(const json_t *config, size_t *ret_length, rr_er
     return RR_OK;
   }
   if (!json_is_number(value) || json_number_value(value) < 1) {
-    return rr_fail(err, RR_ERR_FORMAT, "tokenizer_config.json: model_max_length is no positive number");
+    return rr_fail(err, RR_ERR_FORMAT,
+                   "tokenizer_config.json: model_max_length is no positive number");
   }
   double length = json_number_value(value);
   *ret_length = length > LENGTH_BEYOND_REASON ? SIZE_MAX : (size_t)length;
   return RR_OK;
 }
 
-/* The classes that build their normalizer from the configuration and ignore tokenizer.json's. Without
- * a class the model's type decides, which is BERT for everything that loads here. */
+/* The classes that build their normalizer from the configuration and ignore tokenizer.json's.
+ * Without a class the model's type decides, which is BERT for everything that loads here. */
 static bool is_bert_class(const json_t *config) {
   static const char *const names[] = {"BertTokenizer",       "BertTokenizerFast",
                                       "DistilBertTokenizer", "DistilBertTokenizerFast",
@@ -95,10 +96,12 @@ static rr_status apply_config(rr_tokenizer *tokenizer, const json_t *config, rr_
   normalizer->clean_text = true;
   status = read_flag(config, "do_lower_case", true, &normalizer->lowercase, err);
   if (status == RR_OK) {
-    status = read_flag(config, "strip_accents", normalizer->lowercase, &normalizer->strip_accents, err);
+    status =
+        read_flag(config, "strip_accents", normalizer->lowercase, &normalizer->strip_accents, err);
   }
   if (status == RR_OK) {
-    status = read_flag(config, "tokenize_chinese_chars", true, &normalizer->handle_chinese_chars, err);
+    status =
+        read_flag(config, "tokenize_chinese_chars", true, &normalizer->handle_chinese_chars, err);
   }
   return status;
 }
@@ -131,8 +134,8 @@ static rr_status lacks_tokenizer(const char *directory, rr_error *err) {
                  directory);
 }
 
-static rr_status read_vocabulary(rr_tokenizer *tokenizer, const char *directory, const json_t *config,
-                                 rr_error *err) {
+static rr_status read_vocabulary(rr_tokenizer *tokenizer, const char *directory,
+                                 const json_t *config, rr_error *err) {
   if (config != NULL && !is_bert_class(config)) {
     return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: a vocabulary alone for a tokenizer of class %.64s",
                    directory, json_string_value(json_object_get(config, "tokenizer_class")));
@@ -145,7 +148,8 @@ static rr_status read_vocabulary(rr_tokenizer *tokenizer, const char *directory,
   size_t added_count = json_object_size(added);
   json_decref(added);
   if (added_count > 0) {
-    return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: added_tokens.json without tokenizer.json", directory);
+    return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: added_tokens.json without tokenizer.json",
+                   directory);
   }
   char path[RR_PATH_MAX];
   json_t *map;

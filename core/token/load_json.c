@@ -2,8 +2,8 @@
 
 #include "core/token/internal.h"
 
-static rr_status read_bool(const json_t *object, const char *part, const char *name, bool *ret_value,
-                           rr_error *err) {
+static rr_status read_bool(const json_t *object, const char *part, const char *name,
+                           bool *ret_value, rr_error *err) {
   const json_t *value = json_object_get(object, name);
   if (!json_is_boolean(value)) {
     return rr_fail(err, RR_ERR_FORMAT, "%s: %s is neither true nor false", part, name);
@@ -12,7 +12,8 @@ static rr_status read_bool(const json_t *object, const char *part, const char *n
   return RR_OK;
 }
 
-static rr_status check_type(const json_t *object, const char *part, const char *wanted, rr_error *err) {
+static rr_status check_type(const json_t *object, const char *part, const char *wanted,
+                            rr_error *err) {
   const char *type = json_string_value(json_object_get(object, "type"));
   if (type == NULL) {
     return rr_fail(err, RR_ERR_FORMAT, "%s is missing or without a type", part);
@@ -58,8 +59,8 @@ static rr_status read_vocabulary(rr_tokenizer *tokenizer, json_t *vocabulary, rr
   json_object_foreach(vocabulary, token, value) {
     if (!json_is_integer(value) || json_integer_value(value) < 0 ||
         json_integer_value(value) >= RR_TOKEN_ID_BOUND) {
-      return rr_fail(err, RR_ERR_FORMAT, "model: the id of \"%.64s\" is no integer from 0 to %d", token,
-                     RR_TOKEN_ID_BOUND - 1);
+      return rr_fail(err, RR_ERR_FORMAT, "model: the id of \"%.64s\" is no integer from 0 to %d",
+                     token, RR_TOKEN_ID_BOUND - 1);
     }
     rr_status status = rr_tokenizer_add_vocabulary(tokenizer, token, strlen(token),
                                                    (int32_t)json_integer_value(value), err);
@@ -84,9 +85,10 @@ static rr_status read_model(rr_tokenizer *tokenizer, const json_t *model, rr_err
   const json_t *chars = json_object_get(model, "max_input_chars_per_word");
   json_t *vocabulary = json_object_get(model, "vocab");
   if (unknown == NULL || prefix == NULL || !json_is_integer(chars) || !json_is_object(vocabulary)) {
-    return rr_fail(err, RR_ERR_FORMAT,
-                   "model: unk_token, continuing_subword_prefix, max_input_chars_per_word or vocab is "
-                   "missing or of a wrong type");
+    return rr_fail(
+        err, RR_ERR_FORMAT,
+        "model: unk_token, continuing_subword_prefix, max_input_chars_per_word or vocab is "
+        "missing or of a wrong type");
   }
   json_int_t chars_max = json_integer_value(chars);
   if (chars_max < 0) {
@@ -155,7 +157,8 @@ rr_status rr_tokenizer_read_json(rr_tokenizer *tokenizer, const json_t *json, rr
                         err);
   }
   if (status == RR_OK) {
-    status = rr_templates_parse(json_object_get(json, "post_processor"), &tokenizer->templates, err);
+    status =
+        rr_templates_parse(json_object_get(json, "post_processor"), &tokenizer->templates, err);
   }
   if (status == RR_OK) {
     status = read_model(tokenizer, model, err);

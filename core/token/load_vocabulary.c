@@ -19,8 +19,8 @@ static size_t trimmed_size(const rr_unicode *unicode, const char *line, size_t s
 }
 
 /* A line a token, its number the id; of equal ones the last counts. *ret_size: different tokens. */
-static rr_status read_lines(rr_tokenizer *tokenizer, const char *data, size_t size, size_t *ret_size,
-                            rr_error *err) {
+static rr_status read_lines(rr_tokenizer *tokenizer, const char *data, size_t size,
+                            size_t *ret_size, rr_error *err) {
   size_t distinct = 0;
   bool empty_seen = false;
   int32_t id = 0;
@@ -76,8 +76,7 @@ static const struct {
                              {"mask_token", "[MASK]"}};
 
 static rr_status read_specials(const json_t *config, const json_t *map,
-                               rr_added_token specials[SPECIALS],
-                               rr_error *err) {
+                               rr_added_token specials[SPECIALS], rr_error *err) {
   for (size_t i = 0; i < SPECIALS; i++) {
     const char *usual = special_names[i].usual;
     specials[i] = (rr_added_token){.content = (char *)usual, .size = strlen(usual)};
@@ -143,8 +142,9 @@ static rr_status add_tokens(rr_added_reader *reader, const json_t *config,
              json_array_size(json_object_get(config, "additional_special_tokens")) > 0 ||
              json_object_size(json_object_get(config, "extra_special_tokens")) > 0 ||
              json_array_size(json_object_get(config, "extra_special_tokens")) > 0) {
-    status = rr_fail(err, RR_ERR_UNSUPPORTED,
-                     "tokenizer_config.json: additional special tokens without added_tokens_decoder");
+    status =
+        rr_fail(err, RR_ERR_UNSUPPORTED,
+                "tokenizer_config.json: additional special tokens without added_tokens_decoder");
   }
   for (size_t i = 0; i < SPECIALS && status == RR_OK; i++) {
     if (rr_trie_find(&reader->contents, specials[i].content, specials[i].size) < 0) {
@@ -185,8 +185,8 @@ static rr_status read_vocabulary(rr_tokenizer *tokenizer, rr_text text, const js
   return RR_OK;
 }
 
-rr_status rr_tokenizer_read_vocabulary(rr_tokenizer *tokenizer, const char *path, const json_t *config,
-                                       const json_t *map, rr_error *err) {
+rr_status rr_tokenizer_read_vocabulary(rr_tokenizer *tokenizer, const char *path,
+                                       const json_t *config, const json_t *map, rr_error *err) {
   rr_added_token specials[SPECIALS];
   /* added_tokens_decoder makes the older map void. */
   const json_t *used_map = json_object_get(config, "added_tokens_decoder") == NULL ? map : NULL;
@@ -199,10 +199,8 @@ rr_status rr_tokenizer_read_vocabulary(rr_tokenizer *tokenizer, const char *path
   if (status != RR_OK) {
     return status;
   }
-  tokenizer->normalizer = (rr_normalizer){.clean_text = true,
-                                          .handle_chinese_chars = true,
-                                          .strip_accents = true,
-                                          .lowercase = true};
+  tokenizer->normalizer = (rr_normalizer){
+      .clean_text = true, .handle_chinese_chars = true, .strip_accents = true, .lowercase = true};
   tokenizer->wordpiece.word_chars_max = 100;
   rr_error inner = {.status = RR_OK, .message = ""};
   rr_added_reader reader = {.tokenizer = tokenizer};

@@ -2,8 +2,9 @@
 
 enum { CLASS_SHIFT = 24 };
 
-void rr_normalization_init(rr_normalization *run, rr_normalizer normalizer, const rr_unicode *unicode,
-                           size_t word_chars_max, rr_code_point_sink put, void *sink) {
+void rr_normalization_init(rr_normalization *run, rr_normalizer normalizer,
+                           const rr_unicode *unicode, size_t word_chars_max, rr_code_point_sink put,
+                           void *sink) {
   run->normalizer = normalizer;
   run->unicode = unicode;
   run->put = put;
@@ -63,8 +64,8 @@ static void add_decomposed(rr_normalization *run, uint32_t c) {
   if (flags & RR_UNICODE_MARK) {
     return;
   }
-  /* A longer run is part of a word that is too long whatever the order; sorting it in parts keeps the
-   * time linear. */
+  /* A longer run is part of a word that is too long whatever the order; sorting it in parts keeps
+   * the time linear. */
   if (run->waiting_size == run->waiting_limit) {
     rr_normalization_flush(run);
   }

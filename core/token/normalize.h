@@ -1,5 +1,5 @@
-/* The BERT normalizer as a stream of code points: text cleaning, spaces around Han characters, accent
- * stripping (NFD without nonspacing marks) and lower-casing, in that order. */
+/* The BERT normalizer as a stream of code points: text cleaning, spaces around Han characters,
+ * accent stripping (NFD without nonspacing marks) and lower-casing, in that order. */
 #ifndef RR_CORE_TOKEN_NORMALIZE_H
 #define RR_CORE_TOKEN_NORMALIZE_H
 
@@ -33,10 +33,11 @@ typedef struct rr_normalization {
   uint32_t waiting[RR_WORD_CHARS_MAX + 1]; /* class << 24 | code point */
 } rr_normalization;
 
-/* word_chars_max (at most RR_WORD_CHARS_MAX): a run of combining characters longer than that need not
- * come out in canonical order, as no word holds it. */
-void rr_normalization_init(rr_normalization *run, rr_normalizer normalizer, const rr_unicode *unicode,
-                           size_t word_chars_max, rr_code_point_sink put, void *sink);
+/* word_chars_max (at most RR_WORD_CHARS_MAX): a run of combining characters longer than that need
+ * not come out in canonical order, as no word holds it. */
+void rr_normalization_init(rr_normalization *run, rr_normalizer normalizer,
+                           const rr_unicode *unicode, size_t word_chars_max, rr_code_point_sink put,
+                           void *sink);
 
 /* Takes the next code point. */
 void rr_normalization_add(rr_normalization *run, uint32_t c);

@@ -34,7 +34,8 @@ static rr_status add_special(rr_template *form, const json_t *specials, const ch
   for (size_t i = 0; i < json_array_size(ids) && status == RR_OK; i++) {
     json_int_t id;
     if (!read_bounded(json_array_get(ids, i), RR_TOKEN_ID_BOUND, &id)) {
-      return rr_fail(err, RR_ERR_FORMAT, "post_processor: special token \"%.64s\" has a bad id", name);
+      return rr_fail(err, RR_ERR_FORMAT, "post_processor: special token \"%.64s\" has a bad id",
+                     name);
     }
     status = add_piece(form, (rr_template_piece){RR_TEMPLATE_SPECIAL, (int32_t)id, type_id}, err);
   }
@@ -75,14 +76,15 @@ static rr_status parse_template(const json_t *processor, const char *name, size_
   const json_t *pieces = json_object_get(processor, name);
   const json_t *specials = json_object_get(processor, "special_tokens");
   if (!json_is_array(pieces) || !json_is_object(specials)) {
-    return rr_fail(err, RR_ERR_FORMAT, "post_processor: \"%s\" or \"special_tokens\" is missing", name);
+    return rr_fail(err, RR_ERR_FORMAT, "post_processor: \"%s\" or \"special_tokens\" is missing",
+                   name);
   }
   rr_status status = RR_OK;
   for (size_t i = 0; i < json_array_size(pieces) && status == RR_OK; i++) {
     status = parse_piece(json_array_get(pieces, i), specials, form, err);
   }
-  if (status == RR_OK && (count_kind(form, RR_TEMPLATE_A) != 1 ||
-                          count_kind(form, RR_TEMPLATE_B) != b_count)) {
+  if (status == RR_OK &&
+      (count_kind(form, RR_TEMPLATE_A) != 1 || count_kind(form, RR_TEMPLATE_B) != b_count)) {
     status = rr_fail(err, RR_ERR_UNSUPPORTED,
                      "post_processor: \"%s\" must hold each of its sequences once", name);
   }
@@ -110,15 +112,18 @@ void rr_templates_bert(int32_t cls, int32_t sep, rr_templates *ret_templates) {
 static rr_status parse_bert(const json_t *processor, rr_templates *ret_templates, rr_error *err) {
   json_int_t cls;
   json_int_t sep;
-  if (!read_bounded(json_array_get(json_object_get(processor, "cls"), 1), RR_TOKEN_ID_BOUND, &cls) ||
-      !read_bounded(json_array_get(json_object_get(processor, "sep"), 1), RR_TOKEN_ID_BOUND, &sep)) {
+  if (!read_bounded(json_array_get(json_object_get(processor, "cls"), 1), RR_TOKEN_ID_BOUND,
+                    &cls) ||
+      !read_bounded(json_array_get(json_object_get(processor, "sep"), 1), RR_TOKEN_ID_BOUND,
+                    &sep)) {
     return rr_fail(err, RR_ERR_FORMAT, "post_processor: \"cls\" or \"sep\" has no id or a bad one");
   }
   rr_templates_bert((int32_t)cls, (int32_t)sep, ret_templates);
   return RR_OK;
 }
 
-rr_status rr_templates_parse(const json_t *post_processor, rr_templates *ret_templates, rr_error *err) {
+rr_status rr_templates_parse(const json_t *post_processor, rr_templates *ret_templates,
+                             rr_error *err) {
   if (post_processor == NULL || json_is_null(post_processor)) {
     *ret_templates = (rr_templates){
         .single = {.pieces = {{RR_TEMPLATE_A, 0, 0}}, .count = 1},
@@ -164,8 +169,8 @@ int32_t rr_templates_max_id(const rr_templates *templates) {
   return single > pair ? single : pair;
 }
 
-/* The reference's rule: the shorter one stays whole if it fits into half of the budget, and where both
- * are cut the odd token goes to the longer one (to b if they are equal). */
+/* The reference's rule: the shorter one stays whole if it fits into half of the budget, and where
+ * both are cut the odd token goes to the longer one (to b if they are equal). */
 void rr_truncate_longest_first(size_t budget, size_t *a_size, size_t *b_size) {
   if (*a_size <= budget && *b_size <= budget - *a_size) {
     return;
@@ -184,8 +189,8 @@ void rr_truncate_longest_first(size_t budget, size_t *a_size, size_t *b_size) {
 }
 
 /* How much of the sequences is kept of one that is longer than it may be. */
-static rr_status cut(const rr_template *form, const rr_truncation *truncation, size_t whole, bool is_pair,
-                     size_t *a_size, size_t *b_size, rr_error *err) {
+static rr_status cut(const rr_template *form, const rr_truncation *truncation, size_t whole,
+                     bool is_pair, size_t *a_size, size_t *b_size, rr_error *err) {
   if (!truncation->enabled) {
     return rr_fail(err, RR_ERR_INPUT, "`inputs` must have less than %zu tokens. Given: %zu",
                    truncation->max_length, whole);
@@ -200,8 +205,9 @@ static rr_status cut(const rr_template *form, const rr_truncation *truncation, s
   }
   size_t excess = whole - truncation->max_length;
   if (*b_size <= excess) {
-    return rr_fail(err, RR_ERR_INPUT, "a query of %zu tokens leaves no room for a text within %zu tokens",
-                   *a_size, truncation->max_length);
+    return rr_fail(err, RR_ERR_INPUT,
+                   "a query of %zu tokens leaves no room for a text within %zu tokens", *a_size,
+                   truncation->max_length);
   }
   *b_size -= excess;
   return RR_OK;
@@ -214,7 +220,8 @@ static rr_tokens keep(const rr_tokens *tokens, size_t size, bool left) {
 }
 
 /* Returns where b begins; 0 if the template has none. */
-static size_t fill(const rr_template *form, rr_tokens a, rr_tokens b, int32_t *ids, uint8_t *type_ids) {
+static size_t fill(const rr_template *form, rr_tokens a, rr_tokens b, int32_t *ids,
+                   uint8_t *type_ids) {
   size_t at = 0;
   size_t second = 0;
   for (size_t i = 0; i < form->count; i++) {
@@ -260,8 +267,12 @@ rr_status rr_template_apply(const rr_template *form, const rr_tokens *a, const r
   if (ids == NULL || type_ids == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory for %zu tokens", length);
   }
-  size_t begin = fill(form, keep(a, a_size, truncation->left), keep(second, b_size, truncation->left), ids, type_ids);
-  *ret_encoding = (rr_encoding){
-      .ids = ids, .type_ids = type_ids, .length = length, .dropped = whole - length, .second = begin};
+  size_t begin = fill(form, keep(a, a_size, truncation->left),
+                      keep(second, b_size, truncation->left), ids, type_ids);
+  *ret_encoding = (rr_encoding){.ids = ids,
+                                .type_ids = type_ids,
+                                .length = length,
+                                .dropped = whole - length,
+                                .second = begin};
   return RR_OK;
 }

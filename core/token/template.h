@@ -11,7 +11,11 @@
 
 enum { RR_TEMPLATE_PIECES_MAX = 64 };
 
-typedef enum rr_template_kind { RR_TEMPLATE_SPECIAL, RR_TEMPLATE_A, RR_TEMPLATE_B } rr_template_kind;
+typedef enum rr_template_kind {
+  RR_TEMPLATE_SPECIAL,
+  RR_TEMPLATE_A,
+  RR_TEMPLATE_B
+} rr_template_kind;
 
 typedef struct rr_template_piece {
   rr_template_kind kind;
@@ -32,7 +36,8 @@ typedef struct rr_templates {
 
 /* Reads tokenizer.json's post_processor: TemplateProcessing, BertProcessing, or null (no special
  * tokens). Errors: RR_ERR_FORMAT, RR_ERR_UNSUPPORTED. */
-rr_status rr_templates_parse(const json_t *post_processor, rr_templates *ret_templates, rr_error *err);
+rr_status rr_templates_parse(const json_t *post_processor, rr_templates *ret_templates,
+                             rr_error *err);
 
 /* [CLS] A [SEP], and [CLS] A [SEP] B [SEP] with type 1 from B on. */
 void rr_templates_bert(int32_t cls, int32_t sep, rr_templates *ret_templates);
@@ -40,12 +45,14 @@ void rr_templates_bert(int32_t cls, int32_t sep, rr_templates *ret_templates);
 /* The largest id in the templates, or -1. */
 int32_t rr_templates_max_id(const rr_templates *templates);
 
-/* Cuts the two sequences as the truncation says and fills the template in. b: NULL for a single one. */
+/* Cuts the two sequences as the truncation says and fills the template in. b: NULL for a single
+ * one. */
 rr_status rr_template_apply(const rr_template *form, const rr_tokens *a, const rr_tokens *b,
                             const rr_truncation *truncation, rr_arena *arena,
                             rr_encoding *ret_encoding, rr_error *err);
 
-/* How many tokens of two sequences (a_size, b_size) the longest-first strategy keeps in `budget`. */
+/* How many tokens of two sequences (a_size, b_size) the longest-first strategy keeps in
+ * `budget`. */
 void rr_truncate_longest_first(size_t budget, size_t *a_size, size_t *b_size);
 
 #endif

@@ -80,7 +80,8 @@ bool rr_tokenizer_pair_has_sides(const rr_tokenizer *tokenizer) {
   return a > 0 && a < b && b + 1 < form->count;
 }
 
-void rr_tokenizer_single_frame(const rr_tokenizer *tokenizer, size_t *ret_before, size_t *ret_behind) {
+void rr_tokenizer_single_frame(const rr_tokenizer *tokenizer, size_t *ret_before,
+                               size_t *ret_behind) {
   const rr_template *form = &tokenizer->templates.single;
   size_t before = 0;
   while (before < form->count && form->pieces[before].kind == RR_TEMPLATE_SPECIAL) {
@@ -212,8 +213,8 @@ rr_status rr_tokenizer_tokens(const rr_tokenizer *tokenizer, rr_text text, rr_ar
   rr_words_init(&in.words, &tokenizer->wordpiece, arena, text.size);
   rr_normalization_init(&in.run, tokenizer->normalizer, &tokenizer->unicode,
                         tokenizer->wordpiece.word_chars_max, rr_words_put, &in.words);
-  const rr_added_visitor visitor = {
-      added->normalized.count == 0 ? visit_raw : visit_to_normalize, visit_token, &in};
+  const rr_added_visitor visitor = {added->normalized.count == 0 ? visit_raw : visit_to_normalize,
+                                    visit_token, &in};
   rr_added_split(added, &added->raw, &tokenizer->unicode, text, &visitor);
   if (in.failed || in.words.failed) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory for the tokens of a text of %zu bytes",
@@ -226,7 +227,8 @@ rr_status rr_tokenizer_tokens(const rr_tokenizer *tokenizer, rr_text text, rr_ar
 rr_status rr_tokenizer_single(const rr_tokenizer *tokenizer, const rr_tokens *a,
                               const rr_truncation *truncation, rr_arena *arena,
                               rr_encoding *ret_encoding, rr_error *err) {
-  return rr_template_apply(&tokenizer->templates.single, a, NULL, truncation, arena, ret_encoding, err);
+  return rr_template_apply(&tokenizer->templates.single, a, NULL, truncation, arena, ret_encoding,
+                           err);
 }
 
 rr_status rr_tokenizer_pair(const rr_tokenizer *tokenizer, const rr_tokens *a, const rr_tokens *b,

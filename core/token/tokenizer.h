@@ -30,10 +30,10 @@ typedef struct rr_encoding {
 
 /* Loads tokenizer.json, or vocab.txt where there is none, from a model directory. Where
  * tokenizer_config.json is there and names a BERT tokenizer class or none, its do_lower_case,
- * strip_accents (null: as lower-casing says) and tokenize_chinese_chars overrule, a missing one by its
- * default (true, null, true). Truncation and padding stored in tokenizer.json are ignored: the model's
- * length rules. Errors: RR_ERR_IO, RR_ERR_FORMAT, RR_ERR_UNSUPPORTED (another kind of tokenizer),
- * RR_ERR_MEMORY. *ret_tokenizer is freed by rr_tokenizer_destroy. */
+ * strip_accents (null: as lower-casing says) and tokenize_chinese_chars overrule, a missing one by
+ * its default (true, null, true). Truncation and padding stored in tokenizer.json are ignored: the
+ * model's length rules. Errors: RR_ERR_IO, RR_ERR_FORMAT, RR_ERR_UNSUPPORTED (another kind of
+ * tokenizer), RR_ERR_MEMORY. *ret_tokenizer is freed by rr_tokenizer_destroy. */
 rr_status rr_tokenizer_load(const char *directory, rr_tokenizer **ret_tokenizer, rr_error *err);
 void rr_tokenizer_destroy(rr_tokenizer *tokenizer); /* NULL is allowed */
 
@@ -43,14 +43,16 @@ size_t rr_tokenizer_pair_specials(const rr_tokenizer *tokenizer);
 /* Of these the ones behind b. */
 size_t rr_tokenizer_pair_tail(const rr_tokenizer *tokenizer);
 
-/* Whether the template for pairs has a before b, special tokens in front of a and others behind b: then neither side
- * of a pair is ever empty. */
+/* Whether the template for pairs has a before b, special tokens in front of a and others behind b:
+ * then neither side of a pair is ever empty. */
 bool rr_tokenizer_pair_has_sides(const rr_tokenizer *tokenizer);
 
 /* Tokens that the template for single texts puts before and behind a text. */
-void rr_tokenizer_single_frame(const rr_tokenizer *tokenizer, size_t *ret_before, size_t *ret_behind);
+void rr_tokenizer_single_frame(const rr_tokenizer *tokenizer, size_t *ret_before,
+                               size_t *ret_behind);
 
-/* The id of a token as the vocabulary or the added tokens spell it ("[MASK]"); -1 if there is none. */
+/* The id of a token as the vocabulary or the added tokens spell it ("[MASK]"); -1 if there is
+ * none. */
 int32_t rr_tokenizer_find(const rr_tokenizer *tokenizer, const char *token);
 
 /* One more than the largest token id: what an embedding table must at least hold. */
@@ -72,14 +74,14 @@ typedef struct rr_truncation {
   bool only_second;  /* a pair loses tokens of b alone, and must keep one; else RR_ERR_INPUT */
 } rr_truncation;
 
-/* [CLS] a [SEP], as the template for single texts says. RR_ERR_INPUT (too long, or max_length below the
- * number of special tokens), RR_ERR_MEMORY. */
+/* [CLS] a [SEP], as the template for single texts says. RR_ERR_INPUT (too long, or max_length below
+ * the number of special tokens), RR_ERR_MEMORY. */
 rr_status rr_tokenizer_single(const rr_tokenizer *tokenizer, const rr_tokens *a,
                               const rr_truncation *truncation, rr_arena *arena,
                               rr_encoding *ret_encoding, rr_error *err);
 
-/* [CLS] a [SEP] b [SEP], as the template for pairs says; the longer text loses tokens first, or b alone
- * where truncation->only_second says so. */
+/* [CLS] a [SEP] b [SEP], as the template for pairs says; the longer text loses tokens first, or b
+ * alone where truncation->only_second says so. */
 rr_status rr_tokenizer_pair(const rr_tokenizer *tokenizer, const rr_tokens *a, const rr_tokens *b,
                             const rr_truncation *truncation, rr_arena *arena,
                             rr_encoding *ret_encoding, rr_error *err);

@@ -31,10 +31,12 @@ void rr_trie_finish(rr_trie *trie); /* also fine for an all-zero trie */
 
 /* The value (>= 0) replaces that of an equal string. size must not be 0. Errors: RR_ERR_MEMORY,
  * RR_ERR_UNSUPPORTED (too many nodes). After an error the trie is good only to be finished. */
-rr_status rr_trie_insert(rr_trie *trie, const char *string, size_t size, int32_t value, rr_error *err);
+rr_status rr_trie_insert(rr_trie *trie, const char *string, size_t size, int32_t value,
+                         rr_error *err);
 
 /* The edge from node by byte, or NULL. */
-static inline const rr_trie_edge *rr_trie_step(const rr_trie *trie, uint32_t node, unsigned char byte) {
+static inline const rr_trie_edge *rr_trie_step(const rr_trie *trie, uint32_t node,
+                                               unsigned char byte) {
   uint32_t key = node << 8 | byte;
   uint32_t mask = UINT32_MAX >> trie->shift;
   uint32_t slot = key * UINT32_C(0x9E3779B1) >> trie->shift;

@@ -11,7 +11,8 @@ static uint16_t flags_of_range(size_t range) {
 
 /* Whether the range goes on at least up to this code point. */
 static int reaches(size_t range, uint32_t c) {
-  return range + 1 >= rr_unicode_range_count || rr_unicode_ranges[range + 1] >> RR_UNICODE_FLAG_BITS >= c;
+  return range + 1 >= rr_unicode_range_count ||
+         rr_unicode_ranges[range + 1] >> RR_UNICODE_FLAG_BITS >= c;
 }
 
 /* Writes the ranges' flags of one block of 256 code points; *range is the range in force at the
@@ -107,9 +108,8 @@ size_t rr_unicode_decompose(uint32_t c, uint32_t ret_to[RR_UNICODE_DECOMPOSED_MA
   }
   utf8proc_int32_t parts[RR_UNICODE_DECOMPOSED_MAX];
   int boundary = 0;
-  utf8proc_ssize_t size = utf8proc_decompose_char((utf8proc_int32_t)c, parts,
-                                                  RR_UNICODE_DECOMPOSED_MAX, UTF8PROC_DECOMPOSE,
-                                                  &boundary);
+  utf8proc_ssize_t size = utf8proc_decompose_char(
+      (utf8proc_int32_t)c, parts, RR_UNICODE_DECOMPOSED_MAX, UTF8PROC_DECOMPOSE, &boundary);
   if (size < 1 || size > RR_UNICODE_DECOMPOSED_MAX) {
     ret_to[0] = c;
     return 1;
@@ -137,7 +137,8 @@ unsigned rr_unicode_combining_class(uint32_t c) {
   return (unsigned)utf8proc_get_property((utf8proc_int32_t)c)->combining_class;
 }
 
-/* The size of the well-formed sequence at p (n bytes left), or 0. Table 3-7 of the Unicode standard. */
+/* The size of the well-formed sequence at p (n bytes left), or 0. Table 3-7 of the Unicode
+ * standard. */
 static size_t sequence_size(const unsigned char *p, size_t n) {
   if (p[0] < 0x80) {
     return 1;

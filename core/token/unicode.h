@@ -1,9 +1,9 @@
 /* What the reference tokenizer (Hugging Face tokenizers) takes each code point for, and UTF-8.
  *
- * The reference mixes crates of different Unicode versions, so its view of a code point is no single
- * Unicode version's. unicode_table.c holds that view for every code point; the mappings themselves
- * (decomposition, lower case, combining class) come from utf8proc, and only for code points that the
- * table names, so that a newer utf8proc changes nothing. */
+ * The reference mixes crates of different Unicode versions, so its view of a code point is no
+ * single Unicode version's. unicode_table.c holds that view for every code point; the mappings
+ * themselves (decomposition, lower case, combining class) come from utf8proc, and only for code
+ * points that the table names, so that a newer utf8proc changes nothing. */
 #ifndef RR_CORE_TOKEN_UNICODE_H
 #define RR_CORE_TOKEN_UNICODE_H
 
@@ -32,7 +32,8 @@ enum {
   RR_UNICODE_LOWERED_MAX = 2,
 };
 
-/* Generated: ranges as first code point << RR_UNICODE_FLAG_BITS | flags, each up to the next one. */
+/* Generated: ranges as first code point << RR_UNICODE_FLAG_BITS | flags, each up to the next
+ * one. */
 extern const uint32_t rr_unicode_ranges[];
 extern const size_t rr_unicode_range_count;
 

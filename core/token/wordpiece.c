@@ -52,7 +52,8 @@ bool rr_ids_reserve(rr_ids *ids, size_t more) {
 }
 
 /* Stores the tokens of a word, at most one a byte, and returns how many. */
-static size_t match_word(const rr_wordpiece *wordpiece, const char *word, size_t size, int32_t *ids) {
+static size_t match_word(const rr_wordpiece *wordpiece, const char *word, size_t size,
+                         int32_t *ids) {
   const rr_trie *trie = &wordpiece->tokens;
   uint32_t node = RR_TRIE_ROOT;
   size_t count = 0;
@@ -82,7 +83,8 @@ static size_t match_word(const rr_wordpiece *wordpiece, const char *word, size_t
   return count;
 }
 
-void rr_words_init(rr_words *words, const rr_wordpiece *wordpiece, rr_arena *arena, size_t size_hint) {
+void rr_words_init(rr_words *words, const rr_wordpiece *wordpiece, rr_arena *arena,
+                   size_t size_hint) {
   words->wordpiece = wordpiece;
   /* Doubled by the first reservation: English text has a token in more than 4 bytes. */
   words->out = (rr_ids){.arena = arena, .capacity = size_hint / 8 + 4};
@@ -102,8 +104,8 @@ void rr_words_end(rr_words *words) {
   } else if (too_long) {
     words->out.ids[words->out.size++] = words->wordpiece->unknown;
   } else {
-    words->out.size += match_word(words->wordpiece, words->word, words->bytes,
-                                  words->out.ids + words->out.size);
+    words->out.size +=
+        match_word(words->wordpiece, words->word, words->bytes, words->out.ids + words->out.size);
   }
   words->chars = 0;
   words->bytes = 0;

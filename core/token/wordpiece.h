@@ -49,7 +49,8 @@ typedef struct rr_words {
 } rr_words;
 
 /* size_hint: the text's size in bytes, from which the ids' first reservation is guessed. */
-void rr_words_init(rr_words *words, const rr_wordpiece *wordpiece, rr_arena *arena, size_t size_hint);
+void rr_words_init(rr_words *words, const rr_wordpiece *wordpiece, rr_arena *arena,
+                   size_t size_hint);
 
 /* An rr_code_point_sink; sink is an rr_words. */
 void rr_words_put(void *sink, uint32_t c, unsigned flags);
@@ -60,8 +61,8 @@ void rr_words_end(rr_words *words);
 /* A token that is not made of words. */
 void rr_words_token(rr_words *words, int32_t id);
 
-/* Adds the leading bytes of data that map[] takes to a byte of a word, one character each; stops at the
- * first that it takes to 0. Returns how many it took. */
+/* Adds the leading bytes of data that map[] takes to a byte of a word, one character each; stops at
+ * the first that it takes to 0. Returns how many it took. */
 size_t rr_words_add_bytes(rr_words *words, const char *data, size_t size, const char map[256]);
 
 #endif

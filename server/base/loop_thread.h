@@ -1,4 +1,5 @@
-/* Which thread runs the event loop. "Loop thread only" in a header is an assertion in its source. */
+/* Which thread runs the event loop. "Loop thread only" in a header is an assertion in its
+ * source. */
 #ifndef RR_SERVER_BASE_LOOP_THREAD_H
 #define RR_SERVER_BASE_LOOP_THREAD_H
 

@@ -6,12 +6,12 @@
 #include "core/base/alloc.h"
 
 enum {
-  BYTES_EACH = 1024,      /* the index has room for one document in so many bytes */
-  INDEX_BYTES_EACH = 64,  /* what it takes for that, at most: cache.h says 60 */
+  BYTES_EACH = 1024,     /* the index has room for one document in so many bytes */
+  INDEX_BYTES_EACH = 64, /* what it takes for that, at most: cache.h says 60 */
   SHARDS_MAX = 16,
-  SHARD_BYTES = 4 << 20,  /* at least, so that the largest half is a small part of a shard */
-  SLACK = 16,             /* one part in so many is for what is held but no longer kept */
-  SPLIT_SLACK = 4,        /* the same for pairs, whose halves are held from before they are computed */
+  SHARD_BYTES = 4 << 20, /* at least, so that the largest half is a small part of a shard */
+  SLACK = 16,            /* one part in so many is for what is held but no longer kept */
+  SPLIT_SLACK = 4, /* the same for pairs, whose halves are held from before they are computed */
   ALIGNMENT = 16
 };
 
@@ -36,9 +36,13 @@ struct document_cache {
   atomic_size_t taken;
 };
 
-static size_t weight_of(size_t size) { return sizeof(document) + (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
+static size_t weight_of(size_t size) {
+  return sizeof(document) + (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
 
-void document_hold(document *self) { (void)atomic_fetch_add_explicit(&self->holders, 1, memory_order_relaxed); }
+void document_hold(document *self) {
+  (void)atomic_fetch_add_explicit(&self->holders, 1, memory_order_relaxed);
+}
 
 void document_release(document *self) {
   if (self == NULL || atomic_fetch_sub_explicit(&self->holders, 1, memory_order_acq_rel) != 1) {
@@ -54,10 +58,12 @@ static void release(void *object) { document_release(object); }
 static const lfu_objects how = {.hold = hold, .release = release};
 
 /* Keys must be the same after a restart: their secret is the file's. */
-static rr_status open_file(document_cache *self, const document_cache_config *config, rr_error *err) {
+static rr_status open_file(document_cache *self, const document_cache_config *config,
+                           rr_error *err) {
   rr_status status = rr_scorer_fingerprint(self->scorer, self->fingerprint, err);
   if (status == RR_OK) {
-    status = document_file_open(config->file, self->fingerprint, config->file_bytes, &self->file, err);
+    status =
+        document_file_open(config->file, self->fingerprint, config->file_bytes, &self->file, err);
   }
   if (status == RR_OK) {
     keyed_hash_init(&self->keyed, document_file_secret(self->file));
@@ -76,7 +82,8 @@ static rr_status fill(document_cache *self, const document_cache_config *config,
   while (shards < SHARDS_MAX && weight / (2 * shards) >= SHARD_BYTES) {
     shards *= 2;
   }
-  rr_status status = config->file == NULL ? keyed_hash_init_random(&self->keyed, err) : open_file(self, config, err);
+  rr_status status = config->file == NULL ? keyed_hash_init_random(&self->keyed, err)
+                                          : open_file(self, config, err);
   return status == RR_OK
              ? lfu_create_for_objects(weight, (uint32_t)entries, shards, &how, &self->entries, err)
              : status;
@@ -85,8 +92,8 @@ static rr_status fill(document_cache *self, const document_cache_config *config,
 rr_status document_cache_create(const document_cache_config *config, const rr_scorer *scorer,
                                 document_cache **ret_cache, rr_error *err) {
   if (config->bytes < DOCUMENT_CACHE_BYTES_MIN) {
-    return rr_fail(err, RR_ERR_INPUT, "a document cache of %zu bytes is too small: %d at least", config->bytes,
-                   (int)DOCUMENT_CACHE_BYTES_MIN);
+    return rr_fail(err, RR_ERR_INPUT, "a document cache of %zu bytes is too small: %d at least",
+                   config->bytes, (int)DOCUMENT_CACHE_BYTES_MIN);
   }
   document_cache *self = rr_calloc(1, sizeof *self);
   if (self == NULL) {
@@ -115,16 +122,22 @@ void document_cache_destroy(document_cache *self) {
 
 enum { KIND_HALF, KIND_NAME };
 
-static uint32_t smaller_bound(uint32_t bound, uint32_t most) { return bound == 0 || bound > most ? most : bound; }
+static uint32_t smaller_bound(uint32_t bound, uint32_t most) {
+  return bound == 0 || bound > most ? most : bound;
+}
 
-/* Members: truncate, side, strategy, max_length, max_text_tokens, alone, halves_only, halves, ret_culprit. Of a text that
- * is a sequence of its own the first, second, fourth and fifth decide what it is; of one in a pair that was not cut, and
- * no other leaves a half, the second and fifth. */
-_Static_assert(sizeof(void *) != 8 || sizeof(rr_encode_options) == 40, "the key holds every option");
+/* Members: truncate, side, strategy, max_length, max_text_tokens, alone, halves_only, halves,
+ * ret_culprit. Of a text that is a sequence of its own the first, second, fourth and fifth decide
+ * what it is; of one in a pair that was not cut, and no other leaves a half, the second and
+ * fifth. */
+_Static_assert(sizeof(void *) != 8 || sizeof(rr_encode_options) == 40,
+               "the key holds every option");
 
-void document_keys_init(document_keys *ret_keys, const document_cache *cache, const rr_encode_options *options) {
+void document_keys_init(document_keys *ret_keys, const document_cache *cache,
+                        const rr_encode_options *options) {
   keyed_hash *hash = &ret_keys->hash;
-  uint32_t max_length = cache->pairs ? cache->max_length : smaller_bound(options->max_length, cache->max_length);
+  uint32_t max_length =
+      cache->pairs ? cache->max_length : smaller_bound(options->max_length, cache->max_length);
   *hash = cache->keyed;
   keyed_hash_begin(hash);
   keyed_hash_number(hash, KIND_HALF);
@@ -132,7 +145,8 @@ void document_keys_init(document_keys *ret_keys, const document_cache *cache, co
   keyed_hash_number(hash, cache->pairs || options->truncate);
   keyed_hash_number(hash, options->side);
   keyed_hash_number(hash, max_length);
-  keyed_hash_number(hash, smaller_bound(options->max_text_tokens, max_length)); /* more are cut off anyway */
+  keyed_hash_number(
+      hash, smaller_bound(options->max_text_tokens, max_length)); /* more are cut off anyway */
   keyed_hash_end(hash, ret_keys->digest);
 }
 
@@ -174,7 +188,8 @@ static document *fetch(document_cache *self, lfu_key key, bool half) {
     return NULL;
   }
   if (!document_file_read(self->file, bytes_of(&key), document_data(made), size) ||
-      (half && !rr_scorer_half_fits(self->scorer, (rr_half){.data = document_data(made), .size = size}))) {
+      (half &&
+       !rr_scorer_half_fits(self->scorer, (rr_half){.data = document_data(made), .size = size}))) {
     document_release(made);
     return NULL;
   }
@@ -220,7 +235,8 @@ bool document_cache_insert(document_cache *self, lfu_key key, document *kept, bo
     return there;
   }
   rr_error ignored; /* it is counted */
-  bool written = document_file_put(self->file, bytes_of(&key), document_data(kept), kept->size, firmly, &ignored) == RR_OK;
+  bool written = document_file_put(self->file, bytes_of(&key), document_data(kept), kept->size,
+                                   firmly, &ignored) == RR_OK;
   return firmly ? written : there || written;
 }
 

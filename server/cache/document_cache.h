@@ -1,14 +1,16 @@
-/* The document cache: halves of documents that were computed, and texts by the names that clients gave them, in
- * memory, and behind it, where one is given, in a file (document_file.h). Bounded by their bytes; which stay in memory is
- * cache.h's policy.
+/* The document cache: halves of documents that were computed, and texts by the names that clients
+ * gave them, in memory, and behind it, where one is given, in a file (document_file.h). Bounded by
+ * their bytes; which stay in memory is cache.h's policy.
  *
- * 1. What is found is held until it is released, whatever becomes of the cache's own: nobody copies it.
- * 2. All of it, what is held only by requests included, takes at most the bytes that were asked for, index included
- *    and but for what the allocator adds. Where there is no room, a document is not kept.
- * 3. Any thread may call anything but document_cache_destroy. With a file not the event loop: finding may wait for the
- *    disk, and inserting does.
- * 4. A key holds everything that a half depends on: the model's fingerprint, the options and the text. A name's key is
- *    of another kind. Keys are secret hashes, as the score cache's are.
+ * 1. What is found is held until it is released, whatever becomes of the cache's own: nobody copies
+ *    it.
+ * 2. All of it, what is held only by requests included, takes at most the bytes that were asked
+ *    for, index included and but for what the allocator adds. Where there is no room, a document is
+ *    not kept.
+ * 3. Any thread may call anything but document_cache_destroy. With a file not the event loop:
+ *    finding may wait for the disk, and inserting does.
+ * 4. A key holds everything that a half depends on: the model's fingerprint, the options and the
+ *    text. A name's key is of another kind. Keys are secret hashes, as the score cache's are.
  */
 #ifndef RR_SERVER_CACHE_DOCUMENT_CACHE_H
 #define RR_SERVER_CACHE_DOCUMENT_CACHE_H
@@ -32,10 +34,10 @@ typedef struct document_cache document_cache;
 typedef struct document document;
 
 typedef struct document_stats {
-  lfu_stats halves; /* hits, misses and so on, of texts and names alike */
+  lfu_stats halves;         /* hits, misses and so on, of texts and names alike */
   document_file_stats file; /* zeros where there is none */
-  uint64_t bytes;     /* taken now, by all documents */
-  uint64_t most;      /* that they may take, index included */
+  uint64_t bytes;           /* taken now, by all documents */
+  uint64_t most;            /* that they may take, index included */
 } document_stats;
 
 typedef struct document_cache_config {
@@ -44,21 +46,24 @@ typedef struct document_cache_config {
   uint64_t file_bytes; /* that it takes, at least DOCUMENT_FILE_BYTES_MIN */
 } document_cache_config;
 
-/* For a model whose texts have halves. *ret_cache is freed by document_cache_destroy. RR_ERR_MEMORY; RR_ERR_IO: no random key; errors of
- * document_file_open and, with a file, rr_scorer_fingerprint. Not on the event loop. */
+/* For a model whose texts have halves. *ret_cache is freed by document_cache_destroy.
+ * RR_ERR_MEMORY; RR_ERR_IO: no random key; errors of document_file_open and, with a file,
+ * rr_scorer_fingerprint. Not on the event loop. */
 rr_status document_cache_create(const document_cache_config *config, const rr_scorer *scorer,
                                 document_cache **ret_cache, rr_error *err);
 
 /* No document may be held by anybody any more. NULL is allowed. */
 void document_cache_destroy(document_cache *self);
 
-/* Keys of texts that are encoded alike; on one thread. Options that change no half change no key. */
+/* Keys of texts that are encoded alike; on one thread. Options that change no half change no
+ * key. */
 typedef struct document_keys {
   keyed_hash hash;
   uint8_t digest[KEYED_HASH_BYTES];
 } document_keys;
 
-void document_keys_init(document_keys *ret_keys, const document_cache *cache, const rr_encode_options *options);
+void document_keys_init(document_keys *ret_keys, const document_cache *cache,
+                        const rr_encode_options *options);
 lfu_key document_key_of_text(document_keys *self, rr_text text);
 
 /* The key of the text that a client calls by this name. */
@@ -71,16 +76,17 @@ document *document_cache_find_text(document_cache *self, lfu_key key);
 /* Whether one is there, without asking for it. */
 bool document_cache_has(document_cache *self, lfu_key key);
 
-/* Room for so many bytes, held by the caller, who fills them before anybody else gets the document. NULL: there is
- * none, or no memory. */
+/* Room for so many bytes, held by the caller, who fills them before anybody else gets the document.
+ * NULL: there is none, or no memory. */
 document *document_cache_reserve(document_cache *self, size_t size);
 
-/* Adds a filled document, to the file too. firmly: a client asked for it to be kept: it drives out what is asked for
- * more often, and takes the place of one under the same key. Returns whether it is kept now, in either; and, firmly, that
- * the file has not kept another. */
+/* Adds a filled document, to the file too. firmly: a client asked for it to be kept: it drives out
+ * what is asked for more often, and takes the place of one under the same key. Returns whether it
+ * is kept now, in either; and, firmly, that the file has not kept another. */
 bool document_cache_insert(document_cache *self, lfu_key key, document *kept, bool firmly);
 
-/* Of a name whose text is another now, which cannot be kept: the old one is no longer found, but as DOCUMENT_GONE. */
+/* Of a name whose text is another now, which cannot be kept: the old one is no longer found, but as
+ * DOCUMENT_GONE. */
 void document_cache_forget(document_cache *self, lfu_key key);
 
 /* How a text that is kept begins; what begins otherwise is none. */

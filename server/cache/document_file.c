@@ -18,7 +18,8 @@ typedef struct slot {
   uint8_t content[DOCUMENT_CHECK_BYTES];
   uint64_t position; /* never given twice, so that it tells one document from all others */
   uint32_t size;     /* 0: none, or forgotten */
-  uint32_t next;     /* in its bucket: slot + 1, 0: none. While open reads: how often the ring was filled before */
+  uint32_t next;     /* in its bucket: slot + 1, 0: none. While open reads: how often the ring was
+                        filled before */
 } slot;
 
 struct document_file {
@@ -38,7 +39,7 @@ struct document_file {
   document_file_stats stats;
 };
 
-/* --- the index; under the lock ------------------------------------------------------------------------ */
+/* --- the index; under the lock ---------------------------------------------------------------- */
 
 static uint32_t *bucket_of(document_file *self, const uint8_t *key) {
   uint64_t hash = XXH3_64bits_withSeed(key, DOCUMENT_KEY_BYTES, self->bucket_seed);
@@ -72,7 +73,9 @@ static void forget(document_file *self, slot *gone) {
   gone->size = 0;
 }
 
-static slot *slot_of(document_file *self, uint64_t sequence) { return &self->slots[sequence % self->layout.slots]; }
+static slot *slot_of(document_file *self, uint64_t sequence) {
+  return &self->slots[sequence % self->layout.slots];
+}
 
 /* For a document of so many bytes: a slot, and bytes of the ring. */
 static void make_room(document_file *self, size_t size) {
@@ -91,14 +94,16 @@ static void make_room(document_file *self, size_t size) {
   }
 }
 
-/* On the disk, so that it does not come back. Only who holds `write`, or opens, so that the slot is nobody else's. */
+/* On the disk, so that it does not come back. Only who holds `write`, or opens, so that the slot is
+ * nobody else's. */
 static void clear_entry(document_file *self, uint32_t at) {
   static const document_entry clear;
-  (void)document_write_at(self->descriptor, &clear, sizeof clear,
-                          DOCUMENT_HEAD_BYTES + (uint64_t)at * sizeof clear); /* failing, it is as after a power cut */
+  (void)document_write_at(
+      self->descriptor, &clear, sizeof clear,
+      DOCUMENT_HEAD_BYTES + (uint64_t)at * sizeof clear); /* failing, it is as after a power cut */
 }
 
-/* --- open and close --------------------------------------------------------------------------------------- */
+/* --- open and close --------------------------------------------------------------------------- */
 
 /* Keeps an entry in its slot, though not yet in the index. */
 static void take_entry(document_file *self, const document_entry *entry, uint32_t at) {
@@ -132,7 +137,8 @@ static rr_status read_directory(document_file *self, rr_error *err) {
     uint32_t n = left < READ_ENTRIES ? left : READ_ENTRIES;
     if (!document_read_at(self->descriptor, entries, n * sizeof *entries,
                           DOCUMENT_HEAD_BYTES + (uint64_t)at * sizeof *entries)) {
-      status = rr_fail(err, RR_ERR_IO, "%.150s: %s", self->path, errno == 0 ? "cut while opened" : strerror(errno));
+      status = rr_fail(err, RR_ERR_IO, "%.150s: %s", self->path,
+                       errno == 0 ? "cut while opened" : strerror(errno));
       break;
     }
     for (uint32_t i = 0; i < n; i++) {
@@ -143,7 +149,8 @@ static rr_status read_directory(document_file *self, rr_error *err) {
   return status;
 }
 
-/* From the newest back: what is whole, in its order, and not written over. Of two of one key the newer counts. */
+/* From the newest back: what is whole, in its order, and not written over. Of two of one key the
+ * newer counts. */
 static void build_index(document_file *self) {
   uint64_t begin = self->end; /* of the one after */
   uint64_t last = self->next - 1;
@@ -180,12 +187,14 @@ static rr_status allocate(document_file *self, rr_error *err) {
   self->slots = rr_calloc(self->layout.slots, sizeof *self->slots);
   self->buckets = self->slots == NULL ? NULL : rr_calloc(buckets, sizeof *self->buckets);
   if (self->buckets == NULL) {
-    return rr_fail(err, RR_ERR_MEMORY, "%.150s: out of memory for %u documents", self->path, self->layout.slots);
+    return rr_fail(err, RR_ERR_MEMORY, "%.150s: out of memory for %u documents", self->path,
+                   self->layout.slots);
   }
   return RR_OK;
 }
 
-rr_status document_file_open(const char *path, const uint8_t fingerprint[DOCUMENT_FINGERPRINT_BYTES],
+rr_status document_file_open(const char *path,
+                             const uint8_t fingerprint[DOCUMENT_FINGERPRINT_BYTES],
                              uint64_t max_bytes, document_file **ret_file, rr_error *err) {
   document_file *self = rr_calloc(1, sizeof *self);
   if (self == NULL || (self->path = rr_strdup(path)) == NULL) {
@@ -196,15 +205,16 @@ rr_status document_file_open(const char *path, const uint8_t fingerprint[DOCUMEN
   self->oldest = self->next = 1;
   (void)pthread_mutex_init(&self->write, NULL);
   (void)pthread_mutex_init(&self->lock, NULL);
-  rr_status status = document_format_open(path, fingerprint, max_bytes, &self->descriptor, &self->head,
-                                          &self->stats.emptied, err);
+  rr_status status = document_format_open(path, fingerprint, max_bytes, &self->descriptor,
+                                          &self->head, &self->stats.emptied, err);
   if (status == RR_OK) {
     self->layout = document_layout_of(max_bytes);
     self->stats.capacity = self->layout.capacity;
     status = allocate(self, err);
   }
   if (status == RR_OK && getrandom(&self->bucket_seed, sizeof self->bucket_seed, 0) < 0) {
-    status = rr_fail(err, RR_ERR_IO, "no random bytes for a file of documents: %s", strerror(errno));
+    status =
+        rr_fail(err, RR_ERR_IO, "no random bytes for a file of documents: %s", strerror(errno));
   }
   status = status != RR_OK ? status : read_directory(self, err);
   if (status != RR_OK) {
@@ -231,7 +241,7 @@ void document_file_close(document_file *self) {
   rr_free(self);
 }
 
-/* --- read and put ----------------------------------------------------------------------------------------- */
+/* --- read and put ----------------------------------------------------------------------------- */
 
 const uint8_t *document_file_secret(const document_file *self) { return self->head.secret; }
 
@@ -249,7 +259,8 @@ static slot look(document_file *self, const uint8_t *key) {
   return seen;
 }
 
-bool document_file_has(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTES], size_t *ret_size) {
+bool document_file_has(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTES],
+                       size_t *ret_size) {
   slot seen = look(self, key);
   if (seen.size > 0 && ret_size != NULL) {
     *ret_size = seen.size;
@@ -257,7 +268,8 @@ bool document_file_has(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTES
   return seen.size > 0;
 }
 
-/* A document that is gone by now was not damaged: a put may have written over what was being read. */
+/* A document that is gone by now was not damaged: a put may have written over what was being
+ * read. */
 static void count_damaged(document_file *self, const slot *seen) {
   (void)pthread_mutex_lock(&self->lock);
   slot *at = look_up(self, seen->key);
@@ -288,7 +300,8 @@ static bool read_document(document_file *self, const slot *seen, void *to) {
   return false;
 }
 
-bool document_file_read(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTES], void *to, size_t size) {
+bool document_file_read(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTES], void *to,
+                        size_t size) {
   slot seen = look(self, key);
   bool found = seen.size > 0 && seen.size == size && read_document(self, &seen, to);
   count_read(self, found);
@@ -298,8 +311,10 @@ bool document_file_read(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTE
 /* Its bytes, then its entry. */
 static bool write_document(document_file *self, const document_entry *entry, const void *bytes) {
   uint64_t at = entry->sequence % self->layout.slots;
-  return document_ring_write(self->descriptor, &self->layout, bytes, entry->size, entry->position) &&
-         document_write_at(self->descriptor, entry, sizeof *entry, DOCUMENT_HEAD_BYTES + at * sizeof *entry);
+  return document_ring_write(self->descriptor, &self->layout, bytes, entry->size,
+                             entry->position) &&
+         document_write_at(self->descriptor, entry, sizeof *entry,
+                           DOCUMENT_HEAD_BYTES + at * sizeof *entry);
 }
 
 static void add(document_file *self, const document_entry *entry) {
@@ -317,11 +332,12 @@ static void add(document_file *self, const document_entry *entry) {
 
 /* Whether there is no need to write: one is there that is to stay, or is the same. */
 static bool is_kept(const slot *at, const document_entry *entry, bool replace) {
-  return at != NULL &&
-         (!replace || (at->size == entry->size && memcmp(at->content, entry->content, sizeof at->content) == 0));
+  return at != NULL && (!replace || (at->size == entry->size &&
+                                     memcmp(at->content, entry->content, sizeof at->content) == 0));
 }
 
-/* Forgets what there is under the key and, if there is one, adds `entry` in its place: nobody sees neither. */
+/* Forgets what there is under the key and, if there is one, adds `entry` in its place: nobody sees
+ * neither. */
 static void take_place(document_file *self, const uint8_t *key, const document_entry *entry) {
   (void)pthread_mutex_lock(&self->lock);
   slot *old = look_up(self, key);
@@ -342,7 +358,8 @@ static void take_place(document_file *self, const uint8_t *key, const document_e
 }
 
 /* Under `write`, so that no other put is between room that was made and an entry that uses it. */
-static rr_status put_new(document_file *self, document_entry *entry, const void *bytes, bool replace, rr_error *err) {
+static rr_status put_new(document_file *self, document_entry *entry, const void *bytes,
+                         bool replace, rr_error *err) {
   (void)pthread_mutex_lock(&self->lock);
   bool kept = is_kept(look_up(self, entry->key), entry, replace);
   if (!kept) {
@@ -361,18 +378,19 @@ static rr_status put_new(document_file *self, document_entry *entry, const void 
   return written ? RR_OK : rr_fail(err, RR_ERR_IO, "%.150s: %s", self->path, strerror(problem));
 }
 
-static rr_status refuse(document_file *self, const uint8_t *key, size_t size, bool replace, rr_error *err) {
+static rr_status refuse(document_file *self, const uint8_t *key, size_t size, bool replace,
+                        rr_error *err) {
   if (replace) {
     (void)pthread_mutex_lock(&self->write);
     take_place(self, key, NULL);
     (void)pthread_mutex_unlock(&self->write);
   }
-  return rr_fail(err, RR_ERR_INPUT, "%.150s: a document of %zu bytes, where 1 to %zu may be", self->path, size,
-                 self->layout.largest);
+  return rr_fail(err, RR_ERR_INPUT, "%.150s: a document of %zu bytes, where 1 to %zu may be",
+                 self->path, size, self->layout.largest);
 }
 
-rr_status document_file_put(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTES], const void *bytes, size_t size,
-                            bool replace, rr_error *err) {
+rr_status document_file_put(document_file *self, const uint8_t key[DOCUMENT_KEY_BYTES],
+                            const void *bytes, size_t size, bool replace, rr_error *err) {
   if (size == 0 || size > self->layout.largest) {
     return refuse(self, key, size, replace, err);
   }
@@ -388,7 +406,7 @@ rr_status document_file_put(document_file *self, const uint8_t key[DOCUMENT_KEY_
   return status;
 }
 
-/* --- looking at all --------------------------------------------------------------------------------------- */
+/* --- looking at all --------------------------------------------------------------------------- */
 
 typedef struct seen_document {
   uint8_t key[DOCUMENT_KEY_BYTES];
@@ -413,7 +431,8 @@ static size_t look_back(document_file *self, uint64_t *before, seen_document see
 }
 
 void document_file_visit(document_file *self,
-                         bool (*visit)(void *context, const uint8_t key[DOCUMENT_KEY_BYTES], size_t size),
+                         bool (*visit)(void *context, const uint8_t key[DOCUMENT_KEY_BYTES],
+                                       size_t size),
                          void *context) {
   seen_document seen[VISIT_ENTRIES];
   uint64_t before = UINT64_MAX;

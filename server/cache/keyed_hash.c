@@ -6,7 +6,9 @@
 
 _Static_assert((int)KEYED_HASH_BYTES == (int)UMAC_KEY_SIZE, "a key is as long as a digest");
 
-void keyed_hash_init(keyed_hash *self, const uint8_t key[KEYED_HASH_BYTES]) { umac128_set_key(&self->umac, key); }
+void keyed_hash_init(keyed_hash *self, const uint8_t key[KEYED_HASH_BYTES]) {
+  umac128_set_key(&self->umac, key);
+}
 
 rr_status keyed_hash_init_random(keyed_hash *self, rr_error *err) {
   uint8_t key[KEYED_HASH_BYTES];
@@ -33,7 +35,9 @@ void keyed_hash_bytes(keyed_hash *self, const void *data, size_t size) {
   }
 }
 
-void keyed_hash_number(keyed_hash *self, uint64_t number) { keyed_hash_bytes(self, &number, sizeof number); }
+void keyed_hash_number(keyed_hash *self, uint64_t number) {
+  keyed_hash_bytes(self, &number, sizeof number);
+}
 
 void keyed_hash_text(keyed_hash *self, const char *data, size_t size) {
   keyed_hash_number(self, size);

@@ -13,7 +13,7 @@ enum {
   WINDOW_SHARE = 16,    /* of a shard's entries, one in so many is the window */
   PROTECTED_NUM = 4,    /* of the rest, this share is protected: the paper's four fifths */
   PROTECTED_DEN = 5,
-  FIRMLY_COUNTS = 4     /* who wants an object kept asks for it as often as so many others */
+  FIRMLY_COUNTS = 4 /* who wants an object kept asks for it as often as so many others */
 };
 
 #define NONE UINT32_MAX
@@ -51,12 +51,12 @@ typedef struct list {
 
 typedef struct shard {
   _Alignas(LINE) pthread_mutex_t lock; /* of all that follows */
-  void *memory; /* of the sketch, the entries and the buckets */
+  void *memory;                        /* of the sketch, the entries and the buckets */
   sketch asked;
-  entry *entries; /* the first `touched` are or were in use */
-  uint32_t *buckets; /* the first entry's number and 1; 0: none */
+  entry *entries;         /* the first `touched` are or were in use */
+  uint32_t *buckets;      /* the first entry's number and 1; 0: none */
   const lfu_objects *how; /* NULL: values */
-  uint32_t capacity; /* of entries and buckets */
+  uint32_t capacity;      /* of entries and buckets */
   uint32_t touched;
   uint32_t free; /* of the touched ones */
   uint32_t n;
@@ -71,7 +71,7 @@ struct lfu {
   size_t bytes;
 };
 
-/* --- lists and buckets ------------------------------------------------------------------------------ */
+/* --- lists and buckets ------------------------------------------------------------------------ */
 
 static uint64_t weight_of(const shard *self, uint32_t at) {
   return self->how == NULL ? 1 : self->entries[at].held.weight;
@@ -119,7 +119,8 @@ static uint32_t *bucket_of(const shard *self, lfu_key key) {
 
 static uint32_t look_up(const shard *self, lfu_key key) {
   uint32_t at = *bucket_of(self, key) - 1; /* 0 becomes NONE */
-  while (at != NONE && (self->entries[at].key.high != key.high || self->entries[at].key.low != key.low)) {
+  while (at != NONE &&
+         (self->entries[at].key.high != key.high || self->entries[at].key.low != key.low)) {
     at = self->entries[at].chain;
   }
   return at;
@@ -145,7 +146,7 @@ static void remove_from_bucket(shard *self, uint32_t at) {
   self->entries[before].chain = next;
 }
 
-/* --- policy ----------------------------------------------------------------------------------------- */
+/* --- policy ----------------------------------------------------------------------------------- */
 
 static void touch(shard *self, uint32_t at) {
   list *protected = &self->lists[PROTECTED];
@@ -194,19 +195,21 @@ static bool main_has_room(const shard *self, uint64_t weight) {
   return main + weight <= self->room - self->lists[WINDOW].most;
 }
 
-/* One step towards room for an entry. The window's oldest entry makes it: it enters the main part, drives the one out
- * that would go first there, or goes itself. False where the window has none and the new entry is too heavy for it, and
- * asked for too rarely to drive something out itself. */
+/* One step towards room for an entry. The window's oldest entry makes it: it enters the main part,
+ * drives the one out that would go first there, or goes itself. False where the window has none and
+ * the new entry is too heavy for it, and asked for too rarely to drive something out itself. */
 static bool make_room(shard *self, lfu_key key, uint64_t weight) {
   list *window = &self->lists[WINDOW];
   bool leaves = window->weight + weight > window->most || self->n == self->capacity;
   uint32_t candidate = leaves ? window->oldest : NONE;
   uint32_t victim = victim_of(self);
-  if (candidate != NONE && self->n < self->capacity && main_has_room(self, weight_of(self, candidate))) {
+  if (candidate != NONE && self->n < self->capacity &&
+      main_has_room(self, weight_of(self, candidate))) {
     move(self, candidate, PROBATION);
     return true;
   }
-  unsigned asked = candidate != NONE ? asked_for(self, candidate) : sketch_estimate(&self->asked, key.low);
+  unsigned asked =
+      candidate != NONE ? asked_for(self, candidate) : sketch_estimate(&self->asked, key.low);
   if (victim == NONE || (leaves && asked <= asked_for(self, victim))) {
     self->stats.rejections++;
     if (candidate != NONE) {
@@ -280,19 +283,23 @@ static bool add_object(shard *self, lfu_key key, void *object, uint32_t weight, 
     }
   }
   self->how->hold(object);
-  add(self, key, &(entry){.held = {.object = object, .weight = weight}}, firmly ? PROBATION : WINDOW);
+  add(self, key, &(entry){.held = {.object = object, .weight = weight}},
+      firmly ? PROBATION : WINDOW);
   return true;
 }
 
-/* --- the whole -------------------------------------------------------------------------------------- */
+/* --- the whole -------------------------------------------------------------------------------- */
 
 static size_t shard_bytes(uint32_t capacity) {
   return sketch_bytes(capacity) + (size_t)capacity * (sizeof(entry) + sizeof(uint32_t)) + LINE;
 }
 
 static bool shard_init(shard *self, uint32_t capacity, uint64_t room, const lfu_objects *how) {
-  *self = (shard){
-      .capacity = capacity, .room = room, .how = how, .free = NONE, .memory = rr_calloc(1, shard_bytes(capacity))};
+  *self = (shard){.capacity = capacity,
+                  .room = room,
+                  .how = how,
+                  .free = NONE,
+                  .memory = rr_calloc(1, shard_bytes(capacity))};
   if (self->memory == NULL) {
     return false;
   }
@@ -355,8 +362,8 @@ rr_status lfu_create(size_t bytes, lfu **ret_cache, rr_error *err) {
   return create(n_shards, capacity, capacity, NULL, ret_cache, err);
 }
 
-rr_status lfu_create_for_objects(uint64_t weight, uint32_t entries, uint32_t shards, const lfu_objects *how,
-                                   lfu **ret_cache, rr_error *err) {
+rr_status lfu_create_for_objects(uint64_t weight, uint32_t entries, uint32_t shards,
+                                 const lfu_objects *how, lfu **ret_cache, rr_error *err) {
   return create(shards, entries / shards, weight / shards, how, ret_cache, err);
 }
 

@@ -4,7 +4,8 @@
 
 #include "core/base/alloc.h"
 
-void score_cache_set_model(score_cache *self, const char *model, const char *commit, const rr_model_info *info) {
+void score_cache_set_model(score_cache *self, const char *model, const char *commit,
+                           const rr_model_info *info) {
   keyed_hash *hash = &self->keyed;
   keyed_hash_begin(hash);
   keyed_hash_text(hash, model, strlen(model));
@@ -20,8 +21,8 @@ void score_cache_set_model(score_cache *self, const char *model, const char *com
   keyed_hash_end(hash, self->model);
 }
 
-rr_status score_cache_create(size_t bytes, const char *model, const char *commit, const rr_model_info *info,
-                             score_cache **ret_cache, rr_error *err) {
+rr_status score_cache_create(size_t bytes, const char *model, const char *commit,
+                             const rr_model_info *info, score_cache **ret_cache, rr_error *err) {
   score_cache *self = rr_calloc(1, sizeof *self);
   if (self == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory for a cache");
@@ -47,9 +48,11 @@ void score_cache_destroy(score_cache *self) {
   rr_free(self);
 }
 
-/* Members: truncate, side, strategy, max_length, max_text_tokens, alone, halves_only, halves, ret_culprit, all but the
- * last three in the key. Whoever adds one decides whether it belongs there. */
-_Static_assert(sizeof(void *) != 8 || sizeof(rr_encode_options) == 40, "the key holds every option");
+/* Members: truncate, side, strategy, max_length, max_text_tokens, alone, halves_only, halves,
+ * ret_culprit, all but the last three in the key. Whoever adds one decides whether it belongs
+ * there. */
+_Static_assert(sizeof(void *) != 8 || sizeof(rr_encode_options) == 40,
+               "the key holds every option");
 
 void score_query_init(score_query *ret_query, const score_cache *scores, rr_text query,
                       const rr_encode_options *options) {

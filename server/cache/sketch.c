@@ -2,8 +2,8 @@
 
 enum {
   ROWS = 4,
-  BLOCK_WORDS = 8,     /* a cache line; a row has two of them */
-  BLOCK_ENTRIES = 8,   /* cached entries that a block serves: a word each */
+  BLOCK_WORDS = 8,               /* a cache line; a row has two of them */
+  BLOCK_ENTRIES = 8,             /* cached entries that a block serves: a word each */
   FADE_ADDS = 10 * BLOCK_ENTRIES /* the paper's sample of ten times the cache's size */
 };
 
@@ -23,7 +23,8 @@ typedef struct place {
   unsigned shift;
 } place;
 
-/* The upper half of the hash chooses the block, each byte of the lower half a counter of one row. */
+/* The upper half of the hash chooses the block, each byte of the lower half a counter of one
+ * row. */
 static place place_of(const sketch *self, uint64_t hash, unsigned row) {
   uint64_t block = ((hash >> 32) * self->n_blocks) >> 32;
   unsigned choice = (unsigned)(hash >> (8 * row)) & 31u;

@@ -1,10 +1,11 @@
-/* How often keys were seen lately, roughly and in little memory: a count-min sketch whose counters fade.
+/* How often keys were seen lately, roughly and in little memory: a count-min sketch whose counters
+ * fade.
  *
- * Four rows of 4-bit counters, minimal increment, all of a key's counters in one cache line. A count is never
- * too small but for fading: block after block is halved, each once while ten times as many keys as the cache
- * holds are added, so that what was popular long ago is forgotten and no addition takes long. After Einziger,
- * Friedman, Manes, "TinyLFU: A Highly Efficient Cache Admission Policy", ACM Transactions on Storage 13 (4),
- * 2017.
+ * Four rows of 4-bit counters, minimal increment, all of a key's counters in one cache line. A
+ * count is never too small but for fading: block after block is halved, each once while ten times
+ * as many keys as the cache holds are added, so that what was popular long ago is forgotten and no
+ * addition takes long. After Einziger, Friedman, Manes, "TinyLFU: A Highly Efficient Cache
+ * Admission Policy", ACM Transactions on Storage 13 (4), 2017.
  *
  * Not locked: the caller's matter.
  */

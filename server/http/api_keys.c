@@ -24,7 +24,8 @@ struct api_keys {
   api_key *keys;
 };
 
-static rr_status add(api_keys *self, const char *key, size_t size, int32_t priority, rr_error *err) {
+static rr_status add(api_keys *self, const char *key, size_t size, int32_t priority,
+                     rr_error *err) {
   if (size >= API_KEY_BYTES) {
     return rr_fail(err, RR_ERR_INPUT, "an API key is longer than %d bytes", (int)API_KEY_BYTES - 1);
   }
@@ -51,7 +52,8 @@ static rr_status add(api_keys *self, const char *key, size_t size, int32_t prior
 static const char blanks[] = " \t\r\n";
 
 /* Takes `priority=N` and the blanks before it off the end of a piece, if they are there. */
-static rr_status take_priority(const char *piece, size_t *size, int32_t *ret_priority, rr_error *err) {
+static rr_status take_priority(const char *piece, size_t *size, int32_t *ret_priority,
+                               rr_error *err) {
   static const char name[] = "priority=";
   const size_t name_size = sizeof name - 1;
   size_t at = *size;
@@ -69,7 +71,8 @@ static rr_status take_priority(const char *piece, size_t *size, int32_t *ret_pri
     memcpy(number, piece + at + name_size, digits);
     value = strtol(number, &end, 10);
   }
-  if (digits == 0 || *end != '\0' || end == number || value < -PRIORITY_MOST || value > PRIORITY_MOST) {
+  if (digits == 0 || *end != '\0' || end == number || value < -PRIORITY_MOST ||
+      value > PRIORITY_MOST) {
     return rr_fail(err, RR_ERR_INPUT, "an API key's priority must be a whole number from %d to %d",
                    -(int)PRIORITY_MOST, (int)PRIORITY_MOST);
   }

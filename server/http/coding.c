@@ -16,8 +16,8 @@ enum {
   FIRST_BYTES = 64 * 1024,
   GZIP_WINDOW = 15 + 16, /* zlib: the largest window, in gzip's frame */
   GZIP_MEMORY = 8,
-  ZSTD_WINDOW_LOG = 23,  /* frames that want more than 8 MiB to be unpacked are refused */
-  FAST = 1               /* a reply must not wait long for the last per cent */
+  ZSTD_WINDOW_LOG = 23, /* frames that want more than 8 MiB to be unpacked are refused */
+  FAST = 1              /* a reply must not wait long for the last per cent */
 };
 
 static bool names(const char *token, size_t size, const char *name) {
@@ -40,7 +40,8 @@ coding coding_of_content(const char *header) {
   }
   header += strspn(header, " \t");
   size_t size = strcspn(header, " \t");
-  return header[size + strspn(header + size, " \t")] == '\0' ? of_token(header, size) : CODING_UNKNOWN;
+  return header[size + strspn(header + size, " \t")] == '\0' ? of_token(header, size)
+                                                             : CODING_UNKNOWN;
 }
 
 /* The weight in thousandths; 1000 where there is none. */
@@ -244,8 +245,7 @@ coding_result coding_decode(coding which, const char *data, size_t size, size_t 
                             rr_claim *claim, char **ret_data, size_t *ret_size) {
   assert_other_thread();
   output out = {.limit = limit, .claim = claim};
-  coding_result result =
-      which == CODING_GZIP ? gunzip(data, size, &out) : unzstd(data, size, &out);
+  coding_result result = which == CODING_GZIP ? gunzip(data, size, &out) : unzstd(data, size, &out);
   if (result != CODING_OK) {
     rr_free(out.data);
     give(claim, out.capacity);

@@ -363,9 +363,9 @@ static void give_up(http_connection *self) {
 static void on_tick(uv_timer_t *timer) {
   http_server *self = timer->data;
   const unsigned seconds[HTTP_CONNECTION_STATES] = {[HTTP_HEADERS] = self->config.idle_seconds,
-                                         [HTTP_BODY] = self->config.client_seconds,
-                                         [HTTP_REPLYING] = self->config.client_seconds,
-                                         [HTTP_ENDING] = ENDING_SECONDS};
+                                                    [HTTP_BODY] = self->config.client_seconds,
+                                                    [HTTP_REPLYING] = self->config.client_seconds,
+                                                    [HTTP_ENDING] = ENDING_SECONDS};
   uint64_t now = clock_now();
   for (int state = 0; state < HTTP_CONNECTION_STATES; state++) {
     http_connection *oldest;

@@ -38,10 +38,12 @@ void cors_admit(const option_list *origins, http_exchange *exchange) {
   }
   if (origin != NULL && strlen(origin) < HTTP_NAME_BYTES && allows(origins, origin, &any)) {
     http_add_own_header(exchange, "Access-Control-Allow-Origin", any ? "*" : origin);
-    http_add_own_header(exchange, "Access-Control-Expose-Headers",
-                        "x-request-id, x-truncated-count, x-compute-tokens, x-total-time, retry-after, "
-                        "x-rerank-degraded, server-timing");
-    http_add_own_header(exchange, "Timing-Allow-Origin", any ? "*" : origin); /* else pages cannot see Server-Timing */
+    http_add_own_header(
+        exchange, "Access-Control-Expose-Headers",
+        "x-request-id, x-truncated-count, x-compute-tokens, x-total-time, retry-after, "
+        "x-rerank-degraded, server-timing");
+    http_add_own_header(exchange, "Timing-Allow-Origin",
+                        any ? "*" : origin); /* else pages cannot see Server-Timing */
   }
   http_add_own_header(exchange, "Vary", "Origin");
 }
@@ -55,9 +57,10 @@ bool cors_is_preflight(const option_list *origins, const http_exchange *exchange
 void cors_answer_preflight(http_exchange *exchange, const char *methods) {
   http_reply reply = {.status = 204};
   http_add_header(&reply, "Access-Control-Allow-Methods", "%s", methods);
-  http_add_header(&reply, "Access-Control-Allow-Headers",
-                  "authorization, content-type, content-encoding, x-request-id, traceparent, tracestate, "
-                  "x-request-timeout-ms, x-request-on-timeout, x-request-priority");
+  http_add_header(
+      &reply, "Access-Control-Allow-Headers",
+      "authorization, content-type, content-encoding, x-request-id, traceparent, tracestate, "
+      "x-request-timeout-ms, x-request-on-timeout, x-request-priority");
   http_add_header(&reply, "Access-Control-Max-Age", "%d", 86400);
   http_reply_to(exchange, &reply);
 }

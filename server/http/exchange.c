@@ -27,13 +27,15 @@ typedef struct joined {
   bool found;
 } joined;
 
-static enum MHD_Result join_value(void *context, enum MHD_ValueKind kind, const char *name, const char *value) {
+static enum MHD_Result join_value(void *context, enum MHD_ValueKind kind, const char *name,
+                                  const char *value) {
   joined *self = context;
   (void)kind;
   if (strcasecmp(name, self->name) != 0 || value == NULL) {
     return MHD_YES;
   }
-  int length = snprintf(self->value + self->used, self->size - self->used, "%s%s", self->found ? "," : "", value);
+  int length = snprintf(self->value + self->used, self->size - self->used, "%s%s",
+                        self->found ? "," : "", value);
   self->found = length >= 0 && (size_t)length < self->size - self->used;
   self->used += self->found ? (size_t)length : 0;
   return self->found ? MHD_YES : MHD_NO;
@@ -78,7 +80,8 @@ static struct MHD_Response *make_response(http_exchange *exchange) {
   if (reply->borrowed || reply->body == NULL) {
     response = MHD_create_response_from_buffer(reply->size, reply->body, MHD_RESPMEM_PERSISTENT);
   } else {
-    response = MHD_create_response_from_buffer_with_free_callback(reply->size, reply->body, rr_free);
+    response =
+        MHD_create_response_from_buffer_with_free_callback(reply->size, reply->body, rr_free);
     if (response != NULL) {
       reply->body = NULL; /* the response's from here on */
     }
@@ -359,8 +362,8 @@ static void open_exchange(http_exchange *exchange) {
 }
 
 enum MHD_Result http_on_access(void *context, struct MHD_Connection *connection, const char *path,
-                               const char *method, const char *version, const char *data, size_t *size,
-                               void **state) {
+                               const char *method, const char *version, const char *data,
+                               size_t *size, void **state) {
   http_exchange *exchange = *state;
   (void)version;
   (void)data;

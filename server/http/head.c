@@ -164,7 +164,8 @@ static bool take_host(span *target, http_head *head, http_fault *ret_fault) {
   head->host = rest.data;
   head->host_size = size;
   *target = behind(rest, size);
-  return (size > 0 && size <= HTTP_VALUE_MAX && all((span){.data = rest.data, .size = size}, is_host)) ||
+  return (size > 0 && size <= HTTP_VALUE_MAX &&
+          all((span){.data = rest.data, .size = size}, is_host)) ||
          malformed(ret_fault, "the target names no valid host");
 }
 
@@ -304,10 +305,20 @@ static bool take_field(const field *of, http_head *head, summary *seen, http_fau
 }
 
 /* What http_header_of is asked for anywhere. */
-static const char *const handed_on[] = {
-    "Accept-Encoding", "Access-Control-Request-Method", "Authorization", "Content-Encoding",
-    "Content-Type", "Host", "Origin", "traceparent", "tracestate", "User-Agent", "x-request-id",
-    "x-request-on-timeout", "x-request-priority", "x-request-timeout-ms"};
+static const char *const handed_on[] = {"Accept-Encoding",
+                                        "Access-Control-Request-Method",
+                                        "Authorization",
+                                        "Content-Encoding",
+                                        "Content-Type",
+                                        "Host",
+                                        "Origin",
+                                        "traceparent",
+                                        "tracestate",
+                                        "User-Agent",
+                                        "x-request-id",
+                                        "x-request-on-timeout",
+                                        "x-request-priority",
+                                        "x-request-timeout-ms"};
 
 static bool is_among_them(span name) {
   for (size_t i = 0; i < sizeof handed_on / sizeof handed_on[0]; i++) {

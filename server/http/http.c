@@ -88,7 +88,8 @@ static void on_daemon_log(void *context, const char *format, va_list arguments) 
   log_text(LOG_LEVEL_DEBUG, "http: %s", message);
 }
 
-/* An escaped NUL would end the path too early and make it another one: such a path stays as it is. */
+/* An escaped NUL would end the path too early and make it another one: such a path stays as it
+ * is. */
 static size_t unescape(void *context, struct MHD_Connection *connection, char *text) {
   (void)context;
   (void)connection;
@@ -295,7 +296,9 @@ void http_drop_receiving(http_server *server) {
   }
 }
 
-size_t http_connection_bytes(void) { return HTTP_INPUT_FIRST + RELAY_MEMORY + HTTP_PIECE + CONNECTION_OVERHEAD; }
+size_t http_connection_bytes(void) {
+  return HTTP_INPUT_FIRST + RELAY_MEMORY + HTTP_PIECE + CONNECTION_OVERHEAD;
+}
 
 size_t http_buffered(const http_server *server) { return server->buffered; }
 

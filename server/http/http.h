@@ -5,11 +5,12 @@
  *    both are joined.
  * 3. An exchange is one request and its reply. It lives from the headers until `finished`, and once
  *    `respond` was called it lives at least until http_reply_to, whatever the client does.
- * 4. A request that is refused early is still read to its end (up to a bound) before it is answered,
- *    so that a client in the middle of sending sees the answer and not a broken pipe.
- * 5. While an exchange waits for its reply, its client is watched: `gone` tells that it left. Who leaves in
- *    the middle of a request ends the exchange.
- * 6. What a client does has a bound in time as a whole, however steadily it sends or reads a byte now and then.
+ * 4. A request that is refused early is still read to its end (up to a bound) before it is
+ *    answered, so that a client in the middle of sending sees the answer and not a broken pipe.
+ * 5. While an exchange waits for its reply, its client is watched: `gone` tells that it left. Who
+ *    leaves in the middle of a request ends the exchange.
+ * 6. What a client does has a bound in time as a whole, however steadily it sends or reads a byte
+ *    now and then.
  */
 #ifndef RR_SERVER_HTTP_HTTP_H
 #define RR_SERVER_HTTP_HTTP_H
@@ -28,7 +29,12 @@
 typedef struct http_server http_server;
 typedef struct http_exchange http_exchange;
 
-enum { HTTP_LISTENERS_MAX = 8, HTTP_NAME_BYTES = 160, HTTP_HEADERS_MAX = 14, HTTP_OWN_HEADERS_MAX = 4 };
+enum {
+  HTTP_LISTENERS_MAX = 8,
+  HTTP_NAME_BYTES = 160,
+  HTTP_HEADERS_MAX = 14,
+  HTTP_OWN_HEADERS_MAX = 4
+};
 
 typedef struct http_header {
   const char *name; /* static storage */
@@ -63,38 +69,38 @@ typedef enum http_exchange_state {
 } http_exchange_state;
 
 struct http_exchange {
-  char method
-      [HTTP_METHOD_BYTES]; /* "-": the request line could not be read; then the path is so too */
-  char path[HTTP_NAME_BYTES];      /* slashes in a row are one; cut if longer; such a path has no route */
+  char method[HTTP_METHOD_BYTES];  /* "-": the request line could not be read; then the path is so
+                                      too */
+  char path[HTTP_NAME_BYTES];      /* slashes in a row are one; cut if longer, and then no route */
   char request_id[TRACE_ID_BYTES]; /* the client's x-request-id, or a new one */
   char trace[TRACE_CONTEXT_BYTES]; /* of the client's traceparent, or "" */
   char parent[TRACE_PARENT_BYTES];
-  char span[TRACE_PARENT_BYTES];   /* of this request in that trace; "" where no spans are made */
+  char span[TRACE_PARENT_BYTES]; /* of this request in that trace; "" where no spans are made */
   uint8_t trace_flags;
-  bool sampled;                    /* the span is wanted */
-  struct otlp_record *told;        /* of the span, what headers say; NULL: none */
-  char *body;                      /* what the client sent; freed after `finished`, or by http_release_body */
+  bool sampled;             /* the span is wanted */
+  struct otlp_record *told; /* of the span, what headers say; NULL: none */
+  char *body; /* what the client sent; freed after `finished`, or by http_release_body */
   size_t body_size;
-  uint64_t received_bytes;         /* of the body, kept or not */
-  uint64_t received_at;            /* ns, when the headers were read */
-  request_phases phases;           /* http.c's: read, write, and the whole; the others are the handlers' */
-  bool gone;                       /* the client has left, as `gone` told */
-  bool too_slow;                   /* it was cut off, in the middle of request or reply */
+  uint64_t received_bytes; /* of the body, kept or not */
+  uint64_t received_at;    /* ns, when the headers were read */
+  request_phases phases;   /* http.c's: read, write, and the whole; the others are the handlers' */
+  bool gone;               /* the client has left, as `gone` told */
+  bool too_slow;           /* it was cut off, in the middle of request or reply */
 
   /* The handlers' own. */
   const struct page *page;            /* what the path offers to GET and HEAD; NULL: nothing */
   const struct rr_endpoint *endpoint; /* the same to POST */
   void *task;                         /* of a request for scores; NULL: none */
-  int32_t priority;                /* of the API key that was shown */
-  const char *refusal; /* for the log, of what has no task; static storage, or NULL */
-  http_exchange *next_held;        /* while it waits for the model */
+  int32_t priority;                   /* of the API key that was shown */
+  const char *refusal;      /* for the log, of what has no task; static storage, or NULL */
+  http_exchange *next_held; /* while it waits for the model */
 
   /* http.c's own. */
   http_server *server;
   void *connection;
   size_t body_capacity;
   size_t body_limit;
-  size_t n_headers;       /* of any reply to this request, by http_add_own_header */
+  size_t n_headers; /* of any reply to this request, by http_add_own_header */
   http_header headers[HTTP_OWN_HEADERS_MAX];
   http_exchange_state state;
   bool replied;                   /* http_reply_to was called */
@@ -114,27 +120,30 @@ typedef struct http_handlers {
   void (*reject)(void *context, http_exchange *exchange, http_fault fault);
   /* All of the request is there; calls http_reply_to now or later. Not called after a refusal. */
   void (*respond)(void *context, http_exchange *exchange);
-  /* The client has left while its request waits for http_reply_to, which is still due, now or later. At
-   * most once. */
+  /* The client has left while its request waits for http_reply_to, which is still due, now or
+   * later. At most once. */
   void (*gone)(void *context, http_exchange *exchange);
   /* The exchange is over; sent tells whether the reply went out whole. */
   void (*finished)(void *context, http_exchange *exchange, bool sent);
 } http_handlers;
 
 typedef struct http_config {
-  const int *passed;         /* sockets that listen already, instead of host, port and path; http_start takes them over */
-  size_t n_passed;           /* HTTP_LISTENERS_MAX at most; 0: none */
+  const int *passed; /* sockets that listen already, instead of host, port and path; http_start
+                        takes them over */
+  size_t n_passed;   /* HTTP_LISTENERS_MAX at most; 0: none */
   const char *hostname;
   unsigned port;
-  const char *unix_socket;   /* a path to listen on instead; NULL: host and port */
-  size_t drain_limit;        /* bytes of a refused body that are read for the answer's sake */
-  rr_budget *memory;         /* that takes all bodies, of which they may have half */
-  unsigned max_connections;  /* at most; fewer where descriptors are short */
-  unsigned idle_seconds;     /* from a connection's opening, or the last reply, to the next request's headers */
-  unsigned client_seconds;   /* for the body from then on, and again for taking the reply */
+  const char *unix_socket;  /* a path to listen on instead; NULL: host and port */
+  size_t drain_limit;       /* bytes of a refused body that are read for the answer's sake */
+  rr_budget *memory;        /* that takes all bodies, of which they may have half */
+  unsigned max_connections; /* at most; fewer where descriptors are short */
+  unsigned idle_seconds;    /* from a connection's opening, or the last reply, to the next request's
+                               headers */
+  unsigned client_seconds;  /* for the body from then on, and again for taking the reply */
 } http_config;
 
-/* Listens and serves. Errors: RR_ERR_INPUT (host, path), RR_ERR_IO (address in use, ...), RR_ERR_MEMORY. */
+/* Listens and serves. Errors: RR_ERR_INPUT (host, path), RR_ERR_IO (address in use, ...),
+ * RR_ERR_MEMORY. */
 rr_status http_start(uv_loop_t *loop, const http_config *config, const http_handlers *handlers,
                      http_server **ret_server, rr_error *err);
 
@@ -154,7 +163,8 @@ void http_reply_to(http_exchange *exchange, const http_reply *reply);
 /* Frees the request's body before the exchange is over. */
 void http_release_body(http_exchange *exchange);
 
-/* Hands the body over, which may then outlive the exchange; http_free_body must be called before http_close. */
+/* Hands the body over, which may then outlive the exchange; http_free_body must be called before
+ * http_close. */
 http_body http_take_body(http_exchange *exchange);
 void http_free_body(http_body *body); /* an empty one is allowed */
 
@@ -165,14 +175,16 @@ void http_add_header(http_reply *reply, const char *name, const char *format, ..
 /* Adds a header to whatever reply the exchange gets; ignored beyond HTTP_OWN_HEADERS_MAX. */
 void http_add_own_header(http_exchange *exchange, const char *name, const char *value);
 
-/* From here on every reply says `Connection: close` and ends its connection; new ones are let in. */
+/* From here on every reply says `Connection: close` and ends its connection; new ones are let
+ * in. */
 void http_ask_to_leave(http_server *server);
 
-/* The same, and closes the listening sockets, once who waits there was let in. Of a passed one others may keep a
- * descriptor: who comes then waits for them. */
+/* The same, and closes the listening sockets, once who waits there was let in. Of a passed one
+ * others may keep a descriptor: who comes then waits for them. */
 void http_stop_accepting(http_server *server);
 
-/* Cuts off the clients that have not yet sent all of their request; their exchanges finish soon after. */
+/* Cuts off the clients that have not yet sent all of their request; their exchanges finish soon
+ * after. */
 void http_drop_receiving(http_server *server);
 
 /* Bytes of all bodies that are here. */

@@ -1,17 +1,14 @@
 /* What the parts of the HTTP server share. Each byte of a client goes through them in this order:
  *
- *   socket ─ http_connection ─ http_reading ─ (head) ─ http_relay ─ libmicrohttpd ─ http_exchange ─ handlers
- *                │                   └───────── (body) ──────────────────────────────────┘
- *                └──────────────── (reply) ── http_relay ─ libmicrohttpd ─ http_exchange
+ *   socket ─ http_connection ─ http_reading ─ (head) ─ http_relay ─ libmicrohttpd ─┐
+ *                │                 └─────── (body) ───────────────────────────────┴─ http_exchange
+ *                └───────────────── (reply) ── http_relay ─ libmicrohttpd ───────────────┘
  *
  * libmicrohttpd is given no client's socket. It is given one end of a pair of sockets (a relay)
- * and, by the other end, one
- * well-formed request without a body at a time; it looks headers up, makes replies, and suspends
- * what waits. So what it
- * takes wrongly, spins at or keeps silent about (head.h) never reaches it; whoever sends a
- * request has to be
- * read by reading.c first, within bounds a turn of the loop; and what a client's socket tells
- * is seen here at once.
+ * and, by the other end, one well-formed request without a body at a time; it looks headers up,
+ * makes replies, and suspends what waits. So what it takes wrongly, spins at or keeps silent about
+ * (head.h) never reaches it; what a client sends is read by reading.c first, within bounds a turn
+ * of the loop; and what a client's socket tells is seen here at once.
  *
  * All sockets, clients' and relays', are in one epoll descriptor, which the loop watches as one. */
 #ifndef RR_SERVER_HTTP_INTERNAL_H
@@ -62,15 +59,15 @@ typedef struct http_connection {
   bool local; /* a socket in the file system */
   bool used;  /* it has had a request */
   http_connection_state state;
-  uint32_t events;   /* that are watched for */
-  uint64_t since;    /* ns, of the state */
+  uint32_t events;              /* that are watched for */
+  uint64_t since;               /* ns, of the state */
   struct http_connection *next; /* in the list of its state */
   struct http_connection *previous;
 
   char *input; /* read and not yet taken: heads, and what came with them */
   size_t input_size;
   size_t input_capacity;
-  size_t scanned; /* of the head that has not ended */
+  size_t scanned;       /* of the head that has not ended */
   size_t input_claimed; /* bytes of the requests' memory that a long input takes */
 
   http_head head;   /* of the request under way; its pointers are good no longer */
@@ -109,7 +106,7 @@ struct http_server {
   uv_poll_t poll;   /* of its epoll descriptor */
   uv_timer_t timer; /* what it waits for */
   uv_idle_t spin;   /* it has something to do now */
-  uv_poll_t watch; /* of `watched` */
+  uv_poll_t watch;  /* of `watched` */
   uv_timer_t tick;
   int watched; /* an epoll descriptor with all connections' and relays' sockets; -1: none */
   unsigned open_handles; /* not yet closed by the loop, once http_close has run */
@@ -123,9 +120,9 @@ struct http_server {
   size_t n_spare_relays; /* of them, that were free all the time since the last tick */
   http_relay *starting;  /* libmicrohttpd is being told of it */
   http_source *dead;
-  size_t buffered; /* bytes of all bodies, and of heads where they are long */
-  bool leaving;  /* connections end with their next reply */
-  bool stopping; /* nobody new is let in */
+  size_t buffered;        /* bytes of all bodies, and of heads where they are long */
+  bool leaving;           /* connections end with their next reply */
+  bool stopping;          /* nobody new is let in */
   char piece[HTTP_PIECE]; /* what was just read of a socket */
 };
 
@@ -142,8 +139,8 @@ void http_listen_on(http_server *self);
 
 /* libmicrohttpd's callbacks for a request, with the server as their context. */
 enum MHD_Result http_on_access(void *context, struct MHD_Connection *connection, const char *path,
-                               const char *method, const char *version, const char *data, size_t *size,
-                               void **state);
+                               const char *method, const char *version, const char *data,
+                               size_t *size, void **state);
 void http_on_completed(void *context, struct MHD_Connection *connection, void **state,
                        enum MHD_RequestTerminationCode code);
 
@@ -231,8 +228,9 @@ void http_give_memory(http_server *self, size_t bytes);
  * then counts as ended. */
 bool http_exchange_receive(http_exchange *self, const char *data, size_t size);
 
-/* The room behind the body that is taken already, for bytes straight from the socket; NULL: none. What
- * was put there is told by http_exchange_received, before anything else is done with the exchange. */
+/* The room behind the body that is taken already, for bytes straight from the socket; NULL: none.
+ * What was put there is told by http_exchange_received, before anything else is done with the
+ * exchange. */
 char *http_exchange_spare(const http_exchange *self, size_t *ret_size);
 void http_exchange_received(http_exchange *self, size_t size);
 

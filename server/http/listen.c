@@ -45,8 +45,8 @@ rr_status http_listen(const char *hostname, unsigned port, int *ret_socket, unsi
                       rr_error *err) {
   char service[16];
   (void)snprintf(service, sizeof service, "%u", port);
-  struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
-                           .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+  struct addrinfo hints = {
+      .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
   struct addrinfo *addresses = NULL;
   int failure = getaddrinfo(hostname, service, &hints, &addresses);
   if (failure != 0) {

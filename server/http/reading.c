@@ -208,8 +208,8 @@ static void put_back(http_connection *self, const char *data, size_t size) {
   }
 }
 
-/* Where a body's next bytes go: behind it, where it has room for many; else into the server's piece,
- * from where they are copied once room is made. In chunks there are lengths between them. */
+/* Where a body's next bytes go: behind it, where it has room for many; else into the server's
+ * piece, from where they are copied once room is made. In chunks there are lengths between them. */
 static char *place_for_body(http_connection *self, size_t *ret_most, bool *ret_direct) {
   size_t spare;
   char *behind = http_exchange_spare(self->exchange, &spare);

@@ -123,7 +123,8 @@ bool http_relay_send(http_relay *self, const char *head, size_t size) {
 }
 
 void http_relay_pause(http_relay *self, bool paused) {
-  /* That the other end is closed is told whether asked for or not: once, where it cannot be dealt with yet. */
+  /* That the other end is closed is told whether asked for or not: once, where it cannot be dealt
+   * with yet. */
   (void)http_source_watch(self->server, &self->source, paused ? (uint32_t)EPOLLET : EPOLLIN, false);
 }
 

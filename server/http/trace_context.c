@@ -116,11 +116,13 @@ uint64_t trace_bound(double ratio) {
 
 /* [a-z0-9] and then _-* / and @ too; 256 at most. */
 static bool is_state_key(const char *key, size_t size) {
-  if (size == 0 || size > 256 || !(islower((unsigned char)key[0]) || isdigit((unsigned char)key[0]))) {
+  if (size == 0 || size > 256 ||
+      !(islower((unsigned char)key[0]) || isdigit((unsigned char)key[0]))) {
     return false;
   }
   for (size_t i = 0; i < size; i++) {
-    if (!islower((unsigned char)key[i]) && !isdigit((unsigned char)key[i]) && strchr("_-*/@", key[i]) == NULL) {
+    if (!islower((unsigned char)key[i]) && !isdigit((unsigned char)key[i]) &&
+        strchr("_-*/@", key[i]) == NULL) {
       return false;
     }
   }
@@ -155,7 +157,8 @@ bool trace_state_is_valid(const char *given) {
     const char *equals = memchr(at, '=', size);
     size_t key = equals == NULL ? 0 : (size_t)(equals - at);
     if (size > 0) { /* empty members are allowed */
-      if (n == MEMBERS_MAX || !is_state_key(at, key) || !is_state_value(at + key + 1, size - key - 1)) {
+      if (n == MEMBERS_MAX || !is_state_key(at, key) ||
+          !is_state_value(at + key + 1, size - key - 1)) {
         return false;
       }
       for (size_t i = 0; i < n; i++) {

@@ -11,7 +11,9 @@ enum { BACKLOG = 1024 };
 
 static const mode_t owner_alone = 0177;
 
-static int open_socket(void) { return socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0); }
+static int open_socket(void) {
+  return socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+}
 
 /* Whether the file is a socket that nobody listens on. */
 static bool is_stale(const struct sockaddr_un *address) {
@@ -20,7 +22,8 @@ static bool is_stale(const struct sockaddr_un *address) {
     return false;
   }
   int probe = open_socket();
-  bool refused = probe >= 0 && connect(probe, (const struct sockaddr *)address, sizeof *address) != 0 &&
+  bool refused = probe >= 0 &&
+                 connect(probe, (const struct sockaddr *)address, sizeof *address) != 0 &&
                  errno == ECONNREFUSED;
   if (probe >= 0) {
     (void)close(probe);
@@ -37,10 +40,12 @@ static int bind_as_owner(int fd, const struct sockaddr_un *address) {
   return status;
 }
 
-rr_status unix_socket_listen(const char *path, int *ret_socket, unix_socket *ret_place, rr_error *err) {
+rr_status unix_socket_listen(const char *path, int *ret_socket, unix_socket *ret_place,
+                             rr_error *err) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   if (strlen(path) >= sizeof address.sun_path) {
-    return rr_fail(err, RR_ERR_INPUT, "--unix-socket (UNIX_SOCKET): a path may have at most %zu bytes",
+    return rr_fail(err, RR_ERR_INPUT,
+                   "--unix-socket (UNIX_SOCKET): a path may have at most %zu bytes",
                    sizeof address.sun_path - 1);
   }
   memcpy(address.sun_path, path, strlen(path));

@@ -12,11 +12,12 @@ typedef struct unix_socket {
   ino_t inode;
 } unix_socket;
 
-/* Binds and listens, non-blocking; the file is open to its owner alone from its first moment on. A socket
- * that is there already is replaced only if nobody listens on it; any other file is left alone.
- * *ret_socket is the caller's. Errors: RR_ERR_INPUT (path), RR_ERR_IO. Changes the process's umask for a
- * moment. */
-rr_status unix_socket_listen(const char *path, int *ret_socket, unix_socket *ret_place, rr_error *err);
+/* Binds and listens, non-blocking; the file is open to its owner alone from its first moment on. A
+ * socket that is there already is replaced only if nobody listens on it; any other file is left
+ * alone. *ret_socket is the caller's. Errors: RR_ERR_INPUT (path), RR_ERR_IO. Changes the process's
+ * umask for a moment. */
+rr_status unix_socket_listen(const char *path, int *ret_socket, unix_socket *ret_place,
+                             rr_error *err);
 
 /* Removes the file if it still is the one that was created. */
 void unix_socket_remove(const unix_socket *place);

@@ -1,10 +1,11 @@
 #include "server/metrics/metrics.h"
 
-static const double duration_bounds[] = {.0005, .001, .0025, .005, .01, .025, .05, .1, .25,
-                                         .5,    1,    2.5,   5,    10,  25,   60};
-static const double phase_bounds[] = {.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05,
-                                      .1,     .25,   .5,     1,     2.5,  5,     10,   30};
-static const double length_bounds[] = {8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 1024, 2048, 4096, 8192};
+static const double duration_bounds[] = {.0005, .001, .0025, .005, .01, .025, .05, .1,
+                                         .25,   .5,   1,     2.5,  5,   10,   25,  60};
+static const double phase_bounds[] = {.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025,
+                                      .05,    .1,    .25,    .5,    1,    2.5,   5,    10,  30};
+static const double length_bounds[] = {8,   16,  32,  64,   96,   128,  192,
+                                       256, 384, 512, 1024, 2048, 4096, 8192};
 
 void metrics_init(metrics *self) {
   *self = (metrics){

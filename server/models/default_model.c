@@ -18,7 +18,8 @@ bool default_model_beside(const char *program, char ret_path[DEFAULT_MODEL_PATH_
   int folder = slash == NULL ? 0 : (int)(slash - program);
   ret_path[0] = '\0';
   for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-    int length = snprintf(ret_path, DEFAULT_MODEL_PATH_MAX, "%.*s/%s/" DEFAULT_MODEL_NAME, folder, program, places[i]);
+    int length = snprintf(ret_path, DEFAULT_MODEL_PATH_MAX, "%.*s/%s/" DEFAULT_MODEL_NAME, folder,
+                          program, places[i]);
     if (length > 0 && length < DEFAULT_MODEL_PATH_MAX && is_there(ret_path)) {
       return true;
     }

@@ -26,7 +26,8 @@ void load_init(model_load *load, const options *chosen) {
 bool load_is_local(const options *chosen) {
   struct stat about;
   const char *model_id = chosen->model_id;
-  return stat(model_id, &about) == 0 || ((model_id[0] == '/' || model_id[0] == '.') && errno == EACCES);
+  return stat(model_id, &about) == 0 ||
+         ((model_id[0] == '/' || model_id[0] == '.') && errno == EACCES);
 }
 
 rr_status load_hub_settings(const options *o, hub_settings *ret_settings, rr_error *err) {
@@ -95,8 +96,10 @@ static rr_status create_documents(model_load *load, rr_error *err) {
   if (status == RR_OK && o->documents != NULL) {
     document_stats stats;
     document_cache_read_stats(load->documents, &stats);
-    log_text(LOG_LEVEL_INFO, "%s has %" PRIu64 " documents%s; %" PRIu64 " were damaged and are gone", o->documents,
-             stats.file.entries, stats.file.emptied ? ", since it was of another size" : "", stats.file.discarded);
+    log_text(LOG_LEVEL_INFO,
+             "%s has %" PRIu64 " documents%s; %" PRIu64 " were damaged and are gone", o->documents,
+             stats.file.entries, stats.file.emptied ? ", since it was of another size" : "",
+             stats.file.discarded);
   }
   return status;
 }
@@ -105,14 +108,15 @@ static rr_status create_caches(model_load *load, rr_error *err) {
   const options *o = load->options;
   rr_status status = RR_OK;
   if (o->cache_bytes > 0) {
-    status = score_cache_create(o->cache_bytes, o->model_id, load->commit, rr_scorer_info(load->scorer),
-                                &load->cache, err);
+    status = score_cache_create(o->cache_bytes, o->model_id, load->commit,
+                                rr_scorer_info(load->scorer), &load->cache, err);
   }
   if (status == RR_OK && o->shared_cache != NULL) {
     redis_digest identity;
     status = redis_identity(load->scorer, &identity, err);
     if (status == RR_OK) {
-      redis_keys_init(&load->shared, o->shared_cache_secret == NULL ? "" : o->shared_cache_secret, &identity);
+      redis_keys_init(&load->shared, o->shared_cache_secret == NULL ? "" : o->shared_cache_secret,
+                      &identity);
     }
   }
   if (status == RR_OK && o->document_cache_bytes > 0) {
@@ -138,10 +142,10 @@ void load_run(model_load *load) {
   }
   if (status == RR_OK) {
     const workers_config config = {.threads = o->threads,
-                                  .max_batch_tokens = o->max_batch_tokens,
-                                  .max_jobs = o->max_concurrent_requests,
-                                  .limits = {.max_wait = (uint64_t)o->max_queue_ms * NS_PER_MS,
-                                             .max_tokens = o->max_queue_tokens}};
+                                   .max_batch_tokens = o->max_batch_tokens,
+                                   .max_jobs = o->max_concurrent_requests,
+                                   .limits = {.max_wait = (uint64_t)o->max_queue_ms * NS_PER_MS,
+                                              .max_tokens = o->max_queue_tokens}};
     status = workers_create(load->scorer, &config, &load->workers, err);
   }
   if (status == RR_OK) {

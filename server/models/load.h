@@ -1,7 +1,8 @@
-/* Getting ready: the model from its directory or from the hub, the workers, a first forward pass. It
- * happens on a thread of its own while the server already answers.
+/* Getting ready: the model from its directory or from the hub, the workers, a first forward pass.
+ * It happens on a thread of its own while the server already answers.
  *
- * 1. One thread runs load_run; scorer, workers and error are read only after it, with a hand-over between.
+ * 1. One thread runs load_run; scorer, workers and error are read only after it, with a hand-over
+ *    between.
  * 2. load_cancel and load_describe may be called by any thread meanwhile.
  */
 #ifndef RR_SERVER_MODELS_LOAD_H
@@ -27,10 +28,10 @@ typedef struct model_load {
   char commit[HUB_COMMIT_MAX]; /* of a model from the hub, else "" */
   rr_scorer *scorer;           /* NULL if loading failed before there was one */
   workers *workers;
-  score_cache *cache;          /* NULL if it is not wanted */
-  redis_keys shared;          /* of the shared cache, if it is wanted */
-  document_cache *documents;   /* the same, or the model is a cross-encoder */
-  rr_error error;              /* RR_OK if all is there */
+  score_cache *cache;        /* NULL if it is not wanted */
+  redis_keys shared;         /* of the shared cache, if it is wanted */
+  document_cache *documents; /* the same, or the model is a cross-encoder */
+  rr_error error;            /* RR_OK if all is there */
 } model_load;
 
 void load_init(model_load *load, const options *chosen);

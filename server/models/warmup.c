@@ -22,7 +22,8 @@ static rr_status compute(workers *crew, rr_encoded *encoded, rr_arena *arena, rr
     sequences[i] = &encoded->sequences[i];
     lengths[i] = encoded->sequences[i].length;
   }
-  warmup self = {.job = {.queue = {.lengths = lengths, .n = (uint32_t)n}, .sequences = sequences,
+  warmup self = {.job = {.queue = {.lengths = lengths, .n = (uint32_t)n},
+                         .sequences = sequences,
                          .done = on_done}};
   (void)sem_init(&self.finished, 0, 0);
   rr_status status = RR_OK;
@@ -41,8 +42,9 @@ static rr_status compute(workers *crew, rr_encoded *encoded, rr_arena *arena, rr
 
 rr_status warmup_run(const rr_scorer *scorer, workers *crew, rr_error *err) {
   static const char query[] = "how do rivers find their way to the sea";
-  static const char text[] = "Water runs downhill. Brooks meet and become streams, streams become "
-                             "rivers, and a river follows the lowest ground until it reaches the sea.";
+  static const char text[] =
+      "Water runs downhill. Brooks meet and become streams, streams become "
+      "rivers, and a river follows the lowest ground until it reaches the sea.";
   rr_text texts[TEXTS];
   for (size_t i = 0; i < TEXTS; i++) {
     texts[i] = (rr_text){text, sizeof text - 1 - i}; /* of many lengths */
@@ -52,8 +54,8 @@ rr_status warmup_run(const rr_scorer *scorer, workers *crew, rr_error *err) {
   const rr_encode_options options = {.truncate = true, .side = RR_TRUNCATE_RIGHT};
   rr_encoded encoded;
   float scores[TEXTS];
-  rr_status status = rr_scorer_encode(scorer, (rr_text){query, sizeof query - 1}, texts, TEXTS, &options,
-                                      &arena, &encoded, err);
+  rr_status status = rr_scorer_encode(scorer, (rr_text){query, sizeof query - 1}, texts, TEXTS,
+                                      &options, &arena, &encoded, err);
   if (status == RR_OK) {
     status = compute(crew, &encoded, &arena, err);
   }

@@ -1,4 +1,5 @@
-/* A first ranking through the real workers, so that a server that says it is healthy has computed. */
+/* A first ranking through the real workers, so that a server that says it is healthy has
+ * computed. */
 #ifndef RR_SERVER_MODELS_WARMUP_H
 #define RR_SERVER_MODELS_WARMUP_H
 

@@ -1,5 +1,5 @@
-/* A histogram as Prometheus has it: counts of values by upper bounds, and their sum. Of one thread, or
- * behind its owner's lock. */
+/* A histogram as Prometheus has it: counts of values by upper bounds, and their sum. Of one thread,
+ * or behind its owner's lock. */
 #ifndef RR_SERVER_OBSERVE_HISTOGRAM_H
 #define RR_SERVER_OBSERVE_HISTOGRAM_H
 
@@ -16,7 +16,7 @@ typedef struct histogram {
 } histogram;
 
 /* An empty histogram over a static array of bounds. */
-#define HISTOGRAM(array) \
+#define HISTOGRAM(array)                                                                           \
   ((histogram){.bounds = (array), .n_bounds = sizeof(array) / sizeof((array)[0])})
 
 void histogram_add(histogram *self, double value);

@@ -12,7 +12,13 @@
 
 #include "core/base/alloc.h"
 
-enum { QUEUE_LINES = 4096, LINE_MAX_BYTES = 2048, TIME_BYTES = 48, FIELD_BYTES = 160, LAST_WORDS_SECONDS = 2 };
+enum {
+  QUEUE_LINES = 4096,
+  LINE_MAX_BYTES = 2048,
+  TIME_BYTES = 48,
+  FIELD_BYTES = 160,
+  LAST_WORDS_SECONDS = 2
+};
 
 static struct {
   pthread_mutex_t lock;
@@ -29,8 +35,8 @@ static struct {
   size_t first;
   size_t count;
   unsigned long dropped;
-} logger = {.lock = PTHREAD_MUTEX_INITIALIZER, .filled = PTHREAD_COND_INITIALIZER,
-            .level = LOG_LEVEL_INFO};
+} logger = {
+    .lock = PTHREAD_MUTEX_INITIALIZER, .filled = PTHREAD_COND_INITIALIZER, .level = LOG_LEVEL_INFO};
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 static const char *const level_marks[] = {"ERROR", "WARN ", "INFO ", "DEBUG"};
@@ -93,8 +99,8 @@ static void keep_line(const char *line) {
   (void)pthread_mutex_unlock(&logger.lock);
 }
 
-/* Takes the next line, owned by the caller; NULL to stop. *ret_dropped: lines that never came into the queue,
- * told once the queue is empty. */
+/* Takes the next line, owned by the caller; NULL to stop. *ret_dropped: lines that never came into
+ * the queue, told once the queue is empty. */
 static char *next_line(unsigned long *ret_dropped) {
   char *line = NULL;
   (void)pthread_mutex_lock(&logger.lock);
@@ -191,12 +197,14 @@ void log_stop(void) {
   (void)pthread_mutex_unlock(&logger.lock);
   if (ended) {
     (void)pthread_join(logger.writer, NULL);
-  } else if (was_running) { /* who does not read what is written to the pipe shall not keep the process from ending */
+  } else if (was_running) { /* who does not read what is written to the pipe shall not keep the
+                               process from ending */
     (void)pthread_detach(logger.writer);
   }
 }
 
-/* Bytes outside of printable ASCII become '?', so that nobody writes into the log what it is not. */
+/* Bytes outside of printable ASCII become '?', so that nobody writes into the log what it is
+ * not. */
 static const char *printable(const char *text, char *ret_field) {
   size_t i = 0;
   for (; text[i] != '\0' && i + 1 < FIELD_BYTES; i++) {
@@ -218,10 +226,13 @@ static void end_line(char *line, size_t size) {
 
 /* Takes over the object. */
 static void dump_json(json_t *object, char *ret_line, size_t size) {
-  size_t length = object == NULL ? 0 : json_dumpb(object, ret_line, size - 2, JSON_COMPACT | JSON_REAL_PRECISION(9));
+  size_t length = object == NULL ? 0
+                                 : json_dumpb(object, ret_line, size - 2,
+                                              JSON_COMPACT | JSON_REAL_PRECISION(9));
   json_decref(object);
   if (length == 0 || length > size - 2) {
-    (void)snprintf(ret_line, size, "{\"level\":\"error\",\"message\":\"a log line could not be made\"}");
+    (void)snprintf(ret_line, size,
+                   "{\"level\":\"error\",\"message\":\"a log line could not be made\"}");
     length = strlen(ret_line);
   }
   ret_line[length] = '\0';
@@ -232,8 +243,8 @@ static void format_text(log_level level, const char *message, char *ret_line, si
   char time_text[TIME_BYTES];
   timestamp(time_text);
   if (logger.json) {
-    dump_json(json_pack("{s:s,s:s,s:s}", "timestamp", time_text, "level", level_names[level], "message",
-                        message),
+    dump_json(json_pack("{s:s,s:s,s:s}", "timestamp", time_text, "level", level_names[level],
+                        "message", message),
               ret_line, size);
     return;
   }
@@ -280,8 +291,8 @@ static int print_phases(char *text, size_t size, const log_request_fields *f) {
   int length = snprintf(text, size, " SLOW");
   for (int i = 0; i < REQUEST_PHASES && (size_t)length < size; i++) {
     if (f->phases->of[i].begin != 0) {
-      length += snprintf(text + length, size - (size_t)length, " %s:%.1f", phase_name((request_phase)i),
-                         milliseconds(phase_ns(f->phases->of[i])));
+      length += snprintf(text + length, size - (size_t)length, " %s:%.1f",
+                         phase_name((request_phase)i), milliseconds(phase_ns(f->phases->of[i])));
     }
   }
   if ((size_t)length < size) {
@@ -295,17 +306,18 @@ static json_t *request_object(log_level level, const char *time_text, const log_
   char id[FIELD_BYTES];
   char method[FIELD_BYTES];
   char path[FIELD_BYTES];
-  json_t *object = json_pack(
-      "{s:s,s:s,s:s,s:s,s:s,s:s,s:i,s:f,s:I}", "timestamp", time_text, "level", level_names[level],
-      "message", f->phases == NULL ? "request" : "slow request", "request_id", printable(f->request_id, id), "method",
-      printable(f->method, method), "path", printable(f->path, path), "status", f->status, "total_ms",
-      milliseconds(f->total), "body_bytes", (json_int_t)f->body_bytes);
+  json_t *object =
+      json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:i,s:f,s:I}", "timestamp", time_text, "level",
+                level_names[level], "message", f->phases == NULL ? "request" : "slow request",
+                "request_id", printable(f->request_id, id), "method", printable(f->method, method),
+                "path", printable(f->path, path), "status", f->status, "total_ms",
+                milliseconds(f->total), "body_bytes", (json_int_t)f->body_bytes);
   if (object != NULL && f->texts > 0) {
-    json_t *work = json_pack(
-        "{s:I,s:I,s:I,s:f,s:f,s:f,s:f}", "texts", (json_int_t)f->texts, "tokens", (json_int_t)f->tokens,
-        "truncated", (json_int_t)f->truncated, "parse_ms", milliseconds(f->parse), "tokenization_ms",
-        milliseconds(f->tokenization), "queue_ms", milliseconds(f->queue), "inference_ms",
-        milliseconds(f->inference));
+    json_t *work =
+        json_pack("{s:I,s:I,s:I,s:f,s:f,s:f,s:f}", "texts", (json_int_t)f->texts, "tokens",
+                  (json_int_t)f->tokens, "truncated", (json_int_t)f->truncated, "parse_ms",
+                  milliseconds(f->parse), "tokenization_ms", milliseconds(f->tokenization),
+                  "queue_ms", milliseconds(f->queue), "inference_ms", milliseconds(f->inference));
     (void)json_object_update_new(object, work);
     (void)json_object_set_new(object, "cached", json_integer((json_int_t)f->cached));
   }
@@ -331,7 +343,8 @@ static json_t *request_object(log_level level, const char *time_text, const log_
   return object;
 }
 
-static void format_request(log_level level, const log_request_fields *f, char *ret_line, size_t size) {
+static void format_request(log_level level, const log_request_fields *f, char *ret_line,
+                           size_t size) {
   char time_text[TIME_BYTES];
   timestamp(time_text);
   if (logger.json) {
@@ -342,16 +355,17 @@ static void format_request(log_level level, const log_request_fields *f, char *r
   char method[FIELD_BYTES];
   char path[FIELD_BYTES];
   char error[FIELD_BYTES];
-  int length = snprintf(ret_line, size, "%s %s %s %s %d %.1fms id=%s bytes=%zu", time_text,
-                        level_marks[level], printable(f->method, method), printable(f->path, path),
-                        f->status, milliseconds(f->total), printable(f->request_id, id), f->body_bytes);
+  int length =
+      snprintf(ret_line, size, "%s %s %s %s %d %.1fms id=%s bytes=%zu", time_text,
+               level_marks[level], printable(f->method, method), printable(f->path, path),
+               f->status, milliseconds(f->total), printable(f->request_id, id), f->body_bytes);
   if (f->texts > 0 && length > 0 && (size_t)length < size) {
-    length += snprintf(ret_line + length, size - (size_t)length,
-                       " texts=%zu tokens=%llu truncated=%zu parse=%.1f tokenize=%.1f queue=%.1f "
-                       "inference=%.1f",
-                       f->texts, (unsigned long long)f->tokens, f->truncated, milliseconds(f->parse),
-                       milliseconds(f->tokenization), milliseconds(f->queue),
-                       milliseconds(f->inference));
+    length +=
+        snprintf(ret_line + length, size - (size_t)length,
+                 " texts=%zu tokens=%llu truncated=%zu parse=%.1f tokenize=%.1f queue=%.1f "
+                 "inference=%.1f",
+                 f->texts, (unsigned long long)f->tokens, f->truncated, milliseconds(f->parse),
+                 milliseconds(f->tokenization), milliseconds(f->queue), milliseconds(f->inference));
   }
   if (f->texts > 0 && length > 0 && (size_t)length < size) {
     length += snprintf(ret_line + length, size - (size_t)length, " cached=%zu", f->cached);

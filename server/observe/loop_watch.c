@@ -26,7 +26,8 @@ bool loop_watch_is_stuck(const loop_watch *self) {
 
 bool loop_watch_start(loop_watch *self, uv_loop_t *loop, histogram *turns) {
   *self = (loop_watch){.turns = turns, .now = clock_now()};
-  if (uv_loop_configure(loop, UV_METRICS_IDLE_TIME) != 0 || uv_prepare_init(loop, &self->prepare) != 0) {
+  if (uv_loop_configure(loop, UV_METRICS_IDLE_TIME) != 0 ||
+      uv_prepare_init(loop, &self->prepare) != 0) {
     return false;
   }
   self->prepare.data = self;

@@ -6,9 +6,10 @@
 #include "server/base/clock.h"
 
 static const char *const names[REQUEST_PHASES] = {
-    [PHASE_READ] = "read",   [PHASE_POOL] = "pool",       [PHASE_PARSE] = "parse", [PHASE_SHARE] = "share",
-    [PHASE_RESUME] = "resume", [PHASE_TOKENIZE] = "tokenize", [PHASE_QUEUE] = "queue", [PHASE_COMPUTE] = "compute",
-    [PHASE_ENCODE] = "encode", [PHASE_WRITE] = "write",
+    [PHASE_READ] = "read",   [PHASE_POOL] = "pool",       [PHASE_PARSE] = "parse",
+    [PHASE_SHARE] = "share", [PHASE_RESUME] = "resume",   [PHASE_TOKENIZE] = "tokenize",
+    [PHASE_QUEUE] = "queue", [PHASE_COMPUTE] = "compute", [PHASE_ENCODE] = "encode",
+    [PHASE_WRITE] = "write",
 };
 
 const char *phase_name(request_phase which) { return names[which]; }
@@ -49,8 +50,9 @@ static void add(char *text, size_t *at, const char *name, uint64_t ns) {
   const uint64_t us_per_ms = 1000;
   const uint64_t most = (uint64_t)86400 * 1000000 - 1;
   uint64_t us = ns / 1000 < most ? ns / 1000 : most;
-  int length = snprintf(text + *at, PHASES_TEXT_MAX - *at, "%s%s;dur=%llu.%03llu", *at == 0 ? "" : ", ", name,
-                        (unsigned long long)(us / us_per_ms), (unsigned long long)(us % us_per_ms));
+  int length =
+      snprintf(text + *at, PHASES_TEXT_MAX - *at, "%s%s;dur=%llu.%03llu", *at == 0 ? "" : ", ",
+               name, (unsigned long long)(us / us_per_ms), (unsigned long long)(us % us_per_ms));
   *at += length < 0 ? 0 : (size_t)length;
 }
 

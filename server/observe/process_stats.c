@@ -42,7 +42,9 @@ static uint64_t count_descriptors(void) {
   return count > 3 ? count - 3 : 0; /* . and .. and the folder's own */
 }
 
-static double seconds(struct timeval time) { return (double)time.tv_sec + (double)time.tv_usec / 1e6; }
+static double seconds(struct timeval time) {
+  return (double)time.tv_sec + (double)time.tv_usec / 1e6;
+}
 
 void process_stats_read(process_stats *ret_stats) {
   struct rusage usage;

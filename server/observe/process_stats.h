@@ -1,4 +1,5 @@
-/* What the kernel tells of this process, under the names that Prometheus has for it. Needs /proc for most of it. */
+/* What the kernel tells of this process, under the names that Prometheus has for it. Needs /proc
+ * for most of it. */
 #ifndef RR_SERVER_OBSERVE_PROCESS_STATS_H
 #define RR_SERVER_OBSERVE_PROCESS_STATS_H
 

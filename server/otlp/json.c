@@ -9,7 +9,13 @@
 #include "server/base/version.h"
 
 /* OTLP's enumerations, and bits of a span's flags beside those of the trace. */
-enum { KIND_INTERNAL = 1, KIND_SERVER = 2, STATUS_ERROR = 2, HAS_IS_REMOTE = 0x100, IS_REMOTE = 0x200 };
+enum {
+  KIND_INTERNAL = 1,
+  KIND_SERVER = 2,
+  STATUS_ERROR = 2,
+  HAS_IS_REMOTE = 0x100,
+  IS_REMOTE = 0x200
+};
 
 enum { EXPECTED_BYTES = 4096 };
 
@@ -67,7 +73,8 @@ static void put_header(rr_json_writer *out, const char *name, const char *value)
 
 /* Names of spans must be few: a method that nobody knows is no part of one. */
 static bool is_known_method(const char *method) {
-  static const char *const known[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"};
+  static const char *const known[] = {"GET",     "HEAD",    "POST",  "PUT",  "DELETE",
+                                      "CONNECT", "OPTIONS", "TRACE", "PATCH"};
   for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
     if (strcmp(method, known[i]) == 0) {
       return true;
@@ -122,7 +129,8 @@ static void put_kind(rr_json_writer *out, unsigned flags, unsigned kind) {
   rr_json_put_unsigned(out, kind);
 }
 
-static void put_ids(rr_json_writer *out, const otlp_record *record, const char *span, const char *parent) {
+static void put_ids(rr_json_writer *out, const otlp_record *record, const char *span,
+                    const char *parent) {
   put_member(out, "{\"traceId\":", record->trace);
   put_member(out, ",\"spanId\":", span);
   if (parent[0] != '\0') {
@@ -136,9 +144,11 @@ static void put_ids(rr_json_writer *out, const otlp_record *record, const char *
 static void put_server_span(rr_json_writer *out, const otlp_record *record) {
   char name[sizeof record->method + OTLP_TEXT_BYTES];
   const char *method = is_known_method(record->method) ? record->method : "HTTP";
-  (void)snprintf(name, sizeof name, "%s%s%s", method, record->routed ? " " : "", record->routed ? record->path : "");
+  (void)snprintf(name, sizeof name, "%s%s%s", method, record->routed ? " " : "",
+                 record->routed ? record->path : "");
   put_ids(out, record, record->span, record->parent);
-  put_kind(out, record->flags | HAS_IS_REMOTE | (record->parent[0] != '\0' ? IS_REMOTE : 0u), KIND_SERVER);
+  put_kind(out, record->flags | HAS_IS_REMOTE | (record->parent[0] != '\0' ? IS_REMOTE : 0u),
+           KIND_SERVER);
   put_member(out, ",\"name\":", name);
   put_times(out, record->begin, record->end);
   rr_json_put_raw(out, ",\"attributes\":[");
@@ -165,7 +175,8 @@ static uint64_t next_id(uint64_t *seed) {
   return id == 0 ? next_id(seed) : id;
 }
 
-static void put_phase(rr_json_writer *out, const otlp_record *record, const otlp_phase *phase, uint64_t *seed) {
+static void put_phase(rr_json_writer *out, const otlp_record *record, const otlp_phase *phase,
+                      uint64_t *seed) {
   char id[TRACE_PARENT_BYTES];
   (void)snprintf(id, sizeof id, "%016" PRIx64, next_id(seed));
   rr_json_put_raw(out, ",");
@@ -188,12 +199,13 @@ static void put_head(rr_json_writer *out, const otlp_settings *settings) {
   for (size_t i = 0; i < settings->n_attributes; i++) {
     put_text(out, i == 0, settings->attributes[i].name, settings->attributes[i].value);
   }
-  rr_json_put_raw(out, "]},\"scopeSpans\":[{\"scope\":{\"name\":\"rerankd\",\"version\":\"" RERANKD_VERSION
-                       "\"},\"spans\":[");
+  rr_json_put_raw(
+      out, "]},\"scopeSpans\":[{\"scope\":{\"name\":\"rerankd\",\"version\":\"" RERANKD_VERSION
+           "\"},\"spans\":[");
 }
 
-char *otlp_encode(const otlp_settings *settings, const otlp_record *records, size_t n, size_t limit, uint64_t *seed,
-                  size_t *ret_taken, size_t *ret_size) {
+char *otlp_encode(const otlp_settings *settings, const otlp_record *records, size_t n, size_t limit,
+                  uint64_t *seed, size_t *ret_taken, size_t *ret_size) {
   static const char tail[] = "]}]}]}";
   rr_json_writer out;
   rr_json_writer_init(&out, EXPECTED_BYTES);

@@ -15,11 +15,13 @@
 
 enum { BATCH_BYTES = 1 << 20, NS_PER_SECOND = 1000000000 };
 
-static const uint64_t GATHER = 1ull * NS_PER_SECOND;      /* from a batch's first record to its sending */
+static const uint64_t GATHER =
+    1ull * NS_PER_SECOND; /* from a batch's first record to its sending */
 static const uint64_t POST_LIMIT = 10ull * NS_PER_SECOND; /* one try */
-static const uint64_t FIRST_WAIT = NS_PER_SECOND / 4;     /* before the second try; then twice as long */
-static const uint64_t WAIT_MOST = 30ull * NS_PER_SECOND;  /* whatever the collector asks for */
-static const uint64_t QUIET = 60ull * NS_PER_SECOND;      /* between two complaints in the log */
+static const uint64_t FIRST_WAIT =
+    NS_PER_SECOND / 4; /* before the second try; then twice as long */
+static const uint64_t WAIT_MOST = 30ull * NS_PER_SECOND; /* whatever the collector asks for */
+static const uint64_t QUIET = 60ull * NS_PER_SECOND;     /* between two complaints in the log */
 
 struct otlp {
   const otlp_settings *settings;
@@ -50,7 +52,8 @@ static bool make_condition(pthread_cond_t *condition) {
   if (pthread_condattr_init(&monotonic) != 0) {
     return false;
   }
-  bool made = pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0 && pthread_cond_init(condition, &monotonic) == 0;
+  bool made = pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0 &&
+              pthread_cond_init(condition, &monotonic) == 0;
   (void)pthread_condattr_destroy(&monotonic);
   return made;
 }
@@ -101,18 +104,21 @@ void otlp_read_stats(otlp *self, otlp_stats *ret_stats) {
 
 /* Waits for a signal until a monotonic time; false where that came first. The lock is held. */
 static bool wait_until(otlp *self, pthread_cond_t *condition, uint64_t until) {
-  const struct timespec end = {.tv_sec = (time_t)(until / NS_PER_SECOND), .tv_nsec = (long)(until % NS_PER_SECOND)};
+  const struct timespec end = {.tv_sec = (time_t)(until / NS_PER_SECOND),
+                               .tv_nsec = (long)(until % NS_PER_SECOND)};
   return pthread_cond_timedwait(condition, &self->lock, &end) == 0;
 }
 
-/* Records for one batch, which lie beside each other and are the thread's until it takes them off; 0: it is over. */
+/* Records for one batch, which lie beside each other and are the thread's until it takes them off;
+ * 0: it is over. */
 static size_t next_batch(otlp *self, const otlp_record **ret_records) {
   (void)pthread_mutex_lock(&self->lock);
   while (self->count == 0 && !self->stopping) {
     (void)pthread_cond_wait(&self->filled, &self->lock);
   }
   uint64_t until = clock_now() + GATHER;
-  while (self->count < OTLP_BATCH_RECORDS && !self->stopping && wait_until(self, &self->filled, until)) {
+  while (self->count < OTLP_BATCH_RECORDS && !self->stopping &&
+         wait_until(self, &self->filled, until)) {
   }
   size_t n = self->count < OTLP_BATCH_RECORDS ? self->count : OTLP_BATCH_RECORDS;
   if (n > OTLP_QUEUE_RECORDS - self->first) {
@@ -153,7 +159,8 @@ static void tell(otlp *self, const otlp_reply *reply) {
   }
 }
 
-/* Before try number tried + 1. False where it is over; a wait that the end cuts short is followed by a last try. */
+/* Before try number tried + 1. False where it is over; a wait that the end cuts short is followed
+ * by a last try. */
 static bool wait_for_again(otlp *self, unsigned tried, const otlp_reply *reply) {
   uint64_t wait = reply->retry_after > 0 ? reply->retry_after : FIRST_WAIT << (tried - 1);
   uint64_t until = clock_now() + (wait < WAIT_MOST ? wait : WAIT_MOST);
@@ -171,9 +178,12 @@ static bool wait_for_again(otlp *self, unsigned tried, const otlp_reply *reply) 
 /* One batch, as often as it takes. */
 static void deliver(otlp *self, const char *body, size_t size, bool packed, uint64_t spans) {
   otlp_reply reply;
-  otlp_outcome outcome = otlp_post_send(self->post, body, size, packed, clock_now() + POST_LIMIT, &reply);
+  otlp_outcome outcome =
+      otlp_post_send(self->post, body, size, packed, clock_now() + POST_LIMIT, &reply);
   tell(self, &reply);
-  for (unsigned tried = 1; outcome == OTLP_AGAIN && tried < OTLP_TRIES && wait_for_again(self, tried, &reply); tried++) {
+  for (unsigned tried = 1;
+       outcome == OTLP_AGAIN && tried < OTLP_TRIES && wait_for_again(self, tried, &reply);
+       tried++) {
     outcome = otlp_post_send(self->post, body, size, packed, clock_now() + POST_LIMIT, &reply);
     tell(self, &reply);
   }
@@ -205,9 +215,11 @@ static size_t export(otlp *self, const otlp_record *records, size_t n) {
   char *packed = NULL;
   size_t packed_size = 0;
   if (self->settings->gzip) {
-    packed = coding_encode(CODING_GZIP, body, size, &packed_size); /* without memory for it, as it is */
+    packed =
+        coding_encode(CODING_GZIP, body, size, &packed_size); /* without memory for it, as it is */
   }
-  deliver(self, packed != NULL ? packed : body, packed != NULL ? packed_size : size, packed != NULL, spans);
+  deliver(self, packed != NULL ? packed : body, packed != NULL ? packed_size : size, packed != NULL,
+          spans);
   rr_free(packed);
   rr_free(body);
   return taken;
@@ -247,7 +259,8 @@ bool otlp_start(otlp *self) {
 
 /* Whether the thread has ended in time. */
 static bool stop(otlp *self) {
-  const uint64_t grace = NS_PER_SECOND; /* for a thread that gets no time of the processor just then */
+  const uint64_t grace =
+      NS_PER_SECOND; /* for a thread that gets no time of the processor just then */
   (void)pthread_mutex_lock(&self->lock);
   self->stopping = true;
   self->last = clock_now() + (uint64_t)OTLP_LAST_SECONDS * NS_PER_SECOND;
@@ -258,8 +271,9 @@ static bool stop(otlp *self) {
   bool ended = self->ended;
   const otlp_stats stats = self->stats;
   (void)pthread_mutex_unlock(&self->lock);
-  log_text(LOG_LEVEL_INFO, "spans: %llu sent, %llu dropped, %llu not taken", (unsigned long long)stats.exported,
-           (unsigned long long)stats.dropped, (unsigned long long)stats.failed);
+  log_text(LOG_LEVEL_INFO, "spans: %llu sent, %llu dropped, %llu not taken",
+           (unsigned long long)stats.exported, (unsigned long long)stats.dropped,
+           (unsigned long long)stats.failed);
   return ended;
 }
 

@@ -11,7 +11,13 @@
 #include "server/base/clock.h"
 #include "server/base/version.h"
 
-enum { REPLY_BYTES = 64 * 1024, REPLY_VALUES_MAX = 1000, CONNECT_MS = 3000, WAIT_MS = 500, NS_PER_MS = 1000000 };
+enum {
+  REPLY_BYTES = 64 * 1024,
+  REPLY_VALUES_MAX = 1000,
+  CONNECT_MS = 3000,
+  WAIT_MS = 500,
+  NS_PER_MS = 1000000
+};
 
 struct otlp_post {
   const otlp_settings *settings;
@@ -40,7 +46,8 @@ static bool make_headers(const otlp_settings *settings, bool packed, struct curl
   return made;
 }
 
-/* An answer that is too long ends here, which its status survives: a collector has little to say. */
+/* An answer that is too long ends here, which its status survives: a collector has little to
+ * say. */
 static size_t on_reply(char *data, size_t size, size_t count, void *context) {
   otlp_post *self = context;
   size_t bytes = size * count;
@@ -61,7 +68,8 @@ static void set_up(otlp_post *self) {
   (void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
   (void)curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
   (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-  (void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* do not wait for a name server at the end */
+  (void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT,
+                         1L); /* do not wait for a name server at the end */
   (void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS);
   (void)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, self->problem);
   (void)curl_easy_setopt(easy, CURLOPT_USERAGENT, "rerankd/" RERANKD_VERSION);
@@ -80,7 +88,8 @@ rr_status otlp_post_create(const otlp_settings *settings, otlp_post **ret_post, 
     self->easy = curl_easy_init();
   }
   if (self == NULL || self->multi == NULL || self->easy == NULL ||
-      !make_headers(settings, false, &self->headers) || !make_headers(settings, true, &self->packed)) {
+      !make_headers(settings, false, &self->headers) ||
+      !make_headers(settings, true, &self->packed)) {
     otlp_post_destroy(self);
     return rr_fail(err, RR_ERR_MEMORY, "out of memory for sending spans");
   }
@@ -109,7 +118,8 @@ otlp_outcome otlp_judge(long status) {
   if (status >= 200 && status < 300) {
     return OTLP_DONE;
   }
-  return status == 429 || status == 502 || status == 503 || status == 504 ? OTLP_AGAIN : OTLP_REFUSED;
+  return status == 429 || status == 502 || status == 503 || status == 504 ? OTLP_AGAIN
+                                                                          : OTLP_REFUSED;
 }
 
 uint64_t otlp_rejected(const char *body, size_t size) {
@@ -144,7 +154,8 @@ static bool perform(otlp_post *self, uint64_t until, CURLcode *ret_code) {
       *ret_code = message->data.result;
       return true;
     }
-    if (curl_multi_poll(self->multi, NULL, 0, (int)(ms < WAIT_MS ? ms : WAIT_MS), NULL) != CURLM_OK) {
+    if (curl_multi_poll(self->multi, NULL, 0, (int)(ms < WAIT_MS ? ms : WAIT_MS), NULL) !=
+        CURLM_OK) {
       break;
     }
   }
@@ -153,8 +164,8 @@ static bool perform(otlp_post *self, uint64_t until, CURLcode *ret_code) {
 
 /* Errors that the next try would meet again. */
 static bool is_lasting(CURLcode code) {
-  return code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_URL_MALFORMAT || code == CURLE_PEER_FAILED_VERIFICATION ||
-         code == CURLE_SSL_CACERT_BADFILE;
+  return code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_URL_MALFORMAT ||
+         code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE;
 }
 
 static otlp_outcome read_outcome(otlp_post *self, CURLcode code, otlp_reply *reply) {
@@ -169,18 +180,20 @@ static otlp_outcome read_outcome(otlp_post *self, CURLcode code, otlp_reply *rep
   (void)curl_easy_getinfo(self->easy, CURLINFO_RESPONSE_CODE, &reply->status);
   (void)curl_easy_getinfo(self->easy, CURLINFO_RETRY_AFTER, &seconds);
   const curl_off_t most = 1 << 20; /* whoever waits bounds it further */
-  reply->retry_after = seconds <= 0 ? 0 : (uint64_t)(seconds < most ? seconds : most) * 1000 * NS_PER_MS;
+  reply->retry_after =
+      seconds <= 0 ? 0 : (uint64_t)(seconds < most ? seconds : most) * 1000 * NS_PER_MS;
   otlp_outcome outcome = otlp_judge(reply->status);
   if (outcome == OTLP_DONE) {
     reply->rejected = otlp_rejected(self->reply, self->reply_size);
   } else {
-    (void)snprintf(reply->problem, sizeof reply->problem, "it answers with status %ld", reply->status);
+    (void)snprintf(reply->problem, sizeof reply->problem, "it answers with status %ld",
+                   reply->status);
   }
   return outcome;
 }
 
-otlp_outcome otlp_post_send(otlp_post *self, const char *body, size_t size, bool packed, uint64_t until,
-                            otlp_reply *ret_reply) {
+otlp_outcome otlp_post_send(otlp_post *self, const char *body, size_t size, bool packed,
+                            uint64_t until, otlp_reply *ret_reply) {
   CURLcode code;
   *ret_reply = (otlp_reply){.status = 0};
   self->problem[0] = '\0';
@@ -198,6 +211,7 @@ otlp_outcome otlp_post_send(otlp_post *self, const char *body, size_t size, bool
   } else {
     (void)snprintf(ret_reply->problem, sizeof ret_reply->problem, "it does not answer in time");
   }
-  (void)curl_multi_remove_handle(self->multi, self->easy); /* the connection stays with `multi`, if it is whole */
+  (void)curl_multi_remove_handle(
+      self->multi, self->easy); /* the connection stays with `multi`, if it is whole */
   return outcome;
 }

@@ -1,8 +1,8 @@
 /* The way to a collector: one POST after another by libcurl, each with its time limit.
  *
  * 1. Belongs to one thread, but for otlp_post_hurry.
- * 2. Nothing that a collector sends is believed beyond a status, a time to come again and a number of rejected spans; 64 KiB
- *    of it are read at most, and no redirect is followed.
+ * 2. Nothing that a collector sends is believed beyond a status, a time to come again and a number
+ *    of rejected spans; 64 KiB of it are read at most, and no redirect is followed.
  */
 #ifndef RR_SERVER_OTLP_POST_H
 #define RR_SERVER_OTLP_POST_H
@@ -25,7 +25,8 @@ typedef enum otlp_outcome {
 typedef struct otlp_reply {
   long status;          /* 0: there was none */
   uint64_t retry_after; /* ns; 0: not told */
-  uint64_t rejected;    /* spans that the collector did not take, of an answer that is otherwise OTLP_DONE */
+  uint64_t rejected;    /* spans that the collector did not take, of an answer that is otherwise
+                           OTLP_DONE */
   char problem[256];    /* what went wrong, without the address; "" for OTLP_DONE */
 } otlp_reply;
 
@@ -33,10 +34,10 @@ typedef struct otlp_reply {
 rr_status otlp_post_create(const otlp_settings *settings, otlp_post **ret_post, rr_error *err);
 void otlp_post_destroy(otlp_post *post); /* NULL is allowed */
 
-/* Sends a body, already packed where the settings say so and `packed` is true. Blocks, at most until the monotonic time
- * `until` or what otlp_post_hurry said. */
-otlp_outcome otlp_post_send(otlp_post *post, const char *body, size_t size, bool packed, uint64_t until,
-                            otlp_reply *ret_reply);
+/* Sends a body, already packed where the settings say so and `packed` is true. Blocks, at most
+ * until the monotonic time `until` or what otlp_post_hurry said. */
+otlp_outcome otlp_post_send(otlp_post *post, const char *body, size_t size, bool packed,
+                            uint64_t until, otlp_reply *ret_reply);
 
 /* From here on no call blocks longer than until this monotonic time. Any thread. */
 void otlp_post_hurry(otlp_post *post, uint64_t until);

@@ -30,22 +30,22 @@ typedef struct otlp_record {
   char request_id[TRACE_ID_BYTES];
   char method[16];
   char path[OTLP_TEXT_BYTES];
-  bool routed; /* the path is one of the server's, not a caller's idea */
-  char host[OTLP_TEXT_BYTES]; /* as the caller addressed the server; "": not told */
-  unsigned port;              /* 0: not told */
+  bool routed;                 /* the path is one of the server's, not a caller's idea */
+  char host[OTLP_TEXT_BYTES];  /* as the caller addressed the server; "": not told */
+  unsigned port;               /* 0: not told */
   char agent[OTLP_TEXT_BYTES]; /* User-Agent; "": not told */
-  bool version_1_0;           /* of HTTP, else 1.1 */
-  int status;                 /* 0: nothing was answered */
-  uint64_t request_bytes;     /* bodies */
+  bool version_1_0;            /* of HTTP, else 1.1 */
+  int status;                  /* 0: nothing was answered */
+  uint64_t request_bytes;      /* bodies */
   uint64_t reply_bytes;
   char error[24]; /* its kind; "": none */
   char message[OTLP_TEXT_BYTES];
-  bool ranks;        /* the next are told */
+  bool ranks; /* the next are told */
   uint64_t candidates;
   uint64_t tokens;
   uint64_t cached;
   uint64_t truncated;
-  uint64_t unscored; /* more than 0: a partial answer */
+  uint64_t unscored;   /* more than 0: a partial answer */
   const char *dialect; /* NULL: not known */
 } otlp_record;
 

@@ -21,14 +21,15 @@ static const char *variable(look_up lookup, const char *name) {
 }
 
 /* The first of two that is set; *ret_name tells which. */
-static const char *either(look_up lookup, const char *first, const char *second, const char **ret_name) {
+static const char *either(look_up lookup, const char *first, const char *second,
+                          const char **ret_name) {
   const char *value = variable(lookup, first);
   *ret_name = value != NULL ? first : second;
   return value != NULL ? value : variable(lookup, second);
 }
 
-/* An address in the form that curl writes it, with /v1/traces behind its path: always, where it is not there yet, or not
- * at all. */
+/* An address in the form that curl writes it, with /v1/traces behind its path: always, where it is
+ * not there yet, or not at all. */
 typedef enum path_rule { PATH_APPENDED, PATH_ENSURED, PATH_GIVEN } path_rule;
 
 static bool fix_path(CURLU *parsed, path_rule rule) {
@@ -42,10 +43,13 @@ static bool fix_path(CURLU *parsed, path_rule rule) {
   while (size > 0 && given[size - 1] == '/') {
     size--;
   }
-  bool there = size >= sizeof signal - 1 && strncmp(given + size - (sizeof signal - 1), signal, sizeof signal - 1) == 0;
-  int length = snprintf(path, sizeof path, "%.*s%s", (int)size, given, rule == PATH_ENSURED && there ? "" : signal);
+  bool there = size >= sizeof signal - 1 &&
+               strncmp(given + size - (sizeof signal - 1), signal, sizeof signal - 1) == 0;
+  int length = snprintf(path, sizeof path, "%.*s%s", (int)size, given,
+                        rule == PATH_ENSURED && there ? "" : signal);
   curl_free(given);
-  return length > 0 && (size_t)length < sizeof path && curl_url_set(parsed, CURLUPART_PATH, path, 0) == CURLUE_OK;
+  return length > 0 && (size_t)length < sizeof path &&
+         curl_url_set(parsed, CURLUPART_PATH, path, 0) == CURLUE_OK;
 }
 
 static bool is_web(CURLU *parsed) {
@@ -67,12 +71,13 @@ static void describe(CURLU *parsed, char ret_where[OTLP_VALUE_BYTES]) {
   curl_free(rest);
 }
 
-static rr_status read_url(const char *text, const char *source, path_rule rule, otlp_settings *settings,
-                          rr_error *err) {
+static rr_status read_url(const char *text, const char *source, path_rule rule,
+                          otlp_settings *settings, rr_error *err) {
   CURLU *parsed = curl_url();
   char *whole = NULL;
-  bool good = parsed != NULL && curl_url_set(parsed, CURLUPART_URL, text, 0) == CURLUE_OK && is_web(parsed) &&
-              fix_path(parsed, rule) && curl_url_get(parsed, CURLUPART_URL, &whole, 0) == CURLUE_OK &&
+  bool good = parsed != NULL && curl_url_set(parsed, CURLUPART_URL, text, 0) == CURLUE_OK &&
+              is_web(parsed) && fix_path(parsed, rule) &&
+              curl_url_get(parsed, CURLUPART_URL, &whole, 0) == CURLUE_OK &&
               strlen(whole) < OTLP_URL_BYTES;
   if (good) {
     (void)snprintf(settings->url, OTLP_URL_BYTES, "%s", whole);
@@ -81,12 +86,16 @@ static rr_status read_url(const char *text, const char *source, path_rule rule, 
   curl_free(whole);
   curl_url_cleanup(parsed);
   return good ? RR_OK
-              : rr_fail(err, RR_ERR_INPUT, "%s: no http:// or https:// address, or longer than %d bytes", source,
+              : rr_fail(err, RR_ERR_INPUT,
+                        "%s: no http:// or https:// address, or longer than %d bytes", source,
                         (int)OTLP_URL_BYTES);
 }
 
 static int hex_digit(char c) {
-  return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+  return c >= '0' && c <= '9'   ? c - '0'
+         : c >= 'a' && c <= 'f' ? c - 'a' + 10
+         : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                : -1;
 }
 
 /* Undoes %XX; false where it is none, is NUL, or does not fit. */
@@ -121,7 +130,8 @@ static size_t trim(const char **text, size_t size) {
 }
 
 /* "name=value,name=value", escaped by %XX. take may refuse a pair. */
-static bool read_pairs(const char *text, bool (*take)(otlp_settings *, const char *name, const char *value),
+static bool read_pairs(const char *text,
+                       bool (*take)(otlp_settings *, const char *name, const char *value),
                        otlp_settings *settings) {
   while (*text != '\0') {
     char name[OTLP_VALUE_BYTES];
@@ -137,8 +147,8 @@ static bool read_pairs(const char *text, bool (*take)(otlp_settings *, const cha
       const char *right = equals + 1;
       size_t right_size = trim(&right, size - (size_t)(right - text));
       size_t left_size = trim(&text, (size_t)(equals - text));
-      if (left_size == 0 || !unescape(text, left_size, name) || !unescape(right, right_size, value) ||
-          !take(settings, name, value)) {
+      if (left_size == 0 || !unescape(text, left_size, name) ||
+          !unescape(right, right_size, value) || !take(settings, name, value)) {
         return false;
       }
     }
@@ -149,8 +159,9 @@ static bool read_pairs(const char *text, bool (*take)(otlp_settings *, const cha
 
 /* A token of HTTP's, and no header that says what the body is: that is decided here. */
 static bool is_header_name(const char *name) {
-  static const char *const own[] = {"content-type", "content-length", "content-encoding", "transfer-encoding",
-                                    "host", "connection", "expect"};
+  static const char *const own[] = {
+      "content-type", "content-length", "content-encoding", "transfer-encoding", "host",
+      "connection",   "expect"};
   for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
     if (strcasecmp(name, own[i]) == 0) {
       return false;
@@ -195,10 +206,12 @@ static bool take_attribute(otlp_settings *settings, const char *name, const char
 
 static rr_status read_headers(look_up lookup, otlp_settings *settings, rr_error *err) {
   const char *name;
-  const char *text = either(lookup, "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS", &name);
+  const char *text =
+      either(lookup, "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS", &name);
   return text == NULL || read_pairs(text, take_header, settings)
              ? RR_OK
-             : rr_fail(err, RR_ERR_INPUT, "%s: expected name=value,name=value, %d at most, escaped by %%XX", name,
+             : rr_fail(err, RR_ERR_INPUT,
+                       "%s: expected name=value,name=value, %d at most, escaped by %%XX", name,
                        (int)OTLP_HEADERS_MAX);
 }
 
@@ -212,9 +225,10 @@ static rr_status read_attributes(look_up lookup, otlp_settings *settings, rr_err
   (void)take_attribute(settings, "service.version", RERANKD_VERSION);
   (void)take_attribute(settings, "service.instance.id", instance);
   if (text != NULL && !read_pairs(text, take_attribute, settings)) {
-    return rr_fail(err, RR_ERR_INPUT,
-                   "OTEL_RESOURCE_ATTRIBUTES: expected name=value,name=value, %d at most, escaped by %%XX",
-                   (int)OTLP_ATTRIBUTES_MAX - 3);
+    return rr_fail(
+        err, RR_ERR_INPUT,
+        "OTEL_RESOURCE_ATTRIBUTES: expected name=value,name=value, %d at most, escaped by %%XX",
+        (int)OTLP_ATTRIBUTES_MAX - 3);
   }
   if (service != NULL) {
     (void)take_attribute(settings, "service.name", service);
@@ -255,12 +269,14 @@ static rr_status read_sampler(look_up lookup, otlp_settings *settings, rr_error 
 
 static rr_status read_transport(look_up lookup, otlp_settings *settings, rr_error *err) {
   const char *name;
-  const char *text = either(lookup, "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION", &name);
+  const char *text = either(lookup, "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+                            "OTEL_EXPORTER_OTLP_COMPRESSION", &name);
   settings->gzip = text != NULL && strcmp(text, "gzip") == 0;
   if (text != NULL && !settings->gzip && strcmp(text, "none") != 0) {
     return rr_fail(err, RR_ERR_INPUT, "%s: expected gzip or none", name);
   }
-  text = either(lookup, "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE", &name);
+  text = either(lookup, "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE",
+                &name);
   if (text != NULL) {
     int length = snprintf(settings->ca_file, sizeof settings->ca_file, "%s", text);
     if (length < 0 || (size_t)length >= sizeof settings->ca_file) {
@@ -282,18 +298,23 @@ static bool is_disabled(look_up lookup) {
 /* The address of OpenTelemetry's variables; "" where they name none. */
 static rr_status read_foreign_url(look_up lookup, otlp_settings *settings, rr_error *err) {
   const char *name;
-  const char *text = either(lookup, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT", &name);
+  const char *text =
+      either(lookup, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT", &name);
   bool whole = strcmp(name, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == 0;
   const char *which;
-  const char *protocol = either(lookup, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL", &which);
-  /* Whoever takes http/protobuf takes JSON at the same address; gRPC's port speaks another protocol. */
+  const char *protocol =
+      either(lookup, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL", &which);
+  /* Whoever takes http/protobuf takes JSON at the same address; gRPC's port speaks another
+   * protocol. */
   if (text != NULL && protocol != NULL && strncmp(protocol, "http/", 5) != 0) {
     return rr_fail(err, RR_ERR_INPUT, "%s: rerankd speaks http/json", which);
   }
-  return text == NULL ? RR_OK : read_url(text, name, whole ? PATH_GIVEN : PATH_APPENDED, settings, err);
+  return text == NULL ? RR_OK
+                      : read_url(text, name, whole ? PATH_GIVEN : PATH_APPENDED, settings, err);
 }
 
-static rr_status read_foreign(look_up lookup, bool with_url, otlp_settings *settings, rr_error *err) {
+static rr_status read_foreign(look_up lookup, bool with_url, otlp_settings *settings,
+                              rr_error *err) {
   rr_status status = with_url ? read_foreign_url(lookup, settings, err) : RR_OK;
   if (status != RR_OK || (with_url && settings->url[0] == '\0')) {
     return status;
@@ -304,8 +325,8 @@ static rr_status read_foreign(look_up lookup, bool with_url, otlp_settings *sett
   return status != RR_OK ? status : read_transport(lookup, settings, err);
 }
 
-rr_status otlp_settings_read(const otlp_choices *choices, look_up lookup, otlp_settings *ret_settings,
-                             bool *ret_foreign, rr_error *err) {
+rr_status otlp_settings_read(const otlp_choices *choices, look_up lookup,
+                             otlp_settings *ret_settings, bool *ret_foreign, rr_error *err) {
   otlp_settings *self = ret_settings;
   memset(self, 0, sizeof *self);
   self->by_parent = true;
@@ -316,7 +337,8 @@ rr_status otlp_settings_read(const otlp_choices *choices, look_up lookup, otlp_s
     return rr_fail(err, RR_ERR_INPUT, "--otlp-sample (OTLP_SAMPLE): expected a number from 0 to 1");
   }
   if (choices->endpoint != NULL) {
-    rr_status status = read_url(choices->endpoint, "--otlp-endpoint (OTLP_ENDPOINT)", PATH_ENSURED, self, err);
+    rr_status status =
+        read_url(choices->endpoint, "--otlp-endpoint (OTLP_ENDPOINT)", PATH_ENSURED, self, err);
     if (status != RR_OK) {
       return status;
     }

@@ -33,8 +33,9 @@ void spans_begin(const spans *self, http_exchange *exchange) {
   bool rooted = exchange->trace[0] == '\0';
   uint8_t random = rooted ? TRACE_RANDOM : exchange->trace_flags & TRACE_RANDOM;
   trace_new_ids(rooted ? exchange->trace : NULL, exchange->span);
-  exchange->sampled = !rooted && self->settings->by_parent ? (exchange->trace_flags & TRACE_SAMPLED) != 0
-                                                           : trace_is_sampled(exchange->trace, self->settings->bound);
+  exchange->sampled = !rooted && self->settings->by_parent
+                          ? (exchange->trace_flags & TRACE_SAMPLED) != 0
+                          : trace_is_sampled(exchange->trace, self->settings->bound);
   exchange->trace_flags = (uint8_t)(random | (exchange->sampled ? TRACE_SAMPLED : 0));
   if (exchange->sampled) {
     exchange->told = rr_calloc(1, sizeof *exchange->told);
@@ -71,13 +72,15 @@ void spans_split_host(const char *given, char ret_host[OTLP_TEXT_BYTES], unsigne
 }
 
 /* A client's leaving is no status; who answers has not failed but where the status says so. */
-static void take_outcome(otlp_record *record, const http_exchange *exchange, const log_request_fields *fields,
-                         bool sent) {
+static void take_outcome(otlp_record *record, const http_exchange *exchange,
+                         const log_request_fields *fields, bool sent) {
   record->status = fields->status == CLIENT_GONE ? 0 : fields->status;
   record->reply_bytes = exchange->replied ? exchange->reply.size : 0;
   if (!sent) {
     copy(record->error, sizeof record->error,
-         exchange->gone ? "client_gone" : exchange->too_slow ? "client_too_slow" : "connection_lost");
+         exchange->gone       ? "client_gone"
+         : exchange->too_slow ? "client_too_slow"
+                              : "connection_lost");
   } else if (fields->status >= 500) {
     (void)snprintf(record->error, sizeof record->error, "%d", fields->status);
   }
@@ -100,8 +103,8 @@ static void take_times(otlp_record *record, const request_phases *phases) {
     if (span.begin != 0) {
       uint64_t begin = within(span.begin, phases->begun, phases->ended);
       uint64_t end = within(span.end, begin, phases->ended);
-      record->phases[record->n_phases++] =
-          (otlp_phase){.name = phase_name((request_phase)i), .begin = begin + shift, .end = end + shift};
+      record->phases[record->n_phases++] = (otlp_phase){
+          .name = phase_name((request_phase)i), .begin = begin + shift, .end = end + shift};
     }
   }
 }
@@ -118,7 +121,8 @@ static void take_request(otlp_record *record, const http_exchange *exchange) {
   record->request_bytes = exchange->received_bytes;
 }
 
-void spans_end(const spans *self, http_exchange *exchange, const log_request_fields *fields, bool routed, bool sent) {
+void spans_end(const spans *self, http_exchange *exchange, const log_request_fields *fields,
+               bool routed, bool sent) {
   if (self->exporter == NULL || !exchange->sampled) {
     return;
   }

@@ -66,7 +66,8 @@ static rr_status parse_url(const char *text, redis_address *address, rr_error *e
     problem = "TLS is not built in; put a TLS tunnel beside the server, or use a private network";
   } else if (strcmp(scheme, "redis") != 0 && strcmp(scheme, "valkey") != 0) {
     problem = "the scheme must be redis or valkey";
-  } else if (!take(url, CURLUPART_HOST, address->host, sizeof address->host) || address->host[0] == '\0' ||
+  } else if (!take(url, CURLUPART_HOST, address->host, sizeof address->host) ||
+             address->host[0] == '\0' ||
              !take(url, CURLUPART_PORT, address->port, sizeof address->port) ||
              !take(url, CURLUPART_USER, address->user, sizeof address->user) ||
              !take(url, CURLUPART_PASSWORD, address->password, sizeof address->password)) {
@@ -81,15 +82,17 @@ static rr_status parse_url(const char *text, redis_address *address, rr_error *e
 
 static rr_status parse_path(const char *path, redis_address *address, rr_error *err) {
   address->local = true;
-  if (path[0] != '/' || strlen(path) >= sizeof ((struct sockaddr_un *)NULL)->sun_path ||
+  if (path[0] != '/' || strlen(path) >= sizeof((struct sockaddr_un *)NULL)->sun_path ||
       !copy(path, address->host, sizeof address->host)) {
-    return rr_fail(err, RR_ERR_INPUT, "a socket's path must begin with a slash and have at most %zu bytes",
-                   sizeof ((struct sockaddr_un *)NULL)->sun_path - 1);
+    return rr_fail(err, RR_ERR_INPUT,
+                   "a socket's path must begin with a slash and have at most %zu bytes",
+                   sizeof((struct sockaddr_un *)NULL)->sun_path - 1);
   }
   return RR_OK;
 }
 
-rr_status redis_address_parse(const char *url, const char *password, redis_address *ret_address, rr_error *err) {
+rr_status redis_address_parse(const char *url, const char *password, redis_address *ret_address,
+                              rr_error *err) {
   static const char unix_scheme[] = "unix:";
   redis_address address = {0};
   rr_status status;
@@ -101,8 +104,10 @@ rr_status redis_address_parse(const char *url, const char *password, redis_addre
   } else {
     status = parse_url(url, &address, err);
   }
-  if (status == RR_OK && password != NULL && !copy(password, address.password, sizeof address.password)) {
-    status = rr_fail(err, RR_ERR_INPUT, "the password has more than %zu bytes", sizeof address.password - 1);
+  if (status == RR_OK && password != NULL &&
+      !copy(password, address.password, sizeof address.password)) {
+    status = rr_fail(err, RR_ERR_INPUT, "the password has more than %zu bytes",
+                     sizeof address.password - 1);
   }
   if (status == RR_OK) {
     *ret_address = address;
@@ -113,5 +118,6 @@ rr_status redis_address_parse(const char *url, const char *password, redis_addre
 
 bool redis_address_is_name(const redis_address *self) {
   unsigned char binary[sizeof(struct in6_addr)];
-  return !self->local && inet_pton(AF_INET, self->host, binary) != 1 && inet_pton(AF_INET6, self->host, binary) != 1;
+  return !self->local && inet_pton(AF_INET, self->host, binary) != 1 &&
+         inet_pton(AF_INET6, self->host, binary) != 1;
 }

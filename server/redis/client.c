@@ -19,7 +19,7 @@ enum { GREETING_MS = 1000, NS_PER_MS = 1000000 };
 typedef enum owed_kind { OWED_GREETING, OWED_LOOKUP, OWED_STORES } owed_kind;
 typedef struct owed {
   owed_kind kind;
-  size_t n;              /* replies, or a look-up's keys */
+  size_t n;             /* replies, or a look-up's keys */
   redis_lookup *lookup; /* NULL: nobody waits any more */
 } owed;
 
@@ -33,14 +33,14 @@ struct redis_client {
   uv_timer_t retry;   /* the next try; while one is under way, its end */
   redis_clock expiry; /* of the first look-up */
   atomic_bool up;
-  bool told_down;     /* the log knows that it is not asked */
+  bool told_down;            /* the log knows that it is not asked */
   owed owed[REDIS_OWED_MAX]; /* a ring */
   size_t first;
   size_t n_owed;
   redis_lookup *oldest;
   redis_lookup *newest;
   redis_stores stores;
-  bool storing;       /* a step is under way */
+  bool storing; /* a step is under way */
   uint64_t random;
 };
 
@@ -51,7 +51,7 @@ static void expect_next(redis_client *self) {
   const owed *next = self->n_owed == 0 ? NULL : &self->owed[self->first];
   bool lookup = next != NULL && next->kind == OWED_LOOKUP;
   redis_reader_expect(&self->reader, lookup && next->lookup != NULL ? next->lookup->answers : NULL,
-                       lookup ? next->n : 0);
+                      lookup ? next->n : 0);
 }
 
 /* Takes the bytes. False where they cannot be sent. */
@@ -77,7 +77,9 @@ static bool send_command(redis_client *self, const owed *what, char *bytes, size
 /* --- look-ups --- */
 
 static void set_expiry(redis_client *self) {
-  redis_clock_set(&self->expiry, self->oldest == NULL ? 0 : self->oldest->asked_at + self->config.timeout_ms * NS_PER_MS);
+  redis_clock_set(&self->expiry, self->oldest == NULL ? 0
+                                                      : self->oldest->asked_at +
+                                                            self->config.timeout_ms * NS_PER_MS);
 }
 
 /* Nobody waits for it any more; its reply may still come. */
@@ -145,11 +147,13 @@ void redis_client_cancel(redis_client *self, redis_lookup *lookup) {
 /* The next few, unless some are under way. */
 static void go_on_storing(redis_client *self) {
   char *commands = NULL;
-  size_t n = self->storing || !self->breaker.closed ? 0 : redis_stores_step(&self->stores, &commands);
+  size_t n =
+      self->storing || !self->breaker.closed ? 0 : redis_stores_step(&self->stores, &commands);
   if (n == 0) {
     return;
   }
-  self->storing = send_command(self, &(owed){.kind = OWED_STORES, .n = n}, commands, n * self->stores.each);
+  self->storing =
+      send_command(self, &(owed){.kind = OWED_STORES, .n = n}, commands, n * self->stores.each);
   self->counters->stores_dropped += self->storing ? 0 : n;
 }
 
@@ -166,7 +170,8 @@ void redis_client_store(redis_client *self, char *stores, size_t n) {
 
 /* --- the connection --- */
 
-static uint32_t chance(redis_client *self) { /* xorshift: replicas need not agree, and that is all */
+static uint32_t
+chance(redis_client *self) { /* xorshift: replicas need not agree, and that is all */
   self->random ^= self->random << 13;
   self->random ^= self->random >> 7;
   self->random ^= self->random << 17;
@@ -225,7 +230,8 @@ static void on_expiry(void *context) {
 static bool greet(redis_client *self, const char *const *words, size_t n) {
   size_t size = 0;
   char *command = redis_commands_plain(words, n, &size);
-  return command != NULL && send_command(self, &(owed){.kind = OWED_GREETING, .n = 1}, command, size);
+  return command != NULL &&
+         send_command(self, &(owed){.kind = OWED_GREETING, .n = 1}, command, size);
 }
 
 static void on_up(void *context) {
@@ -285,7 +291,8 @@ static bool take_greeting(redis_client *self, const redis_reply *reply) {
 }
 
 /* lookup: NULL where nobody waits any more. */
-static bool take_lookup(redis_client *self, redis_lookup *lookup, size_t n, const redis_reply *reply) {
+static bool take_lookup(redis_client *self, redis_lookup *lookup, size_t n,
+                        const redis_reply *reply) {
   bool whole = reply->kind == REDIS_ARRAY && reply->n == n;
   if (lookup != NULL) {
     end_lookup(self, lookup, whole ? REDIS_ANSWERED : REDIS_REFUSED);
@@ -297,7 +304,8 @@ static bool take_lookup(redis_client *self, redis_lookup *lookup, size_t n, cons
     return true; /* what comes too late was counted when it was due */
   }
   char reason[REDIS_TEXT_BYTES + 32];
-  (void)snprintf(reason, sizeof reason, "it does not answer: %s", reply->kind == REDIS_ERROR ? reply->text : "");
+  (void)snprintf(reason, sizeof reason, "it does not answer: %s",
+                 reply->kind == REDIS_ERROR ? reply->text : "");
   return count_failure(self, reason);
 }
 
@@ -352,7 +360,8 @@ static void on_received(void *context, const char *bytes, size_t size) {
 
 /* --- life --- */
 
-redis_client *redis_client_create(uv_loop_t *loop, const redis_client_config *config, redis_metrics *counters) {
+redis_client *redis_client_create(uv_loop_t *loop, const redis_client_config *config,
+                                  redis_metrics *counters) {
   loop_thread_claim();
   redis_client *self = rr_calloc(1, sizeof *self);
   if (self == NULL) {
@@ -367,7 +376,8 @@ redis_client *redis_client_create(uv_loop_t *loop, const redis_client_config *co
     rr_free(self);
     return NULL;
   }
-  const redis_link_events events = {.context = self, .up = on_up, .received = on_received, .down = on_down};
+  const redis_link_events events = {
+      .context = self, .up = on_up, .received = on_received, .down = on_down};
   redis_link_init(&self->link, loop, config->address, &events);
   (void)uv_timer_init(loop, &self->retry);
   self->retry.data = self;
@@ -387,7 +397,9 @@ void redis_client_close(redis_client *self) {
   redis_clock_close(&self->expiry);
 }
 
-bool redis_client_lingers(const redis_client *self) { return self != NULL && redis_link_lingers(&self->link); }
+bool redis_client_lingers(const redis_client *self) {
+  return self != NULL && redis_link_lingers(&self->link);
+}
 
 void redis_client_destroy(redis_client *self) {
   if (self != NULL) {

@@ -14,8 +14,11 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
   }
 }
 
-bool redis_clock_init(redis_clock *self, uv_loop_t *loop, void (*ring)(void *context), void *context) {
-  *self = (redis_clock){.fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC), .ring = ring, .context = context};
+bool redis_clock_init(redis_clock *self, uv_loop_t *loop, void (*ring)(void *context),
+                      void *context) {
+  *self = (redis_clock){.fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC),
+                        .ring = ring,
+                        .context = context};
   if (self->fd < 0) {
     return false;
   }
@@ -29,7 +32,8 @@ bool redis_clock_init(redis_clock *self, uv_loop_t *loop, void (*ring)(void *con
 }
 
 void redis_clock_set(redis_clock *self, uint64_t at) {
-  const struct itimerspec when = {.it_value = {.tv_sec = (time_t)(at / second), .tv_nsec = (long)(at % second)}};
+  const struct itimerspec when = {
+      .it_value = {.tv_sec = (time_t)(at / second), .tv_nsec = (long)(at % second)}};
   (void)timerfd_settime(self->fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 

@@ -20,16 +20,16 @@ typedef enum redis_outcome {
 /* Of the shared cache: the loop's own. */
 typedef struct redis_metrics {
   uint64_t lookups[REDIS_OUTCOMES];
-  histogram wait;         /* seconds that requests waited for it, whatever came of that */
-  uint64_t hits;          /* scores */
+  histogram wait; /* seconds that requests waited for it, whatever came of that */
+  uint64_t hits;  /* scores */
   uint64_t misses;
   uint64_t damaged;       /* of these, what was there and no score */
   uint64_t stores;        /* written, or refused */
   uint64_t stores_failed; /* refused */
   uint64_t stores_dropped;
-  uint64_t stores_bytes;  /* that wait to be written: a gauge, as the next */
-  uint64_t up;            /* it is asked */
-  uint64_t connects;      /* tries */
+  uint64_t stores_bytes; /* that wait to be written: a gauge, as the next */
+  uint64_t up;           /* it is asked */
+  uint64_t connects;     /* tries */
 } redis_metrics;
 
 void redis_metrics_init(redis_metrics *self);

@@ -36,7 +36,8 @@ static void add_notes(struct sha256_ctx *hash, const uint8_t *notes, size_t size
     if (text + note.n_descsz > size) {
       return;
     }
-    if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && memcmp(notes + name, "GNU", 4) == 0) {
+    if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 &&
+        memcmp(notes + name, "GNU", 4) == 0) {
       add_number(hash, note.n_descsz);
       sha256_update(hash, note.n_descsz, notes + text);
     }
@@ -67,9 +68,10 @@ static void add_model(struct sha256_ctx *hash, const rr_model_info *info) {
   add_text(hash, info->scoring_name);
   add_text(hash, info->dtype_name);
   add_text(hash, info->kernels);
-  const uint64_t numbers[] = {info->kind, info->pooling, info->max_input_length, info->hidden_size, info->layers,
-                              info->heads, info->intermediate_size, info->vocabulary_size, info->parameters,
-                              info->token_dim, info->split_layers};
+  const uint64_t numbers[] = {
+      info->kind,       info->pooling,   info->max_input_length,  info->hidden_size,
+      info->layers,     info->heads,     info->intermediate_size, info->vocabulary_size,
+      info->parameters, info->token_dim, info->split_layers};
   for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
     add_number(hash, numbers[i]);
   }
@@ -80,10 +82,14 @@ static rr_status add_probe(struct sha256_ctx *hash, const rr_scorer *scorer, rr_
   static const char query[] = "how do rivers find their way to the sea";
   static const char *const words[PROBES] = {
       "", "sea", "Water runs downhill: brooks become streams, and streams become rivers.",
-      "1,024 caf\xc3\xa9s in K\xc3\xb8" "benhavn, \xe6\xb2\xb3\xe6\xb5\x81, \xd0\xbc\xd0\xbe\xd1\x80\xd0\xb5; who counts them?",
-      "A river follows the lowest ground until it reaches the sea, or a lake, or a desert that drinks it; the ground "
-      "itself gives way, grain by grain, so that after ten thousand years the bed lies elsewhere, and old arms of the "
-      "river stand as ponds in the meadows where cattle drink and herons wait for frogs in the early morning."};
+      "1,024 caf\xc3\xa9s in K\xc3\xb8"
+      "benhavn, \xe6\xb2\xb3\xe6\xb5\x81, \xd0\xbc\xd0\xbe\xd1\x80\xd0\xb5; who counts them?",
+      "A river follows the lowest ground until it reaches the sea, or a lake, or a desert that "
+      "drinks it; the ground "
+      "itself gives way, grain by grain, so that after ten thousand years the bed lies elsewhere, "
+      "and old arms of the "
+      "river stand as ponds in the meadows where cattle drink and herons wait for frogs in the "
+      "early morning."};
   rr_text texts[PROBES];
   float scores[PROBES] = {0};
   for (size_t i = 0; i < PROBES; i++) {
@@ -93,8 +99,8 @@ static rr_status add_probe(struct sha256_ctx *hash, const rr_scorer *scorer, rr_
   rr_status status = rr_workspace_create(scorer, 1, &workspace, err);
   if (status == RR_OK) {
     const rr_encode_options options = {.truncate = true, .strategy = RR_CUT_LONGEST};
-    status = rr_scorer_rerank(workspace, (rr_text){.data = query, .size = sizeof query - 1}, texts, PROBES, &options, true,
-                              scores, err);
+    status = rr_scorer_rerank(workspace, (rr_text){.data = query, .size = sizeof query - 1}, texts,
+                              PROBES, &options, true, scores, err);
     rr_workspace_destroy(workspace);
   }
   add_number(hash, status);

@@ -35,11 +35,13 @@ void redis_keys_init(redis_keys *ret_keys, const char *secret, const redis_diges
   ret_keys->model = *model;
 }
 
-/* Members: truncate, side, strategy, max_length, max_text_tokens, alone, halves_only, halves, ret_culprit, all but the
- * last three in the key, as in score_cache.c. */
-_Static_assert(sizeof(void *) != 8 || sizeof(rr_encode_options) == 40, "the key holds every option");
+/* Members: truncate, side, strategy, max_length, max_text_tokens, alone, halves_only, halves,
+ * ret_culprit, all but the last three in the key, as in score_cache.c. */
+_Static_assert(sizeof(void *) != 8 || sizeof(rr_encode_options) == 40,
+               "the key holds every option");
 
-void redis_query_init(redis_query *ret_query, const redis_keys *keys, rr_text query, const rr_encode_options *options) {
+void redis_query_init(redis_query *ret_query, const redis_keys *keys, rr_text query,
+                      const rr_encode_options *options) {
   struct hmac_sha256_ctx *mac = &ret_query->mac;
   *mac = keys->mac;
   begin(mac, ABOUT_QUERY);
@@ -71,10 +73,13 @@ static void put(uint8_t *bytes, uint32_t number) {
 }
 
 static uint32_t get(const uint8_t *bytes) {
-  return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+  return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 |
+         (uint32_t)bytes[3] << 24;
 }
 
-static uint32_t with_flag(uint32_t number, uint32_t flag) { return (number & 0x7fffffffu) | flag << 31; }
+static uint32_t with_flag(uint32_t number, uint32_t flag) {
+  return (number & 0x7fffffffu) | flag << 31;
+}
 
 static void check(const redis_keys *keys, const redis_digest *key, const uint8_t *body,
                   uint8_t ret_check[CHECK_BYTES]) {
@@ -86,7 +91,7 @@ static void check(const redis_keys *keys, const redis_digest *key, const uint8_t
 }
 
 void redis_value_write(const redis_keys *keys, const redis_digest *key, const lfu_value *value,
-                        uint8_t ret_bytes[REDIS_VALUE_BYTES]) {
+                       uint8_t ret_bytes[REDIS_VALUE_BYTES]) {
   uint32_t raw;
   memcpy(&raw, &value->raw, sizeof raw);
   put(ret_bytes, VERSION);
@@ -97,8 +102,8 @@ void redis_value_write(const redis_keys *keys, const redis_digest *key, const lf
   check(keys, key, ret_bytes, ret_bytes + BODY_BYTES);
 }
 
-bool redis_value_read(const redis_keys *keys, const redis_digest *key, const uint8_t *bytes, size_t size,
-                       lfu_value *ret_value) {
+bool redis_value_read(const redis_keys *keys, const redis_digest *key, const uint8_t *bytes,
+                      size_t size, lfu_value *ret_value) {
   uint8_t wanted[CHECK_BYTES];
   if (size != REDIS_VALUE_BYTES || get(bytes) != VERSION) {
     return false;
@@ -111,10 +116,10 @@ bool redis_value_read(const redis_keys *keys, const redis_digest *key, const uin
   uint32_t length = get(bytes + 12);
   uint32_t query_length = get(bytes + 16);
   lfu_value value = {.text_tokens = get(bytes + 8),
-                       .length = length & 0x7fffffffu,
-                       .truncated = (length >> 31) != 0,
-                       .query_length = query_length & 0x7fffffffu,
-                       .query_truncated = (query_length >> 31) != 0};
+                     .length = length & 0x7fffffffu,
+                     .truncated = (length >> 31) != 0,
+                     .query_length = query_length & 0x7fffffffu,
+                     .query_truncated = (query_length >> 31) != 0};
   memcpy(&value.raw, &raw, sizeof raw);
   if (!isfinite(value.raw)) { /* never written */
     return false;

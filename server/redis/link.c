@@ -11,7 +11,8 @@ typedef struct outgoing {
   char *bytes;
 } outgoing;
 
-void redis_link_init(redis_link *self, uv_loop_t *loop, const redis_address *address, const redis_link_events *events) {
+void redis_link_init(redis_link *self, uv_loop_t *loop, const redis_address *address,
+                     const redis_link_events *events) {
   *self = (redis_link){.loop = loop, .address = address, .events = *events};
 }
 
@@ -119,9 +120,11 @@ static void on_found(uv_getaddrinfo_t *lookup, int status, struct addrinfo *foun
 }
 
 static void look_up(redis_link *self) {
-  const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+  const struct addrinfo hints = {
+      .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
   self->lookup.data = self;
-  int status = uv_getaddrinfo(self->loop, &self->lookup, on_found, self->address->host, self->address->port, &hints);
+  int status = uv_getaddrinfo(self->loop, &self->lookup, on_found, self->address->host,
+                              self->address->port, &hints);
   self->looking_up = status == 0;
   if (status != 0) {
     go_down(self, uv_strerror(status));
@@ -129,10 +132,12 @@ static void look_up(redis_link *self) {
 }
 
 static void connect_by_number(redis_link *self) {
-  const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
+  const struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                                 .ai_socktype = SOCK_STREAM,
                                  .ai_flags = AI_NUMERICSERV | AI_NUMERICHOST};
   struct addrinfo *found = NULL;
-  int status = getaddrinfo(self->address->host, self->address->port, &hints, &found); /* asks nobody */
+  int status =
+      getaddrinfo(self->address->host, self->address->port, &hints, &found); /* asks nobody */
   if (status != 0) {
     go_down(self, gai_strerror(status));
     return;
@@ -182,5 +187,6 @@ bool redis_link_write(redis_link *self, char *bytes, size_t size) {
 }
 
 size_t redis_link_waiting(const redis_link *self) {
-  return self->wanted && self->has_socket ? uv_stream_get_write_queue_size(&self->socket.stream) : 0;
+  return self->wanted && self->has_socket ? uv_stream_get_write_queue_size(&self->socket.stream)
+                                          : 0;
 }

@@ -1,9 +1,9 @@
-/* A connection to the server behind the shared cache, on the loop: looked up, connected, read from, written to. Knows no
- * command.
+/* A connection to the server behind the shared cache, on the loop: looked up, connected, read from,
+ * written to. Knows no command.
  *
  * 1. Loop thread. Nothing here waits: names are looked up by a thread of the pool.
- * 2. After redis_link_close nothing is told until it is opened anew; that it is closed is told by `down` only where
- *    the other side or the network did it. */
+ * 2. After redis_link_close nothing is told until it is opened anew; that it is closed is told by
+ *    `down` only where the other side or the network did it. */
 #ifndef RR_SERVER_REDIS_LINK_H
 #define RR_SERVER_REDIS_LINK_H
 
@@ -34,21 +34,23 @@ typedef struct redis_link {
   } socket;
   uv_connect_t connecting;
   uv_getaddrinfo_t lookup;
-  unsigned turn;    /* which of a name's addresses is next */
-  bool wanted;      /* opened and not closed */
+  unsigned turn; /* which of a name's addresses is next */
+  bool wanted;   /* opened and not closed */
   bool looking_up;
-  bool lingers;     /* a name is looked up for nobody: that has begun, and cannot be ended */
-  bool has_socket;  /* until its close is through */
+  bool lingers;    /* a name is looked up for nobody: that has begun, and cannot be ended */
+  bool has_socket; /* until its close is through */
   char chunk[REDIS_LINK_CHUNK];
 } redis_link;
 
 /* In the caller's memory, at a fixed address; address is borrowed. */
-void redis_link_init(redis_link *self, uv_loop_t *loop, const redis_address *address, const redis_link_events *events);
+void redis_link_init(redis_link *self, uv_loop_t *loop, const redis_address *address,
+                     const redis_link_events *events);
 
 /* Begins to connect: `up` or `down` follow, also `down` at once. */
 void redis_link_open(redis_link *self);
 
-/* Takes `bytes`, to be freed by rr_free, and sends them. False where there is no memory, or the connection is lost. */
+/* Takes `bytes`, to be freed by rr_free, and sends them. False where there is no memory, or the
+ * connection is lost. */
 bool redis_link_write(redis_link *self, char *bytes, size_t size);
 
 /* Bytes that the other side has not taken yet. */
@@ -56,8 +58,8 @@ size_t redis_link_waiting(const redis_link *self);
 
 void redis_link_close(redis_link *self);
 
-/* Whether a closed one still is somewhere in the C library, which may take seconds: the loop would run until then, and the memory
- * is not to be freed. */
+/* Whether a closed one still is somewhere in the C library, which may take seconds: the loop would
+ * run until then, and the memory is not to be freed. */
 bool redis_link_lingers(const redis_link *self);
 
 #endif

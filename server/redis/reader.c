@@ -62,7 +62,8 @@ static void *on_array(const redisReadTask *task, element_count elements) {
     self->reply.kind = REDIS_ARRAY;
     self->reply.n = (size_t)elements;
   }
-  return (size_t)elements <= self->n && task->parent == NULL ? &object : NULL; /* the parser then gives up */
+  return (size_t)elements <= self->n && task->parent == NULL ? &object
+                                                             : NULL; /* the parser then gives up */
 }
 
 static void *on_integer(const redisReadTask *task, long long number) {

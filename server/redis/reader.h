@@ -1,13 +1,14 @@
 /* Replies of the server behind the shared cache, read by hiredis' parser, with bounds.
  *
- * Why the parser and not hiredis' connection: redisAsyncContext looks names up in the thread that connects, keeps
- * whatever length of reply the other side announces, and has assertions about what the other side sends. The parser
- * has none of these where, as here, it builds no objects: it tells what it finds, and nothing is allocated but its
- * buffer.
+ * Why the parser and not hiredis' connection: redisAsyncContext looks names up in the thread that
+ * connects, keeps whatever length of reply the other side announces, and has assertions about what
+ * the other side sends. The parser has none of these where, as here, it builds no objects: it tells
+ * what it finds, and nothing is allocated but its buffer.
  *
- * 1. A reply's values go where the caller says; what is no value of the right size leaves its place empty.
- * 2. An array longer than was asked for, a value or line of more than REDIS_ITEM_MAX bytes, and what is no reply at all are the end
- *    of the connection (REDIS_READ_BROKEN).
+ * 1. A reply's values go where the caller says; what is no value of the right size leaves its place
+ *    empty.
+ * 2. An array longer than was asked for, a value or line of more than REDIS_ITEM_MAX bytes, and
+ *    what is no reply at all are the end of the connection (REDIS_READ_BROKEN).
  * 3. The buffer takes at most what is fed at once and REDIS_ITEM_MAX. */
 #ifndef RR_SERVER_REDIS_READER_H
 #define RR_SERVER_REDIS_READER_H
@@ -27,11 +28,16 @@ typedef struct redis_answer {
   uint8_t bytes[REDIS_VALUE_BYTES];
 } redis_answer;
 
-typedef enum redis_reply_kind { REDIS_STATUS, REDIS_ERROR, REDIS_ARRAY, REDIS_OTHER } redis_reply_kind;
+typedef enum redis_reply_kind {
+  REDIS_STATUS,
+  REDIS_ERROR,
+  REDIS_ARRAY,
+  REDIS_OTHER
+} redis_reply_kind;
 
 typedef struct redis_reply {
   redis_reply_kind kind;
-  size_t n;                     /* of an array */
+  size_t n;                    /* of an array */
   char text[REDIS_TEXT_BYTES]; /* of a status or an error, cut */
 } redis_reply;
 
@@ -40,7 +46,7 @@ typedef enum redis_read { REDIS_READ_REPLY, REDIS_READ_MORE, REDIS_READ_BROKEN }
 typedef struct redis_reader {
   struct redisReader *parser;
   redis_answer *answers; /* of the array to come; NULL: they are passed over */
-  size_t n;               /* that it may have at most */
+  size_t n;              /* that it may have at most */
   redis_reply reply;     /* being read */
 } redis_reader;
 
@@ -51,7 +57,8 @@ void redis_reader_finish(redis_reader *self); /* all zeros are allowed */
 /* What came, once redis_reader_next has asked for more. False when memory is out. */
 bool redis_reader_feed(redis_reader *self, const char *bytes, size_t size);
 
-/* Where the values of the next reply go, or of what is left of the one that has begun; borrowed until then. */
+/* Where the values of the next reply go, or of what is left of the one that has begun; borrowed
+ * until then. */
 void redis_reader_expect(redis_reader *self, redis_answer *answers, size_t n);
 
 /* The next reply, if it is there. */

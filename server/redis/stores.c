@@ -12,7 +12,8 @@ typedef struct redis_batch {
 } redis_batch;
 
 bool redis_stores_add(redis_stores *self, char *commands, size_t n) {
-  bool fits = n <= REDIS_STORES_MAX / self->each && self->bytes + n * self->each <= REDIS_STORES_MAX;
+  bool fits =
+      n <= REDIS_STORES_MAX / self->each && self->bytes + n * self->each <= REDIS_STORES_MAX;
   redis_batch *batch = fits ? rr_calloc(1, sizeof *batch) : NULL;
   if (batch == NULL) {
     rr_free(commands);

@@ -1,4 +1,5 @@
-/* Scores that wait to be written to the shared cache, oldest first, bounded in bytes. One thread. */
+/* Scores that wait to be written to the shared cache, oldest first, bounded in bytes. One
+ * thread. */
 #ifndef RR_SERVER_REDIS_STORES_H
 #define RR_SERVER_REDIS_STORES_H
 
@@ -22,7 +23,8 @@ typedef struct redis_stores {
 /* Takes n commands of `each` bytes, heap memory. False: no room or memory, and they are freed. */
 bool redis_stores_add(redis_stores *self, char *commands, size_t n);
 
-/* Takes out the next up to REDIS_STORE_STEP commands as memory for rr_free. Returns how many; 0: none, or no memory. */
+/* Takes out the next up to REDIS_STORE_STEP commands as memory for rr_free. Returns how many; 0:
+ * none, or no memory. */
 size_t redis_stores_step(redis_stores *self, char **ret_commands);
 
 /* Forgets all; returns how many. */

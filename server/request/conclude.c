@@ -1,5 +1,5 @@
-/* From scores to a reply: ranked, encoded, packed. On the worker that ended the task's last sequence, or
- * on a thread of the pool. */
+/* From scores to a reply: ranked, encoded, packed. On the worker that ended the task's last
+ * sequence, or on a thread of the pool. */
 #include "core/base/alloc.h"
 #include "server/base/clock.h"
 #include "server/base/loop_thread.h"
@@ -19,7 +19,8 @@ static bool make_outcome(rerank_task *task, task_outcome *ret_out) {
   ret_out->unscored = rr_arena_calloc(&task->arena, n, sizeof *ret_out->unscored);
   ret_out->ranked = rr_arena_calloc(&task->arena, n, sizeof *ret_out->ranked);
   ret_out->tokens = rr_arena_calloc(&task->arena, n, sizeof *ret_out->tokens);
-  return ret_out->scores != NULL && ret_out->kept != NULL && ret_out->unscored != NULL && ret_out->ranked != NULL && ret_out->tokens != NULL;
+  return ret_out->scores != NULL && ret_out->kept != NULL && ret_out->unscored != NULL &&
+         ret_out->ranked != NULL && ret_out->tokens != NULL;
 }
 
 bool rerank_collect_scores(rerank_task *task, task_outcome *out) {
@@ -82,7 +83,8 @@ static void make_reply(rerank_task *task) {
   rerank_shared_keep(task);
   order(request, &out);
   partial_fill(out.ranked, request->n_texts);
-  size_t n = request->top_n == 0 || request->top_n > request->n_texts ? request->n_texts : request->top_n;
+  size_t n =
+      request->top_n == 0 || request->top_n > request->n_texts ? request->n_texts : request->top_n;
   const rr_rerank_answer answer = {
       .request = request,
       .ranked = out.ranked,

@@ -8,7 +8,7 @@
 
 /* Embedded in what the deadline is for; all zeros: not in any list. */
 typedef struct deadline {
-  uint64_t at; /* ns */
+  uint64_t at;  /* ns */
   size_t place; /* the list's own: 0, or 1 and its index */
 } deadline;
 
@@ -24,7 +24,8 @@ void deadlines_finish(deadlines *self);
 
 /* Adds what is not in the list; false when it is full. */
 bool deadlines_add(deadlines *self, deadline *entry, uint64_t at);
-void deadlines_remove(deadlines *self, deadline *entry); /* one that is not in the list is allowed */
+void deadlines_remove(deadlines *self,
+                      deadline *entry); /* one that is not in the list is allowed */
 
 /* The soonest, or NULL. */
 deadline *deadlines_first(const deadlines *self);

@@ -14,7 +14,8 @@ bool rerank_documents_fail_without(rerank_task *task) {
 static bool take_text(rerank_task *task, size_t i) {
   rr_rerank_request *request = &task->request;
   rr_text name = request->ids[i];
-  document *kept = document_cache_find_text(cache_of(task), document_key_of_name(cache_of(task), name));
+  document *kept =
+      document_cache_find_text(cache_of(task), document_key_of_name(cache_of(task), name));
   if (kept == NULL || *(const char *)document_data(kept) != DOCUMENT_TEXT) {
     document_release(kept);
     task->failed = true;
@@ -109,7 +110,8 @@ void rerank_documents_place(rerank_task *task, size_t g) {
 }
 
 /* Keeps text i's half, unless there is no room; whether it is kept. */
-static bool keep_half(rerank_task *task, const rerank_halves *halves, size_t i, const rr_sequence *sequence) {
+static bool keep_half(rerank_task *task, const rerank_halves *halves, size_t i,
+                      const rr_sequence *sequence) {
   const rr_scorer *scorer = task->tools.scorer;
   bool firmly = task->purpose->documents_alone;
   document *made = halves->found[i] != NULL ? halves->found[i] : halves->made[i];
@@ -157,7 +159,9 @@ void rerank_documents_let_go(rerank_halves *halves) {
 }
 
 void rerank_documents_release(rerank_task *task) {
-  size_t groups = task->halves == NULL ? 0 : task->request.queries == NULL ? 1 : task->request.n_texts;
+  size_t groups = task->halves == NULL            ? 0
+                  : task->request.queries == NULL ? 1
+                                                  : task->request.n_texts;
   for (size_t g = 0; g < groups; g++) {
     rerank_documents_let_go(&task->halves[g]);
   }

@@ -1,7 +1,9 @@
-/* The document cache in a request's path: documents whose halves are known are neither tokenized nor computed, those
- * that were computed are kept, and names stand for texts. The reply is the same to the byte.
+/* The document cache in a request's path: documents whose halves are known are neither tokenized
+ * nor computed, those that were computed are kept, and names stand for texts. The reply is the same
+ * to the byte.
  *
- * What is found stays held until the task goes (rerank_documents_release). Without a cache all of these do nothing. */
+ * What is found stays held until the task goes (rerank_documents_release). Without a cache all of
+ * these do nothing. */
 #ifndef RR_SERVER_REQUEST_DOCUMENTS_H
 #define RR_SERVER_REQUEST_DOCUMENTS_H
 
@@ -17,27 +19,31 @@ typedef struct rerank_halves {
   lfu_key *keys;
   document **found; /* NULL: not at hand */
   rr_half *halves;  /* what encoding takes: the same as bytes */
-  document **made;  /* of a split model: where the halves of what is not at hand will be; NULL: they are not kept */
+  document **made;  /* of a split model: where the halves of what is not at hand will be; NULL: they
+                       are not kept */
   size_t n;
 } rerank_halves;
 
-/* Puts the texts in the place of their names. False where the task has failed: a name is unknown. On a thread of the
- * pool, as the next. */
+/* Puts the texts in the place of their names. False where the task has failed: a name is unknown.
+ * On a thread of the pool, as the next. */
 bool rerank_documents_name(rerank_task *task);
 
-/* Looks the halves of group g's n texts up and sets options->halves, unless texts are alone. RR_ERR_MEMORY. */
+/* Looks the halves of group g's n texts up and sets options->halves, unless texts are alone.
+ * RR_ERR_MEMORY. */
 rr_status rerank_documents_find(rerank_task *task, size_t g, const rr_text *texts, size_t n,
                                 rr_encode_options *options, rr_error *err);
 
-/* Once group g is encoded: gives a split model's pairs memory of the cache to leave their halves in, as far as there is
- * room; texts of a request to keep documents that get none are not computed. */
+/* Once group g is encoded: gives a split model's pairs memory of the cache to leave their halves
+ * in, as far as there is room; texts of a request to keep documents that get none are not
+ * computed. */
 void rerank_documents_place(rerank_task *task, size_t g);
 
-/* Keeps what group g has computed. done: NULL for all, else a flag for each of its sequences. On the worker that
- * concludes, once the scores are known to be numbers. */
+/* Keeps what group g has computed. done: NULL for all, else a flag for each of its sequences. On
+ * the worker that concludes, once the scores are known to be numbers. */
 void rerank_documents_keep(rerank_task *task, size_t g, const uint8_t *done);
 
-/* Lets go of what the group found and made, which nobody reads any more: there is room for others. */
+/* Lets go of what the group found and made, which nobody reads any more: there is room for
+ * others. */
 void rerank_documents_let_go(rerank_halves *halves);
 
 /* Fails the task since nothing is kept here, and says why. Returns false. */

@@ -1,4 +1,5 @@
-/* POST /documents: documents are computed ahead of any query, and kept under their names with their texts. */
+/* POST /documents: documents are computed ahead of any query, and kept under their names with their
+ * texts. */
 #include <stdio.h>
 #include <string.h>
 
@@ -78,10 +79,11 @@ static bool collect(rerank_task *task, task_outcome *out) {
     }
     out->kept[i] = keep_name(task, i);
   }
-  for (size_t i = 0; i < request->n_texts; i++) { /* what came later may have driven out what came before */
+  for (size_t i = 0; i < request->n_texts;
+       i++) { /* what came later may have driven out what came before */
     lfu_key name = document_key_of_name(cache_of(task), request->ids[i]);
     out->kept[i] = out->kept[i] && document_cache_has(cache_of(task), name) &&
-                  document_cache_has(cache_of(task), task->halves[0].keys[i]);
+                   document_cache_has(cache_of(task), task->halves[0].keys[i]);
   }
   return true;
 }

@@ -4,11 +4,12 @@
 #include <stdio.h>
 
 void error_reply_fill(http_reply *reply, const http_exchange *exchange, const rr_dialect *dialect,
-                       const rr_api_error *error) {
+                      const rr_api_error *error) {
   rr_error_shape shape = rr_error_shape_of(exchange->path, dialect);
   unsigned retry_after =
       error->retry_after > 0 ? error->retry_after : rr_api_error_retry_after(error->kind);
-  *reply = (http_reply){.status = rr_api_error_status(error->kind), .content_type = "application/json"};
+  *reply =
+      (http_reply){.status = rr_api_error_status(error->kind), .content_type = "application/json"};
   reply->body = rr_error_encode(shape, error, &reply->size);
   if (reply->body == NULL) {
     reply->body = (char *)rr_error_fallback(shape, error->kind, &reply->size);
@@ -27,8 +28,8 @@ void error_reply_send(metrics *counters, http_exchange *exchange, const rr_diale
   http_reply_to(exchange, &reply);
 }
 
-void error_reply_send_text(metrics *counters, http_exchange *exchange, rr_api_error_kind kind, const char *format,
-                  ...) {
+void error_reply_send_text(metrics *counters, http_exchange *exchange, rr_api_error_kind kind,
+                           const char *format, ...) {
   rr_api_error error = {.kind = kind};
   va_list arguments;
   va_start(arguments, format);

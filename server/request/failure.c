@@ -23,8 +23,8 @@ void rerank_refuse(rerank_task *task, const admission *verdict) {
   task->refused = verdict->verdict;
   if (verdict->verdict == ADMISSION_NEVER) {
     (void)rr_api_fail(&task->error, RR_API_TIMEOUT,
-                      "the request would take about %" PRIu64 " ms, and is given %zu", verdict->alone / ms,
-                      task->timeout_ms);
+                      "the request would take about %" PRIu64 " ms, and is given %zu",
+                      verdict->alone / ms, task->timeout_ms);
     return;
   }
   static const char *const words[ADMISSION_VERDICTS] = {
@@ -33,7 +33,8 @@ void rerank_refuse(rerank_task *task, const admission *verdict) {
       [ADMISSION_WAIT] = "the queue is too long",
       [ADMISSION_DEADLINE] = "it would be too late",
       [ADMISSION_MEMORY] = "requests take all the memory that they may"};
-  (void)rr_api_fail(&task->error, RR_API_OVERLOADED, "Model is overloaded: %s", words[verdict->verdict]);
+  (void)rr_api_fail(&task->error, RR_API_OVERLOADED, "Model is overloaded: %s",
+                    words[verdict->verdict]);
   task->error.retry_after = admission_seconds(verdict->retry_after);
 }
 

@@ -1,5 +1,6 @@
-/* Requests that wait for the model. Sockets that outlive a process bring clients who must not notice its restart: what
- * they ask while the new process loads is held for a moment instead of refused. Pure; of one thread. */
+/* Requests that wait for the model. Sockets that outlive a process bring clients who must not
+ * notice its restart: what they ask while the new process loads is held for a moment instead of
+ * refused. Pure; of one thread. */
 #ifndef RR_SERVER_REQUEST_HOLD_H
 #define RR_SERVER_REQUEST_HOLD_H
 
@@ -17,7 +18,8 @@ typedef struct hold {
   http_exchange *last;
 } hold;
 
-/* Returns false where it is closed, or holds `most`. The exchange must be whole and without a reply. */
+/* Returns false where it is closed, or holds `most`. The exchange must be whole and without a
+ * reply. */
 bool hold_take(hold *self, http_exchange *exchange);
 
 /* Takes out the exchange; false where it was not held. */

@@ -29,7 +29,7 @@ static size_t count_truncated(const rr_encoded *group) {
 }
 
 static rr_status encode_texts(rerank_task *task, size_t g, const rr_text *texts, size_t n,
-                        const rr_encode_options *options, rr_error *err) {
+                              const rr_encode_options *options, rr_error *err) {
   rr_encoded *group = &task->groups[g];
   rr_encode_options with_halves = *options;
   rr_status status = rerank_documents_find(task, g, texts, n, &with_halves, err);
@@ -73,7 +73,8 @@ static bool find_repeats(rerank_lookup *lookups, size_t n, rr_arena *arena) {
   return true;
 }
 
-rr_status rerank_look_up_group(rerank_task *task, size_t g, const rr_encode_options *options, rr_error *err) {
+rr_status rerank_look_up_group(rerank_task *task, size_t g, const rr_encode_options *options,
+                               rr_error *err) {
   const score_cache *cache = task->tools.cache;
   if (cache == NULL) {
     return RR_OK;
@@ -95,7 +96,8 @@ rr_status rerank_look_up_group(rerank_task *task, size_t g, const rr_encode_opti
     return rr_fail(err, RR_ERR_MEMORY, "out of memory");
   }
   for (size_t i = 0; i < n; i++) { /* each different text once */
-    lookups[i].hit = lookups[i].first == i && lfu_find(cache->entries, lookups[i].key, &lookups[i].value);
+    lookups[i].hit =
+        lookups[i].first == i && lfu_find(cache->entries, lookups[i].key, &lookups[i].value);
   }
   rerank_shared_add(task, g, options);
   return RR_OK;
@@ -130,7 +132,8 @@ static void count_known(rerank_task *task, const rerank_lookup *lookups, size_t 
   }
 }
 
-static rr_status encode_unknown(rerank_task *task, size_t g, const rr_encode_options *options, rr_error *err) {
+static rr_status encode_unknown(rerank_task *task, size_t g, const rr_encode_options *options,
+                                rr_error *err) {
   size_t n = rerank_group_size(task);
   const rr_text *texts = task->request.texts + g;
   rerank_lookup *lookups = task->lookups + g;
@@ -157,7 +160,8 @@ static rr_status encode_unknown(rerank_task *task, size_t g, const rr_encode_opt
   return encode_texts(task, g, unknown, at, options, err);
 }
 
-rr_status rerank_encode_group(rerank_task *task, size_t g, const rr_encode_options *options, rr_error *err) {
+rr_status rerank_encode_group(rerank_task *task, size_t g, const rr_encode_options *options,
+                              rr_error *err) {
   return task->lookups == NULL
              ? encode_texts(task, g, task->request.texts + g, rerank_group_size(task), options, err)
              : encode_unknown(task, g, options, err);
@@ -165,7 +169,8 @@ rr_status rerank_encode_group(rerank_task *task, size_t g, const rr_encode_optio
 
 static rr_text_tokens tokens_of(const rr_encoded *group, size_t candidate) {
   const rr_sequence *sequence = &group->sequences[group->sequence_of[candidate]];
-  return (rr_text_tokens){.count = sequence->text_tokens, .truncated = sequence->dropped_tokens > 0};
+  return (rr_text_tokens){.count = sequence->text_tokens,
+                          .truncated = sequence->dropped_tokens > 0};
 }
 
 void rerank_group_tokens(const rr_encoded *group, rr_text_tokens *ret_tokens) {
@@ -177,9 +182,9 @@ void rerank_group_tokens(const rr_encoded *group, rr_text_tokens *ret_tokens) {
 static lfu_value value_of(const rr_encoded *group, size_t candidate, float raw) {
   const rr_sequence *sequence = &group->sequences[group->sequence_of[candidate]];
   lfu_value value = {.raw = raw,
-                       .text_tokens = sequence->text_tokens,
-                       .length = sequence->length & 0x7fffffffu,
-                       .truncated = sequence->dropped_tokens > 0};
+                     .text_tokens = sequence->text_tokens,
+                     .length = sequence->length & 0x7fffffffu,
+                     .truncated = sequence->dropped_tokens > 0};
   if (has_query_sequence(group)) {
     value.query_length = group->sequences[0].length & 0x7fffffffu;
     value.query_truncated = group->sequences[0].dropped_tokens > 0;
@@ -187,7 +192,8 @@ static lfu_value value_of(const rr_encoded *group, size_t candidate, float raw) 
   return value;
 }
 
-/* Gives every text that was not known its value, and the cache each different one that was computed. */
+/* Gives every text that was not known its value, and the cache each different one that was
+ * computed. */
 static void keep_computed(rerank_task *task, size_t g, const float *raw) {
   rerank_lookup *lookups = task->lookups + g;
   size_t at = 0;
@@ -214,8 +220,8 @@ static rr_status fail_as_whole(const rerank_task *task, size_t g, const float *r
   return err->status;
 }
 
-static rr_status computed_scores(rerank_task *task, size_t g, const uint8_t *done, bool as_raw, float *scores,
-                                 rr_error *err) {
+static rr_status computed_scores(rerank_task *task, size_t g, const uint8_t *done, bool as_raw,
+                                 float *scores, rr_error *err) {
   const rr_encoded *group = &task->groups[g];
   rr_status status = done == NULL ? rr_scorer_scores(task->tools.scorer, group, as_raw, scores, err)
                                   : partial_group(task, group, done, as_raw, scores, err);
@@ -225,8 +231,8 @@ static rr_status computed_scores(rerank_task *task, size_t g, const uint8_t *don
   return status;
 }
 
-rr_status rerank_group_scores(rerank_task *task, size_t g, const uint8_t *done, float *scores, rr_text_tokens *tokens,
-                              rr_error *err) {
+rr_status rerank_group_scores(rerank_task *task, size_t g, const uint8_t *done, float *scores,
+                              rr_text_tokens *tokens, rr_error *err) {
   const rr_encoded *group = &task->groups[g];
   bool as_raw = task->request.raw_scores;
   if (task->lookups == NULL) {

@@ -16,19 +16,19 @@ typedef struct rerank_own {
   deadline cut;
   task_state state; /* by task_enter alone */
   unsigned holders; /* threads that may still touch the task; it may be answered before that ends */
-  size_t told_ms; /* as the task's timeout_ms, as far as the loop knows */
+  size_t told_ms;   /* as the task's timeout_ms, as far as the loop knows */
   size_t arena_counted; /* bytes of the task's arena */
   phase_span pool; /* its first wait for a thread, once the shared cache is to be asked; else 0 */
   uint64_t shared_end; /* ns when the shared cache had answered, or the wait for it was over */
   uint64_t stopped_at; /* ns when it was answered, or taken back to be */
 } rerank_own;
 
-/* The task is in this state from now on. Asserts that it may follow the one before. Loop thread, as all
- * of this file. */
+/* The task is in this state from now on. Asserts that it may follow the one before. Loop thread, as
+ * all of this file. */
 void task_enter(rerank_task *task, task_state next);
 
-/* Whether the body was read and its texts were looked up with a question to the shared cache left: a
- * thread that has it after that only tokenizes. */
+/* Whether the body was read and its texts were looked up with a question to the shared cache left:
+ * a thread that has it after that only tokenizes. */
 bool task_was_looked_up(const rerank_task *task);
 
 /* Whether a thread of the pool is at what comes before computing. */

@@ -4,15 +4,16 @@
 
 #include "server/request/known.h"
 
-/* Whether all that candidate i's score is made of was computed: `done` begins with the group's first sequence. A
- * bi-encoder's query is that one. */
-static bool is_computed(const rerank_task *task, const rr_encoded *group, const uint8_t *done, size_t i) {
+/* Whether all that candidate i's score is made of was computed: `done` begins with the group's
+ * first sequence. A bi-encoder's query is that one. */
+static bool is_computed(const rerank_task *task, const rr_encoded *group, const uint8_t *done,
+                        size_t i) {
   bool query = rr_scorer_info(task->tools.scorer)->kind == RR_CROSS_ENCODER || done[0] != 0;
   return query && done[group->sequence_of[i]] != 0;
 }
 
-rr_status partial_group(const rerank_task *task, const rr_encoded *group, const uint8_t *done, bool raw,
-                        float *ret_scores, rr_error *err) {
+rr_status partial_group(const rerank_task *task, const rr_encoded *group, const uint8_t *done,
+                        bool raw, float *ret_scores, rr_error *err) {
   for (size_t i = 0; i < group->n_candidates; i++) {
     if (!is_computed(task, group, done, i)) {
       ret_scores[i] = NAN;
@@ -37,7 +38,8 @@ static uint64_t tokens_not_computed(const rerank_task *task) {
   return sum;
 }
 
-/* A flag a sequence, group after group: job.computed, which with a deadline has their order, and those at hand. */
+/* A flag a sequence, group after group: job.computed, which with a deadline has their order, and
+ * those at hand. */
 static const uint8_t *all_done(rerank_task *task) {
   size_t n = 0;
   for (size_t g = 0; g < task->n_groups; g++) {
@@ -55,8 +57,8 @@ static const uint8_t *all_done(rerank_task *task) {
   return done;
 }
 
-bool partial_scores(rerank_task *task, float *ret_scores, bool *ret_unscored, rr_text_tokens *ret_tokens,
-                    size_t *ret_n_unscored) {
+bool partial_scores(rerank_task *task, float *ret_scores, bool *ret_unscored,
+                    rr_text_tokens *ret_tokens, size_t *ret_n_unscored) {
   rr_error problem;
   const uint8_t *done = all_done(task);
   if (done == NULL) {

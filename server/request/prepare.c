@@ -41,8 +41,9 @@ static int longest_first(const void *a, const void *b) {
   return left < right ? 1 : left > right ? -1 : 0;
 }
 
-/* The order of computing: long sequences first, so that the last micro-batches are fine-grained. Where a deadline may
- * cut it short, the caller's order: the texts that it put first are the likeliest. */
+/* The order of computing: long sequences first, so that the last micro-batches are fine-grained.
+ * Where a deadline may cut it short, the caller's order: the texts that it put first are the
+ * likeliest. */
 static bool order_sequences(rerank_task *task) {
   size_t n = task->n_sequences;
   rr_sequence **sequences = rr_arena_calloc(&task->arena, n, sizeof(rr_sequence *));
@@ -227,11 +228,12 @@ static bool unpack(rerank_task *task, unpacked *ret_body) {
   case CODING_TOO_LARGE: break;
   }
   task->failed = true;
-  return rr_api_fail(&task->error, RR_API_TOO_LARGE, "the unpacked body is over the limit of %zu bytes",
-                     limit);
+  return rr_api_fail(&task->error, RR_API_TOO_LARGE,
+                     "the unpacked body is over the limit of %zu bytes", limit);
 }
 
-/* What the body says of its time; and whether there still is enough of it, before the expensive part. */
+/* What the body says of its time; and whether there still is enough of it, before the expensive
+ * part. */
 static void take_schedule(rerank_task *task) {
   const rerank_config *config = &task->tools.config;
   request_time wishes = request_time_merge(&task->headers, &task->request);

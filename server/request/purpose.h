@@ -1,5 +1,5 @@
-/* What a request is for. Its body says so, and what differs from there on is here: the steps between
- * decoding and tokenizing, and those between the last sequence and the reply. */
+/* What a request is for. Its body says so, and what differs from there on is here: the steps
+ * between decoding and tokenizing, and those between the last sequence and the reply. */
 #ifndef RR_SERVER_REQUEST_PURPOSE_H
 #define RR_SERVER_REQUEST_PURPOSE_H
 
@@ -33,7 +33,7 @@ typedef struct task_purpose {
 
 /* Scores of texts, for a query. */
 extern const task_purpose purpose_scores;
-bool rerank_look_up_scores(struct rerank_task *task);                     /* prepare.c */
+bool rerank_look_up_scores(struct rerank_task *task);                    /* prepare.c */
 bool rerank_collect_scores(struct rerank_task *task, task_outcome *out); /* conclude.c */
 
 /* POST /documents: documents computed ahead (documents_ahead.c). */

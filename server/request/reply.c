@@ -69,7 +69,8 @@ static void tell_sharing(const rerank_task *task, uint64_t given_out, bool threa
   }
 }
 
-/* Hands what is known of the task's phases to its exchange. What a thread of the pool that is at it writes is not read. */
+/* Hands what is known of the task's phases to its exchange. What a thread of the pool that is at it
+ * writes is not read. */
 static void tell_phases(const rerank_task *task, bool thread_at_it) {
   phase_span *of = task->own->exchange->phases.of;
   const batcher_job *body = &task->own->intake.queue;
@@ -143,7 +144,9 @@ void rerank_reply(rerank_task *task) {
     error_reply_send(counters, task->own->exchange, task->dialect, &task->error);
     return;
   }
-  http_reply reply = {.status = 200, .content_type = "application/json", .body = task->reply,
+  http_reply reply = {.status = 200,
+                      .content_type = "application/json",
+                      .body = task->reply,
                       .size = task->reply_size};
   task->reply = NULL;
   add_timing(&reply, task);

@@ -206,13 +206,14 @@ static void submit_sequences(rerank_task *task) {
   /* The task is the workers' from here on: not even its `failed` may be read. */
 }
 
-/* What a thread of the pool has done and taken: all of it, or what came before the shared cache, or after it. Returns ns of the
- * body, of both. */
+/* What a thread of the pool has done and taken: all of it, or what came before the shared cache, or
+ * after it. Returns ns of the body, of both. */
 static uint64_t count_prepared(rerank_task *task) {
   rerank_service *self = task->own->service;
   uint64_t before = phase_ns(task->parse) + phase_ns(task->look_up);
   uint64_t after = phase_ns(task->tokenize);
-  self->metrics->pool_busy += (task_was_looked_up(task) ? 0 : before) + after + phase_ns(task->encode);
+  self->metrics->pool_busy +=
+      (task_was_looked_up(task) ? 0 : before) + after + phase_ns(task->encode);
   self->arena_bytes += task->arena.total - task->own->arena_counted;
   task->own->arena_counted = task->arena.total;
   return before + after;
@@ -268,7 +269,8 @@ static void on_prepared(uv_work_t *work, int status) {
     task->own->stopped_at = clock_now();
     if (asks && !task->failed) {
       ask_shared(task);
-    } else if (task->failed || task->reply != NULL) { /* all may be known, and nothing left to compute */
+    } else if (task->failed ||
+               task->reply != NULL) { /* all may be known, and nothing left to compute */
       rerank_reply(task);
     } else {
       task->own->told_ms = task->timeout_ms;
@@ -288,7 +290,8 @@ static void pump(rerank_service *self) {
     bool again = task->own->state == TASK_WAITING_AGAIN;
     task_enter(task, again ? TASK_TOKENIZING : TASK_PREPARING);
     task->own->holders++;
-    if (uv_queue_work(self->loop, &task->work, again ? resume_on_pool : prepare_on_pool, on_prepared) != 0) {
+    if (uv_queue_work(self->loop, &task->work, again ? resume_on_pool : prepare_on_pool,
+                      on_prepared) != 0) {
       intake_done(&self->intake, job, 0, NULL);
       rerank_fail(task, RR_API_UNHEALTHY, "the server cannot take work");
       rerank_reply(task);
@@ -326,7 +329,8 @@ static admission_outlook look_ahead(const rerank_task *task, uint64_t now) {
   const rerank_service *self = task->own->service;
   const batcher_job *queue = &task->own->intake.queue;
   size_t bytes = task->own->intake.bytes;
-  admission_outlook outlook = {.priority = queue->priority, .busy = !intake_is_empty(&self->intake)};
+  admission_outlook outlook = {.priority = queue->priority,
+                               .busy = !intake_is_empty(&self->intake)};
   outlook.request.own = intake_expect(&self->intake, bytes);
   outlook.request.time_left = queue->deadline == 0    ? ADMISSION_NO_DEADLINE
                               : queue->deadline > now ? queue->deadline - now
@@ -359,7 +363,8 @@ static void queue_body(rerank_task *task) {
   pump(self);
 }
 
-static rerank_task *new_task(rerank_service *self, http_exchange *exchange, const rr_endpoint *endpoint) {
+static rerank_task *new_task(rerank_service *self, http_exchange *exchange,
+                             const rr_endpoint *endpoint) {
   struct {
     rerank_task task; /* first: what is freed */
     rerank_own own;
@@ -395,8 +400,9 @@ static rerank_task *new_task(rerank_service *self, http_exchange *exchange, cons
   return task;
 }
 
-/* Whether the body will not say how long it has: else the server's default could come before it is read. Of one that
- * is too large for the loop to search it is not known; its time is cut when a thread has read it. */
+/* Whether the body will not say how long it has: else the server's default could come before it is
+ * read. Of one that is too large for the loop to search it is not known; its time is cut when a
+ * thread has read it. */
 static bool says_no_time(const rerank_task *task) {
   return task->own->service->config.default_timeout_ms > 0 &&
          task->body_coding == CODING_IDENTITY &&

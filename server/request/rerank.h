@@ -6,7 +6,8 @@
  * 2. Finished tasks reach the loop through the mailbox and uv_async_send, which may coalesce: the
  *    loop
  *    takes all under the lock and replies outside of it.
- * 3. A task whose scores are all known is concluded where it was prepared and never meets the workers.
+ * 3. A task whose scores are all known is concluded where it was prepared and never meets the
+ *    workers.
  * 4. The number of tasks between start and reply is at most max_concurrent_requests.
  * 5. All memory of a task is its claim's, and the claim is a part of the service's budget. What a
  *    task has is given back once
@@ -44,13 +45,13 @@ typedef struct rerank_config {
   bool auto_truncate;
   unsigned pool_threads;     /* that parse and tokenize; the pool has one more */
   size_t default_timeout_ms; /* 0: none */
-  const char *model_name; /* the name it is served under; borrowed */
+  const char *model_name;    /* the name it is served under; borrowed */
 } rerank_config;
 
 typedef struct rerank_service {
   rerank_config config;
-  const rr_scorer *scorer; /* NULL until the model is loaded */
-  struct score_cache *cache; /* NULL: none, or not yet */
+  const rr_scorer *scorer;          /* NULL until the model is loaded */
+  struct score_cache *cache;        /* NULL: none, or not yet */
   struct document_cache *documents; /* the same */
   struct rerank_sharing *sharing;   /* the same; of the shared cache */
   workers *workers;
@@ -62,23 +63,24 @@ typedef struct rerank_service {
   uv_timer_t timer;
   deadlines cuts;
   intake intake;
-  size_t tasks; /* not yet freed */
+  size_t tasks;       /* not yet freed */
   size_t arena_bytes; /* of tasks that were prepared, as much as it was then */
 } rerank_service;
 
-/* Prepares the service in the caller's memory; scorer and workers are set when they are there. Returns
- * 0 or a libuv error. Loop thread, as all of the following. */
+/* Prepares the service in the caller's memory; scorer and workers are set when they are there.
+ * Returns 0 or a libuv error. Loop thread, as all of the following. */
 int rerank_service_init(rerank_service *self, uv_loop_t *loop, const rerank_config *config,
                         metrics *counters);
 
 /* Closes the loop's handle; no task may be under way. */
 void rerank_service_close(rerank_service *self);
 
-/* Answers an exchange whose path is the endpoint's and whose Content-Encoding is known, now or later.
- * exchange->task is set if there is work to account for. */
+/* Answers an exchange whose path is the endpoint's and whose Content-Encoding is known, now or
+ * later. exchange->task is set if there is work to account for. */
 void rerank_start(rerank_service *self, http_exchange *exchange, const rr_endpoint *endpoint);
 
-/* The client of a task is gone: what of it was not begun never will be; it is answered soon, for nobody. */
+/* The client of a task is gone: what of it was not begun never will be; it is answered soon, for
+ * nobody. */
 void rerank_abandon(rerank_task *task);
 
 /* Whether no task is left, answered or not. */

@@ -44,7 +44,7 @@ void rerank_shared_add(rerank_task *task, size_t g, const rr_encode_options *opt
         return;
       }
       redis_query_init(&hashed, &task->tools.sharing->keys,
-                        request->queries == NULL ? request->query : request->queries[g], options);
+                       request->queries == NULL ? request->query : request->queries[g], options);
     }
     if (self->n == self->capacity) {
       return;
@@ -72,12 +72,14 @@ bool rerank_shared_prepare(rerank_task *task) {
   lookup->answers = rr_arena_calloc(&task->arena, self->n, sizeof *lookup->answers);
   if (lookup->answers != NULL && count(task, self->n * (size_t)QUESTION_BYTES)) {
     lookup->command = redis_commands_question(&task->tools.sharing->commands, self->keys, self->n,
-                                               &lookup->command_size);
+                                              &lookup->command_size);
   }
   return lookup->command != NULL;
 }
 
-bool rerank_shared_is_due(const rerank_task *task) { return task->shared != NULL && task->shared->lookup.command != NULL; }
+bool rerank_shared_is_due(const rerank_task *task) {
+  return task->shared != NULL && task->shared->lookup.command != NULL;
+}
 
 void rerank_shared_take(rerank_task *task) {
   rerank_shared *self = task->shared;
@@ -87,7 +89,7 @@ void rerank_shared_take(rerank_task *task) {
     if (answer->size == 0) {
       self->damaged += answer->strange;
     } else if (!redis_value_read(&task->tools.sharing->keys, &self->keys[k], answer->bytes,
-                                  answer->size, &text->value)) {
+                                 answer->size, &text->value)) {
       self->damaged++;
     } else {
       text->hit = true;

@@ -6,9 +6,9 @@
  *                          ASKING ─► WAITING_AGAIN ─► TOKENIZING    COMPUTING_     CONCLUDING_
  *                                                                   IN_VAIN        IN_VAIN
  *
- * From each state but OVER a request is answered: ANSWERED, with a reply or an error; LATE, since its
- * deadline came first; LEFT, since its client did. Then its exchange ends: OVER. The memory goes once
- * the request is answered and no thread holds it. */
+ * From each state but OVER a request is answered: ANSWERED, with a reply or an error; LATE, since
+ * its deadline came first; LEFT, since its client did. Then its exchange ends: OVER. The memory
+ * goes once the request is answered and no thread holds it. */
 #ifndef RR_SERVER_REQUEST_STATE_H
 #define RR_SERVER_REQUEST_STATE_H
 

@@ -52,17 +52,17 @@ struct rerank_task {
   coding reply_coding; /* wanted; once there is a reply, what it is in */
   http_body body;
   uint64_t received_at; /* ns */
-  request_time headers;   /* what they wish */
+  request_time headers; /* what they wish */
   int32_t key_priority;
-  size_t timeout_ms;  /* for messages; 0: none */
+  size_t timeout_ms;         /* for messages; 0: none */
   admission_outlook outlook; /* what was known before the body was read */
-  atomic_bool cancelled;  /* nobody waits for it: prepare no further */
-  bool cut_short;         /* not all of it was computed */
+  atomic_bool cancelled;     /* nobody waits for it: prepare no further */
+  bool cut_short;            /* not all of it was computed */
   rr_claim claim; /* of all that follows, and the reply; the body is counted where it came from */
   rr_arena arena;
   rr_rerank_request request;
   const task_purpose *purpose; /* once the body is read */
-  rr_encoded *groups; /* one for a query with all texts, else one a text */
+  rr_encoded *groups;          /* one for a query with all texts, else one a text */
   size_t n_groups;
   struct rerank_lookup *lookups; /* one a text; NULL without a cache */
   size_t n_cached;               /* texts whose score was known */
@@ -78,7 +78,7 @@ struct rerank_task {
   char *reply; /* JSON, coded or not; NULL once it was handed on */
   size_t reply_size;
   size_t reply_held; /* bytes that the claim has for it */
-  int64_t created; /* seconds since 1970 */
+  int64_t created;   /* seconds since 1970 */
   uint64_t characters;
   phase_span parse;
   phase_span look_up; /* where the shared cache is to be asked; else `tokenize` has it */

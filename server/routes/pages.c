@@ -19,8 +19,9 @@ static void respond_health(router *self, http_exchange *exchange) {
   }
 }
 
-/* Overload does not count: it is told to each request (429), and where it made servers unready, the last ones would
- * get what the first ones were spared, until none was left. Refusing a probe is no failure of a request. */
+/* Overload does not count: it is told to each request (429), and where it made servers unready, the
+ * last ones would get what the first ones were spared, until none was left. Refusing a probe is no
+ * failure of a request. */
 static void respond_ready(router *self, http_exchange *exchange) {
   rr_api_error error = {.kind = RR_API_UNHEALTHY, .message = "the server is stopping"};
   http_reply reply = {.status = 200};
@@ -37,13 +38,14 @@ static void respond_ready(router *self, http_exchange *exchange) {
 static void respond_live(router *self, http_exchange *exchange) {
   if (loop_watch_is_stuck(self->watch)) {
     error_reply_send_text(self->metrics, exchange, RR_API_UNHEALTHY,
-                 "the event loop has not turned for seconds");
+                          "the event loop has not turned for seconds");
     return;
   }
   http_reply_to(exchange, &(http_reply){.status = 200});
 }
 
-static void respond_text(router *self, http_exchange *exchange, const char *type, char *body, size_t size) {
+static void respond_text(router *self, http_exchange *exchange, const char *type, char *body,
+                         size_t size) {
   if (body == NULL) {
     error_reply_send_text(self->metrics, exchange, RR_API_MEMORY, "out of memory");
     return;
@@ -52,7 +54,8 @@ static void respond_text(router *self, http_exchange *exchange, const char *type
                 &(http_reply){.status = 200, .content_type = type, .body = body, .size = size});
 }
 
-/* A directory's name without where it lies: /metrics is open to all. A name on the hub stays whole. */
+/* A directory's name without where it lies: /metrics is open to all. A name on the hub stays
+ * whole. */
 static const char *last_part(const char *model_id) {
   const char *slash = model_id[0] == '/' || model_id[0] == '.' ? strrchr(model_id, '/') : NULL;
   return slash == NULL || slash[1] == '\0' ? model_id : slash + 1;
@@ -162,9 +165,13 @@ static void respond_models(router *self, http_exchange *exchange) {
   respond_text(self, exchange, "application/json", body, size);
 }
 
-static void respond_constant(http_exchange *exchange, const char *type, const char *body, size_t size) {
-  http_reply_to(exchange, &(http_reply){.status = 200, .content_type = type, .body = (char *)body,
-                                        .size = size, .borrowed = true});
+static void respond_constant(http_exchange *exchange, const char *type, const char *body,
+                             size_t size) {
+  http_reply_to(exchange, &(http_reply){.status = 200,
+                                        .content_type = type,
+                                        .body = (char *)body,
+                                        .size = size,
+                                        .borrowed = true});
 }
 
 static void respond_openapi(router *self, http_exchange *exchange) {

@@ -57,8 +57,8 @@ static bool is_json(const http_exchange *exchange) {
 }
 
 /* Refuses with one more header, which tells what would have been right. */
-static void refuse(router *self, http_exchange *exchange, const rr_api_error *error, const char *header,
-                   const char *value) {
+static void refuse(router *self, http_exchange *exchange, const rr_api_error *error,
+                   const char *header, const char *value) {
   http_reply reply;
   error_reply_fill(&reply, exchange, NULL, error);
   http_add_header(&reply, header, "%s", value);
@@ -87,9 +87,11 @@ static void refuse_key(router *self, http_exchange *exchange) {
 /* What is wrong with a request for scores before its body is there; false where nothing is. */
 static bool refuse_body(router *self, http_exchange *exchange) {
   const rr_api_error error = {.kind = RR_API_MEDIA_TYPE,
-                              .message = "`Content-Encoding` must be gzip or zstd, if there is one"};
+                              .message =
+                                  "`Content-Encoding` must be gzip or zstd, if there is one"};
   if (!is_json(exchange)) {
-    error_reply_send_text(self->metrics, exchange, RR_API_MEDIA_TYPE, "expected `Content-Type: application/json`");
+    error_reply_send_text(self->metrics, exchange, RR_API_MEDIA_TYPE,
+                          "expected `Content-Type: application/json`");
   } else if (coding_of_content(http_header_of(exchange, "Content-Encoding")) == CODING_UNKNOWN) {
     refuse(self, exchange, &error, "Accept-Encoding", "gzip, zstd");
   } else {
@@ -148,14 +150,14 @@ static void on_reject(void *context, http_exchange *exchange, http_fault fault) 
     }
     exchange->refusal = "the body is too large";
     error_reply_send_text(self->metrics, exchange, RR_API_TOO_LARGE,
-                 "the body is over the limit of %zu bytes%s", exchange->body_limit,
-                 small ? " (half of --request-memory)" : "");
+                          "the body is over the limit of %zu bytes%s", exchange->body_limit,
+                          small ? " (half of --request-memory)" : "");
     break;
   case HTTP_BODIES_TOO_MANY:
     exchange->refusal = "bodies take all the memory that they may";
     self->metrics->refusals[ADMISSION_MEMORY]++;
     error_reply_send_text(self->metrics, exchange, RR_API_OVERLOADED, "Model is overloaded: %s",
-                 exchange->refusal);
+                          exchange->refusal);
     break;
   case HTTP_OUT_OF_MEMORY:
     error_reply_send_text(self->metrics, exchange, RR_API_MEMORY, "out of memory");
@@ -198,7 +200,8 @@ void route_release(router *self) {
 static void on_gone(void *context, http_exchange *exchange) {
   router *self = context;
   self->metrics->gone++;
-  log_text(LOG_LEVEL_DEBUG, "id=%s: the client left while its request waited", exchange->request_id);
+  log_text(LOG_LEVEL_DEBUG, "id=%s: the client left while its request waited",
+           exchange->request_id);
   if (exchange->task != NULL) {
     rerank_abandon(exchange->task);
   } else if (hold_remove(&self->held, exchange)) {
@@ -206,7 +209,8 @@ static void on_gone(void *context, http_exchange *exchange) {
   }
 }
 
-/* Whether a request for scores was slow; then its line becomes a warning, unless there were many of late. */
+/* Whether a request for scores was slow; then its line becomes a warning, unless there were many of
+ * late. */
 static bool tell_slow(router *self, const http_exchange *exchange, log_request_fields *fields) {
   uint64_t limit = (uint64_t)self->options->slow_request_ms * 1000000;
   if (limit == 0 || fields->total < limit) {
@@ -266,9 +270,9 @@ static void on_finished(void *context, http_exchange *exchange, bool sent) {
     self->metrics->too_slow += exchange->too_slow;
   }
   bool refused = fields.status >= 400 && fields.status < 500;
-  log_request(slow                                    ? LOG_LEVEL_WARN
+  log_request(slow                               ? LOG_LEVEL_WARN
               : wants_page(exchange) && !refused ? exchange->page->level
-                                                      : LOG_LEVEL_INFO,
+                                                 : LOG_LEVEL_INFO,
               &fields);
   spans_end(&self->spans, exchange, &fields, exchange->page != NULL || exchange->endpoint != NULL,
             sent);

@@ -1,6 +1,7 @@
 #include "server/sched/admission.h"
 
-static const double surely = 1.5; /* an estimate so far over the time left is no error of the estimate */
+static const double surely =
+    1.5; /* an estimate so far over the time left is no error of the estimate */
 enum { SECOND = 1000000000, RETRY_MOST = 3600, ASKED_AGAIN = 8 };
 
 /* Shared by all workers, but for the end: one worker has the last micro-batch to itself. */
@@ -67,11 +68,13 @@ admission admission_decide(const admission_limits *limits, const admission_queue
   return decide_time(verdict, request, wait, speed);
 }
 
-static uint64_t less(uint64_t value, double by) { return (double)value > by ? value - (uint64_t)by : 0; }
+static uint64_t less(uint64_t value, double by) {
+  return (double)value > by ? value - (uint64_t)by : 0;
+}
 
 /* The queue after so many ns in which nobody came, with what goes first then. */
-static admission_queue later(const batcher *jobs, const admission_queue *queue, const admission_outlook *outlook,
-                             uint64_t ns) {
+static admission_queue later(const batcher *jobs, const admission_queue *queue,
+                             const admission_outlook *outlook, uint64_t ns) {
   double all = (double)estimate_ns(jobs->config.speed, queue->waiting);
   double done = (double)ns * queue->workers - (double)queue->running; /* ns of the waiting work */
   double share = done <= 0 || all <= 0 ? 0 : done < all ? done / all : 1;
@@ -79,7 +82,8 @@ static admission_queue later(const batcher *jobs, const admission_queue *queue, 
   double squares = share * (double)queue->waiting.squares;
   admission_queue self = *queue;
   self.running = less(queue->running, (double)ns * queue->workers);
-  self.before = batcher_ahead(jobs, outlook->request.own.tokens + (uint64_t)tokens, outlook->priority);
+  self.before =
+      batcher_ahead(jobs, outlook->request.own.tokens + (uint64_t)tokens, outlook->priority);
   self.before.tokens = less(self.before.tokens + outlook->ahead.tokens, tokens);
   self.before.squares = less(self.before.squares + outlook->ahead.squares, squares);
   self.waiting.tokens = less(queue->waiting.tokens, tokens);
@@ -89,8 +93,8 @@ static admission_queue later(const batcher *jobs, const admission_queue *queue, 
   return self;
 }
 
-admission admission_ask(const admission_limits *limits, const batcher *jobs, uint64_t running, bool working,
-                        const admission_outlook *outlook) {
+admission admission_ask(const admission_limits *limits, const batcher *jobs, uint64_t running,
+                        bool working, const admission_outlook *outlook) {
   const admission_request *request = &outlook->request;
   const estimate *speed = jobs->config.speed;
   admission_queue queue = {.before = batcher_ahead(jobs, request->own.tokens, outlook->priority),

@@ -153,7 +153,8 @@ static uint64_t sooner(uint64_t limit, const batcher_job *job) {
   return job->deadline != 0 && job->deadline < limit ? job->deadline : limit;
 }
 
-/* The job that goes next, after those were dropped that would come too late; NULL: nothing waits. */
+/* The job that goes next, after those were dropped that would come too late; NULL: nothing
+ * waits. */
 static batcher_job *next_in_time(batcher *self, uint64_t now) {
   while (self->n_jobs > 0) {
     batcher_job *job = self->heap[0];
@@ -168,7 +169,8 @@ static batcher_job *next_in_time(batcher *self, uint64_t now) {
   return NULL;
 }
 
-size_t batcher_cut(batcher *self, uint64_t now, batcher_item *items, size_t capacity, size_t *ret_tokens) {
+size_t batcher_cut(batcher *self, uint64_t now, batcher_item *items, size_t capacity,
+                   size_t *ret_tokens) {
   workload batch = {0};
   uint64_t limit = UINT64_MAX;
   size_t n = 0;

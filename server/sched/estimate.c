@@ -1,18 +1,22 @@
 #include "server/sched/estimate.h"
 
-static const double memory = 0.98;  /* what is left of an observation's weight after the next one */
+static const double memory = 0.98; /* what is left of an observation's weight after the next one */
 static const double outlier = 4;
-static const double stiffness = 0.01; /* how much the fit prefers the model's shape to what it sees */
-static const uint64_t first_few = 4;  /* observations that are taken as they are */
+static const double stiffness =
+    0.01; /* how much the fit prefers the model's shape to what it sees */
+static const uint64_t first_few = 4; /* observations that are taken as they are */
 
 static const double margin_first = 1.1;
 static const double margin_least = 1;
 static const double margin_most = 1.5;
 static const double margin_step = 0.01;
 static const double margin_share = 0.9;
-static const uint64_t margin_floor = 5000000; /* ns: below, the clock's grain and the threads' start dominate */
+static const uint64_t margin_floor =
+    5000000; /* ns: below, the clock's grain and the threads' start dominate */
 
-void estimate_init(estimate *self, double shape) { *self = (estimate){.shape = shape, .margin = margin_first}; }
+void estimate_init(estimate *self, double shape) {
+  *self = (estimate){.shape = shape, .margin = margin_first};
+}
 
 /* y = token * x + extra * q, where `extra` is held near 0. */
 static void fit(estimate *self) {
@@ -38,7 +42,9 @@ void estimate_observe(estimate *self, workload done, uint64_t ns) {
   double y = (double)ns;
   if (self->observed >= first_few) {
     double expected = (double)estimate_ns(self, done);
-    y = y > outlier * expected ? outlier * expected : y < expected / outlier ? expected / outlier : y;
+    y = y > outlier * expected   ? outlier * expected
+        : y < expected / outlier ? expected / outlier
+                                 : y;
   }
   double q = (double)done.squares;
   double x = (double)done.tokens + self->shape * q;
@@ -51,7 +57,8 @@ void estimate_observe(estimate *self, workload done, uint64_t ns) {
   fit(self);
 }
 
-/* A quantile by small steps: up where the prediction was too early, down a ninth of that where not. */
+/* A quantile by small steps: up where the prediction was too early, down a ninth of that where
+ * not. */
 void estimate_check(estimate *self, uint64_t predicted, uint64_t actual) {
   if (predicted < margin_floor) {
     return;

@@ -1,10 +1,11 @@
-/* How long work takes on this machine: a running estimate, fed by micro-batches that have ended. Pure: no
- * clock, no threads, no allocation; the caller brings the lock.
+/* How long work takes on this machine: a running estimate, fed by micro-batches that have ended.
+ * Pure: no clock, no threads, no allocation; the caller brings the lock.
  *
- * A micro-batch of sequences of lengths L costs a * sum(L) + b * sum(L * L) nanoseconds on its worker: the linear
- * layers, and attention. a and b are fitted to what was seen, the last few dozen most; where all lengths are alike
- * the two cannot be told apart, and b/a stays what the model's shape says. One observation moves little: what is
- * more than OUTLIER times off counts as that much off, so that a stall is forgotten and a lasting change is not.
+ * A micro-batch of sequences of lengths L costs a * sum(L) + b * sum(L * L) nanoseconds on its
+ * worker: the linear layers, and attention. a and b are fitted to what was seen, the last few dozen
+ * most; where all lengths are alike the two cannot be told apart, and b/a stays what the model's
+ * shape says. One observation moves little: what is more than OUTLIER times off counts as that much
+ * off, so that a stall is forgotten and a lasting change is not.
  */
 #ifndef RR_SERVER_SCHED_ESTIMATE_H
 #define RR_SERVER_SCHED_ESTIMATE_H
@@ -22,7 +23,8 @@ typedef struct estimate {
   double square; /* ns */
   double margin; /* what a predicted end is multiplied by, to be kept in nine of ten cases */
 
-  /* The estimate's own: decayed sums for the fit, by x = tokens + shape * squares and q = squares. */
+  /* The estimate's own: decayed sums for the fit, by x = tokens + shape * squares and q =
+   * squares. */
   double shape;
   double xx, xq, qq, xy, qy;
   uint64_t observed;

@@ -1,19 +1,24 @@
 #include "server/sched/intake.h"
 
-enum { BYTES_OF_ANY = 2048 }; /* what the fixed part of reading a body takes is worth so many of its bytes */
+enum {
+  BYTES_OF_ANY = 2048
+}; /* what the fixed part of reading a body takes is worth so many of its bytes */
 
 static const double memory = 0.95; /* what is left of a body's weight after the next one */
 
 bool intake_init(intake *self, unsigned threads, size_t max_jobs) {
   *self = (intake){.threads = threads};
   estimate_init(&self->speed, 0);
-  const batcher_config policy = {.max_jobs = max_jobs, .max_tokens = 1, .min_tokens = 1, .workers = 1};
+  const batcher_config policy = {
+      .max_jobs = max_jobs, .max_tokens = 1, .min_tokens = 1, .workers = 1};
   return batcher_init(&self->queue, &policy);
 }
 
 void intake_finish(intake *self) { batcher_finish(&self->queue); }
 
-static uint32_t bounded(size_t bytes) { return bytes < 1 ? 1 : bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes; }
+static uint32_t bounded(size_t bytes) {
+  return bytes < 1 ? 1 : bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes;
+}
 
 static workload bytes_as_work(uint64_t bytes) { return (workload){.tokens = bytes}; }
 static workload body_as_work(uint64_t bytes) { return bytes_as_work(bytes + BYTES_OF_ANY); }
@@ -23,7 +28,8 @@ workload intake_expect(const intake *self, size_t bytes) {
     return (workload){0};
   }
   double share = (double)bytes / self->bytes;
-  return (workload){.tokens = (uint64_t)(share * self->tokens), .squares = (uint64_t)(share * self->squares)};
+  return (workload){.tokens = (uint64_t)(share * self->tokens),
+                    .squares = (uint64_t)(share * self->squares)};
 }
 
 static void add_smaller(workload *sum, const intake_job *job, uint64_t tokens) {
@@ -91,6 +97,8 @@ void intake_done(intake *self, intake_job *job, uint64_t took, const workload *f
   self->squares = memory * self->squares + (double)found->squares;
 }
 
-void intake_remove(intake *self, intake_job *job) { (void)batcher_remove(&self->queue, &job->queue); }
+void intake_remove(intake *self, intake_job *job) {
+  (void)batcher_remove(&self->queue, &job->queue);
+}
 
 bool intake_is_empty(const intake *self) { return self->running == 0 && self->queue.n_jobs == 0; }

@@ -1,12 +1,13 @@
 /* The way back to the loop's thread: other threads post, the loop's thread receives.
  *
- * A list behind a lock, newest first, and a uv_async_t. libuv may merge several wake-ups into one, so
- * each takes all that was posted, and hands it on in the order of posting, outside of the lock.
+ * A list behind a lock, newest first, and a uv_async_t. libuv may merge several wake-ups into one,
+ * so each takes all that was posted, and hands it on in the order of posting, outside of the lock.
  *
  *   thread:  lock, mail -> newest, uv_async_send, unlock
  *   loop:    lock, newest -> NULL, unlock, reverse, receive each
  *
- * Nothing is allocated: `mail` is embedded in what is sent. A mail is in at most one mailbox, once. */
+ * Nothing is allocated: `mail` is embedded in what is sent. A mail is in at most one mailbox,
+ * once. */
 #ifndef RR_SERVER_SCHED_MAILBOX_H
 #define RR_SERVER_SCHED_MAILBOX_H
 
@@ -30,8 +31,8 @@ typedef struct mailbox {
 /* Loop thread. Returns 0 or a libuv error. */
 int mailbox_init(mailbox *self, uv_loop_t *loop, mailbox_receive receive);
 
-/* Loop thread. Waits for a thread that is still inside mailbox_post, and closes the handle: the loop
- * has to run until it is closed. Nobody may post after that. */
+/* Loop thread. Waits for a thread that is still inside mailbox_post, and closes the handle: the
+ * loop has to run until it is closed. Nobody may post after that. */
 void mailbox_close(mailbox *self);
 
 /* Any thread but the loop's. What was posted is the loop's from here on. */

@@ -11,8 +11,8 @@ enum {
   MIN_BATCH_TOKENS = 128 /* smaller GEMMs waste more than an uneven end costs */
 };
 
-/* Attention takes 2 * hidden * L multiplications a token, the rest of a layer 12 * hidden^2: a sixth of L / hidden.
- * It runs at about half the speed. */
+/* Attention takes 2 * hidden * L multiplications a token, the rest of a layer 12 * hidden^2: a
+ * sixth of L / hidden. It runs at about half the speed. */
 #define SQUARES_PER_HIDDEN (1.0 / 3)
 
 typedef struct worker {
@@ -74,7 +74,8 @@ static size_t take_work(workers *self, worker *me, uint64_t *ret_begin) {
 }
 
 /* Books one sequence; whether its job is complete with it. */
-static bool book_sequence(workers *self, const batcher_item *item, const rr_error *error, uint64_t now) {
+static bool book_sequence(workers *self, const batcher_item *item, const rr_error *error,
+                          uint64_t now) {
   workers_job *job = (workers_job *)item->job;
   if (error->status != RR_OK && job->error.status == RR_OK) {
     job->error = *error;
@@ -95,7 +96,8 @@ static bool book_sequence(workers *self, const batcher_item *item, const rr_erro
 
 /* Books a micro-batch; puts jobs that are complete into the front of me->items and returns their
  * number. A failed micro-batch fails its jobs, whose waiting sequences are dropped. */
-static size_t book_work(workers *self, worker *me, size_t n, uint64_t begin, const rr_error *error) {
+static size_t book_work(workers *self, worker *me, size_t n, uint64_t begin,
+                        const rr_error *error) {
   size_t complete = 0;
   (void)pthread_mutex_lock(&self->lock);
   uint64_t now = clock_now();
@@ -152,8 +154,8 @@ static rr_status start_workers(workers *self, const rr_scorer *scorer, rr_error 
   return RR_OK;
 }
 
-rr_status workers_create(const rr_scorer *scorer, const workers_config *config, workers **ret_workers,
-                        rr_error *err) {
+rr_status workers_create(const rr_scorer *scorer, const workers_config *config,
+                         workers **ret_workers, rr_error *err) {
   workers *self = rr_calloc(1, sizeof *self);
   if (self == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory for the workers");
@@ -206,7 +208,8 @@ void workers_destroy(workers *self) {
   rr_free(self);
 }
 
-/* ns that the micro-batches under way are predicted to need yet, over all workers; whether there are any. */
+/* ns that the micro-batches under way are predicted to need yet, over all workers; whether there
+ * are any. */
 static uint64_t running(const workers *self, bool *ret_working) {
   uint64_t now = clock_now();
   uint64_t sum = 0;
@@ -246,10 +249,11 @@ admission workers_ask(workers *self, const admission_outlook *outlook) {
 admission workers_submit(workers *self, workers_job *job) {
   uint64_t now = clock_now();
   uint64_t deadline = job->queue.deadline;
-  admission_outlook outlook = {
-      .request = {.time_left = deadline == 0 ? ADMISSION_NO_DEADLINE : deadline > now ? deadline - now : 0,
-                  .all_or_nothing = job->all_or_nothing},
-      .priority = job->queue.priority};
+  admission_outlook outlook = {.request = {.time_left = deadline == 0    ? ADMISSION_NO_DEADLINE
+                                                        : deadline > now ? deadline - now
+                                                                         : 0,
+                                           .all_or_nothing = job->all_or_nothing},
+                               .priority = job->queue.priority};
   for (uint32_t i = 0; i < job->queue.n; i++) {
     workload_add(&outlook.request.own, job->queue.lengths[i]);
   }

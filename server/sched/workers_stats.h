@@ -17,7 +17,7 @@ typedef struct workers_stats {
   uint64_t queued_ns;       /* predicted, on all workers */
   double tokens_per_second; /* estimated, of all workers */
   unsigned workers;
-  uint64_t busy_ns;         /* of all workers together: computing, and making replies of what is complete */
+  uint64_t busy_ns; /* of all workers together: computing, and making replies of what is complete */
   uint64_t workspace_bytes; /* of all workers */
 } workers_stats;
 

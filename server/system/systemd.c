@@ -17,7 +17,8 @@ void systemd_place(int socket, char ret_text[SYSTEMD_PLACE_MAX]) {
   char port[16];
   struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
   socklen_t size = sizeof address;
-  if (getsockname(socket, (struct sockaddr *)&address, &size) == 0 && address.ss_family == AF_UNIX) {
+  if (getsockname(socket, (struct sockaddr *)&address, &size) == 0 &&
+      address.ss_family == AF_UNIX) {
     const struct sockaddr_un *file = (const struct sockaddr_un *)&address;
     size_t length = size - offsetof(struct sockaddr_un, sun_path);
     bool named = size > offsetof(struct sockaddr_un, sun_path) && file->sun_path[0] != '\0';
@@ -38,12 +39,14 @@ enum {
   INTERVAL_MS = 5000,
   INTERVAL_MS_MIN = 50,
   RETRY_MS = 100,
-  EXTENSION_US = 30 * 1000 * 1000, /* more time for loading and stopping, each of which has bounds of its own */
+  EXTENSION_US = 30 * 1000 *
+                 1000, /* more time for loading and stopping, each of which has bounds of its own */
   MESSAGE_BYTES = 512
 };
 
 static bool listens(int socket) {
-  return sd_is_socket(socket, AF_INET, SOCK_STREAM, 1) > 0 || sd_is_socket(socket, AF_INET6, SOCK_STREAM, 1) > 0 ||
+  return sd_is_socket(socket, AF_INET, SOCK_STREAM, 1) > 0 ||
+         sd_is_socket(socket, AF_INET6, SOCK_STREAM, 1) > 0 ||
          sd_is_socket(socket, AF_UNIX, SOCK_STREAM, 1) > 0;
 }
 
@@ -53,13 +56,15 @@ rr_status systemd_sockets(int *ret_sockets, size_t most, size_t *ret_n, rr_error
     return rr_fail(err, RR_ERR_INPUT, "LISTEN_FDS: %s", strerror(-n));
   }
   if ((size_t)n > most) {
-    return rr_fail(err, RR_ERR_INPUT, "LISTEN_FDS: %d sockets were passed, %zu can be served", n, most);
+    return rr_fail(err, RR_ERR_INPUT, "LISTEN_FDS: %d sockets were passed, %zu can be served", n,
+                   most);
   }
   for (int i = 0; i < n; i++) {
     if (!listens(SD_LISTEN_FDS_START + i)) {
-      return rr_fail(err, RR_ERR_INPUT,
-                     "LISTEN_FDS: descriptor %d is no listening stream socket (Accept=yes cannot be served)",
-                     SD_LISTEN_FDS_START + i);
+      return rr_fail(
+          err, RR_ERR_INPUT,
+          "LISTEN_FDS: descriptor %d is no listening stream socket (Accept=yes cannot be served)",
+          SD_LISTEN_FDS_START + i);
     }
     ret_sockets[i] = SD_LISTEN_FDS_START + i;
   }
@@ -98,10 +103,12 @@ static bool tell(systemd *self) {
   const char *life = self->watched && alive ? "WATCHDOG=1\n" : "";
   text[strcspn(text, "\r\n")] = '\0';
   if (self->state == SYSTEMD_SERVING) {
-    (void)snprintf(message, sizeof message, "%s%sSTATUS=%s\n", self->told ? "" : "READY=1\n", life, text);
+    (void)snprintf(message, sizeof message, "%s%sSTATUS=%s\n", self->told ? "" : "READY=1\n", life,
+                   text);
   } else {
     (void)snprintf(message, sizeof message, "%s%sEXTEND_TIMEOUT_USEC=%d\nSTATUS=%s\n",
-                   self->state == SYSTEMD_STOPPING ? "STOPPING=1\n" : "", life, (int)EXTENSION_US, text);
+                   self->state == SYSTEMD_STOPPING ? "STOPPING=1\n" : "", life, (int)EXTENSION_US,
+                   text);
   }
   if (send(self->descriptor, message, strlen(message), MSG_NOSIGNAL) >= 0) {
     return true;
@@ -140,7 +147,8 @@ void systemd_start(systemd *self, uv_loop_t *loop, systemd_describe describe, vo
   }
   self->descriptor = connect_to(path);
   if (self->descriptor < 0) {
-    log_text(LOG_LEVEL_ERROR, "NOTIFY_SOCKET: cannot tell %.100s how the server is: %s", path, strerror(errno));
+    log_text(LOG_LEVEL_ERROR, "NOTIFY_SOCKET: cannot tell %.100s how the server is: %s", path,
+             strerror(errno));
   }
   (void)unsetenv("NOTIFY_SOCKET");
   if (self->descriptor >= 0) {
@@ -176,14 +184,16 @@ rr_status systemd_sockets(int *ret_sockets, size_t most, size_t *ret_n, rr_error
   const char *process = getenv("LISTEN_PID");
   return process == NULL || strtol(process, NULL, 10) != getpid()
              ? RR_OK
-             : rr_fail(err, RR_ERR_INPUT, "LISTEN_FDS: this build takes no sockets; it has no libsystemd");
+             : rr_fail(err, RR_ERR_INPUT,
+                       "LISTEN_FDS: this build takes no sockets; it has no libsystemd");
 }
 
 void systemd_start(systemd *self, uv_loop_t *loop, systemd_describe describe, void *context) {
   (void)loop;
   *self = (systemd){.descriptor = -1, .describe = describe, .context = context};
   if (getenv("NOTIFY_SOCKET") != NULL) {
-    log_text(LOG_LEVEL_WARN, "NOTIFY_SOCKET: this build tells nobody how the server is; it has no libsystemd");
+    log_text(LOG_LEVEL_WARN,
+             "NOTIFY_SOCKET: this build tells nobody how the server is; it has no libsystemd");
   }
 }
 

@@ -116,12 +116,15 @@ rr_status user_try(const user *who, rr_status (*check)(void *context, rr_error *
   if (seteuid(0) != 0 || setegid(own) != 0 || setgroups((size_t)n, groups) != 0) {
     return rr_fail(err, RR_ERR_IO, "cannot be root again: %s", strerror(errno));
   }
-  return switched ? status : rr_fail(err, status, "cannot become %s: %s", who->name, strerror(problem));
+  return switched ? status
+                  : rr_fail(err, status, "cannot become %s: %s", who->name, strerror(problem));
 }
 
-/* Only who has CAP_SETPCAP can; for others the set is idle, since no exec gives anything any more. */
+/* Only who has CAP_SETPCAP can; for others the set is idle, since no exec gives anything any
+ * more. */
 static void empty_bounding_set(void) {
-  for (unsigned long capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++) {
+  for (unsigned long capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0;
+       capability++) {
     (void)prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
   }
 }
@@ -171,7 +174,8 @@ static unsigned ask_others(int number) {
   const struct dirent *entry;
   while (tasks != NULL && (entry = readdir(tasks)) != NULL) {
     long task = strtol(entry->d_name, NULL, 10);
-    if (task > 0 && task != syscall(SYS_gettid) && syscall(SYS_tgkill, getpid(), task, number) == 0) {
+    if (task > 0 && task != syscall(SYS_gettid) &&
+        syscall(SYS_tgkill, getpid(), task, number) == 0) {
       asked++;
     }
   }

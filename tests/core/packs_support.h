@@ -18,7 +18,8 @@ typedef struct packs_outcome {
 /* The scratch folder of the test that runs. */
 extern char packs_folder[4096];
 
-/* A cmocka set-up and tear-down: packs_folder with the small cross-encoder in it, and its removal. */
+/* A cmocka set-up and tear-down: packs_folder with the small cross-encoder in it, and its
+ * removal. */
 int packs_set_up(void **state);
 int packs_tear_down(void **state);
 

@@ -59,7 +59,8 @@ golden_cases golden_load(const char *name) {
   if (cases.json == NULL) {
     fail_msg("%s: %s", golden_path(file), problem.text);
   }
-  const json_t *items = json_is_object(cases.json) ? json_object_get(cases.json, "cases") : cases.json;
+  const json_t *items =
+      json_is_object(cases.json) ? json_object_get(cases.json, "cases") : cases.json;
   cases.count = json_array_size(items);
   assert_true(cases.count > 0);
   cases.items = calloc(cases.count, sizeof *cases.items);

@@ -25,8 +25,8 @@ typedef struct golden_cases {
   json_t *json; /* owns all texts */
 } golden_cases;
 
-/* tests/golden/score/<name>; static storage, valid until the next call. Fails the test if RR_GOLDEN is
- * not set. */
+/* tests/golden/score/<name>; static storage, valid until the next call. Fails the test if RR_GOLDEN
+ * is not set. */
 const char *golden_path(const char *name);
 
 /* Reads <name>.json: an array of cases, or an object with one. */

@@ -34,7 +34,8 @@ void split_change(const char *directory, const char *name, const char *key, cons
 }
 
 void split_write(const char *variant, const char *directory) {
-  static const char *const files[] = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"};
+  static const char *const files[] = {"config.json", "tokenizer.json", "tokenizer_config.json",
+                                      "model.safetensors"};
   char folder[PATH_SIZE];
   char golden[64];
   char path[PATH_SIZE];

@@ -103,9 +103,11 @@ static void this_process_has_at_least_one_core(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(without_a_quota_there_is_none, make_root, remove_root),
-      cmocka_unit_test_setup_teardown(a_v2_quota_is_rounded_up_to_whole_cores, make_root, remove_root),
+      cmocka_unit_test_setup_teardown(a_v2_quota_is_rounded_up_to_whole_cores, make_root,
+                                      remove_root),
       cmocka_unit_test_setup_teardown(a_quota_further_up_binds_too, make_root, remove_root),
-      cmocka_unit_test_setup_teardown(a_v1_quota_is_found_among_the_controllers, make_root, remove_root),
+      cmocka_unit_test_setup_teardown(a_v1_quota_is_found_among_the_controllers, make_root,
+                                      remove_root),
       cmocka_unit_test_setup_teardown(nonsense_means_no_quota, make_root, remove_root),
       cmocka_unit_test(this_process_has_at_least_one_core),
   };

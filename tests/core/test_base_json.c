@@ -32,7 +32,8 @@ static void values_are_counted_before_they_are_built(void **state) {
 
 static void malformed_text_is_told_with_its_place(void **state) {
   (void)state;
-  static const char *const bad[] = {"", "{", "[1,]", "{\"a\":}", "nul", "\"\xff\"", "\"\\ud800\"", "[1] 2"};
+  static const char *const bad[] = {"",    "{",        "[1,]",        "{\"a\":}",
+                                    "nul", "\"\xff\"", "\"\\ud800\"", "[1] 2"};
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
     assert_int_equal(parse(bad[i], 100), RR_ERR_FORMAT);
     assert_non_null(strstr(problem.message, "line"));
@@ -75,7 +76,8 @@ static void each_failing_allocation_is_reported_and_leaks_nothing(void **state) 
   /* The long ones make jansson's buffer of a token grow in the midst of one. */
   static const char *const texts[] = {
       "{\"a\":[1,2,{\"b\":\"text\"}],\"c\":null}",
-      "[\"a text that is longer than what a buffer of sixteen bytes holds \\ud83d\\ude00 \\n, and than the next\"]",
+      "[\"a text that is longer than what a buffer of sixteen bytes holds \\ud83d\\ude00 \\n, and "
+      "than the next\"]",
       "[123456789012345678]",
       "[1234567890.12345678901234567890e+0000000000000000000000000000000000001]",
       "{\"abcdefghijklmno\":{\"abcdefghijklmnopqrstuvwxyzabcde\":0}}",

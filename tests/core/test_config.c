@@ -76,7 +76,8 @@ static void write_changed(const char *key, const char *value) {
   json_decref(json);
 }
 
-static void refuse_changed(const char *key, const char *value, rr_status status, const char *message) {
+static void refuse_changed(const char *key, const char *value, rr_status status,
+                           const char *message) {
   write_changed(key, value);
   refuse(status, message);
 }
@@ -151,7 +152,8 @@ static void sizes_are_typed_and_bounded(void **state) {
       "hidden_size",       "num_hidden_layers",       "num_attention_heads",
       "intermediate_size", "max_position_embeddings", "vocab_size",
       "type_vocab_size"};
-  static const char *const values[] = {"0", "-1", "1.5", "\"8\"", "null", "[]", "9223372036854775807"};
+  static const char *const values[] = {
+      "0", "-1", "1.5", "\"8\"", "null", "[]", "9223372036854775807"};
   for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) {
     for (size_t v = 0; v < sizeof values / sizeof values[0]; v++) {
       refuse_changed(keys[k], values[v], RR_ERR_FORMAT, keys[k]);
@@ -233,8 +235,8 @@ static void pooling_is_read_in_both_forms(void **state) {
 static void newer_class_paths_are_known(void **state) {
   (void)state;
   static const char modules[] =
-      "[" MODULE("", "sentence_transformers.base.modules.transformer.Transformer") ","
-      MODULE("1_Pooling", "sentence_transformers.sentence_transformer.modules.pooling.Pooling") "]";
+      "[" MODULE("", "sentence_transformers.base.modules.transformer.Transformer") "," MODULE(
+          "1_Pooling", "sentence_transformers.sentence_transformer.modules.pooling.Pooling") "]";
   write_pipeline(modules, "{\"pooling_mode\":\"cls\"}");
   assert_int_equal(accept().head, RR_HEAD_CLS);
 }
@@ -245,7 +247,8 @@ static void other_poolings_are_named(void **state) {
   refuse(RR_ERR_UNSUPPORTED, "lasttoken");
   write_pipeline(three_modules, "{\"pooling_mode_max_tokens\":true}");
   refuse(RR_ERR_UNSUPPORTED, "pooling_mode_max_tokens");
-  write_pipeline(three_modules, "{\"pooling_mode_max_tokens\":true,\"pooling_mode_mean_tokens\":true}");
+  write_pipeline(three_modules,
+                 "{\"pooling_mode_max_tokens\":true,\"pooling_mode_mean_tokens\":true}");
   refuse(RR_ERR_UNSUPPORTED, "more than one");
   write_pipeline(three_modules, "{\"pooling_mode\":[\"cls\",\"mean\"]}");
   refuse(RR_ERR_UNSUPPORTED, "more than one");
@@ -257,8 +260,9 @@ static void other_poolings_are_named(void **state) {
 
 static void other_modules_are_named(void **state) {
   (void)state;
-  write_pipeline("[" TRANSFORMER "," POOLING ","
-                 MODULE("2_Dense", "sentence_transformers.models.Dense") "]", "{}");
+  write_pipeline("[" TRANSFORMER "," POOLING
+                 "," MODULE("2_Dense", "sentence_transformers.models.Dense") "]",
+                 "{}");
   refuse(RR_ERR_UNSUPPORTED, "sentence_transformers.models.Dense");
   write_pipeline("[" POOLING "," TRANSFORMER "]", "{}");
   refuse(RR_ERR_UNSUPPORTED, "in this order");
@@ -272,8 +276,8 @@ static void other_modules_are_named(void **state) {
 
 static void paths_that_leave_the_directory_are_refused(void **state) {
   (void)state;
-  static const char *const paths[] = {"..",     "../other",  "/etc",        "a/../../b",
-                                      "1/..",   "..\\\\evil", "1_Pooling/..", "a\\u0000b"};
+  static const char *const paths[] = {"..",   "../other",   "/etc",         "a/../../b",
+                                      "1/..", "..\\\\evil", "1_Pooling/..", "a\\u0000b"};
   for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
     char modules[512];
     (void)snprintf(modules, sizeof modules,
@@ -315,8 +319,9 @@ static void split_layers_are_read(void **state) {
   assert_false(split.joint_positions);
   assert_false(split.mean_head);
   assert_int_equal(split.residual, RR_SPLIT_NO_RESIDUAL);
-  write_with(cross_encoder, "\"split_layers\":1,\"split_positions\":\"joint\",\"split_head\":\"mean\","
-                            "\"split_residual\":\"cosine\",\"split_residual_weight\":-0.5");
+  write_with(cross_encoder,
+             "\"split_layers\":1,\"split_positions\":\"joint\",\"split_head\":\"mean\","
+             "\"split_residual\":\"cosine\",\"split_residual_weight\":-0.5");
   split = accept().split;
   assert_int_equal(split.layers, 1);
   assert_true(split.joint_positions);
@@ -353,7 +358,8 @@ static void impossible_split_layers_are_refused(void **state) {
       {"\"split_layers\":null", RR_ERR_FORMAT, "split_layers"},
       {"\"split_layers\":[2]", RR_ERR_FORMAT, "split_layers"},
       {"\"split_layers\":true", RR_ERR_FORMAT, "split_layers"},
-      {"\"split_layers\":2,\"split_positions\":\"Joint\"", RR_ERR_UNSUPPORTED, "split_positions Joint"},
+      {"\"split_layers\":2,\"split_positions\":\"Joint\"", RR_ERR_UNSUPPORTED,
+       "split_positions Joint"},
       {"\"split_layers\":2,\"split_positions\":1", RR_ERR_UNSUPPORTED, "split_positions"},
       {"\"split_layers\":2,\"split_positions\":null", RR_ERR_UNSUPPORTED, "split_positions"},
       {"\"split_layers\":2,\"split_head\":\"max\"", RR_ERR_UNSUPPORTED, "split_head max"},
@@ -363,11 +369,12 @@ static void impossible_split_layers_are_refused(void **state) {
       {"\"split_layers\":2,\"split_residual_weight\":1", RR_ERR_FORMAT, "without split_residual"},
       {"\"split_layers\":2,\"split_residual\":\"none\",\"split_residual_weight\":1", RR_ERR_FORMAT,
        "without split_residual"},
-      {"\"split_layers\":2,\"split_residual\":\"cosine\",\"split_residual_weight\":1e300", RR_ERR_FORMAT, "-1000 to 1000"},
-      {"\"split_layers\":2,\"split_residual\":\"cosine\",\"split_residual_weight\":\"1\"", RR_ERR_FORMAT,
-       "split_residual_weight"},
-      {"\"split_layers\":2,\"split_residual\":\"cosine\",\"split_residual_weight\":null", RR_ERR_FORMAT,
-       "split_residual_weight"},
+      {"\"split_layers\":2,\"split_residual\":\"cosine\",\"split_residual_weight\":1e300",
+       RR_ERR_FORMAT, "-1000 to 1000"},
+      {"\"split_layers\":2,\"split_residual\":\"cosine\",\"split_residual_weight\":\"1\"",
+       RR_ERR_FORMAT, "split_residual_weight"},
+      {"\"split_layers\":2,\"split_residual\":\"cosine\",\"split_residual_weight\":null",
+       RR_ERR_FORMAT, "split_residual_weight"},
       {"\"split_layers\":2,\"split_pooling\":\"mean\"", RR_ERR_UNSUPPORTED, "split_pooling"},
       {"\"split_head\":\"mean\"", RR_ERR_FORMAT, "split_head without split_layers"},
       {"\"split_residual\":\"none\"", RR_ERR_FORMAT, "split_residual without split_layers"},
@@ -377,8 +384,10 @@ static void impossible_split_layers_are_refused(void **state) {
     refuse(known[i].status, known[i].says);
   }
   scratch_text(directory, "config.json",
-               "{\"architectures\":[\"HF_ColBERT\"],\"hidden_size\":32,\"num_hidden_layers\":2,\"num_attention_heads\":2,"
-               "\"intermediate_size\":32,\"max_position_embeddings\":32,\"vocab_size\":99,\"split_layers\":1}");
+               "{\"architectures\":[\"HF_ColBERT\"],\"hidden_size\":32,\"num_hidden_layers\":2,"
+               "\"num_attention_heads\":2,"
+               "\"intermediate_size\":32,\"max_position_embeddings\":32,\"vocab_size\":99,\"split_"
+               "layers\":1}");
   refuse(RR_ERR_UNSUPPORTED, "split_layers of a ColBERT");
 }
 

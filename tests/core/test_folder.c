@@ -162,7 +162,8 @@ typedef struct content {
   const char *advice;
 } content;
 
-#define CONTENT(bytes, what, advice) {bytes, sizeof bytes - 1, what, advice}
+#define CONTENT(bytes, what, advice)                                                               \
+  { bytes, sizeof bytes - 1, what, advice }
 
 /* What comes in place of weights. */
 static void what_is_no_safetensors_is_said_to_be(void **state) {

@@ -137,8 +137,8 @@ static void the_file_is_as_private_as_the_weights(void **state) {
   assert_int_equal(about.st_mode & 0777, 0600);
 }
 
-/* Either the load fails for want of memory, or its scores are right: the cache's own allocations may
- * fail without harm. */
+/* Either the load fails for want of memory, or its scores are right: the cache's own allocations
+ * may fail without harm. */
 static void any_failed_allocation_harms_no_score(void **state) {
   (void)state;
   static const bool there[] = {false, true};
@@ -207,7 +207,8 @@ static void processes_at_once_do_not_disturb_each_other(void **state) {
       assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
       ended++;
     }
-    scratch_bytes(packs_folder, name, bytes, round % 2 == 0 ? size / 2 : size); /* truncates first */
+    scratch_bytes(packs_folder, name, bytes,
+                  round % 2 == 0 ? size / 2 : size); /* truncates first */
     (void)usleep(2000);
   }
   free(bytes);

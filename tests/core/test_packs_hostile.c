@@ -47,7 +47,8 @@ static pack_file make_file(void) {
 }
 
 /* Puts `bytes` in the file's place: they must be refused and replaced by the file as it was. */
-static void refuse(const pack_file *file, const void *bytes, size_t size, const char *what, size_t at) {
+static void refuse(const pack_file *file, const void *bytes, size_t size, const char *what,
+                   size_t at) {
   scratch_bytes(packs_folder, file->name, bytes, size);
   packs_outcome outcome = packs_must_load(RR_DTYPE_INT8, true);
   if (outcome.cache != RR_PACK_CACHE_WRITTEN ||
@@ -134,7 +135,8 @@ static void swap(unsigned char *a, unsigned char *b, size_t size) {
   }
 }
 
-/* The first products of two layers, of one shape, with their checksums: only the tensors' names tell. */
+/* The first products of two layers, of one shape, with their checksums: only the tensors' names
+ * tell. */
 static void exchanged_layers_are_noticed(void **state) {
   (void)state;
   enum { LAYER = 4 }; /* products */

@@ -41,8 +41,8 @@ static void all_float_types_are_converted(void **state) {
                        "\"f16\":{\"dtype\":\"F16\",\"shape\":[2,3],\"data_offsets\":[9,21]},"
                        "\"bf16\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[21,25]}}   ";
   /* 1.5, -2; 1, -2, the least subnormal, infinity, NaN, 65504; 1, -3.140625: all misaligned. */
-  const unsigned char data[] = {9,    0, 0, 0xc0, 0x3f, 0,    0,    0,    0xc0, 0,    0x3c, 0, 0xc0,
-                                1,    0, 0, 0x7c, 0,    0x7e, 0xff, 0x7b, 0x80, 0x3f, 0x49, 0xc0};
+  const unsigned char data[] = {9, 0, 0, 0xc0, 0x3f, 0,    0,    0,    0xc0, 0,    0x3c, 0,   0xc0,
+                                1, 0, 0, 0x7c, 0,    0x7e, 0xff, 0x7b, 0x80, 0x3f, 0x49, 0xc0};
   rr_safetensors *file;
   float to[8];
   assert_int_equal(open_made(directory, header, data, sizeof data, &file, NULL), RR_OK);
@@ -60,7 +60,8 @@ static void all_float_types_are_converted(void **state) {
   scratch_remove(directory);
 }
 
-/* w: 2 x 2 bytes with a scale a row, in the form [rows, 1], in bfloat16; v: a vector, scales in float32. */
+/* w: 2 x 2 bytes with a scale a row, in the form [rows, 1], in bfloat16; v: a vector, scales in
+ * float32. */
 static void bytes_are_read_with_a_scale_a_row(void **state) {
   (void)state;
   const char *directory = scratch_create();
@@ -68,7 +69,8 @@ static void bytes_are_read_with_a_scale_a_row(void **state) {
                        "\"w_scale\":{\"dtype\":\"BF16\",\"shape\":[2,1],\"data_offsets\":[4,8]},"
                        "\"v\":{\"dtype\":\"I8\",\"shape\":[1],\"data_offsets\":[8,9]},"
                        "\"v_scale\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[9,13]}}";
-  const unsigned char data[] = {127, 0x80, 1, 0xff, 0x80, 0x3f, 0x00, 0x40, 3, 0, 0, 0xc0, 0x3f}; /* 1, 2; 1.5 */
+  const unsigned char data[] = {127,  0x80, 1, 0xff, 0x80, 0x3f, 0x00,
+                                0x40, 3,    0, 0,    0xc0, 0x3f}; /* 1, 2; 1.5 */
   rr_safetensors *file;
   float to[4];
   assert_int_equal(open_made(directory, header, data, sizeof data, &file, NULL), RR_OK);
@@ -91,17 +93,20 @@ static void bytes_without_fitting_scales_are_an_error(void **state) {
       "\"w_scale\":{\"dtype\":\"I8\",\"shape\":[2],\"data_offsets\":[2,4]},"
       "\"x\":{\"dtype\":\"I8\",\"shape\":[6],\"data_offsets\":[4,10]}",
       "\"w_scale\":{\"dtype\":\"I32\",\"shape\":[2],\"data_offsets\":[2,10]}"};
-  static const rr_status wanted[] = {RR_ERR_FORMAT, RR_ERR_FORMAT, RR_ERR_FORMAT, RR_ERR_FORMAT, RR_ERR_UNSUPPORTED};
+  static const rr_status wanted[] = {RR_ERR_FORMAT, RR_ERR_FORMAT, RR_ERR_FORMAT, RR_ERR_FORMAT,
+                                     RR_ERR_UNSUPPORTED};
   for (size_t i = 0; i < sizeof scales / sizeof scales[0]; i++) {
     const char *directory = scratch_create();
     char header[FILE_MAX / 2];
     rr_safetensors *file;
     rr_error err;
     float to[4];
-    (void)snprintf(header, sizeof header, "{\"w\":{\"dtype\":\"I8\",\"shape\":[2,1],\"data_offsets\":[0,2]},%s}",
+    (void)snprintf(header, sizeof header,
+                   "{\"w\":{\"dtype\":\"I8\",\"shape\":[2,1],\"data_offsets\":[0,2]},%s}",
                    scales[i]);
     assert_int_equal(open_made(directory, header, "0123456789", 10, &file, &err), RR_OK);
-    assert_int_equal(rr_safetensors_read(file, rr_safetensors_find(file, "w"), to, &err), wanted[i]);
+    assert_int_equal(rr_safetensors_read(file, rr_safetensors_find(file, "w"), to, &err),
+                     wanted[i]);
     assert_non_null(strstr(err.message, "w_scale"));
     rr_safetensors_close(file);
     scratch_remove(directory);

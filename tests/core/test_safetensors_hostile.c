@@ -59,11 +59,11 @@ static void refuse(const char *header, size_t size, rr_status status, const char
   }
 }
 
-#define TENSOR(dtype, shape, begin, end)                                                               \
+#define TENSOR(dtype, shape, begin, end)                                                           \
   "{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" begin "," end "]}"
 
-static const char valid[] = "{\"a\":" TENSOR("F32", "[2,2]", "0", "16") ",\"b\":" TENSOR(
-    "F16", "[3]", "16", "22") "}";
+static const char valid[] =
+    "{\"a\":" TENSOR("F32", "[2,2]", "0", "16") ",\"b\":" TENSOR("F16", "[3]", "16", "22") "}";
 
 static void the_valid_file_is_accepted(void **state) {
   (void)state;
@@ -87,7 +87,7 @@ static void every_changed_byte_is_survived(void **state) {
   (void)state;
   unsigned char bytes[FILE_MAX];
   size_t size = make(valid, 22, bytes);
-  static const unsigned char values[] = {0,   1,   ' ', '"', '-', '9',  ':', ',',
+  static const unsigned char values[] = {0,   1,   ' ', '"', '-',  '9',  ':', ',',
                                          '[', ']', '{', '}', 0x7f, 0x80, 0xff};
   for (size_t at = 0; at < size - 22; at++) {
     unsigned char before = bytes[at];
@@ -104,7 +104,8 @@ static void huge_header_lengths_are_refused(void **state) {
   (void)state;
   unsigned char bytes[FILE_MAX];
   size_t size = make(valid, 22, bytes);
-  static const uint64_t lengths[] = {UINT64_MAX, UINT64_MAX - 7, (uint64_t)1 << 63, 100000001, 1 << 20};
+  static const uint64_t lengths[] = {UINT64_MAX, UINT64_MAX - 7, (uint64_t)1 << 63, 100000001,
+                                     1 << 20};
   for (size_t l = 0; l < sizeof lengths / sizeof lengths[0]; l++) {
     for (size_t i = 0; i < 8; i++) {
       bytes[i] = (unsigned char)(lengths[l] >> (8 * i));
@@ -120,7 +121,8 @@ static void offsets_must_stay_in_the_data(void **state) {
   refuse("{\"a\":" TENSOR("F32", "[1]", "-4", "0") "}", 4, RR_ERR_FORMAT, "tensor a");
   refuse("{\"a\":" TENSOR("F32", "[1]", "9223372036854775804", "9223372036854775807") "}", 4,
          RR_ERR_FORMAT, "tensor a");
-  refuse("{\"a\":" TENSOR("F32", "[1]", "0", "18446744073709551620") "}", 4, RR_ERR_FORMAT, "header");
+  refuse("{\"a\":" TENSOR("F32", "[1]", "0", "18446744073709551620") "}", 4, RR_ERR_FORMAT,
+         "header");
   refuse("{\"a\":" TENSOR("F32", "[1]", "0.0", "4.0") "}", 4, RR_ERR_FORMAT, "tensor a");
   refuse("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4,8]}}", 4, RR_ERR_FORMAT,
          "tensor a");
@@ -133,8 +135,10 @@ static void shapes_must_fit_the_bytes(void **state) {
   refuse("{\"a\":" TENSOR("F32", "[-1]", "0", "4") "}", 4, RR_ERR_FORMAT, "tensor a");
   refuse("{\"a\":" TENSOR("F32", "[4294967296,4294967296]", "0", "4") "}", 4, RR_ERR_FORMAT,
          "tensor a");
-  refuse("{\"a\":" TENSOR("F32", "[4611686018427387905]", "0", "4") "}", 4, RR_ERR_FORMAT, "tensor a");
-  refuse("{\"a\":" TENSOR("F32", "[1,1,1,1,1,1,1,1,1]", "0", "4") "}", 4, RR_ERR_FORMAT, "tensor a");
+  refuse("{\"a\":" TENSOR("F32", "[4611686018427387905]", "0", "4") "}", 4, RR_ERR_FORMAT,
+         "tensor a");
+  refuse("{\"a\":" TENSOR("F32", "[1,1,1,1,1,1,1,1,1]", "0", "4") "}", 4, RR_ERR_FORMAT,
+         "tensor a");
   refuse("{\"a\":" TENSOR("F32", "\"1\"", "0", "4") "}", 4, RR_ERR_FORMAT, "tensor a");
 }
 
@@ -142,7 +146,8 @@ static void dtypes_must_be_known(void **state) {
   (void)state;
   refuse("{\"a\":" TENSOR("F31", "[1]", "0", "4") "}", 4, RR_ERR_UNSUPPORTED, "F31");
   refuse("{\"a\":" TENSOR("F32\\u0000", "[1]", "0", "4") "}", 4, RR_ERR_FORMAT, "tensor a");
-  refuse("{\"a\":{\"dtype\":32,\"shape\":[1],\"data_offsets\":[0,4]}}", 4, RR_ERR_FORMAT, "tensor a");
+  refuse("{\"a\":{\"dtype\":32,\"shape\":[1],\"data_offsets\":[0,4]}}", 4, RR_ERR_FORMAT,
+         "tensor a");
 }
 
 static void tensors_must_cover_the_data_once(void **state) {

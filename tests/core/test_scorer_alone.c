@@ -13,8 +13,9 @@
 
 enum { TEXTS = 1000, TEXT_BYTES = 160 };
 
-static const char *const words[] = {"the", "cat", "sat", "on", "a", "river", "stone", "and", "water", "old",
-                                    "small", "house", "ran", "over", "under", "light", "of", "is"};
+static const char *const words[] = {"the",   "cat",  "sat",   "on",    "a",     "river",
+                                    "stone", "and",  "water", "old",   "small", "house",
+                                    "ran",   "over", "under", "light", "of",    "is"};
 static char memory[TEXTS][TEXT_BYTES];
 static rr_text texts[TEXTS];
 
@@ -56,16 +57,16 @@ static void scores_are_the_same_alone_and_among_a_thousand(void **state) {
   for (size_t b = 0; b < sizeof batches / sizeof batches[0]; b++) {
     rr_workspace *workspace = NULL;
     assert_int_equal(rr_workspace_create(scorer, batches[b], &workspace, NULL), RR_OK);
-    assert_int_equal(
-        rr_scorer_rerank(workspace, query, texts, TEXTS, &options, true, b == 0 ? together : again, NULL),
-        RR_OK);
+    assert_int_equal(rr_scorer_rerank(workspace, query, texts, TEXTS, &options, true,
+                                      b == 0 ? together : again, NULL),
+                     RR_OK);
     if (b > 0) {
       assert_memory_equal(again, together, sizeof together);
     }
     for (size_t i = 0; i < TEXTS; i += 37) {
       float alone;
-      assert_int_equal(rr_scorer_rerank(workspace, query, &texts[i], 1, &options, true, &alone, NULL),
-                       RR_OK);
+      assert_int_equal(
+          rr_scorer_rerank(workspace, query, &texts[i], 1, &options, true, &alone, NULL), RR_OK);
       assert_memory_equal(&alone, &together[i], sizeof alone);
     }
     rr_workspace_destroy(workspace);
@@ -73,9 +74,13 @@ static void scores_are_the_same_alone_and_among_a_thousand(void **state) {
   rr_scorer_destroy(scorer);
 }
 
-#define VARIANT(name, dtype)                                                                           \
-  {"scores are the same alone and among a thousand: " name " " #dtype,                                 \
-   scores_are_the_same_alone_and_among_a_thousand, NULL, NULL, &(variant){name, dtype}}
+#define VARIANT(name, dtype)                                                                       \
+  {                                                                                                \
+    "scores are the same alone and among a thousand: " name " " #dtype,                            \
+        scores_are_the_same_alone_and_among_a_thousand, NULL, NULL, &(variant) {                   \
+      name, dtype                                                                                  \
+    }                                                                                              \
+  }
 
 int main(void) {
   const struct CMUnitTest tests[] = {

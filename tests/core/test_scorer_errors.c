@@ -170,7 +170,8 @@ static void long_inputs_are_refused_unless_truncated(void **state) {
   assert_int_equal(rr_scorer_encode(scorer, query, &text, 1, &never, &arena, &encoded, &err),
                    RR_ERR_INPUT);
   assert_non_null(strstr(err.message, "`inputs` must have less than 512 tokens. Given: "));
-  assert_int_equal(rr_scorer_encode(scorer, query, &text, 1, &right, &arena, &encoded, &err), RR_OK);
+  assert_int_equal(rr_scorer_encode(scorer, query, &text, 1, &right, &arena, &encoded, &err),
+                   RR_OK);
   assert_int_equal(encoded.sequences[0].length, 512);
   rr_arena_finish(&arena);
   rr_scorer_destroy(scorer);
@@ -200,14 +201,15 @@ static void each_strategy_keeps_what_it_says(void **state) {
     rr_encode_options options;
     rr_text query;
     size_t query_kept; /* 0: refused */
-  } cases[] = {{right, half, 254},     {only_text, half, 300},     {if_possible, half, 300},
+  } cases[] = {{right, half, 254},      {only_text, half, 300},    {if_possible, half, 300},
                {right, long_text, 254}, {only_text, long_text, 0}, {if_possible, long_text, 254}};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-    rr_status status = rr_scorer_encode(scorer, cases[i].query, &long_text, 1, &cases[i].options, &arena,
-                                        &encoded, &err);
+    rr_status status = rr_scorer_encode(scorer, cases[i].query, &long_text, 1, &cases[i].options,
+                                        &arena, &encoded, &err);
     if (cases[i].query_kept == 0) {
       assert_int_equal(status, RR_ERR_INPUT);
-      assert_non_null(strstr(err.message, "a query of 600 tokens leaves no room for a text within 512"));
+      assert_non_null(
+          strstr(err.message, "a query of 600 tokens leaves no room for a text within 512"));
       continue;
     }
     assert_int_equal(status, RR_OK);
@@ -231,16 +233,19 @@ static void bounds_on_tokens_are_kept_and_texts_can_stand_alone(void **state) {
   rr_text both[] = {words_of(words, 100), {words, 10}};
   rr_encode_options options = {.truncate = true, .strategy = RR_CUT_TEXT, .max_text_tokens = 7};
   rr_arena_init(&arena, 16u << 20);
-  assert_int_equal(rr_scorer_encode(scorer, both[1], both, 2, &options, &arena, &encoded, NULL), RR_OK);
+  assert_int_equal(rr_scorer_encode(scorer, both[1], both, 2, &options, &arena, &encoded, NULL),
+                   RR_OK);
   assert_int_equal(encoded.sequences[0].length, 5 + 7 + 3);
   assert_int_equal(encoded.sequences[0].dropped_tokens, 93);
   assert_int_equal(encoded.sequences[1].length, 5 + 5 + 3);
   assert_int_equal(encoded.n_truncated, 1);
   options = (rr_encode_options){.truncate = true, .strategy = RR_CUT_TEXT, .max_length = 20};
-  assert_int_equal(rr_scorer_encode(scorer, both[1], both, 2, &options, &arena, &encoded, NULL), RR_OK);
+  assert_int_equal(rr_scorer_encode(scorer, both[1], both, 2, &options, &arena, &encoded, NULL),
+                   RR_OK);
   assert_int_equal(encoded.sequences[0].length, 20);
   options = (rr_encode_options){.truncate = true, .alone = true};
-  assert_int_equal(rr_scorer_encode(scorer, both[1], both, 2, &options, &arena, &encoded, NULL), RR_OK);
+  assert_int_equal(rr_scorer_encode(scorer, both[1], both, 2, &options, &arena, &encoded, NULL),
+                   RR_OK);
   assert_int_equal(encoded.sequences[0].length, 102);
   assert_int_equal(encoded.sequences[0].type_ids[101], 0);
   rr_arena_finish(&arena);
@@ -348,7 +353,8 @@ static void any_failed_allocation_is_a_memory_error(void **state) {
   json_malloc_t allocate;
   json_free_t release;
   json_get_alloc_funcs(&allocate, &release);
-  assert_true(allocate != malloc && release != free); /* JSON's allocations are among those that fail */
+  assert_true(allocate != malloc &&
+              release != free); /* JSON's allocations are among those that fail */
   rr_alloc_fail_at(ULONG_MAX, 0);
   assert_int_equal(whole_life(), RR_OK);
   unsigned long total = rr_alloc_count();
@@ -359,7 +365,8 @@ static void any_failed_allocation_is_a_memory_error(void **state) {
     rr_status status = whole_life();
     rr_alloc_fail_at(0, 0);
     if (status != RR_ERR_MEMORY) {
-      fail_msg("allocation %lu of %lu failed, but the status is %s", n, total, rr_status_name(status));
+      fail_msg("allocation %lu of %lu failed, but the status is %s", n, total,
+               rr_status_name(status));
     }
   }
 }

@@ -1,4 +1,5 @@
-/* rerankd.json: what it may say and how it is refused, its map against reference values, and a model that is scored by it. */
+/* rerankd.json: what it may say and how it is refused, its map against reference values, and a
+ * model that is scored by it. */
 #include <float.h>
 #include <math.h>
 #include <setjmp.h>
@@ -50,8 +51,10 @@ static void no_file_says_nothing(void **state) {
 static void every_scoring_is_read(void **state) {
   (void)state;
   assert_int_equal(accept("{\"scoring\":\"cosine\"}").scoring, RR_SCORING_COSINE);
-  assert_int_equal(accept("{\"scoring\":\"maxsim\",\"calibration\":null}").scoring, RR_SCORING_MAXSIM);
-  rr_scorer_file file = accept("{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,0.5,1],\"logits\":[-5,-1.5,3]}}");
+  assert_int_equal(accept("{\"scoring\":\"maxsim\",\"calibration\":null}").scoring,
+                   RR_SCORING_MAXSIM);
+  rr_scorer_file file = accept(
+      "{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,0.5,1],\"logits\":[-5,-1.5,3]}}");
   assert_int_equal(file.scoring, RR_SCORING_HYBRID);
   assert_int_equal(file.calibration.knots, 3);
   assert_float_equal(file.calibration.scores[1], 0.5, 0.0);
@@ -71,27 +74,39 @@ static void what_is_wrong_is_refused(void **state) {
       {"{\"scoring\":\"hybrid\",\"calibrations\":{}}", "unknown member \"calibrations\""},
       {"{\"scoring\":\"hybrid\",\"calibration\":[]}", "calibration must be an object"},
       {"{\"scoring\":\"hybrid\",\"calibration\":{}}", "2 to 32 numbers"},
-      {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[1],\"logits\":[1]}}", "2 to 32 numbers"},
-      {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":{\"0\":0},\"logits\":[0,1]}}", "2 to 32 numbers"},
+      {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[1],\"logits\":[1]}}",
+       "2 to 32 numbers"},
+      {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":{\"0\":0},\"logits\":[0,1]}}",
+       "2 to 32 numbers"},
       {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,1]}}", "as many numbers"},
-      {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,1],\"logits\":[0,1,2]}}", "as many numbers"},
-      {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,1],\"logits\":[0,1],\"a\":1}}", "unknown member \"a\""},
+      {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,1],\"logits\":[0,1,2]}}",
+       "as many numbers"},
+      {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,1],\"logits\":[0,1],\"a\":1}}",
+       "unknown member \"a\""},
       {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,0],\"logits\":[0,1]}}", "scores[1]"},
-      {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,1e-7],\"logits\":[0,1]}}", "scores[1]"},
+      {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,1e-7],\"logits\":[0,1]}}",
+       "scores[1]"},
       {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,1],\"logits\":[1,0]}}", "logits[1]"},
-      {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,1],\"logits\":[-1000.5,0]}}", "logits[0]"},
-      {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,1e300],\"logits\":[0,1]}}", "scores[1]"},
-      {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,1e999],\"logits\":[0,1]}}", "invalid JSON"},
-      {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,NaN],\"logits\":[0,1]}}", "invalid JSON"},
-      {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,\"1\"],\"logits\":[0,1]}}", "scores[1]"},
-      {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,true],\"logits\":[0,1]}}", "scores[1]"},
+      {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,1],\"logits\":[-1000.5,0]}}",
+       "logits[0]"},
+      {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,1e300],\"logits\":[0,1]}}",
+       "scores[1]"},
+      {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,1e999],\"logits\":[0,1]}}",
+       "invalid JSON"},
+      {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,NaN],\"logits\":[0,1]}}",
+       "invalid JSON"},
+      {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,\"1\"],\"logits\":[0,1]}}",
+       "scores[1]"},
+      {"{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,true],\"logits\":[0,1]}}",
+       "scores[1]"},
   };
   for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
     rr_scorer_file file = {.scoring = RR_SCORING_LOGIT};
     rr_error err = {.message = ""};
     scratch_text(directory, "rerankd.json", wrong[i][0]);
     rr_status status = rr_scorer_file_load(directory, &file, &err);
-    if (status != RR_ERR_FORMAT || strstr(err.message, wrong[i][1]) == NULL || strstr(err.message, "rerankd.json") == NULL) {
+    if (status != RR_ERR_FORMAT || strstr(err.message, wrong[i][1]) == NULL ||
+        strstr(err.message, "rerankd.json") == NULL) {
       fail_msg("%s: %s, \"%s\"", wrong[i][0], rr_status_name(status), err.message);
     }
     assert_int_equal(file.scoring, RR_SCORING_LOGIT); /* untouched */
@@ -108,10 +123,13 @@ static void sizes_are_bounded(void **state) {
     for (int i = 0; i < knots; i++) {
       length += snprintf(list + length, sizeof list - (size_t)length, "%s%d", i == 0 ? "" : ",", i);
     }
-    (void)snprintf(text, sizeof text, "{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[%s],\"logits\":[%s]}}", list, list);
+    (void)snprintf(text, sizeof text,
+                   "{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[%s],\"logits\":[%s]}}",
+                   list, list);
     rr_scorer_file file;
     scratch_text(directory, "rerankd.json", text);
-    assert_int_equal(rr_scorer_file_load(directory, &file, NULL), knots > RR_KNOTS_MAX ? RR_ERR_FORMAT : RR_OK);
+    assert_int_equal(rr_scorer_file_load(directory, &file, NULL),
+                     knots > RR_KNOTS_MAX ? RR_ERR_FORMAT : RR_OK);
   }
   static char large[(1 << 16) + 2];
   memset(large, ' ', sizeof large - 1);
@@ -151,19 +169,22 @@ static void probabilities_are_the_reference_values(void **state) {
       float wanted = (float)json_real_value(json_array_get(pair, 1));
       float got = rr_calibrated(&calibration, score);
       if (!(fabsf(got - wanted) <= FLT_EPSILON * wanted)) {
-        fail_msg("map %zu, score %.9g: %.9g instead of %.9g", m, (double)score, (double)got, (double)wanted);
+        fail_msg("map %zu, score %.9g: %.9g instead of %.9g", m, (double)score, (double)got,
+                 (double)wanted);
       }
     }
   }
   json_decref(maps);
 }
 
-/* Neighbouring floats around every point, and steps through all that a score can be and far beyond. */
+/* Neighbouring floats around every point, and steps through all that a score can be and far
+ * beyond. */
 static void the_order_is_kept(void **state) {
   (void)state;
   json_t *maps = load_maps();
   for (size_t m = 0; m < json_array_size(maps); m++) {
-    rr_calibration calibration = calibration_of(json_object_get(json_array_get(maps, m), "calibration"));
+    rr_calibration calibration =
+        calibration_of(json_object_get(json_array_get(maps, m), "calibration"));
     for (size_t k = 0; k < calibration.knots; k++) {
       float score = (float)calibration.scores[k] - 0.0001f;
       float before = 0.0f;
@@ -180,13 +201,15 @@ static void the_order_is_kept(void **state) {
       assert_true(now >= before && now <= 1.0f);
       before = now;
     }
-    assert_true(rr_calibrated(&calibration, FLT_MAX) >= before && rr_calibrated(&calibration, FLT_MAX) <= 1.0f);
+    assert_true(rr_calibrated(&calibration, FLT_MAX) >= before &&
+                rr_calibrated(&calibration, FLT_MAX) <= 1.0f);
   }
   json_decref(maps);
 }
 
 static void copy_model(const char *name) {
-  static const char *const files[] = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"};
+  static const char *const files[] = {"config.json", "model.safetensors", "tokenizer.json",
+                                      "tokenizer_config.json"};
   char source[4096];
   (void)snprintf(source, sizeof source, "%s", golden_path(name));
   for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
@@ -200,7 +223,8 @@ static void copy_model(const char *name) {
   }
 }
 
-static void rerank(rr_scoring asked, const golden_case *item, bool raw, float *scores, rr_model_info *ret_info) {
+static void rerank(rr_scoring asked, const golden_case *item, bool raw, float *scores,
+                   rr_model_info *ret_info) {
   rr_scorer *scorer = NULL;
   rr_workspace *workspace = NULL;
   rr_error err = {.message = ""};
@@ -210,7 +234,8 @@ static void rerank(rr_scoring asked, const golden_case *item, bool raw, float *s
   }
   *ret_info = *rr_scorer_info(scorer);
   assert_int_equal(rr_workspace_create(scorer, 512, &workspace, NULL), RR_OK);
-  assert_int_equal(rr_scorer_rerank(workspace, item->query, item->texts, item->n_texts, &item->options, raw, scores, NULL),
+  assert_int_equal(rr_scorer_rerank(workspace, item->query, item->texts, item->n_texts,
+                                    &item->options, raw, scores, NULL),
                    RR_OK);
   rr_workspace_destroy(workspace);
   rr_scorer_destroy(scorer);
@@ -218,7 +243,8 @@ static void rerank(rr_scoring asked, const golden_case *item, bool raw, float *s
 
 static void a_model_is_scored_as_its_file_says(void **state) {
   (void)state;
-  static const char text[] = "{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,1],\"logits\":[-6,4.5]}}";
+  static const char text[] =
+      "{\"scoring\":\"hybrid\",\"calibration\":{\"scores\":[0,1],\"logits\":[-6,4.5]}}";
   golden_cases cases = golden_load("bi-encoder-cls-hybrid");
   golden_cases cosines = golden_load("bi-encoder-cls");
   const golden_case *item = &cases.items[0];

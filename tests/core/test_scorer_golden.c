@@ -1,5 +1,5 @@
-/* Scores of the small golden models against transformers and sentence-transformers, whatever shares a
- * micro-batch with them. */
+/* Scores of the small golden models against transformers and sentence-transformers, whatever shares
+ * a micro-batch with them. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -88,7 +88,8 @@ static void check_scores(const loaded *model, size_t at) {
   }
   if (width_of(model) > 1) {
     for (size_t i = 0; i < 8; i++) {
-      assert_float_equal(model->encoded[at].sequences[0].output[i], item->query_vector[i], tolerance);
+      assert_float_equal(model->encoded[at].sequences[0].output[i], item->query_vector[i],
+                         tolerance);
     }
   }
   free(scores);
@@ -241,12 +242,14 @@ static void bi_encoder_scores_are_cosines_either_way(void **state) {
   }
 }
 
-#define MODEL_TESTS(model)                                                                             \
-  {#model ": one sequence at a time", one_sequence_at_a_time, set_up_##model, tear_down, NULL},       \
-      {#model ": one request at a time", one_request_at_a_time, set_up_##model, tear_down, NULL},      \
-      {#model ": shuffled among other requests", shuffled_among_other_requests, set_up_##model,        \
-       tear_down, NULL},                                                                               \
-      {#model ": truncation is counted", truncation_is_counted, set_up_##model, tear_down, NULL}
+#define MODEL_TESTS(model)                                                                         \
+  {#model ": one sequence at a time", one_sequence_at_a_time, set_up_##model, tear_down, NULL},    \
+      {#model ": one request at a time", one_request_at_a_time, set_up_##model, tear_down, NULL},  \
+      {#model ": shuffled among other requests", shuffled_among_other_requests, set_up_##model,    \
+       tear_down, NULL},                                                                           \
+  {                                                                                                \
+#model ": truncation is counted", truncation_is_counted, set_up_##model, tear_down, NULL       \
+  }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
@@ -257,7 +260,8 @@ int main(void) {
                                       tear_down),
       cmocka_unit_test_setup_teardown(cross_encoder_is_described, set_up_cross_encoder, tear_down),
       cmocka_unit_test_setup_teardown(bi_encoder_is_described, set_up_mean, tear_down),
-      cmocka_unit_test_setup_teardown(bi_encoder_scores_are_cosines_either_way, set_up_cls, tear_down),
+      cmocka_unit_test_setup_teardown(bi_encoder_scores_are_cosines_either_way, set_up_cls,
+                                      tear_down),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

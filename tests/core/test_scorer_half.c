@@ -1,5 +1,5 @@
-/* Halves of documents: scores of texts that are at hand are those of texts that are computed, to the bit; what does not
- * fit is refused; fingerprints tell models apart. */
+/* Halves of documents: scores of texts that are at hand are those of texts that are computed, to
+ * the bit; what does not fit is refused; fingerprints tell models apart. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -31,11 +31,12 @@ static rr_scorer *load(const char *directory, rr_scoring scoring, rr_dtype dtype
   return scorer;
 }
 
-static rr_encoded encode(const rr_scorer *scorer, const golden_case *item, const rr_encode_options *options,
-                         rr_arena *arena) {
+static rr_encoded encode(const rr_scorer *scorer, const golden_case *item,
+                         const rr_encode_options *options, rr_arena *arena) {
   rr_encoded encoded;
   rr_error err = {.message = ""};
-  if (rr_scorer_encode(scorer, item->query, item->texts, item->n_texts, options, arena, &encoded, &err) != RR_OK) {
+  if (rr_scorer_encode(scorer, item->query, item->texts, item->n_texts, options, arena, &encoded,
+                       &err) != RR_OK) {
     fail_msg("case \"%s\": %s", item->name, err.message);
   }
   return encoded;
@@ -88,8 +89,9 @@ static void check_counts(const rr_encoded *cold, const rr_encoded *warm) {
 }
 
 /* Every step-th text is not at hand, none where step is 0. */
-static void check_warm(rr_workspace *workspace, const rr_scorer *scorer, const golden_case *item, size_t step,
-                       const rr_encoded *cold, const rr_half *halves, const float *wanted) {
+static void check_warm(rr_workspace *workspace, const rr_scorer *scorer, const golden_case *item,
+                       size_t step, const rr_encoded *cold, const rr_half *halves,
+                       const float *wanted) {
   rr_arena arena;
   rr_half given[TEXTS_MAX];
   float scores[TEXTS_MAX];
@@ -113,15 +115,16 @@ static void check_warm(rr_workspace *workspace, const rr_scorer *scorer, const g
     rr_arena_finish(&arena);
     return;
   }
-  assert_int_equal(rr_scorer_rerank(workspace, item->query, item->texts, item->n_texts, &options, true, scores, NULL),
+  assert_int_equal(rr_scorer_rerank(workspace, item->query, item->texts, item->n_texts, &options,
+                                    true, scores, NULL),
                    RR_OK);
   assert_memory_equal(scores, wanted, item->n_texts * sizeof *scores);
   rr_arena_finish(&arena);
 }
 
 /* Halves that were made ahead, without a query, have the same bytes. */
-static void check_made_ahead(rr_workspace *workspace, const rr_scorer *scorer, const golden_case *item,
-                             const rr_half *halves) {
+static void check_made_ahead(rr_workspace *workspace, const rr_scorer *scorer,
+                             const golden_case *item, const rr_half *halves) {
   rr_arena arena;
   rr_half ahead[TEXTS_MAX];
   rr_arena_init(&arena, ARENA);
@@ -183,7 +186,8 @@ static rr_half half_of(const rr_scorer *scorer) {
   rr_arena_init(&arena, ARENA);
   const rr_encode_options options = {.truncate = true, .halves_only = true};
   assert_int_equal(rr_workspace_create(scorer, 512, &workspace, NULL), RR_OK);
-  assert_int_equal(rr_scorer_encode(scorer, some_text, &some_text, 1, &options, &arena, &encoded, NULL), RR_OK);
+  assert_int_equal(
+      rr_scorer_encode(scorer, some_text, &some_text, 1, &options, &arena, &encoded, NULL), RR_OK);
   compute(workspace, &encoded);
   take_halves(scorer, &encoded, &half);
   rr_workspace_destroy(workspace);
@@ -198,7 +202,9 @@ static void check_refused(const rr_scorer *scorer, rr_half half) {
   rr_arena_init(&arena, ARENA);
   const rr_encode_options options = {.truncate = true, .halves = &half};
   assert_false(rr_scorer_half_fits(scorer, half));
-  assert_int_equal(rr_scorer_encode(scorer, some_text, &some_text, 1, &options, &arena, &encoded, &err), RR_ERR_INPUT);
+  assert_int_equal(
+      rr_scorer_encode(scorer, some_text, &some_text, 1, &options, &arena, &encoded, &err),
+      RR_ERR_INPUT);
   assert_non_null(strstr(err.message, "half of text 0"));
   rr_arena_finish(&arena);
 }
@@ -244,13 +250,18 @@ static void a_cross_encoder_has_no_halves(void **state) {
   rr_half none = {0};
   rr_arena_init(&arena, ARENA);
   rr_encode_options options = {.truncate = true};
-  assert_int_equal(rr_scorer_encode(scorer, some_text, &some_text, 1, &options, &arena, &encoded, NULL), RR_OK);
+  assert_int_equal(
+      rr_scorer_encode(scorer, some_text, &some_text, 1, &options, &arena, &encoded, NULL), RR_OK);
   assert_int_equal(rr_scorer_half_bytes(scorer, &encoded.sequences[0]), 0);
   assert_false(rr_scorer_half_fits(scorer, none));
   options.halves = &none;
-  assert_int_equal(rr_scorer_encode(scorer, some_text, &some_text, 1, &options, &arena, &encoded, NULL), RR_ERR_INPUT);
+  assert_int_equal(
+      rr_scorer_encode(scorer, some_text, &some_text, 1, &options, &arena, &encoded, NULL),
+      RR_ERR_INPUT);
   options = (rr_encode_options){.halves_only = true};
-  assert_int_equal(rr_scorer_encode(scorer, some_text, &some_text, 1, &options, &arena, &encoded, NULL), RR_ERR_INPUT);
+  assert_int_equal(
+      rr_scorer_encode(scorer, some_text, &some_text, 1, &options, &arena, &encoded, NULL),
+      RR_ERR_INPUT);
   rr_arena_finish(&arena);
   rr_scorer_destroy(scorer);
 }
@@ -279,7 +290,8 @@ static void what_is_at_hand_takes_no_arena(void **state) {
     rr_encoded encoded;
     rr_arena_init(&arena, ARENA);
     const rr_encode_options options = {.truncate = true, .halves = warm ? halves : NULL};
-    assert_int_equal(rr_scorer_encode(scorer, some_text, texts, 64, &options, &arena, &encoded, NULL), RR_OK);
+    assert_int_equal(
+        rr_scorer_encode(scorer, some_text, texts, 64, &options, &arena, &encoded, NULL), RR_OK);
     total[warm] = arena.total;
     rr_arena_finish(&arena);
   }
@@ -298,7 +310,8 @@ static void fingerprint(const char *directory, rr_scoring scoring, rr_dtype dtyp
 }
 
 static const char *copy_of(const char *model) {
-  static const char *const files[] = {"config.json", "vocab.txt", "tokenizer_config.json", "model.safetensors"};
+  static const char *const files[] = {"config.json", "vocab.txt", "tokenizer_config.json",
+                                      "model.safetensors"};
   char source[4096];
   (void)snprintf(source, sizeof source, "%s", golden_path(model));
   const char *directory = scratch_create();
@@ -380,9 +393,13 @@ static void a_fingerprint_may_lack_memory_or_files(void **state) {
   scratch_remove(directory);
 }
 
-#define BITS(what, model, golden, scoring) \
-  {what ": warm scores are cold ones to the bit", warm_scores_are_cold_ones_to_the_bit, NULL, NULL, \
-   &(subject){model, golden, scoring}}
+#define BITS(what, model, golden, scoring)                                                         \
+  {                                                                                                \
+    what ": warm scores are cold ones to the bit", warm_scores_are_cold_ones_to_the_bit, NULL,     \
+        NULL, &(subject) {                                                                         \
+      model, golden, scoring                                                                       \
+    }                                                                                              \
+  }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
@@ -393,7 +410,8 @@ int main(void) {
       BITS("hybrid, mean pooling", "bi-encoder-mean", "bi-encoder-mean-hybrid", RR_SCORING_HYBRID),
       BITS("hybrid, CLS pooling", "bi-encoder-cls", "bi-encoder-cls-hybrid", RR_SCORING_HYBRID),
       BITS("ColBERT", "colbert", "colbert", RR_SCORING_AUTO),
-      BITS("ColBERT that attends to [MASK]", "colbert-attending", "colbert-attending", RR_SCORING_AUTO),
+      BITS("ColBERT that attends to [MASK]", "colbert-attending", "colbert-attending",
+           RR_SCORING_AUTO),
       BITS("ColBERT without metadata", "colbert-bare", "colbert-bare", RR_SCORING_MAXSIM),
       cmocka_unit_test(what_does_not_fit_is_refused),
       cmocka_unit_test(a_cross_encoder_has_no_halves),

@@ -1,4 +1,5 @@
-/* The golden models computed by every pair of matrix product and row operations that this CPU runs. */
+/* The golden models computed by every pair of matrix product and row operations that this CPU
+ * runs. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,13 +37,17 @@ static float score(const rr_tokenizer *tokenizer, rr_encoder *encoder, const rr_
                      RR_OK);
   } else {
     n = 2;
-    assert_int_equal(rr_tokenizer_single(tokenizer, &a, &truncation, arena, &encoding[0], NULL), RR_OK);
-    assert_int_equal(rr_tokenizer_single(tokenizer, &b, &truncation, arena, &encoding[1], NULL), RR_OK);
+    assert_int_equal(rr_tokenizer_single(tokenizer, &a, &truncation, arena, &encoding[0], NULL),
+                     RR_OK);
+    assert_int_equal(rr_tokenizer_single(tokenizer, &b, &truncation, arena, &encoding[1], NULL),
+                     RR_OK);
   }
   rr_encoder_input inputs[2];
   for (size_t i = 0; i < n; i++) {
-    inputs[i] = (rr_encoder_input){.ids = encoding[i].ids, .type_ids = encoding[i].type_ids,
-                                   .length = encoding[i].length, .output = outputs[i]};
+    inputs[i] = (rr_encoder_input){.ids = encoding[i].ids,
+                                   .type_ids = encoding[i].type_ids,
+                                   .length = encoding[i].length,
+                                   .output = outputs[i]};
   }
   assert_int_equal(rr_encoder_forward(encoder, inputs, n, NULL), RR_OK);
   if (config->head == RR_HEAD_CLASSIFIER) {
@@ -66,8 +71,8 @@ static void check_model(const char *name, const rr_gemm *gemm, const rr_rowops *
   assert_int_equal(rr_config_load(golden_path(name), &config, NULL), RR_OK);
   assert_true(config.hidden_size <= 64);
   assert_int_equal(rr_tokenizer_load(config.folder, &tokenizer, NULL), RR_OK);
-  static const rr_formats fp32 = {.of = {RR_FORMAT_FP32, RR_FORMAT_FP32, RR_FORMAT_FP32, RR_FORMAT_FP32,
-                                         RR_FORMAT_FP32}};
+  static const rr_formats fp32 = {
+      .of = {RR_FORMAT_FP32, RR_FORMAT_FP32, RR_FORMAT_FP32, RR_FORMAT_FP32, RR_FORMAT_FP32}};
   assert_int_equal(rr_bert_load(&config, &fp32, rowops, NULL, &bert, NULL), RR_OK);
   assert_ptr_equal(bert->layers[0].intermediate.gemm, gemm);
   assert_int_equal(rr_encoder_create(bert, 1024, &encoder, NULL), RR_OK);
@@ -107,11 +112,15 @@ static void scores_agree_with_the_reference(void **state) {
   assert_int_equal(rr_kernels_set_mask(NULL, NULL), RR_OK);
 }
 
-#define PAIR(gemm, mask, rowops)                                                                       \
-  {"scores agree with the reference: " gemm " and " rowops, scores_agree_with_the_reference, NULL,     \
-   NULL, &(kernels){gemm, mask, rowops}}
+#define PAIR(gemm, mask, rowops)                                                                   \
+  {                                                                                                \
+    "scores agree with the reference: " gemm " and " rowops, scores_agree_with_the_reference,      \
+        NULL, NULL, &(kernels) {                                                                   \
+      gemm, mask, rowops                                                                           \
+    }                                                                                              \
+  }
 
-#define WITH_EACH_ROWOPS(gemm, mask)                                                                   \
+#define WITH_EACH_ROWOPS(gemm, mask)                                                               \
   PAIR(gemm, mask, "generic"), PAIR(gemm, mask, "avx2"), PAIR(gemm, mask, "avx512")
 
 int main(void) {

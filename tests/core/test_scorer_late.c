@@ -1,5 +1,5 @@
-/* Late interaction, of ColBERT checkpoints and over plain bi-encoders, against references computed by transformers;
- * the same bits whatever shares a micro-batch; what is refused. */
+/* Late interaction, of ColBERT checkpoints and over plain bi-encoders, against references computed
+ * by transformers; the same bits whatever shares a micro-batch; what is refused. */
 #include <limits.h>
 #include <math.h>
 #include <setjmp.h>
@@ -37,7 +37,8 @@ static float *rerank(rr_workspace *workspace, const golden_case *item, bool raw)
   rr_error err = {.message = ""};
   float *scores = calloc(item->n_texts, sizeof *scores);
   assert_non_null(scores);
-  if (rr_scorer_rerank(workspace, item->query, item->texts, item->n_texts, &item->options, raw, scores, &err) != RR_OK) {
+  if (rr_scorer_rerank(workspace, item->query, item->texts, item->n_texts, &item->options, raw,
+                       scores, &err) != RR_OK) {
     fail_msg("case \"%s\": %s", item->name, err.message);
   }
   return scores;
@@ -57,8 +58,8 @@ static void check_against_reference(const subject *of, rr_dtype dtype, float eac
       float difference = fabsf(scores[i] - item->scores[i]);
       sum += difference;
       if (!(difference <= each)) {
-        fail_msg("%s, case \"%s\", text %zu: %.6f instead of %.6f", of->golden, item->name, i, (double)scores[i],
-                 (double)item->scores[i]);
+        fail_msg("%s, case \"%s\", text %zu: %.6f instead of %.6f", of->golden, item->name, i,
+                 (double)scores[i], (double)item->scores[i]);
       }
     }
     assert_true(sum / (float)item->n_texts <= mean);
@@ -93,8 +94,9 @@ static void check_bits(const subject *of, rr_dtype dtype) {
   assert_int_equal(rr_workspace_create(scorer, 16384, &workspace, NULL), RR_OK);
   const golden_case *items[2] = {&cases.items[0], &cases.items[cases.count - 1]};
   for (size_t r = 0; r < 2; r++) {
-    assert_int_equal(rr_scorer_encode(scorer, items[r]->query, items[r]->texts, items[r]->n_texts, &items[r]->options,
-                                      &arena, &encoded[r], NULL), RR_OK);
+    assert_int_equal(rr_scorer_encode(scorer, items[r]->query, items[r]->texts, items[r]->n_texts,
+                                      &items[r]->options, &arena, &encoded[r], NULL),
+                     RR_OK);
     for (size_t i = encoded[r].n_sequences; i-- > 0;) {
       all[n++] = &encoded[r].sequences[i];
       assert_int_equal(rr_scorer_forward(workspace, &all[n - 1], 1, NULL), RR_OK);
@@ -102,7 +104,8 @@ static void check_bits(const subject *of, rr_dtype dtype) {
     assert_int_equal(rr_scorer_scores(scorer, &encoded[r], true, scores[0][r], NULL), RR_OK);
   }
   for (size_t i = 0; i < n; i++) {
-    memset(all[i]->vectors, 0xff, all[i]->n_vectors * sizeof(float)); /* NaN, or a scale of NaN's bytes */
+    memset(all[i]->vectors, 0xff,
+           all[i]->n_vectors * sizeof(float)); /* NaN, or a scale of NaN's bytes */
   }
   assert_int_equal(rr_scorer_forward(workspace, all, n, NULL), RR_OK);
   for (size_t r = 0; r < 2; r++) {
@@ -134,7 +137,8 @@ static void what_a_model_has_not_is_refused(void **state) {
     rr_scorer *scorer = NULL;
     rr_error err = {.message = ""};
     const rr_load_options options = {.scoring = refused[i].scoring};
-    assert_int_equal(rr_scorer_load(golden_path(refused[i].model), &options, &scorer, &err), RR_ERR_UNSUPPORTED);
+    assert_int_equal(rr_scorer_load(golden_path(refused[i].model), &options, &scorer, &err),
+                     RR_ERR_UNSUPPORTED);
     assert_non_null(strstr(err.message, refused[i].model));
   }
 }
@@ -161,7 +165,8 @@ static void models_are_described(void **state) {
   for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
     rr_scorer *scorer = load(known[i].model, known[i].asked, RR_DTYPE_FLOAT32);
     const rr_model_info *info = rr_scorer_info(scorer);
-    assert_int_equal(info->kind, known[i].scoring == RR_SCORING_LOGIT ? RR_CROSS_ENCODER : RR_BI_ENCODER);
+    assert_int_equal(info->kind,
+                     known[i].scoring == RR_SCORING_LOGIT ? RR_CROSS_ENCODER : RR_BI_ENCODER);
     assert_int_equal(info->scoring, known[i].scoring);
     assert_string_equal(info->scoring_name, known[i].name);
     assert_int_equal(info->pooling, known[i].pooling);
@@ -184,7 +189,8 @@ static void an_arena_too_small_is_an_error(void **state) {
     rr_arena arena;
     rr_encoded encoded;
     rr_arena_init(&arena, limit);
-    status = rr_scorer_encode(scorer, item->query, item->texts, item->n_texts, &item->options, &arena, &encoded, NULL);
+    status = rr_scorer_encode(scorer, item->query, item->texts, item->n_texts, &item->options,
+                              &arena, &encoded, NULL);
     assert_true(status == RR_OK || status == RR_ERR_MEMORY);
     failures += status != RR_OK;
     rr_arena_finish(&arena);
@@ -209,14 +215,17 @@ static void a_colberts_query_is_cut_unless_forbidden(void **state) {
   rr_encoded encoded;
   rr_arena_init(&arena, 1u << 20);
   rr_encode_options options = {.truncate = true, .strategy = RR_CUT_TEXT};
-  assert_int_equal(rr_scorer_encode(scorer, asked, &text, 1, &options, &arena, &encoded, NULL), RR_OK);
+  assert_int_equal(rr_scorer_encode(scorer, asked, &text, 1, &options, &arena, &encoded, NULL),
+                   RR_OK);
   assert_int_equal(encoded.sequences[0].length, 24);
   assert_int_equal(encoded.sequences[0].dropped_tokens, 60 - (24 - 3));
   assert_int_equal(encoded.sequences[0].unattended, 0);
   assert_int_equal(encoded.n_truncated, 1);
   options.truncate = false;
-  assert_int_equal(rr_scorer_encode(scorer, asked, &text, 1, &options, &arena, &encoded, NULL), RR_ERR_INPUT);
-  assert_int_equal(rr_scorer_encode(scorer, text, &text, 1, &options, &arena, &encoded, NULL), RR_OK);
+  assert_int_equal(rr_scorer_encode(scorer, asked, &text, 1, &options, &arena, &encoded, NULL),
+                   RR_ERR_INPUT);
+  assert_int_equal(rr_scorer_encode(scorer, text, &text, 1, &options, &arena, &encoded, NULL),
+                   RR_OK);
   assert_int_equal(encoded.sequences[0].length, 24);
   assert_int_equal(encoded.sequences[0].unattended, 24 - 4);
   assert_int_equal(encoded.sequences[1].length, 4);
@@ -226,7 +235,8 @@ static void a_colberts_query_is_cut_unless_forbidden(void **state) {
 
 /* A directory like `colbert` with another artifact.metadata. */
 static rr_status load_with(const char *metadata, rr_error *err) {
-  static const char *const files[] = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"};
+  static const char *const files[] = {"config.json", "tokenizer.json", "tokenizer_config.json",
+                                      "model.safetensors"};
   char source[4096];
   (void)snprintf(source, sizeof source, "%s", golden_path("colbert"));
   const char *directory = scratch_create();
@@ -234,7 +244,8 @@ static rr_status load_with(const char *metadata, rr_error *err) {
     scratch_copy(source, directory, files[i]);
   }
   scratch_text(directory, "artifact.metadata", metadata);
-  scratch_text(directory, "modules.json", "[{\"type\": \"some.Dense\", \"path\": \"\"}]"); /* another library's */
+  scratch_text(directory, "modules.json",
+               "[{\"type\": \"some.Dense\", \"path\": \"\"}]"); /* another library's */
   rr_scorer *scorer = NULL;
   const rr_load_options options = {.dtype = RR_DTYPE_FLOAT32};
   rr_status status = rr_scorer_load(directory, &options, &scorer, err);
@@ -274,7 +285,8 @@ static void metadata_is_not_believed(void **state) {
   }
 }
 
-/* Whichever allocation fails: an error, and nothing is lost (the sanitizers and valgrind see to that). */
+/* Whichever allocation fails: an error, and nothing is lost (the sanitizers and valgrind see to
+ * that). */
 static void any_allocation_may_fail(void **state) {
   (void)state;
   golden_cases cases = golden_load("colbert");
@@ -294,34 +306,43 @@ static void any_allocation_may_fail(void **state) {
       status = rr_workspace_create(scorer, 256, &workspace, NULL);
     }
     if (status == RR_OK) {
-      status = rr_scorer_rerank(workspace, item->query, item->texts, item->n_texts, &item->options, false, scores, NULL);
+      status = rr_scorer_rerank(workspace, item->query, item->texts, item->n_texts, &item->options,
+                                false, scores, NULL);
     }
     asked = rr_alloc_count();
     rr_alloc_fail_at(0, 0);
     assert_int_equal(status, n <= asked ? RR_ERR_MEMORY : RR_OK);
-    asked = status == RR_OK ? asked : ULONG_MAX; /* what comes behind the one that failed was not asked for */
+    asked = status == RR_OK
+                ? asked
+                : ULONG_MAX; /* what comes behind the one that failed was not asked for */
     rr_workspace_destroy(workspace);
     rr_scorer_destroy(scorer);
   }
   golden_free(&cases);
 }
 
-#define SUBJECT(model, golden, scoring) &(subject){model, golden, scoring}
-#define TESTS(what, of)                                                                                        \
-  {what ": float32 is within 1e-4", float32_is_within_1e_4, NULL, NULL, of},                                   \
-      {what ": reduced formats are near", reduced_formats_are_near, NULL, NULL, of}, {                         \
-    what ": bits do not depend on the batch", bits_do_not_depend_on_the_batch, NULL, NULL, of                  \
+#define SUBJECT(model, golden, scoring)                                                            \
+  &(subject) { model, golden, scoring }
+#define TESTS(what, of)                                                                            \
+  {what ": float32 is within 1e-4", float32_is_within_1e_4, NULL, NULL, of},                       \
+      {what ": reduced formats are near", reduced_formats_are_near, NULL, NULL, of}, {             \
+    what ": bits do not depend on the batch", bits_do_not_depend_on_the_batch, NULL, NULL, of      \
   }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
       TESTS("ColBERT", SUBJECT("colbert", "colbert", RR_SCORING_AUTO)),
-      TESTS("ColBERT that attends to [MASK]", SUBJECT("colbert-attending", "colbert-attending", RR_SCORING_AUTO)),
+      TESTS("ColBERT that attends to [MASK]",
+            SUBJECT("colbert-attending", "colbert-attending", RR_SCORING_AUTO)),
       TESTS("ColBERT without metadata", SUBJECT("colbert-bare", "colbert-bare", RR_SCORING_MAXSIM)),
-      TESTS("MaxSim, mean pooling", SUBJECT("bi-encoder-mean", "bi-encoder-mean-maxsim", RR_SCORING_MAXSIM)),
-      TESTS("MaxSim, CLS pooling", SUBJECT("bi-encoder-cls", "bi-encoder-cls-maxsim", RR_SCORING_MAXSIM)),
-      TESTS("hybrid, mean pooling", SUBJECT("bi-encoder-mean", "bi-encoder-mean-hybrid", RR_SCORING_HYBRID)),
-      TESTS("hybrid, CLS pooling", SUBJECT("bi-encoder-cls", "bi-encoder-cls-hybrid", RR_SCORING_HYBRID)),
+      TESTS("MaxSim, mean pooling",
+            SUBJECT("bi-encoder-mean", "bi-encoder-mean-maxsim", RR_SCORING_MAXSIM)),
+      TESTS("MaxSim, CLS pooling",
+            SUBJECT("bi-encoder-cls", "bi-encoder-cls-maxsim", RR_SCORING_MAXSIM)),
+      TESTS("hybrid, mean pooling",
+            SUBJECT("bi-encoder-mean", "bi-encoder-mean-hybrid", RR_SCORING_HYBRID)),
+      TESTS("hybrid, CLS pooling",
+            SUBJECT("bi-encoder-cls", "bi-encoder-cls-hybrid", RR_SCORING_HYBRID)),
       cmocka_unit_test(what_a_model_has_not_is_refused),
       cmocka_unit_test(models_are_described),
       cmocka_unit_test(an_arena_too_small_is_an_error),

@@ -1,5 +1,5 @@
-/* Cosines of all-MiniLM-L6-v2 against sentence-transformers. RR_MODEL_DIR names its directory; without
- * it the tests are skipped. */
+/* Cosines of all-MiniLM-L6-v2 against sentence-transformers. RR_MODEL_DIR names its directory;
+ * without it the tests are skipped. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +19,8 @@ static rr_scorer *load_or_skip(void) {
     skip();
   }
   rr_scorer *scorer = NULL;
-  const rr_load_options options = {.dtype = RR_DTYPE_FLOAT32, .scoring = RR_SCORING_COSINE}; /* whatever its rerankd.json says */
+  const rr_load_options options = {
+      .dtype = RR_DTYPE_FLOAT32, .scoring = RR_SCORING_COSINE}; /* whatever its rerankd.json says */
   assert_int_equal(rr_scorer_load(directory, &options, &scorer, NULL), RR_OK);
   return scorer;
 }

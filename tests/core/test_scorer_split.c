@@ -1,5 +1,5 @@
-/* Split layers (Pyramid) against references computed by transformers with a block-diagonal mask; the same bits whatever
- * shares a micro-batch; what is refused. */
+/* Split layers (Pyramid) against references computed by transformers with a block-diagonal mask;
+ * the same bits whatever shares a micro-batch; what is refused. */
 #include <limits.h>
 #include <math.h>
 #include <setjmp.h>
@@ -17,8 +17,8 @@
 
 static const float tolerance = 1e-4f;
 
-static const char *const variants[] = {"split", "split-mean-maxsim", "split-joint-cosine", "split-cls-maxsim",
-                                       "split-mean"};
+static const char *const variants[] = {"split", "split-mean-maxsim", "split-joint-cosine",
+                                       "split-cls-maxsim", "split-mean"};
 enum { VARIANTS = sizeof variants / sizeof variants[0] };
 
 static char directory[4096];
@@ -49,7 +49,8 @@ static void differences(rr_scorer *scorer, const char *golden, float *ret_most, 
     float scores[256];
     rr_error err = {.message = ""};
     assert_true(item->n_texts <= 256);
-    if (rr_scorer_rerank(workspace, item->query, item->texts, item->n_texts, &item->options, true, scores, &err) != RR_OK) {
+    if (rr_scorer_rerank(workspace, item->query, item->texts, item->n_texts, &item->options, true,
+                         scores, &err) != RR_OK) {
       fail_msg("%s, case \"%s\": %s", golden, item->name, err.message);
     }
     for (size_t i = 0; i < item->n_texts; i++) {
@@ -76,8 +77,8 @@ static void float32_is_within_1e_4(void **state) {
   }
 }
 
-/* Beside what the same format does to the unsplit cross-encoder: there is a layer more here, and means over rows that
- * are not computed in two parts. */
+/* Beside what the same format does to the unsplit cross-encoder: there is a layer more here, and
+ * means over rows that are not computed in two parts. */
 static void reduced_formats_are_near(void **state) {
   static const rr_dtype dtypes[] = {RR_DTYPE_BFLOAT16, RR_DTYPE_INT8};
   for (size_t d = 0; d < sizeof dtypes / sizeof dtypes[0]; d++) {
@@ -92,7 +93,8 @@ static void reduced_formats_are_near(void **state) {
     differences(scorer, "cross-encoder", &most, &usual);
     rr_scorer_destroy(scorer);
     if (!(mean <= 3.0f * usual)) {
-      fail_msg("%s: %.4f on the mean, beside %.4f", (const char *)*state, (double)mean, (double)usual);
+      fail_msg("%s: %.4f on the mean, beside %.4f", (const char *)*state, (double)mean,
+               (double)usual);
     }
   }
 }
@@ -112,8 +114,9 @@ static void check_bits(const char *variant, rr_dtype dtype) {
   for (size_t c = 0; c < cases.count; c += split_step()) {
     const golden_case *item = &cases.items[c];
     rr_encoded encoded;
-    assert_int_equal(rr_scorer_encode(scorer, item->query, item->texts, item->n_texts, &item->options, &arena, &encoded,
-                                      NULL), RR_OK);
+    assert_int_equal(rr_scorer_encode(scorer, item->query, item->texts, item->n_texts,
+                                      &item->options, &arena, &encoded, NULL),
+                     RR_OK);
     for (size_t i = 0; i < encoded.n_sequences && n < 512; i++) {
       rr_sequence *sequence = &encoded.sequences[i];
       assert_true(sequence->split_at > 0 && sequence->split_at < sequence->length);
@@ -146,20 +149,23 @@ static rr_status load_changed(rr_error *err) {
   return status;
 }
 
-/* Without a special token behind the document its side may be empty; without a template both may. */
+/* Without a special token behind the document its side may be empty; without a template both
+ * may. */
 static void pairs_without_sides_are_refused(void **state) {
   (void)state;
 #define PIECE(name, type) "{\"SpecialToken\":{\"id\":\"" name "\",\"type_id\":" type "}}"
 #define TEXT(name) "{\"Sequence\":{\"id\":\"" name "\",\"type_id\":0}}"
-#define TEMPLATE(pair)                                                                                          \
-  "{\"type\":\"TemplateProcessing\",\"single\":[" TEXT("A") "],\"pair\":[" pair "],\"special_tokens\":"         \
-  "{\"[SEP]\":{\"id\":\"[SEP]\",\"ids\":[3],\"tokens\":[\"[SEP]\"]}}}"
+#define TEMPLATE(pair)                                                                             \
+  "{\"type\":\"TemplateProcessing\",\"single\":[" TEXT(                                            \
+      "A") "],\"pair\":[" pair "],\"special_tokens\":"                                             \
+           "{\"[SEP]\":{\"id\":\"[SEP]\",\"ids\":[3],\"tokens\":[\"[SEP]\"]}}}"
   static const struct {
     const char *post_processor;
     rr_status status;
   } known[] = {
       {TEMPLATE(PIECE("[SEP]", "0") "," TEXT("A") "," TEXT("B") "," PIECE("[SEP]", "0")), RR_OK},
-      {TEMPLATE(PIECE("[SEP]", "0") "," TEXT("B") "," TEXT("A") "," PIECE("[SEP]", "0")), RR_ERR_UNSUPPORTED},
+      {TEMPLATE(PIECE("[SEP]", "0") "," TEXT("B") "," TEXT("A") "," PIECE("[SEP]", "0")),
+       RR_ERR_UNSUPPORTED},
       {TEMPLATE(TEXT("A") "," TEXT("B") "," PIECE("[SEP]", "0")), RR_ERR_UNSUPPORTED},
       {TEMPLATE(PIECE("[SEP]", "0") "," TEXT("A") "," TEXT("B")), RR_ERR_UNSUPPORTED},
       {"null", RR_ERR_UNSUPPORTED},
@@ -168,7 +174,8 @@ static void pairs_without_sides_are_refused(void **state) {
     rr_error err = {.message = ""};
     split_change(directory, "tokenizer.json", "post_processor", known[i].post_processor);
     rr_status status = load_changed(&err);
-    if (status != known[i].status || (status != RR_OK && strstr(err.message, "split_layers need pairs") == NULL)) {
+    if (status != known[i].status ||
+        (status != RR_OK && strstr(err.message, "split_layers need pairs") == NULL)) {
       fail_msg("template %zu: %d, \"%s\"", i, (int)status, err.message);
     }
   }
@@ -219,14 +226,16 @@ static void a_text_alone_has_one_side(void **state) {
     rr_scorer *scorer = must_load(directory);
     rr_workspace *workspace = NULL;
     assert_int_equal(rr_workspace_create(scorer, 512, &workspace, NULL), RR_OK);
-    assert_int_equal(rr_scorer_rerank(workspace, text, &text, 1, &options, true, &scores[i], NULL), RR_OK);
+    assert_int_equal(rr_scorer_rerank(workspace, text, &text, 1, &options, true, &scores[i], NULL),
+                     RR_OK);
     rr_workspace_destroy(workspace);
     rr_scorer_destroy(scorer);
   }
   assert_memory_equal(&scores[0], &scores[1], sizeof scores[0]);
 }
 
-/* Whichever allocation fails: an error, and nothing is lost (the sanitizers and valgrind see to that). */
+/* Whichever allocation fails: an error, and nothing is lost (the sanitizers and valgrind see to
+ * that). */
 static void any_allocation_may_fail(void **state) {
   (void)state;
   static const rr_text texts[] = {{"the baker keeps the oven warm", 29}, {"river", 5}};
@@ -254,12 +263,12 @@ static void any_allocation_may_fail(void **state) {
   }
 }
 
-#define EACH(test)                                                                                          \
-  {#test ": split", test, NULL, NULL, (void *)"split"},                                                     \
-      {#test ": mean, maxsim", test, NULL, NULL, (void *)"split-mean-maxsim"},                              \
-      {#test ": joint positions, cosine", test, NULL, NULL, (void *)"split-joint-cosine"},                  \
-      {#test ": cls, maxsim", test, NULL, NULL, (void *)"split-cls-maxsim"}, {                              \
-    #test ": mean", test, NULL, NULL, (void *)"split-mean"                                                  \
+#define EACH(test)                                                                                 \
+  {#test ": split", test, NULL, NULL, (void *)"split"},                                            \
+      {#test ": mean, maxsim", test, NULL, NULL, (void *)"split-mean-maxsim"},                     \
+      {#test ": joint positions, cosine", test, NULL, NULL, (void *)"split-joint-cosine"},         \
+      {#test ": cls, maxsim", test, NULL, NULL, (void *)"split-cls-maxsim"}, {                     \
+#test ": mean", test, NULL, NULL, (void *)"split-mean"                                         \
   }
 #define BROKEN(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 

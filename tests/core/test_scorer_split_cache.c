@@ -1,5 +1,5 @@
-/* Halves of a split model's texts as bytes: pairs of any query that are given one score to the bit what they score
- * without; no half of a pair that was cut; what does not fit is refused. */
+/* Halves of a split model's texts as bytes: pairs of any query that are given one score to the bit
+ * what they score without; no half of a pair that was cut; what does not fit is refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -37,7 +37,8 @@ static void end(subject *s) {
   rr_scorer_destroy(s->scorer);
 }
 
-static rr_encoded encode(subject *s, rr_text query, const rr_text *texts, size_t n, const rr_encode_options *options) {
+static rr_encoded encode(subject *s, rr_text query, const rr_text *texts, size_t n,
+                         const rr_encode_options *options) {
   rr_encoded encoded;
   rr_error err = {.message = ""};
   if (rr_scorer_encode(s->scorer, query, texts, n, options, &s->arena, &encoded, &err) != RR_OK) {
@@ -77,7 +78,8 @@ static void leave_halves(subject *s, rr_encoded *encoded, rr_half *ret_halves, f
       rr_scorer_half_place(s->scorer, sequence, memory);
       ret_halves[i] = (rr_half){.data = memory, .size = size};
     }
-    sequence->at_hand = size == 0 && sequence->split_part == RR_SPLIT_DOCUMENT; /* has nowhere to go */
+    sequence->at_hand =
+        size == 0 && sequence->split_part == RR_SPLIT_DOCUMENT; /* has nowhere to go */
   }
   forward(s, encoded);
   if (ret_scores != NULL) {
@@ -126,7 +128,8 @@ static void check_written(const subject *s, const rr_encoded *warm, const rr_hal
   }
 }
 
-/* Halves that another query's pairs left, as those that were made without one; how many pairs were warm. */
+/* Halves that another query's pairs left, as those that were made without one; how many pairs were
+ * warm. */
 static size_t check_case(subject *s, const golden_case *item) {
   rr_half beside[TEXTS_MAX];
   rr_half ahead[TEXTS_MAX];
@@ -160,7 +163,9 @@ static size_t check_case(subject *s, const golden_case *item) {
     beside[i].data = (free((void *)(uintptr_t)beside[i].data), NULL);
   }
   options.halves = beside;
-  assert_int_equal(rr_scorer_rerank(s->workspace, item->query, item->texts, n, &options, true, scores, NULL), RR_OK);
+  assert_int_equal(
+      rr_scorer_rerank(s->workspace, item->query, item->texts, n, &options, true, scores, NULL),
+      RR_OK);
   assert_memory_equal(scores, wanted, n * sizeof *scores);
   free_halves(ahead, n);
   free_halves(beside, n);
@@ -191,7 +196,8 @@ static rr_text many_words(char *memory, size_t n) {
   return (rr_text){memory, 6 * n};
 }
 
-/* Pairs at the limit, one token below and one above: a half is left and used where nothing is cut, by either query. */
+/* Pairs at the limit, one token below and one above: a half is left and used where nothing is cut,
+ * by either query. */
 static void a_half_is_used_where_the_pair_fits(void **state) {
   (void)state;
   static char words[2][6 * 600];
@@ -213,11 +219,15 @@ static void a_half_is_used_where_the_pair_fits(void **state) {
         rr_encoded cold = encode(&s, query, &text, 1, &options);
         assert_int_equal(rr_scorer_half_bytes(s.scorer, &cold.sequences[0]) > 0, fits);
         assert_int_equal(cold.sequences[0].dropped_tokens > 0, !fits);
-        assert_int_equal(rr_scorer_rerank(s.workspace, query, &text, 1, &options, true, &scores[0], NULL), RR_OK);
+        assert_int_equal(
+            rr_scorer_rerank(s.workspace, query, &text, 1, &options, true, &scores[0], NULL),
+            RR_OK);
         options.halves = &half;
         rr_encoded warm = encode(&s, query, &text, 1, &options);
         assert_int_equal(check_counts(&cold, &warm), fits);
-        assert_int_equal(rr_scorer_rerank(s.workspace, query, &text, 1, &options, true, &scores[1], NULL), RR_OK);
+        assert_int_equal(
+            rr_scorer_rerank(s.workspace, query, &text, 1, &options, true, &scores[1], NULL),
+            RR_OK);
         assert_memory_equal(&scores[0], &scores[1], sizeof scores[0]);
       }
       free_halves(&half, 1);
@@ -245,10 +255,12 @@ static void what_is_too_long_is_still_refused(void **state) {
       options = (rr_encode_options){.truncate = how == 1, .strategy = RR_CUT_TEXT};
       for (size_t warm = 0; warm < 2; warm++) {
         options.halves = warm == 1 ? &half : NULL;
-        status[warm] = rr_scorer_encode(s.scorer, query, &text, 1, &options, &s.arena, &encoded, &err[warm]);
+        status[warm] =
+            rr_scorer_encode(s.scorer, query, &text, 1, &options, &s.arena, &encoded, &err[warm]);
       }
       assert_int_equal(status[0], status[1]);
-      assert_int_equal(status[0], tokens == 200 || (how == 1 && tokens == 400) ? RR_OK : RR_ERR_INPUT);
+      assert_int_equal(status[0],
+                       tokens == 200 || (how == 1 && tokens == 400) ? RR_OK : RR_ERR_INPUT);
       assert_true(status[0] == RR_OK || strcmp(err[0].message, err[1].message) == 0);
     }
   }
@@ -301,8 +313,9 @@ static void check_refused(subject *s, rr_half half) {
   rr_error err;
   const rr_encode_options options = {.truncate = true, .halves = &half};
   assert_false(rr_scorer_half_fits(s->scorer, half));
-  assert_int_equal(rr_scorer_encode(s->scorer, some_text, &some_text, 1, &options, &s->arena, &encoded, &err),
-                   RR_ERR_INPUT);
+  assert_int_equal(
+      rr_scorer_encode(s->scorer, some_text, &some_text, 1, &options, &s->arena, &encoded, &err),
+      RR_ERR_INPUT);
   assert_non_null(strstr(err.message, "half of text 0"));
 }
 
@@ -400,19 +413,21 @@ static void joint_positions_leave_none(void **state) {
   assert_int_equal(rr_scorer_half_bytes(s.scorer, &encoded.sequences[0]), 0);
   assert_false(rr_scorer_half_fits(s.scorer, none));
   options.halves = &none;
-  assert_int_equal(rr_scorer_encode(s.scorer, other_query, &some_text, 1, &options, &s.arena, &encoded, &err),
-                   RR_ERR_INPUT);
+  assert_int_equal(
+      rr_scorer_encode(s.scorer, other_query, &some_text, 1, &options, &s.arena, &encoded, &err),
+      RR_ERR_INPUT);
   options = (rr_encode_options){.halves_only = true};
-  assert_int_equal(rr_scorer_encode(s.scorer, other_query, &some_text, 1, &options, &s.arena, &encoded, &err),
-                   RR_ERR_INPUT);
+  assert_int_equal(
+      rr_scorer_encode(s.scorer, other_query, &some_text, 1, &options, &s.arena, &encoded, &err),
+      RR_ERR_INPUT);
   end(&s);
 }
 
-#define EACH(test)                                                                                          \
-  {#test ": split", test, NULL, NULL, (void *)"split"},                                                     \
-      {#test ": mean, maxsim", test, NULL, NULL, (void *)"split-mean-maxsim"},                              \
-      {#test ": cls, maxsim", test, NULL, NULL, (void *)"split-cls-maxsim"}, {                              \
-    #test ": mean", test, NULL, NULL, (void *)"split-mean"                                                  \
+#define EACH(test)                                                                                 \
+  {#test ": split", test, NULL, NULL, (void *)"split"},                                            \
+      {#test ": mean, maxsim", test, NULL, NULL, (void *)"split-mean-maxsim"},                     \
+      {#test ": cls, maxsim", test, NULL, NULL, (void *)"split-cls-maxsim"}, {                     \
+#test ": mean", test, NULL, NULL, (void *)"split-mean"                                         \
   }
 
 int main(void) {

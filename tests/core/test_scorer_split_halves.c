@@ -1,5 +1,5 @@
-/* Halves of a split model's pairs: computed apart, in any company, for any query, they give to the bit what the whole
- * pair gives; what is refused. */
+/* Halves of a split model's pairs: computed apart, in any company, for any query, they give to the
+ * bit what the whole pair gives; what is refused. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -74,8 +74,9 @@ static subject *begin(const char *variant, rr_dtype dtype) {
   for (size_t c = 0; c < cases.count; c += split_step()) {
     const golden_case *item = &cases.items[c];
     rr_encoded encoded;
-    assert_int_equal(rr_scorer_encode(s->scorer, item->query, item->texts, item->n_texts, &item->options, &s->arena,
-                                      &encoded, NULL), RR_OK);
+    assert_int_equal(rr_scorer_encode(s->scorer, item->query, item->texts, item->n_texts,
+                                      &item->options, &s->arena, &encoded, NULL),
+                     RR_OK);
     for (size_t i = 0; i < encoded.n_sequences && s->n < PAIRS_MAX; i++) {
       add_pair(s, &encoded.sequences[i]);
     }
@@ -110,11 +111,13 @@ static void check_same(const subject *s, const char *variant) {
     if (!isfinite(s->whole[i]) || memcmp(&s->whole[i], &s->halved[i], sizeof s->whole[i]) != 0 ||
         memcmp(&s->whole[i], &s->warmed[i], sizeof s->whole[i]) != 0) {
       fail_msg("%s, %s, pair %zu: %.9g from halves, %.9g from one, %.9g as a whole", variant,
-               rr_scorer_info(s->scorer)->dtype_name, i, (double)s->halved[i], (double)s->warmed[i], (double)s->whole[i]);
+               rr_scorer_info(s->scorer)->dtype_name, i, (double)s->halved[i], (double)s->warmed[i],
+               (double)s->whole[i]);
     }
     if (s->pairs[i].split_document != NULL) {
-      assert_memory_equal(s->pairs[i].split_document, s->documents[i].split_document,
-                          rr_scorer_split_size(s->scorer, RR_SPLIT_DOCUMENT, s->documents[i].length));
+      assert_memory_equal(
+          s->pairs[i].split_document, s->documents[i].split_document,
+          rr_scorer_split_size(s->scorer, RR_SPLIT_DOCUMENT, s->documents[i].length));
     }
   }
 }
@@ -134,7 +137,8 @@ static void halves_one_at_a_time(void **state) {
   }
 }
 
-/* Every pair of every request at once, so that query sides are shared, first whole, then from document halves. */
+/* Every pair of every request at once, so that query sides are shared, first whole, then from
+ * document halves. */
 static void queries_are_shared(void **state) {
   static rr_sequence *all[2 * PAIRS_MAX];
   for (size_t d = 0; d < DTYPES; d++) {
@@ -158,7 +162,8 @@ static void queries_of_one_length_are_told_apart(void **state) {
   static const char *const words[] = {"river", "bridge", "water", "stone", "iron", "city",
                                       "town",  "house",  "tree",  "leaf",  "seed", "bread"};
   enum { QUERIES = 12, TEXTS = 3 };
-  static const rr_text texts[TEXTS] = {{"the baker keeps the oven warm", 29}, {"a stone bridge", 14}, {"", 0}};
+  static const rr_text texts[TEXTS] = {
+      {"the baker keeps the oven warm", 29}, {"a stone bridge", 14}, {"", 0}};
   const rr_encode_options options = {.truncate = true};
   for (size_t d = 0; d < DTYPES; d++) {
     subject *s = begin(*state, dtypes[d]);
@@ -168,7 +173,9 @@ static void queries_of_one_length_are_told_apart(void **state) {
     for (size_t q = 0; q < QUERIES; q++) {
       rr_encoded encoded;
       const rr_text query = {words[q], strlen(words[q])};
-      assert_int_equal(rr_scorer_encode(s->scorer, query, texts, TEXTS, &options, &s->arena, &encoded, NULL), RR_OK);
+      assert_int_equal(
+          rr_scorer_encode(s->scorer, query, texts, TEXTS, &options, &s->arena, &encoded, NULL),
+          RR_OK);
       for (size_t t = 0; t < TEXTS; t++) {
         size_t at = t * QUERIES + q;
         all[at] = &encoded.sequences[t];
@@ -184,8 +191,8 @@ static void queries_of_one_length_are_told_apart(void **state) {
   }
 }
 
-/* Every micro-batch holds pairs from halves, whole pairs, query and document sides, in no order; pairs come a round after
- * their halves. */
+/* Every micro-batch holds pairs from halves, whole pairs, query and document sides, in no order;
+ * pairs come a round after their halves. */
 static void halves_among_pairs(void **state) {
   enum { STEP = 7 };
   for (size_t d = 0; d < DTYPES; d++) {
@@ -214,7 +221,8 @@ static void halves_among_pairs(void **state) {
 /* A document's half computed beside one query serves another, a query's beside one document too. */
 static void halves_serve_other_pairs(void **state) {
   static const rr_text queries[] = {{"bread", 5}, {"who built the bridge over the river", 35}};
-  static const rr_text texts[] = {{"the baker keeps the oven warm", 29}, {"a stone bridge", 14}, {"", 0}};
+  static const rr_text texts[] = {
+      {"the baker keeps the oven warm", 29}, {"a stone bridge", 14}, {"", 0}};
   const rr_encode_options options = {.truncate = true};
   for (size_t d = 0; d < DTYPES; d++) {
     subject *s = begin(*state, dtypes[d]);
@@ -222,7 +230,9 @@ static void halves_serve_other_pairs(void **state) {
     float whole[2][3];
     float halved;
     for (size_t q = 0; q < 2; q++) {
-      assert_int_equal(rr_scorer_encode(s->scorer, queries[q], texts, 3, &options, &s->arena, &encoded[q], NULL), RR_OK);
+      assert_int_equal(
+          rr_scorer_encode(s->scorer, queries[q], texts, 3, &options, &s->arena, &encoded[q], NULL),
+          RR_OK);
       for (size_t t = 0; t < 3; t++) {
         encoded[q].sequences[t].output = &whole[q][t];
         one(s, &encoded[q].sequences[t]);
@@ -234,7 +244,8 @@ static void halves_serve_other_pairs(void **state) {
       void *document_half = half_memory(s, RR_SPLIT_DOCUMENT, from->length - from->split_at);
       void *query_half = half_memory(s, RR_SPLIT_QUERY, encoded[1].sequences[2].split_at);
       rr_sequence document = rr_sequence_split_side(from, RR_SPLIT_DOCUMENT, document_half);
-      rr_sequence query = rr_sequence_split_side(&encoded[1].sequences[2], RR_SPLIT_QUERY, query_half);
+      rr_sequence query =
+          rr_sequence_split_side(&encoded[1].sequences[2], RR_SPLIT_QUERY, query_half);
       one(s, &document);
       one(s, &query);
       pair->output = &halved;
@@ -302,16 +313,25 @@ static void check_refuses_halves(subject *s) {
   uint8_t types[4] = {0};
   char half[4096];
   float output;
-  rr_sequence sequence = {.ids = ids, .type_ids = types, .length = 4, .output = &output, .split_query = half,
-                          .split_document = half, .split_part = RR_SPLIT_DOCUMENT};
+  rr_sequence sequence = {.ids = ids,
+                          .type_ids = types,
+                          .length = 4,
+                          .output = &output,
+                          .split_query = half,
+                          .split_document = half,
+                          .split_part = RR_SPLIT_DOCUMENT};
   refuse(s, sequence, "computes no halves");
   sequence.split_part = RR_SPLIT_QUERY;
   refuse(s, sequence, "computes no halves");
   sequence.split_at = 3;
   sequence.split_part = RR_SPLIT_WARM;
-  refuse(s, sequence, rr_scorer_info(s->scorer)->split_layers > 0 ? "computes no halves" : "where there can be none");
+  refuse(s, sequence,
+         rr_scorer_info(s->scorer)->split_layers > 0 ? "computes no halves"
+                                                     : "where there can be none");
   sequence.split_part = RR_SPLIT_JOINT;
-  refuse(s, sequence, rr_scorer_info(s->scorer)->split_layers > 0 ? "computes no halves" : "where there can be none");
+  refuse(s, sequence,
+         rr_scorer_info(s->scorer)->split_layers > 0 ? "computes no halves"
+                                                     : "where there can be none");
 }
 
 static void models_without_halves_refuse_them(void **state) {
@@ -334,16 +354,17 @@ static void a_half_that_is_no_number_is_a_numeric_error(void **state) {
   float score;
   one(s, &s->queries[0]); /* the document's half is NaN from the beginning */
   one(s, &s->joint[0]);
-  const rr_encoded encoded = {.sequences = &s->joint[0], .n_sequences = 1, .sequence_of = &first, .n_candidates = 1};
+  const rr_encoded encoded = {
+      .sequences = &s->joint[0], .n_sequences = 1, .sequence_of = &first, .n_candidates = 1};
   assert_int_equal(rr_scorer_scores(s->scorer, &encoded, false, &score, NULL), RR_ERR_NUMERIC);
   end(s);
 }
 
-#define EACH(test)                                                                                          \
-  {#test ": split", test, NULL, NULL, (void *)"split"},                                                     \
-      {#test ": mean, maxsim", test, NULL, NULL, (void *)"split-mean-maxsim"},                              \
-      {#test ": cls, maxsim", test, NULL, NULL, (void *)"split-cls-maxsim"}, {                              \
-    #test ": mean", test, NULL, NULL, (void *)"split-mean"                                                  \
+#define EACH(test)                                                                                 \
+  {#test ": split", test, NULL, NULL, (void *)"split"},                                            \
+      {#test ": mean, maxsim", test, NULL, NULL, (void *)"split-mean-maxsim"},                     \
+      {#test ": cls, maxsim", test, NULL, NULL, (void *)"split-cls-maxsim"}, {                     \
+#test ": mean", test, NULL, NULL, (void *)"split-mean"                                         \
   }
 
 int main(void) {

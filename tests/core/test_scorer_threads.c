@@ -35,8 +35,8 @@ static void *rerank_all(void *argument) {
       if (!is_short(item)) {
         continue;
       }
-      j->status = rr_scorer_rerank(workspace, item->query, item->texts, item->n_texts, &item->options,
-                                   true, j->scores[c], NULL);
+      j->status = rr_scorer_rerank(workspace, item->query, item->texts, item->n_texts,
+                                   &item->options, true, j->scores[c], NULL);
     }
   }
   rr_workspace_destroy(workspace);

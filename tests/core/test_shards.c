@@ -202,7 +202,8 @@ static void any_allocation_may_fail(void **state) {
       fail_msg("allocation %lu: %s", n, err.message);
     }
     rr_scorer_destroy(scorer);
-    n += n > 300 ? n / 8 : 0; /* the tokenizer and the layers allocate the same way again and again */
+    n += n > 300 ? n / 8
+                 : 0; /* the tokenizer and the layers allocate the same way again and again */
   }
   assert_int_equal(status, RR_OK);
 }
@@ -221,7 +222,8 @@ static float score_cached(rr_pack_cache wanted) {
     fail_msg("%s", rr_scorer_info(scorer)->pack_note);
   }
   assert_int_equal(rr_workspace_create(scorer, 64, &workspace, NULL), RR_OK);
-  assert_int_equal(rr_scorer_rerank(workspace, query, &text, 1, &encode, true, &score, NULL), RR_OK);
+  assert_int_equal(rr_scorer_rerank(workspace, query, &text, 1, &encode, true, &score, NULL),
+                   RR_OK);
   rr_workspace_destroy(workspace);
   rr_scorer_destroy(scorer);
   return score;
@@ -272,9 +274,11 @@ static void packed_weights_of_a_changed_index_are_not_read(void **state) {
   for (size_t round = 0; round < 2; round++) {
     json_object_foreach(map, name, file) {
       const char *from = json_string_value(file);
-      if (strcmp(from, own) == 0 || strcmp(from, other) == 0) { /* both files are read in both rounds */
+      if (strcmp(from, own) == 0 ||
+          strcmp(from, other) == 0) { /* both files are read in both rounds */
         bool first = (round == 0) == (strstr(name, ".weight") != NULL);
-        assert_int_equal(json_object_set_new_nocheck(map, name, json_string(first ? own : other)), 0);
+        assert_int_equal(json_object_set_new_nocheck(map, name, json_string(first ? own : other)),
+                         0);
       }
     }
     assert_int_equal(json_dump_file(index, path, 0), 0);

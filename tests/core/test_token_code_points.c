@@ -25,8 +25,9 @@ static void append(buffer *to, const char *string) {
   }
 }
 
-static void append_code_point(buffer *to, uint32_t c) { to->size += rr_utf8_put(c,
-                                                                                to->data + to->size); }
+static void append_code_point(buffer *to, uint32_t c) {
+  to->size += rr_utf8_put(c, to->data + to->size);
+}
 
 static void put(void *sink, uint32_t c, unsigned flags) {
   (void)flags;
@@ -51,8 +52,8 @@ static uint64_t digest_ids(const rr_tokenizer *tokenizer, uint32_t c, uint64_t v
                    RR_OK);
   for (size_t i = 0; i < encoding.length; i++) {
     uint32_t id = (uint32_t)encoding.ids[i];
-    unsigned char bytes[4] = {(unsigned char)id, (unsigned char)(id >> 8), (unsigned char)(id >> 16),
-                              (unsigned char)(id >> 24)};
+    unsigned char bytes[4] = {(unsigned char)id, (unsigned char)(id >> 8),
+                              (unsigned char)(id >> 16), (unsigned char)(id >> 24)};
     value = fnv1a(bytes, sizeof bytes, value);
   }
   rr_arena_finish(&arena);
@@ -74,11 +75,13 @@ static uint64_t digest_normalized(const rr_unicode *unicode, rr_normalizer norma
   return fnv1a(normalized.data, normalized.size, value);
 }
 
-static const rr_normalizer normalizers[] = {
-    {true, true, true, true}, {false, true, true, false}, {false, false, false, true}, {true, false,
-                                                                                        true, false}};
+static const rr_normalizer normalizers[] = {{true, true, true, true},
+                                            {false, true, true, false},
+                                            {false, false, false, true},
+                                            {true, false, true, false}};
 
-/* Reads the golden lines and calls digest for each block; every block of code points must be there. */
+/* Reads the golden lines and calls digest for each block; every block of code points must be
+ * there. */
 static void compare_blocks(uint64_t (*digest)(void *data, uint32_t first), void *data,
                            bool second_column) {
   FILE *file = fopen(golden_path("code_points.txt"), "r");

@@ -20,7 +20,9 @@ static void write_file(const char *name, const char *data, size_t size) {
   assert_int_equal(fclose(file), 0);
 }
 
-static void write_string(const char *name, const char *data) { write_file(name, data, strlen(data)); }
+static void write_string(const char *name, const char *data) {
+  write_file(name, data, strlen(data));
+}
 
 static const char *const file_names[] = {"tokenizer.json", "tokenizer_config.json", "vocab.txt",
                                          "special_tokens_map.json", "added_tokens.json"};
@@ -46,18 +48,18 @@ static void expect_refused(rr_status status, const char *needle) {
   rr_error err = {.message = ""};
   rr_status got = rr_tokenizer_load(directory, &tokenizer, &err);
   if (got != status || strstr(err.message, needle) == NULL) {
-    fail_msg("wanted %s and \"%s\", got %s: %s", rr_status_name(status), needle, rr_status_name(got),
-             err.message);
+    fail_msg("wanted %s and \"%s\", got %s: %s", rr_status_name(status), needle,
+             rr_status_name(got), err.message);
   }
   assert_ptr_equal(tokenizer, &directory);
 }
 
-#define NORMALIZER                                                                                   \
-  "{\"type\":\"BertNormalizer\",\"clean_text\":true,\"handle_chinese_chars\":true,"                  \
+#define NORMALIZER                                                                                 \
+  "{\"type\":\"BertNormalizer\",\"clean_text\":true,\"handle_chinese_chars\":true,"                \
   "\"strip_accents\":null,\"lowercase\":true}"
 #define PRE_TOKENIZER "{\"type\":\"BertPreTokenizer\"}"
-#define MODEL_OF(vocab)                                                                              \
-  "{\"type\":\"WordPiece\",\"unk_token\":\"[UNK]\",\"continuing_subword_prefix\":\"##\","            \
+#define MODEL_OF(vocab)                                                                            \
+  "{\"type\":\"WordPiece\",\"unk_token\":\"[UNK]\",\"continuing_subword_prefix\":\"##\","          \
   "\"max_input_chars_per_word\":100,\"vocab\":" vocab "}"
 #define MODEL MODEL_OF("{\"[UNK]\":0,\"a\":1,\"b\":2,\"##b\":3}")
 #define BERT_PROCESSING "{\"type\":\"BertProcessing\",\"sep\":[\"s\",2],\"cls\":[\"c\",1]}"
@@ -147,8 +149,8 @@ static void a_folder_in_place_of_a_file_is_an_io_error(void **state) {
 
 static void what_is_no_json_object_is_a_format_error(void **state) {
   (void)state;
-  static const char *const bad[] = {"", "{", "[]", "null", "1", "\"x\"", "{\"model\":}", "\xff\xfe",
-                                    "{} {}"};
+  static const char *const bad[] = {"",         "{",    "[]", "null", "1", "\"x\"", "{\"model\":}",
+                                    "\xff\xfe", "{} {}"};
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
     write_string("tokenizer.json", bad[i]);
     expect_refused(RR_ERR_FORMAT, "tokenizer.json");
@@ -187,13 +189,17 @@ static void expect_all_refused(const refusal *refusals, size_t count) {
 static void other_kinds_of_tokenizer_are_named(void **state) {
   (void)state;
   static const refusal refusals[] = {
-      {{.normalizer = "{\"type\":\"Sequence\",\"normalizers\":[]}"}, RR_ERR_UNSUPPORTED, "Sequence"},
+      {{.normalizer = "{\"type\":\"Sequence\",\"normalizers\":[]}"},
+       RR_ERR_UNSUPPORTED,
+       "Sequence"},
       {{.normalizer = "{\"type\":\"NFC\"}"}, RR_ERR_UNSUPPORTED, "NFC"},
       {{.pre_tokenizer = "{\"type\":\"Whitespace\"}"}, RR_ERR_UNSUPPORTED, "Whitespace"},
       {{.pre_tokenizer = "{\"type\":\"Metaspace\"}"}, RR_ERR_UNSUPPORTED, "Metaspace"},
       {{.model = "{\"type\":\"BPE\",\"vocab\":{}}"}, RR_ERR_UNSUPPORTED, "BPE"},
       {{.model = "{\"type\":\"Unigram\",\"vocab\":[]}"}, RR_ERR_UNSUPPORTED, "Unigram"},
-      {{.post_processor = "{\"type\":\"RobertaProcessing\"}"}, RR_ERR_UNSUPPORTED, "RobertaProcessing"},
+      {{.post_processor = "{\"type\":\"RobertaProcessing\"}"},
+       RR_ERR_UNSUPPORTED,
+       "RobertaProcessing"},
       {{.post_processor = "{\"type\":\"ByteLevel\"}"}, RR_ERR_UNSUPPORTED, "ByteLevel"},
   };
   expect_all_refused(refusals, sizeof refusals / sizeof refusals[0]);
@@ -215,16 +221,21 @@ static void wrong_types_in_the_parts_are_format_errors(void **state) {
       {{.pre_tokenizer = "null"}, RR_ERR_FORMAT, "pre_tokenizer"},
       {{.model = "null"}, RR_ERR_FORMAT, "model"},
       {{.normalizer = "{\"type\":\"BertNormalizer\"}"}, RR_ERR_FORMAT, "clean_text"},
-      {{.normalizer = "{\"type\":\"BertNormalizer\",\"clean_text\":true,\"handle_chinese_chars\":1}"},
-       RR_ERR_FORMAT, "handle_chinese_chars"},
-      {{.normalizer = "{\"type\":\"BertNormalizer\",\"clean_text\":true,\"handle_chinese_chars\":true,"
-                      "\"lowercase\":true,\"strip_accents\":\"yes\"}"},
-       RR_ERR_FORMAT, "strip_accents"},
+      {{.normalizer =
+            "{\"type\":\"BertNormalizer\",\"clean_text\":true,\"handle_chinese_chars\":1}"},
+       RR_ERR_FORMAT,
+       "handle_chinese_chars"},
+      {{.normalizer =
+            "{\"type\":\"BertNormalizer\",\"clean_text\":true,\"handle_chinese_chars\":true,"
+            "\"lowercase\":true,\"strip_accents\":\"yes\"}"},
+       RR_ERR_FORMAT,
+       "strip_accents"},
       {{.added = "{}"}, RR_ERR_FORMAT, "added_tokens"},
       {{.added = "[1]"}, RR_ERR_FORMAT, "added_tokens"},
       {{.added = "[{\"id\":1,\"content\":2}]"}, RR_ERR_FORMAT, "added_tokens"},
       {{.added = "[{\"id\":\"1\",\"content\":\"a\"}]"}, RR_ERR_FORMAT, "added_tokens"},
-      {{.added = "[{\"id\":1,\"content\":\"a\",\"special\":true,\"single_word\":0}]"}, RR_ERR_FORMAT,
+      {{.added = "[{\"id\":1,\"content\":\"a\",\"special\":true,\"single_word\":0}]"},
+       RR_ERR_FORMAT,
        "single_word"},
   };
   expect_all_refused(refusals, sizeof refusals / sizeof refusals[0]);
@@ -243,15 +254,20 @@ static void bad_vocabularies_are_refused(void **state) {
       {{.model = MODEL_OF("{\"[UNK]\":0,\"a\":1.0}")}, RR_ERR_FORMAT, "\"a\""},
       {{.model = MODEL_OF("{\"[UNK]\":0,\"a\":\"1\"}")}, RR_ERR_FORMAT, "\"a\""},
       {{.model = MODEL_OF("{\"[UNK]\":0,\"a\":null}")}, RR_ERR_FORMAT, "\"a\""},
-      {{.model = "{\"type\":\"WordPiece\",\"unk_token\":\"[UNK]\",\"continuing_subword_prefix\":\"##\","
-                 "\"max_input_chars_per_word\":-1,\"vocab\":{\"[UNK]\":0}}"},
-       RR_ERR_FORMAT, "max_input_chars_per_word"},
-      {{.model = "{\"type\":\"WordPiece\",\"unk_token\":\"[UNK]\",\"continuing_subword_prefix\":\"##\","
-                 "\"max_input_chars_per_word\":1001,\"vocab\":{\"[UNK]\":0}}"},
-       RR_ERR_UNSUPPORTED, "max_input_chars_per_word"},
+      {{.model =
+            "{\"type\":\"WordPiece\",\"unk_token\":\"[UNK]\",\"continuing_subword_prefix\":\"##\","
+            "\"max_input_chars_per_word\":-1,\"vocab\":{\"[UNK]\":0}}"},
+       RR_ERR_FORMAT,
+       "max_input_chars_per_word"},
+      {{.model =
+            "{\"type\":\"WordPiece\",\"unk_token\":\"[UNK]\",\"continuing_subword_prefix\":\"##\","
+            "\"max_input_chars_per_word\":1001,\"vocab\":{\"[UNK]\":0}}"},
+       RR_ERR_UNSUPPORTED,
+       "max_input_chars_per_word"},
       {{.model = "{\"type\":\"WordPiece\",\"unk_token\":null,\"continuing_subword_prefix\":\"##\","
                  "\"max_input_chars_per_word\":100,\"vocab\":{\"[UNK]\":0}}"},
-       RR_ERR_FORMAT, "unk_token"},
+       RR_ERR_FORMAT,
+       "unk_token"},
   };
   expect_all_refused(refusals, sizeof refusals / sizeof refusals[0]);
 }
@@ -259,15 +275,17 @@ static void bad_vocabularies_are_refused(void **state) {
 static void odd_vocabularies_that_the_reference_takes_are_taken(void **state) {
   (void)state;
   /* Of a token that is there twice the last counts; the empty token is never found. */
-  write_tokenizer((parts){.model = MODEL_OF("{\"[UNK]\":0,\"a\":1,\"a\":7,\"\":9,\"b\":7,\"##\":3}")});
+  write_tokenizer(
+      (parts){.model = MODEL_OF("{\"[UNK]\":0,\"a\":1,\"a\":7,\"\":9,\"b\":7,\"##\":3}")});
   rr_tokenizer *tokenizer = load_written();
   static const int32_t ids[] = {7, 7, 0};
   expect_ids(tokenizer, "a b ab", ids, 3);
   assert_int_equal(rr_tokenizer_id_bound(tokenizer), 10);
   rr_tokenizer_destroy(tokenizer);
   /* No characters a word: everything is unknown. */
-  write_tokenizer((parts){.model = "{\"unk_token\":\"[UNK]\",\"continuing_subword_prefix\":\"##\","
-                                   "\"max_input_chars_per_word\":0,\"vocab\":{\"[UNK]\":0,\"a\":1}}"});
+  write_tokenizer((parts){.model =
+                              "{\"unk_token\":\"[UNK]\",\"continuing_subword_prefix\":\"##\","
+                              "\"max_input_chars_per_word\":0,\"vocab\":{\"[UNK]\":0,\"a\":1}}"});
   tokenizer = load_written();
   static const int32_t unknown[] = {0, 0};
   expect_ids(tokenizer, "a .", unknown, 2);
@@ -277,7 +295,7 @@ static void odd_vocabularies_that_the_reference_takes_are_taken(void **state) {
 #define SPECIALS "\"special_tokens\":{\"x\":{\"id\":\"x\",\"ids\":[1],\"tokens\":[\"x\"]}}}"
 #define A "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}"
 #define B "{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}"
-#define TEMPLATE(single, pair)                                                                       \
+#define TEMPLATE(single, pair)                                                                     \
   "{\"type\":\"TemplateProcessing\",\"single\":[" single "],\"pair\":[" pair "]," SPECIALS
 
 static void bad_templates_are_refused(void **state) {
@@ -290,20 +308,28 @@ static void bad_templates_are_refused(void **state) {
       {{.post_processor = TEMPLATE(A, B "," B)}, RR_ERR_UNSUPPORTED, "pair"},
       {{.post_processor = TEMPLATE("1", A "," B)}, RR_ERR_FORMAT, "piece"},
       {{.post_processor = TEMPLATE("{\"Sequence\":{\"id\":\"C\",\"type_id\":0}}", A "," B)},
-       RR_ERR_FORMAT, "\"C\""},
+       RR_ERR_FORMAT,
+       "\"C\""},
       {{.post_processor = TEMPLATE("{\"Sequence\":{\"id\":\"A\",\"type_id\":256}}", A "," B)},
-       RR_ERR_FORMAT, "type_id"},
+       RR_ERR_FORMAT,
+       "type_id"},
       {{.post_processor = TEMPLATE("{\"Sequence\":{\"id\":\"A\",\"type_id\":-1}}", A "," B)},
-       RR_ERR_FORMAT, "type_id"},
+       RR_ERR_FORMAT,
+       "type_id"},
       {{.post_processor = TEMPLATE(A ",{\"SpecialToken\":{\"id\":\"y\",\"type_id\":0}}", A "," B)},
-       RR_ERR_FORMAT, "\"y\""},
-      {{.post_processor = "{\"type\":\"TemplateProcessing\",\"single\":[],\"pair\":[]}"}, RR_ERR_FORMAT,
+       RR_ERR_FORMAT,
+       "\"y\""},
+      {{.post_processor = "{\"type\":\"TemplateProcessing\",\"single\":[],\"pair\":[]}"},
+       RR_ERR_FORMAT,
        "special_tokens"},
       {{.post_processor = "{\"type\":\"BertProcessing\",\"cls\":[\"c\",1]}"}, RR_ERR_FORMAT, "sep"},
       {{.post_processor = "{\"type\":\"BertProcessing\",\"cls\":[\"c\",-1],\"sep\":[\"s\",1]}"},
-       RR_ERR_FORMAT, "cls"},
-      {{.post_processor = "{\"type\":\"BertProcessing\",\"cls\":[\"c\",4000000],\"sep\":[\"s\",1]}"},
-       RR_ERR_FORMAT, "cls"},
+       RR_ERR_FORMAT,
+       "cls"},
+      {{.post_processor =
+            "{\"type\":\"BertProcessing\",\"cls\":[\"c\",4000000],\"sep\":[\"s\",1]}"},
+       RR_ERR_FORMAT,
+       "cls"},
   };
   expect_all_refused(refusals, sizeof refusals / sizeof refusals[0]);
   char many[8192] = "{\"type\":\"TemplateProcessing\",\"single\":[" A;
@@ -315,14 +341,16 @@ static void bad_templates_are_refused(void **state) {
   expect_refused(RR_ERR_UNSUPPORTED, "64 pieces");
 }
 
-#define ADDED(content, normalized)                                                                   \
-  "{\"id\":1,\"content\":\"" content "\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,"   \
+#define ADDED(content, normalized)                                                                 \
+  "{\"id\":1,\"content\":\"" content "\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false," \
   "\"normalized\":" normalized ",\"special\":false}"
 
 static void added_tokens_that_cannot_be_exact_are_refused(void **state) {
   (void)state;
   static const refusal refusals[] = {
-      {{.added = "[" ADDED("Foo", "true") "," ADDED("fOO", "true") "]"}, RR_ERR_UNSUPPORTED, "\"foo\""},
+      {{.added = "[" ADDED("Foo", "true") "," ADDED("fOO", "true") "]"},
+       RR_ERR_UNSUPPORTED,
+       "\"foo\""},
       {{.added = "[" ADDED("\\u200b", "true") "]"}, RR_ERR_UNSUPPORTED, "empty"},
       {{.added = "[" ADDED("a\\u302e", "true") "]"}, RR_ERR_UNSUPPORTED, "combining"},
   };
@@ -342,8 +370,8 @@ static void added_tokens_that_cannot_be_exact_are_refused(void **state) {
 
 static void added_tokens_may_repeat_and_be_empty(void **state) {
   (void)state;
-  write_tokenizer((parts){.added = "[" ADDED("", "false") "," ADDED("xx", "true") ","
-                                   ADDED("xx", "false") "]"});
+  write_tokenizer((parts){
+      .added = "[" ADDED("", "false") "," ADDED("xx", "true") "," ADDED("xx", "false") "]"});
   rr_tokenizer *tokenizer = load_written();
   static const int32_t ids[] = {4, 0};
   expect_ids(tokenizer, "xx XX", ids, 2);

@@ -98,7 +98,8 @@ static size_t count_wrong_singles(const rr_tokenizer *tokenizer, const char *nam
   return wrong;
 }
 
-static size_t count_wrong_pairs(const rr_tokenizer *tokenizer, const char *name, const json_t *wanted) {
+static size_t count_wrong_pairs(const rr_tokenizer *tokenizer, const char *name,
+                                const json_t *wanted) {
   const json_t *pairs = json_object_get(golden, "pairs");
   size_t wrong = 0;
   for (size_t i = 0; i < json_array_size(pairs); i++) {

@@ -50,9 +50,9 @@ static void invalid_utf8_is_refused_with_its_place(void **state) {
     rr_arena_init(&arena, TEST_ARENA_LIMIT);
     rr_tokens tokens = {NULL, 77};
     rr_error err = {.message = ""};
-    assert_int_equal(rr_tokenizer_tokens(tokenizer, (rr_text){bad[i].text, bad[i].size}, &arena,
-                                         &tokens, &err),
-                     RR_ERR_INPUT);
+    assert_int_equal(
+        rr_tokenizer_tokens(tokenizer, (rr_text){bad[i].text, bad[i].size}, &arena, &tokens, &err),
+        RR_ERR_INPUT);
     assert_non_null(strstr(err.message, bad[i].place));
     assert_int_equal(tokens.size, 77);
     rr_arena_finish(&arena);

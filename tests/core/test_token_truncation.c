@@ -121,8 +121,8 @@ static void pairs_whose_second_text_alone_is_cut_are_cut_as_the_reference_does(v
         rr_arena_init(&arena, TEST_ARENA_LIMIT);
         rr_error err = {.message = ""};
         rr_encoding got = {.length = 77};
-        assert_int_equal(rr_tokenizer_pair(tokenizer, &(rr_tokens){a_ids, a}, &(rr_tokens){b_ids, b},
-                                           &truncation, &arena, &got, &err),
+        assert_int_equal(rr_tokenizer_pair(tokenizer, &(rr_tokens){a_ids, a},
+                                           &(rr_tokens){b_ids, b}, &truncation, &arena, &got, &err),
                          RR_ERR_INPUT);
         assert_non_null(strstr(err.message, "leaves no room for a text"));
         assert_int_equal(got.length, 77);
@@ -144,11 +144,13 @@ static void too_long_is_refused_where_truncation_is_off(void **state) {
   rr_encoding got = {.length = 77};
   rr_error err = {.message = ""};
   rr_truncation truncation = {.max_length = 13};
-  assert_int_equal(rr_tokenizer_pair(tokenizer, &a, &b, &truncation, &arena, &got, &err), RR_ERR_INPUT);
+  assert_int_equal(rr_tokenizer_pair(tokenizer, &a, &b, &truncation, &arena, &got, &err),
+                   RR_ERR_INPUT);
   assert_string_equal(err.message, "`inputs` must have less than 13 tokens. Given: 14");
   assert_int_equal(got.length, 77);
   truncation.max_length = 6;
-  assert_int_equal(rr_tokenizer_single(tokenizer, &a, &truncation, &arena, &got, &err), RR_ERR_INPUT);
+  assert_int_equal(rr_tokenizer_single(tokenizer, &a, &truncation, &arena, &got, &err),
+                   RR_ERR_INPUT);
   assert_string_equal(err.message, "`inputs` must have less than 6 tokens. Given: 7");
   truncation.max_length = 7;
   assert_int_equal(rr_tokenizer_single(tokenizer, &a, &truncation, &arena, &got, &err), RR_OK);

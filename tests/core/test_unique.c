@@ -17,7 +17,7 @@ static rr_text text_of(const char *string) { return (rr_text){string, strlen(str
 
 static void texts_are_numbered_by_their_first_appearance(void **state) {
   (void)state;
-  const rr_text texts[] = {text_of("a"), text_of("b"), text_of("a"), {NULL, 0},      text_of("c"),
+  const rr_text texts[] = {text_of("a"), text_of("b"), text_of("a"),  {NULL, 0},   text_of("c"),
                            text_of("b"), {"", 0},      text_of("a "), {"a\0x", 3}, {"a\0y", 3}};
   static const uint32_t expected[] = {0, 1, 0, 2, 3, 1, 2, 4, 5, 6};
   for (uint64_t seed = 0; seed < 50; seed++) {
@@ -53,7 +53,8 @@ static void many_similar_texts_agree_with_a_plain_search(void **state) {
   size_t expected = 0;
   for (size_t i = 0; i < MANY; i++) {
     size_t k = 0;
-    while (texts[k].size != texts[i].size || memcmp(texts[k].data, texts[i].data, texts[i].size) != 0) {
+    while (texts[k].size != texts[i].size ||
+           memcmp(texts[k].data, texts[i].data, texts[i].size) != 0) {
       k++;
     }
     assert_int_equal(numbers[i], k == i ? expected : numbers[k]);
@@ -73,7 +74,8 @@ static void an_exhausted_arena_is_told(void **state) {
   rr_arena_finish(&arena);
 }
 
-/* Through the scorer: three candidates, two of them the same, make two sequences and equal scores. */
+/* Through the scorer: three candidates, two of them the same, make two sequences and equal
+ * scores. */
 static void the_scorer_computes_identical_candidates_once(void **state) {
   (void)state;
   static const struct {
@@ -95,7 +97,8 @@ static void the_scorer_computes_identical_candidates_once(void **state) {
     assert_int_equal(rr_scorer_load(directory, &load, &scorer, NULL), RR_OK);
     assert_int_equal(rr_workspace_create(scorer, 512, &workspace, NULL), RR_OK);
     assert_int_equal(
-        rr_scorer_encode(scorer, text_of("cat"), texts, 3, &options, &arena, &encoded, NULL), RR_OK);
+        rr_scorer_encode(scorer, text_of("cat"), texts, 3, &options, &arena, &encoded, NULL),
+        RR_OK);
     assert_int_equal(encoded.n_sequences, kinds[i].sequences);
     assert_int_equal(encoded.n_candidates, 3);
     assert_int_equal(

@@ -46,9 +46,7 @@ static inline rr_tokenizer *load_tokenizer(const char *directory) {
   return tokenizer;
 }
 
-static inline rr_text text_of(const char *string) {
-  return (rr_text){string, strlen(string)};
-}
+static inline rr_text text_of(const char *string) { return (rr_text){string, strlen(string)}; }
 
 static inline rr_tokens tokens_of(const rr_tokenizer *tokenizer, rr_text text, rr_arena *arena) {
   rr_tokens tokens = {NULL, 0};

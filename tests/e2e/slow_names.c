@@ -7,8 +7,8 @@
 
 typedef int look_up(const char *, const char *, const struct addrinfo *, struct addrinfo **);
 
-int getaddrinfo(const char *restrict name, const char *restrict port, const struct addrinfo *restrict hints,
-                struct addrinfo **restrict ret_found) {
+int getaddrinfo(const char *restrict name, const char *restrict port,
+                const struct addrinfo *restrict hints, struct addrinfo **restrict ret_found) {
   static const char word[] = "looking up slow.invalid\n";
   if (name != NULL && strcmp(name, "slow.invalid") == 0) {
     (void)!write(STDERR_FILENO, word, sizeof word - 1);

@@ -1,5 +1,5 @@
-/* Preloaded by test_surroundings.py: the wall clock jumps by up to a day, there and back, at every look.
- * The monotonic clock stays as it is. */
+/* Preloaded by test_surroundings.py: the wall clock jumps by up to a day, there and back, at every
+ * look. The monotonic clock stays as it is. */
 #include <stdatomic.h>
 #include <sys/syscall.h>
 #include <sys/time.h>

@@ -1,4 +1,5 @@
-/* gzip and zstd bodies: what unpacks stays within the limit, and packs and unpacks to the same again.
+/* gzip and zstd bodies: what unpacks stays within the limit, and packs and unpacks to the same
+ * again.
  *
  * Input: a byte that picks coding and limit, the body. */
 #include "server/http/coding.h"
@@ -20,7 +21,8 @@ static void require_round_trip(coding which, const char *data, size_t size) {
   char *again = NULL;
   size_t again_size = 0;
   coding_result result = coding_decode(which, packed, packed_size, size, NULL, &again, &again_size);
-  fuzz_require(result == CODING_OK || (result == CODING_NO_MEMORY && fuzz_starved), "does not unpack again");
+  fuzz_require(result == CODING_OK || (result == CODING_NO_MEMORY && fuzz_starved),
+               "does not unpack again");
   if (result == CODING_OK) {
     fuzz_require(again_size == size && memcmp(again, data, size) == 0, "unpacks to something else");
     rr_free(again);

@@ -1,6 +1,7 @@
-/* A model directory's configuration. Input, in parts: config.json, modules.json, the pooling module's
- * config.json, sentence_bert_config.json, artifact.metadata; those that are not there are no files. Beside them lies a
- * linear.weight of 4 x 32, so that models of that width may be ColBERTs. */
+/* A model directory's configuration. Input, in parts: config.json, modules.json, the pooling
+ * module's config.json, sentence_bert_config.json, artifact.metadata; those that are not there are
+ * no files. Beside them lies a linear.weight of 4 x 32, so that models of that width may be
+ * ColBERTs. */
 #include "core/model/config.h"
 
 #include <stdio.h>
@@ -13,7 +14,8 @@ void fuzz_set_up(void) {
   char path[RR_PATH_MAX];
   (void)snprintf(path, sizeof path, "%s/1_Pooling", fuzz_folder());
   fuzz_require(mkdir(path, 0700) == 0, "no folder for the pooling");
-  static const char header[] = "{\"linear.weight\":{\"dtype\":\"F32\",\"shape\":[4,32],\"data_offsets\":[0,512]}} ";
+  static const char header[] =
+      "{\"linear.weight\":{\"dtype\":\"F32\",\"shape\":[4,32],\"data_offsets\":[0,512]}} ";
   static uint8_t file[8 + sizeof header - 1 + 512];
   file[0] = sizeof header - 1;
   memcpy(file + 8, header, sizeof header - 1);
@@ -34,7 +36,8 @@ void fuzz_input(const uint8_t *data, size_t size) {
   rr_status status = rr_config_load(fuzz_folder(), &config, &err);
   fuzz_require_status(status, &err);
   if (status == RR_OK) {
-    fuzz_require(config.heads >= 1 && config.hidden_size % config.heads == 0, "heads that do not fit");
+    fuzz_require(config.heads >= 1 && config.hidden_size % config.heads == 0,
+                 "heads that do not fit");
     fuzz_require(config.layers >= 1 && config.intermediate_size >= 1 && config.vocabulary_size >= 1,
                  "a size of 0");
     fuzz_require(config.types >= 1 && config.types <= 256, "a wrong number of types");

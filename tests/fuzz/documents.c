@@ -1,5 +1,6 @@
-/* A file of documents: opened, every document read, some put, opened again. Input: a byte that says which checks are
- * made right, for bytes that others wrote are rarely so; then, as parts, head, directory and data. */
+/* A file of documents: opened, every document read, some put, opened again. Input: a byte that says
+ * which checks are made right, for bytes that others wrote are rarely so; then, as parts, head,
+ * directory and data. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,14 +50,16 @@ static void make_right_entry(const document_layout *layout, uint32_t at, unsigne
   memcpy(place, &entry, sizeof entry);
 }
 
-/* Whether positions and sequence numbers are far from their ends, beyond which puts are lost at the next open. */
+/* Whether positions and sequence numbers are far from their ends, beyond which puts are lost at the
+ * next open. */
 static bool is_modest(void) {
   const document_layout layout = document_layout_of(FILE_BYTES);
   bool modest = true;
   for (uint32_t at = 0; at < layout.slots; at++) {
     document_entry entry;
     memcpy(&entry, image + DOCUMENT_HEAD_BYTES + at * sizeof entry, sizeof entry);
-    modest = modest && entry.position < (uint64_t)1 << 61 && entry.sequence / layout.slots < UINT32_MAX / 2;
+    modest = modest && entry.position < (uint64_t)1 << 61 &&
+             entry.sequence / layout.slots < UINT32_MAX / 2;
   }
   return modest;
 }
@@ -102,7 +105,8 @@ static bool read_one(void *context, const uint8_t key[DOCUMENT_KEY_BYTES], size_
   uint8_t *bytes = malloc(size); /* exactly as large, so that writing beyond shows */
   fuzz_require(bytes != NULL, "the fuzzer is out of memory");
   bool there = document_file_has(file, key, NULL);
-  fuzz_require(!document_file_read(file, key, bytes, size) || there, "a document that is not there");
+  fuzz_require(!document_file_read(file, key, bytes, size) || there,
+               "a document that is not there");
   free(bytes);
   return true;
 }
@@ -112,7 +116,8 @@ static void put_some(document_file *file) {
   for (uint8_t i = 0; i < PUTS; i++) {
     const uint8_t key[DOCUMENT_KEY_BYTES] = {i}; /* as seeds have them */
     memset(bytes, i + 1, sizeof bytes);
-    fuzz_require(document_file_put(file, key, bytes, sizeof bytes, true, NULL) == RR_OK, "a put that failed");
+    fuzz_require(document_file_put(file, key, bytes, sizeof bytes, true, NULL) == RR_OK,
+                 "a put that failed");
   }
 }
 
@@ -121,7 +126,8 @@ static void find_put(document_file *file) {
   for (uint8_t i = 0; i < PUTS; i++) {
     const uint8_t key[DOCUMENT_KEY_BYTES] = {i};
     fuzz_require(document_file_read(file, key, bytes, sizeof bytes) && bytes[0] == i + 1 &&
-                     bytes[PUT_BYTES - 1] == i + 1, "a document that was put is lost");
+                     bytes[PUT_BYTES - 1] == i + 1,
+                 "a document that was put is lost");
   }
 }
 

@@ -16,7 +16,8 @@ bool fuzz_starved;
 
 void fuzz_require(bool holds, const char *words) {
   if (!holds) {
-    (void)fprintf(stderr, "fuzz_require: %s%s\n", words, fuzz_starved ? " (an allocation failed)" : "");
+    (void)fprintf(stderr, "fuzz_require: %s%s\n", words,
+                  fuzz_starved ? " (an allocation failed)" : "");
     abort();
   }
 }
@@ -56,7 +57,8 @@ const char *fuzz_folder(void) {
   static char folder[PATH_BYTES];
   if (folder[0] == '\0') {
     const char *parent = getenv("TMPDIR");
-    (void)snprintf(folder, sizeof folder, "%s/rerankd-fuzz-XXXXXX", parent == NULL ? "/tmp" : parent);
+    (void)snprintf(folder, sizeof folder, "%s/rerankd-fuzz-XXXXXX",
+                   parent == NULL ? "/tmp" : parent);
     fuzz_require(mkdtemp(folder) != NULL, "no temporary folder");
   }
   return folder;

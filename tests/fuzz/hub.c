@@ -24,12 +24,14 @@ static void choose_files(const hub_listing *listing) {
   fuzz_require_status(status, &err);
   if (status == RR_OK) {
     status = hub_listing_add(listing, "model", folder,
-                             sharded ? "model.safetensors.index.json" : "model.safetensors", &files, &err);
+                             sharded ? "model.safetensors.index.json" : "model.safetensors", &files,
+                             &err);
     fuzz_require_status(status, &err);
   }
   fuzz_require(files.count <= HUB_FILES_MAX, "too many files");
   for (size_t i = 0; i < files.count; i++) {
-    fuzz_require(hub_is_file(files.names[i]) && hub_listing_has(listing, files.names[i]), "no file's name");
+    fuzz_require(hub_is_file(files.names[i]) && hub_listing_has(listing, files.names[i]),
+                 "no file's name");
   }
 }
 

@@ -1,5 +1,5 @@
-/* A whole model directory: what loads also scores, to a number or a clear failure. Input: a digit that picks
- * the number format; then, in parts, model.safetensors and config.json. */
+/* A whole model directory: what loads also scores, to a number or a clear failure. Input: a digit
+ * that picks the number format; then, in parts, model.safetensors and config.json. */
 #include <math.h>
 #include <stdio.h>
 
@@ -12,11 +12,13 @@ void fuzz_set_up(void) {
   static const char vocabulary[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\nbread\noven\nriver\n##s\n";
   char note[RR_KERNEL_NOTE_MAX];
   fuzz_require(rr_scorer_choose_kernels(NULL, note, NULL) == RR_OK, "no kernels");
-  fuzz_write("vocab.txt", (fuzz_part){.data = (const uint8_t *)vocabulary, .size = sizeof vocabulary - 1});
+  fuzz_write("vocab.txt",
+             (fuzz_part){.data = (const uint8_t *)vocabulary, .size = sizeof vocabulary - 1});
 }
 
 /* A pair of a split model leaves its document half, and scores the same from that. */
-static void score_halves(const rr_scorer *scorer, rr_workspace *workspace, rr_text query, rr_text text) {
+static void score_halves(const rr_scorer *scorer, rr_workspace *workspace, rr_text query,
+                         rr_text text) {
   static _Alignas(16) char half[HALF_BYTES];
   const rr_encode_options encode = {.truncate = true};
   rr_arena arena;
@@ -57,7 +59,8 @@ static void score(const rr_scorer *scorer) {
     if (status == RR_OK && rr_scorer_info(scorer)->split_halves) {
       score_halves(scorer, workspace, query, texts[1]);
     }
-    fuzz_require(status != RR_OK || (isfinite(scores[0]) && isfinite(scores[1])), "a score that is no number");
+    fuzz_require(status != RR_OK || (isfinite(scores[0]) && isfinite(scores[1])),
+                 "a score that is no number");
   }
   rr_workspace_destroy(workspace);
 }

@@ -1,4 +1,5 @@
-/* Takes the place of libFuzzer where the compiler has none: every file of the folders that it is given, once. */
+/* Takes the place of libFuzzer where the compiler has none: every file of the folders that it is
+ * given, once. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

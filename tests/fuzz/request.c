@@ -8,9 +8,9 @@
 #include "proto/dialect.h"
 #include "tests/fuzz/fuzz.h"
 
-static const char *const paths[] = {"/",      "/rerank",   "/predict",   "/v1/rerank",  "/v2/rerank",
-                                    "/score", "/v1/score", "/reranking", "/v1/reranking",
-                                    "/documents"};
+static const char *const paths[] = {
+    "/",      "/rerank",   "/predict",   "/v1/rerank",    "/v2/rerank",
+    "/score", "/v1/score", "/reranking", "/v1/reranking", "/documents"};
 enum { PATHS = sizeof paths / sizeof paths[0], ARENA = 1 << 20, SMALL_ARENA = 1 << 10 };
 
 void fuzz_set_up(void) {}
@@ -24,7 +24,8 @@ static void require_json(char *text, size_t size) {
   }
   rr_alloc_fail_at(0, 0); /* reading back is not under test */
   fuzz_require(strlen(text) == size, "an answer that holds NUL");
-  fuzz_require(rr_json_parse_unique(text, size, SIZE_MAX, &json, NULL) == RR_OK, "an answer that is no JSON");
+  fuzz_require(rr_json_parse_unique(text, size, SIZE_MAX, &json, NULL) == RR_OK,
+               "an answer that is no JSON");
   json_decref(json);
   rr_free(text);
 }
@@ -40,7 +41,8 @@ static void require_text(rr_text text) {
 }
 
 static void require_request(const rr_rerank_request *request, const rr_rerank_limits *limits) {
-  fuzz_require(request->n_texts >= 1 && request->n_texts <= limits->max_texts, "a wrong number of texts");
+  fuzz_require(request->n_texts >= 1 && request->n_texts <= limits->max_texts,
+               "a wrong number of texts");
   fuzz_require(request->truncate >= -1 && request->truncate <= 1, "a wrong truncate");
   fuzz_require(request->query_name != NULL && request->texts_name != NULL, "members without names");
   require_text(request->query);
@@ -74,7 +76,8 @@ static void answer(const rr_dialect *dialect, const rr_rerank_request *request, 
     tokens[i] = (rr_text_tokens){.count = (uint32_t)i, .truncated = i % 2 == 1};
   }
   for (size_t i = 0; request->keep && i < n; i++) { /* as the server does */
-    request->ids[i] = request->ids[i].data == NULL ? (rr_text){.data = "name", .size = 4} : request->ids[i];
+    request->ids[i] =
+        request->ids[i].data == NULL ? (rr_text){.data = "name", .size = 4} : request->ids[i];
   }
   rr_rank(scores, n, ranked);
   const rr_rerank_answer told = {
@@ -97,7 +100,8 @@ static void answer(const rr_dialect *dialect, const rr_rerank_request *request, 
 }
 
 static void refuse(const char *path, const rr_dialect *dialect, const rr_api_error *error) {
-  fuzz_require(memchr(error->message, '\0', sizeof error->message) != NULL, "a message without an end");
+  fuzz_require(memchr(error->message, '\0', sizeof error->message) != NULL,
+               "a message without an end");
   fuzz_require(strchr(error->message, '\n') == NULL, "a message of several lines");
   fuzz_require(rr_api_error_status(error->kind) >= 400, "an error without a status");
   size_t size = 0;
@@ -112,19 +116,21 @@ void fuzz_input(const uint8_t *data, size_t size) {
   const char *path = paths[(unsigned char)(data[0] - '0') % PATHS];
   bool few = (data[1] & 1) != 0;
   bool small = (data[1] & 2) != 0;
-  const rr_rerank_limits limits = {.max_texts = few ? 3 : 1000, .max_json_values = few ? 20 : 100000};
+  const rr_rerank_limits limits = {.max_texts = few ? 3 : 1000,
+                                   .max_json_values = few ? 20 : 100000};
   rr_arena arena;
   rr_arena_init(&arena, small ? SMALL_ARENA : ARENA);
   const rr_dialect *dialect = NULL;
   rr_rerank_request request;
   rr_api_error error;
-  bool ok = rr_dialect_decode(rr_endpoint_at(path), (const char *)data + 2, size - 2, &limits, &arena,
-                              &dialect, &request, &error);
+  bool ok = rr_dialect_decode(rr_endpoint_at(path), (const char *)data + 2, size - 2, &limits,
+                              &arena, &dialect, &request, &error);
   if (ok) {
     require_request(&request, &limits);
     answer(dialect, &request, &arena);
   } else {
-    fuzz_require(error.kind != RR_API_MEMORY || fuzz_starved || small || size > ARENA / 64, "out of memory");
+    fuzz_require(error.kind != RR_API_MEMORY || fuzz_starved || small || size > ARENA / 64,
+                 "out of memory");
     refuse(path, dialect, &error);
   }
   rr_arena_finish(&arena);

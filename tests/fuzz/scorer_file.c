@@ -1,4 +1,5 @@
-/* rerankd.json. Input: the file. What is taken for a map must be one: finite, from 0 to 1, never falling. */
+/* rerankd.json. Input: the file. What is taken for a map must be one: finite, from 0 to 1, never
+ * falling. */
 #include "core/scorer_file.h"
 
 #include <float.h>
@@ -16,17 +17,21 @@ void fuzz_input(const uint8_t *data, size_t size) {
   if (status != RR_OK) {
     return;
   }
-  fuzz_require(file.scoring == RR_SCORING_COSINE || file.scoring == RR_SCORING_MAXSIM || file.scoring == RR_SCORING_HYBRID,
+  fuzz_require(file.scoring == RR_SCORING_COSINE || file.scoring == RR_SCORING_MAXSIM ||
+                   file.scoring == RR_SCORING_HYBRID,
                "no scoring of a bi-encoder");
   const rr_calibration *map = &file.calibration;
-  fuzz_require(map->knots == 0 || (map->knots >= 2 && map->knots <= RR_KNOTS_MAX), "a wrong number of points");
+  fuzz_require(map->knots == 0 || (map->knots >= 2 && map->knots <= RR_KNOTS_MAX),
+               "a wrong number of points");
   float before = 0.0f;
   for (int i = -1000; map->knots > 0 && i <= 1000; i++) {
     float now = rr_calibrated(map, (float)i / 500.0f);
     fuzz_require(now >= before && now <= 1.0f, "a map that falls");
     before = now;
   }
-  fuzz_require(map->knots == 0 || (rr_calibrated(map, -FLT_MAX) >= 0.0f && rr_calibrated(map, -FLT_MAX) <= before &&
-                                   rr_calibrated(map, FLT_MAX) >= before && rr_calibrated(map, FLT_MAX) <= 1.0f),
+  fuzz_require(map->knots == 0 ||
+                   (rr_calibrated(map, -FLT_MAX) >= 0.0f &&
+                    rr_calibrated(map, -FLT_MAX) <= before &&
+                    rr_calibrated(map, FLT_MAX) >= before && rr_calibrated(map, FLT_MAX) <= 1.0f),
                "a map that falls far out");
 }

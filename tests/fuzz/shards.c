@@ -1,4 +1,5 @@
-/* An index and two shards. Input, in parts: model.safetensors.index.json, a.safetensors, b.safetensors. */
+/* An index and two shards. Input, in parts: model.safetensors.index.json, a.safetensors,
+ * b.safetensors. */
 #include "core/model/shards.h"
 
 #include <stdio.h>
@@ -22,14 +23,16 @@ static void list_files(void) {
   rr_status status = rr_shards_of_index(path, &arena, &names, &count, &err);
   fuzz_require_status(status, &err);
   for (size_t i = 0; status == RR_OK && i < count; i++) {
-    fuzz_require(strchr(names[i], '/') == NULL && names[i][0] != '.', "a shard outside of the folder");
+    fuzz_require(strchr(names[i], '/') == NULL && names[i][0] != '.',
+                 "a shard outside of the folder");
     fuzz_require(i == 0 || strcmp(names[i - 1], names[i]) < 0, "shards out of order");
   }
   rr_arena_finish(&arena);
 }
 
 void fuzz_input(const uint8_t *data, size_t size) {
-  static const char *const files[] = {"model.safetensors.index.json", "a.safetensors", "b.safetensors"};
+  static const char *const files[] = {"model.safetensors.index.json", "a.safetensors",
+                                      "b.safetensors"};
   enum { FILES = sizeof files / sizeof files[0] };
   fuzz_part parts[FILES];
   fuzz_split(data, size, parts, FILES);

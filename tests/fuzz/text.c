@@ -1,10 +1,11 @@
-/* Texts through every kind of tokenizer. Input: a digit that picks the tokenizer, a digit that says how to
- * truncate, a byte that says to how many tokens; then, in parts, the query and the text. */
+/* Texts through every kind of tokenizer. Input: a digit that picks the tokenizer, a digit that says
+ * how to truncate, a byte that says to how many tokens; then, in parts, the query and the text. */
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/tokens.h"
 
-static const char *const names[] = {"uncased",  "cased-unaccented", "added",        "uncased-accented",
-                                    "uncleaned", "vocabulary-cased", "unnormalized", "no-han-spaces"};
+static const char *const names[] = {"uncased",          "cased-unaccented", "added",
+                                    "uncased-accented", "uncleaned",        "vocabulary-cased",
+                                    "unnormalized",     "no-han-spaces"};
 enum { NAMES = sizeof names / sizeof names[0], HEAD = 3 };
 static rr_tokenizer *tokenizers[NAMES];
 
@@ -14,7 +15,8 @@ void fuzz_set_up(void) {
     for (size_t j = 0; names[i][j] != '\0'; j++) {
       folder[6 + j] = names[i][j];
     }
-    fuzz_require(rr_tokenizer_load(fuzz_golden(folder), &tokenizers[i], NULL) == RR_OK, "no tokenizer");
+    fuzz_require(rr_tokenizer_load(fuzz_golden(folder), &tokenizers[i], NULL) == RR_OK,
+                 "no tokenizer");
   }
 }
 

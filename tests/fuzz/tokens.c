@@ -4,15 +4,18 @@
 
 enum { ARENA = 8 << 20 };
 
-static void require_encoding(const rr_tokenizer *tokenizer, const rr_encoding *encoding, size_t max_length) {
+static void require_encoding(const rr_tokenizer *tokenizer, const rr_encoding *encoding,
+                             size_t max_length) {
   fuzz_require(encoding->length <= max_length, "a sequence that is too long");
   for (size_t i = 0; i < encoding->length; i++) {
-    fuzz_require(encoding->ids[i] >= 0 && (size_t)encoding->ids[i] < rr_tokenizer_id_bound(tokenizer),
+    fuzz_require(encoding->ids[i] >= 0 &&
+                     (size_t)encoding->ids[i] < rr_tokenizer_id_bound(tokenizer),
                  "an id out of bounds");
   }
 }
 
-void fuzz_tokenize(const rr_tokenizer *tokenizer, rr_text a, rr_text b, size_t max_length, unsigned how) {
+void fuzz_tokenize(const rr_tokenizer *tokenizer, rr_text a, rr_text b, size_t max_length,
+                   unsigned how) {
   const rr_truncation truncation = {.max_length = max_length,
                                     .enabled = (how & 1) != 0,
                                     .left = (how & 2) != 0,
@@ -34,7 +37,8 @@ void fuzz_tokenize(const rr_tokenizer *tokenizer, rr_text a, rr_text b, size_t m
     fuzz_require_status(status, &err);
   }
   if (status == RR_OK) {
-    status = rr_tokenizer_pair(tokenizer, &tokens[0], &tokens[1], &truncation, &arena, &encoding, &err);
+    status =
+        rr_tokenizer_pair(tokenizer, &tokens[0], &tokens[1], &truncation, &arena, &encoding, &err);
     fuzz_require_status(status, &err);
     if (status == RR_OK) {
       require_encoding(tokenizer, &encoding, max_length);
@@ -44,8 +48,9 @@ void fuzz_tokenize(const rr_tokenizer *tokenizer, rr_text a, rr_text b, size_t m
 }
 
 void fuzz_load_and_tokenize(rr_text text) {
-  static const char fixed[] = "The caf\xc3\xa9 [MASK] by the r\xc3\xadver, \xe4\xb8\xad\xe6\x96\x87 "
-                              "\xf0\x9f\x98\x80 A\xcc\x8a\xcc\xa3 un\xc2\xadhappily 12.5% <tag>\t\x01\xef\xbf\xbd";
+  static const char fixed[] =
+      "The caf\xc3\xa9 [MASK] by the r\xc3\xadver, \xe4\xb8\xad\xe6\x96\x87 "
+      "\xf0\x9f\x98\x80 A\xcc\x8a\xcc\xa3 un\xc2\xadhappily 12.5% <tag>\t\x01\xef\xbf\xbd";
   rr_tokenizer *tokenizer = NULL;
   rr_error err = {.message = ""};
   rr_status status = rr_tokenizer_load(fuzz_folder(), &tokenizer, &err);

@@ -39,7 +39,8 @@ static void percentiles_are_those_of_the_sorted_values_within_three_digits(void 
   }
   assert_int_equal(histogram_count(times), N);
   assert_true(fabs(histogram_mean(times) - sum / N / 1e6) <= sum / N / 1e6 / 1000);
-  assert_true(fabs(histogram_max(times) - (double)values[N - 1] / 1e6) <= (double)values[N - 1] / 1e9);
+  assert_true(fabs(histogram_max(times) - (double)values[N - 1] / 1e6) <=
+              (double)values[N - 1] / 1e9);
   assert_true(fabs(histogram_min(times) - (double)values[0] / 1e6) <= 0.001);
   histogram_destroy(times);
 }

@@ -17,7 +17,8 @@ static void every_way_to_end_is_a_line(void **state) {
   size_t size;
   FILE *out = open_memstream(&text, &size);
   assert_non_null(out);
-  stats_event event = {.kind = OUTCOME_ANSWER, .status = 200, .intended = 6 * second, .begun = 6 * second};
+  stats_event event = {
+      .kind = OUTCOME_ANSWER, .status = 200, .intended = 6 * second, .begun = 6 * second};
   event.ended = event.intended + 12 * ms + ms / 2;
   journal_end(out, 5 * second, &event);
   event.verdict = CHECK_ORDER;

@@ -46,12 +46,13 @@ static corpus small_corpus(void) {
 static void all_forms_of_candidates_are_read(void **state) {
   (void)state;
   corpus texts;
-  assert_int_equal(read_corpus("{\"query\":\"a\",\"candidates\":[{\"text\":\"1\"},\"2\"]}\n\n"
-                               "{\"query\":\"b\",\"texts\":[\"3 \\\"x\\\" \\u00e9\"]}\n"
-                               "{\"query\":\"c\",\"text\":\"4\"}\n{\"query\":\"c\",\"passage\":\"5\"}\n"
-                               "{\"query\":\"d\",\"documents\":[]}",
-                               0, &texts, NULL),
-                   RR_OK);
+  assert_int_equal(
+      read_corpus("{\"query\":\"a\",\"candidates\":[{\"text\":\"1\"},\"2\"]}\n\n"
+                  "{\"query\":\"b\",\"texts\":[\"3 \\\"x\\\" \\u00e9\"]}\n"
+                  "{\"query\":\"c\",\"text\":\"4\"}\n{\"query\":\"c\",\"passage\":\"5\"}\n"
+                  "{\"query\":\"d\",\"documents\":[]}",
+                  0, &texts, NULL),
+      RR_OK);
   assert_int_equal(texts.n_queries, 3);
   assert_int_equal(texts.n_documents, 5);
   assert_int_equal(texts.queries[0].n, 2);
@@ -64,9 +65,10 @@ static void all_forms_of_candidates_are_read(void **state) {
 static void documents_are_cut_by_words(void **state) {
   (void)state;
   corpus texts;
-  assert_int_equal(read_corpus("{\"query\":\"one two three\",\"texts\":[\" a  b\\nc d\",\"a b\",\"\"]}",
-                               2, &texts, NULL),
-                   RR_OK);
+  assert_int_equal(
+      read_corpus("{\"query\":\"one two three\",\"texts\":[\" a  b\\nc d\",\"a b\",\"\"]}", 2,
+                  &texts, NULL),
+      RR_OK);
   assert_string_equal(texts.queries[0].text.json, "one two three");
   assert_string_equal(texts.documents[0].json, " a  b");
   assert_string_equal(texts.documents[1].json, "a b");
@@ -222,8 +224,8 @@ static void the_repeat_rate_is_the_share_of_documents_sent_before(void **state) 
 static void bodies_are_json_as_each_dialect_wants_it(void **state) {
   (void)state;
   corpus texts;
-  assert_int_equal(read_corpus("{\"query\":\"\\\"q\\\"\",\"texts\":[\"a\\n\",\"b\"]}", 0, &texts, NULL),
-                   RR_OK);
+  assert_int_equal(
+      read_corpus("{\"query\":\"\\\"q\\\"\",\"texts\":[\"a\\n\",\"b\"]}", 0, &texts, NULL), RR_OK);
   const mix_document documents[] = {{1, 0}, {0, 12}};
   const mix_plan plan = {0, 2, 0, documents};
   static const struct {
@@ -240,7 +242,8 @@ static void bodies_are_json_as_each_dialect_wants_it(void **state) {
     char body[256] = "";
     size_t size = dialect_body(dialect_find(cases[i].name), &texts, &plan, "\"m\"", 1, NULL);
     assert_true(size < sizeof body);
-    assert_int_equal(dialect_body(dialect_find(cases[i].name), &texts, &plan, "\"m\"", 1, body), size);
+    assert_int_equal(dialect_body(dialect_find(cases[i].name), &texts, &plan, "\"m\"", 1, body),
+                     size);
     assert_string_equal(body, cases[i].wanted);
   }
   assert_null(dialect_find("smoke"));

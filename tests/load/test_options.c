@@ -72,7 +72,8 @@ static rr_status aim(const char *url, const char *more, target *where, rr_error 
 static void the_head_of_a_request_follows_the_url(void **state) {
   (void)state;
   target where;
-  assert_int_equal(aim("http://127.0.0.1:81/base/", "--api-key k --header a:b", &where, NULL), RR_OK);
+  assert_int_equal(aim("http://127.0.0.1:81/base/", "--api-key k --header a:b", &where, NULL),
+                   RR_OK);
   where.head[where.head_size] = '\0';
   assert_string_equal(
       where.head,

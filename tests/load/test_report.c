@@ -20,12 +20,14 @@ static stats made(uint64_t deadline) {
   return figures;
 }
 
-/* A request intended `at` ms after the begin, begun `lag` later, ended `took` after its intended start.
+/* A request intended `at` ms after the begin, begun `lag` later, ended `took` after its intended
+ * start.
  */
-static void add(stats *figures, outcome_kind kind, unsigned status, check_verdict verdict, uint64_t at,
-                uint64_t lag, uint64_t took) {
+static void add(stats *figures, outcome_kind kind, unsigned status, check_verdict verdict,
+                uint64_t at, uint64_t lag, uint64_t took) {
   uint64_t intended = 5 * second + at * ms;
-  stats_event event = {kind, status, verdict, intended, intended + lag * ms, intended + took * ms, 10};
+  stats_event event = {kind, status, verdict, intended, intended + lag * ms, intended + took * ms,
+                       10};
   stats_offer(figures, intended, false);
   stats_end(figures, &event);
 }
@@ -84,7 +86,8 @@ static void failures_are_told_by_kind_and_are_in_no_percentile(void **state) {
   add(&figures, OUTCOME_ANSWER, 200, CHECK_ORDER, 0, 0, 1);
   assert_int_equal(stats_failures(&figures), 11);
   assert_int_equal(histogram_count(figures.latency), 0);
-  const options settings = {.label = "x", .dialect_name = "tei", .sizes_text = "1", .connections = 1};
+  const options settings = {
+      .label = "x", .dialect_name = "tei", .sizes_text = "1", .connections = 1};
   const run_result result = {0};
   report made_report = report_make(&settings, &figures, &result);
   static const struct {
@@ -157,7 +160,8 @@ static void every_report_tells_the_same_figures(void **state) {
   assert_non_null(json);
   close_to(json_number_value(json_object_get(json_object_get(json, "latency_ms"), "p99")), 99);
   close_to(json_number_value(json_object_get(json_object_get(json, "rates"), "goodput")), 50);
-  assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "counts"), "dropped")), 1);
+  assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "counts"), "dropped")),
+                   1);
   json_decref(json);
   char *table = text_of(report_table, &made_report), *csv = text_of(report_csv, &made_report),
        *html = text_of(report_html, &made_report);

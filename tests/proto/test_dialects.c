@@ -1,4 +1,5 @@
-/* Every dialect through the table that picks it: good bodies, nulls, wrong types, lists of wrong sizes. */
+/* Every dialect through the table that picks it: good bodies, nulls, wrong types, lists of wrong
+ * sizes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -89,7 +90,8 @@ static void path_and_members_pick_the_dialect(void **state) {
     decoded out;
     decode_good(cases[i].path, cases[i].body, &out);
     if (strcmp(rr_dialect_name(out.dialect), cases[i].dialect) != 0) {
-      print_error("%s %s\n  was taken for %s\n", cases[i].path, cases[i].body, rr_dialect_name(out.dialect));
+      print_error("%s %s\n  was taken for %s\n", cases[i].path, cases[i].body,
+                  rr_dialect_name(out.dialect));
       fail();
     }
     rr_arena_finish(&out.arena);
@@ -103,13 +105,14 @@ typedef struct speaker {
   const char *path;
   const char *before; /* the list of candidates, its name in quotes */
   const char *list;
-  const char *after;  /* what makes the body this dialect's */
-  const char *nulls;  /* every optional member */
+  const char *after; /* what makes the body this dialect's */
+  const char *nulls; /* every optional member */
 } speaker;
 
 static const speaker speakers[] = {
     {"/rerank", "{\"query\":\"q\",", "texts", "",
-     "truncate,truncation_direction,truncation_strategy,raw_scores,return_text,timeout_ms,on_timeout,priority"},
+     "truncate,truncation_direction,truncation_strategy,raw_scores,return_text,timeout_ms,on_"
+     "timeout,priority"},
     {"/predict", "{", "inputs", "", "truncate,raw_scores,truncation_direction,truncation_strategy"},
     {"/v1/rerank", "{\"query\":\"q\",", "documents", ",\"max_chunks_per_doc\":1",
      "model,top_n,return_documents,rank_fields,truncation_direction,truncation_strategy"},
@@ -118,11 +121,13 @@ static const speaker speakers[] = {
     {"/v1/rerank", "{\"query\":\"q\",", "documents", "",
      "model,top_n,return_documents,truncation_direction,truncation_strategy,timeout_ms,on_timeout"},
     {"/v2/rerank", "{\"query\":\"q\",", "documents", ",\"use_activation\":true",
-     "model,top_n,return_documents,truncate_prompt_tokens,max_tokens_per_doc,priority,truncation_direction"},
+     "model,top_n,return_documents,truncate_prompt_tokens,max_tokens_per_doc,priority,truncation_"
+     "direction"},
     {"/score", "{\"text_1\":\"q\",", "text_2", "",
      "model,truncate_prompt_tokens,max_tokens_per_doc,priority,use_activation,truncation_strategy"},
     {"/reranking", "{\"query\":\"q\",", "documents", "", "model,top_n,truncation_direction"},
-    {"/reranking", "{\"query\":\"q\",", "texts", "", "model,top_n,return_text,truncation_direction"},
+    {"/reranking", "{\"query\":\"q\",", "texts", "",
+     "model,top_n,return_text,truncation_direction"},
     {"/rerank", "{\"query\":\"q\",", "documents", "",
      "model,top_n,return_documents,raw_scores,truncation_direction,truncation_strategy"},
     {"/v1/rerank", "{\"query\":\"q\",", "documents", ",\"top_k\":1",
@@ -132,7 +137,8 @@ enum { SPEAKERS = sizeof speakers / sizeof speakers[0] };
 
 static bool say(const speaker *who, const char *candidates, const char *more, decoded *out) {
   char body[2048];
-  (void)snprintf(body, sizeof body, "%s\"%s\":%s%s%s}", who->before, who->list, candidates, who->after, more);
+  (void)snprintf(body, sizeof body, "%s\"%s\":%s%s%s}", who->before, who->list, candidates,
+                 who->after, more);
   return decode(who->path, body, strlen(body), out);
 }
 
@@ -228,8 +234,8 @@ static void lists_of_wrong_sizes_and_contents_are_refused(void **state) {
       decoded out;
       bool ok = say(&speakers[i], lists[l].candidates, "", &out);
       if (ok || out.error.kind != lists[l].kind) {
-        print_error("%s %s: kind %d, %s\n", speakers[i].path, lists[l].candidates, (int)out.error.kind,
-                    out.error.message);
+        print_error("%s %s: kind %d, %s\n", speakers[i].path, lists[l].candidates,
+                    (int)out.error.kind, out.error.message);
         fail();
       }
       if (lists[l].kind != RR_API_MALFORMED) {
@@ -247,9 +253,15 @@ static void counts_have_bounds(void **state) {
     bool good;
     size_t top_n;
   } cases[] = {
-      {",\"top_n\":0", true, 0},      {",\"top_n\":2", true, 2},     {",\"top_n\":2.0", true, 2},
-      {",\"top_n\":99999", true, 99999}, {",\"top_n\":-1", false, 0}, {",\"top_n\":1.5", false, 0},
-      {",\"top_n\":9007199254740992", false, 0}, {",\"top_n\":1e300", false, 0}, {",\"top_n\":\"2\"", false, 0},
+      {",\"top_n\":0", true, 0},
+      {",\"top_n\":2", true, 2},
+      {",\"top_n\":2.0", true, 2},
+      {",\"top_n\":99999", true, 99999},
+      {",\"top_n\":-1", false, 0},
+      {",\"top_n\":1.5", false, 0},
+      {",\"top_n\":9007199254740992", false, 0},
+      {",\"top_n\":1e300", false, 0},
+      {",\"top_n\":\"2\"", false, 0},
   };
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     decoded out;
@@ -268,16 +280,19 @@ static void every_dialect_reads_the_time_it_has(void **state) {
   for (size_t i = 0; i < sizeof speakers / sizeof speakers[0]; i++) {
     const speaker *who = &speakers[i];
     decoded out;
-    assert_true(say(who, good_candidates(who), ",\"timeout_ms\":250,\"on_timeout\":\"error\",\"priority\":7", &out));
+    assert_true(say(who, good_candidates(who),
+                    ",\"timeout_ms\":250,\"on_timeout\":\"error\",\"priority\":7", &out));
     assert_int_equal(out.request.timeout_ms, 250);
     assert_int_equal(out.request.on_timeout, RR_ON_TIMEOUT_ERROR);
     assert_int_equal(out.request.priority, 7);
     rr_arena_finish(&out.arena);
-    static const char *const bad[][2] = {
-        {",\"timeout_ms\":0", "timeout_ms"},         {",\"timeout_ms\":86400001", "timeout_ms"},
-        {",\"timeout_ms\":\"1\"", "timeout_ms"},     {",\"on_timeout\":\"Partial\"", "on_timeout"},
-        {",\"on_timeout\":[]", "on_timeout"},        {",\"priority\":0.5", "priority"},
-        {",\"priority\":9007199254740993", "priority"}};
+    static const char *const bad[][2] = {{",\"timeout_ms\":0", "timeout_ms"},
+                                         {",\"timeout_ms\":86400001", "timeout_ms"},
+                                         {",\"timeout_ms\":\"1\"", "timeout_ms"},
+                                         {",\"on_timeout\":\"Partial\"", "on_timeout"},
+                                         {",\"on_timeout\":[]", "on_timeout"},
+                                         {",\"priority\":0.5", "priority"},
+                                         {",\"priority\":9007199254740993", "priority"}};
     for (size_t k = 0; k < sizeof bad / sizeof bad[0]; k++) {
       assert_false(say(who, good_candidates(who), bad[k][0], &out));
       assert_int_equal(out.error.kind, RR_API_VALIDATION);
@@ -287,7 +302,8 @@ static void every_dialect_reads_the_time_it_has(void **state) {
   }
 }
 
-/* What is guessed is what reading finds, wherever the names stand; strings that hold them do not count. */
+/* What is guessed is what reading finds, wherever the names stand; strings that hold them do not
+ * count. */
 static void a_dialect_is_guessed_by_the_names_at_both_ends(void **state) {
   (void)state;
   static const struct {
@@ -302,7 +318,8 @@ static void a_dialect_is_guessed_by_the_names_at_both_ends(void **state) {
       {"/rerank", "", NULL},
   };
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-    const rr_dialect *found = rr_dialect_guess(rr_endpoint_at(cases[i].path), cases[i].body, strlen(cases[i].body));
+    const rr_dialect *found =
+        rr_dialect_guess(rr_endpoint_at(cases[i].path), cases[i].body, strlen(cases[i].body));
     assert_true((found == NULL) == (cases[i].name == NULL));
     assert_true(found == NULL || strcmp(rr_dialect_name(found), cases[i].name) == 0);
   }
@@ -324,10 +341,12 @@ static void members_are_looked_for_in_bodies_of_a_bounded_size(void **state) {
 static void documents_may_be_objects_and_fields_are_joined(void **state) {
   (void)state;
   decoded out;
-  decode_good("/v1/rerank",
-              "{\"query\":\"q\",\"return_documents\":true,\"rank_fields\":[\"title\",\"year\",\"none\"],"
-              "\"documents\":[\"plain\",{\"title\":\"T\\u0000\",\"year\":1999,\"text\":\"x\"},{\"text\":\"y\"}]}",
-              &out);
+  decode_good(
+      "/v1/rerank",
+      "{\"query\":\"q\",\"return_documents\":true,\"rank_fields\":[\"title\",\"year\",\"none\"],"
+      "\"documents\":[\"plain\",{\"title\":\"T\\u0000\",\"year\":1999,\"text\":\"x\"},{\"text\":"
+      "\"y\"}]}",
+      &out);
   expect_text(out.request.texts[0], "plain");
   assert_int_equal(out.request.texts[1].size, 7);
   assert_memory_equal(out.request.texts[1].data, "T\0\n1999", 7);
@@ -361,8 +380,10 @@ static void equal_fields_count_once(void **state) {
 static void documents_may_be_named(void **state) {
   (void)state;
   decoded out;
-  decode_good("/v1/rerank", "{\"query\":\"q\",\"documents\":[\"a\",{\"id\":\"x\"},{\"id\":\"y\",\"text\":\"b\"}],"
-              "\"return_documents\":true}", &out);
+  decode_good("/v1/rerank",
+              "{\"query\":\"q\",\"documents\":[\"a\",{\"id\":\"x\"},{\"id\":\"y\",\"text\":\"b\"}],"
+              "\"return_documents\":true}",
+              &out);
   assert_null(out.request.ids[0].data);
   expect_text(out.request.ids[1], "x");
   assert_null(out.request.ids[2].data);
@@ -373,7 +394,8 @@ static void documents_may_be_named(void **state) {
   expect_text(out.request.ids[0], "x");
   assert_null(out.request.ids[1].data);
   rr_arena_finish(&out.arena);
-  decode_good("/v1/rerank", "{\"query\":\"q\",\"documents\":[{\"id\":\"x\"}],\"rank_fields\":[\"id\"]}", &out);
+  decode_good("/v1/rerank",
+              "{\"query\":\"q\",\"documents\":[{\"id\":\"x\"}],\"rank_fields\":[\"id\"]}", &out);
   assert_null(out.request.ids); /* here the name is what is ranked */
   expect_text(out.request.texts[0], "x");
   rr_arena_finish(&out.arena);
@@ -385,8 +407,10 @@ static void documents_may_be_named(void **state) {
 static void documents_to_keep_have_names_of_their_own(void **state) {
   (void)state;
   decoded out;
-  decode_good("/documents", "{\"documents\":[{\"id\":\"x\",\"text\":\"a\"},\"b\",{\"id\":null,\"text\":\"\"}],"
-              "\"max_tokens_per_doc\":7,\"truncate\":false}", &out);
+  decode_good("/documents",
+              "{\"documents\":[{\"id\":\"x\",\"text\":\"a\"},\"b\",{\"id\":null,\"text\":\"\"}],"
+              "\"max_tokens_per_doc\":7,\"truncate\":false}",
+              &out);
   assert_true(out.request.keep && out.request.in_order && out.request.no_part);
   assert_int_equal(out.request.n_texts, 3);
   assert_int_equal(out.request.max_text_tokens, 7);
@@ -399,12 +423,13 @@ static void documents_to_keep_have_names_of_their_own(void **state) {
   static const struct {
     const char *documents;
     const char *says;
-  } wrong[] = {{"[{\"id\":\"x\",\"text\":\"a\"},{\"id\":\"x\",\"text\":\"a\"}]", "`documents[1].id`: 'x'"},
-               {"[{\"id\":\"x\"}]", "`documents[0]`"},
-               {"[{\"id\":\"\",\"text\":\"a\"}]", "`documents[0].id`"},
-               {"[{\"id\":\"a\\u0000\",\"text\":\"a\"}]", "`documents[0].id`"},
-               {"[{\"id\":[],\"text\":\"a\"}]", "`documents[0].id`"},
-               {"[\"a\",null]", "`documents[1]`"}};
+  } wrong[] = {
+      {"[{\"id\":\"x\",\"text\":\"a\"},{\"id\":\"x\",\"text\":\"a\"}]", "`documents[1].id`: 'x'"},
+      {"[{\"id\":\"x\"}]", "`documents[0]`"},
+      {"[{\"id\":\"\",\"text\":\"a\"}]", "`documents[0].id`"},
+      {"[{\"id\":\"a\\u0000\",\"text\":\"a\"}]", "`documents[0].id`"},
+      {"[{\"id\":[],\"text\":\"a\"}]", "`documents[0].id`"},
+      {"[\"a\",null]", "`documents[1]`"}};
   for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
     char body[256];
     (void)snprintf(body, sizeof body, "{\"documents\":%s}", wrong[i].documents);
@@ -422,13 +447,22 @@ static void kept_documents_are_told(void **state) {
   const rr_ranked ranked[] = {{.index = 0}, {.index = 1}};
   const rr_text_tokens tokens[] = {{.count = 3}, {.count = 9, .truncated = true}};
   const bool kept[] = {true, false};
-  const rr_rerank_answer answer = {.request = &request, .ranked = ranked, .n = 2, .text_tokens = tokens, .kept = kept,
-                                   .n_computed = 1, .tokens = 12, .model = "m", .id = "i"};
+  const rr_rerank_answer answer = {.request = &request,
+                                   .ranked = ranked,
+                                   .n = 2,
+                                   .text_tokens = tokens,
+                                   .kept = kept,
+                                   .n_computed = 1,
+                                   .tokens = 12,
+                                   .model = "m",
+                                   .id = "i"};
   size_t size = 0;
   char *body = rr_dialect_encode(&rr_dialect_keep, &answer, NULL, &size);
-  assert_string_equal(body, "{\"object\":\"list\",\"model\":\"m\",\"documents\":[{\"id\":\"a\\\"\",\"tokens\":3,\"cached\":true},"
-                            "{\"id\":\"b\",\"tokens\":9,\"truncated\":true,\"cached\":false}],\"computed\":1,"
-                            "\"usage\":{\"total_tokens\":12}}");
+  assert_string_equal(
+      body, "{\"object\":\"list\",\"model\":\"m\",\"documents\":[{\"id\":\"a\\\"\",\"tokens\":3,"
+            "\"cached\":true},"
+            "{\"id\":\"b\",\"tokens\":9,\"truncated\":true,\"cached\":false}],\"computed\":1,"
+            "\"usage\":{\"total_tokens\":12}}");
   rr_free(body);
 }
 
@@ -501,7 +535,8 @@ static json_t *read_back(char *bytes, size_t size) {
 
 static void a_cosine_below_zero_is_zero_where_scores_are_promised_to_be(void **state) {
   (void)state;
-  static const rr_ranked ranked[] = {{.index = 1, .score = 1.0000001f}, {.index = 0, .score = -0.25f}};
+  static const rr_ranked ranked[] = {{.index = 1, .score = 1.0000001f},
+                                     {.index = 0, .score = -0.25f}};
   static const struct {
     size_t speaker;
     double least;
@@ -530,13 +565,21 @@ static void results_without_a_score_say_so(void **state) {
   static const struct {
     const rr_dialect *dialect;
     const char *list;
-  } cases[] = {{&rr_dialect_jina, "results"}, {&rr_dialect_cohere_v2, "results"}, {&rr_dialect_voyage, "data"},
-               {&rr_dialect_vllm_score, "data"}, {&rr_dialect_llamacpp, "results"}};
+  } cases[] = {{&rr_dialect_jina, "results"},
+               {&rr_dialect_cohere_v2, "results"},
+               {&rr_dialect_voyage, "data"},
+               {&rr_dialect_vllm_score, "data"},
+               {&rr_dialect_llamacpp, "results"}};
   const rr_rerank_request request = {.n_texts = 2};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     size_t size = 0;
-    const rr_rerank_answer answer = {.request = &request, .ranked = ranked, .n = 2, .unscored = unscored,
-                                     .n_unscored = 1, .id = "x", .model = "m"};
+    const rr_rerank_answer answer = {.request = &request,
+                                     .ranked = ranked,
+                                     .n = 2,
+                                     .unscored = unscored,
+                                     .n_unscored = 1,
+                                     .id = "x",
+                                     .model = "m"};
     char *bytes = rr_dialect_encode(cases[i].dialect, &answer, NULL, &size);
     json_t *json = read_back(bytes, size);
     const json_t *list = json_object_get(json, cases[i].list);
@@ -552,10 +595,11 @@ static void errors_have_the_shape_that_the_caller_reads(void **state) {
   static const struct {
     const char *path;
     rr_error_shape shape;
-  } cases[] = {{"/rerank", RR_ERROR_TERSE}, {"/", RR_ERROR_TERSE},        {"/predict", RR_ERROR_TERSE},
-               {"/nowhere", RR_ERROR_TERSE}, {"/info", RR_ERROR_TERSE},   {"/score", RR_ERROR_FULL},
-               {"/reranking", RR_ERROR_FULL}, {"/v1/rerank", RR_ERROR_FULL}, {"/v1/nowhere", RR_ERROR_FULL},
-               {"/v2/rerank", RR_ERROR_FULL}};
+  } cases[] = {{"/rerank", RR_ERROR_TERSE},    {"/", RR_ERROR_TERSE},
+               {"/predict", RR_ERROR_TERSE},   {"/nowhere", RR_ERROR_TERSE},
+               {"/info", RR_ERROR_TERSE},      {"/score", RR_ERROR_FULL},
+               {"/reranking", RR_ERROR_FULL},  {"/v1/rerank", RR_ERROR_FULL},
+               {"/v1/nowhere", RR_ERROR_FULL}, {"/v2/rerank", RR_ERROR_FULL}};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     assert_int_equal(rr_error_shape_of(cases[i].path, NULL), cases[i].shape);
   }
@@ -585,7 +629,8 @@ static json_t *listed(const rr_api_error *error) {
   return read_back(bytes, size);
 }
 
-/* Where the request is wrong, `detail` is a list for those who read it so; else a text for them too. */
+/* Where the request is wrong, `detail` is a list for those who read it so; else a text for them
+ * too. */
 static void a_listed_detail_names_the_field(void **state) {
   (void)state;
   rr_api_error error;

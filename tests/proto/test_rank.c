@@ -69,8 +69,9 @@ static void many_scores_are_ordered_stably(void **state) {
     assert_int_equal(seen[ranked[i].index]++, 0);
     assert_true(ranked[i].score == scores[ranked[i].index]);
     if (i > 0) {
-      assert_true(ranked[i - 1].score > ranked[i].score ||
-                  (ranked[i - 1].score == ranked[i].score && ranked[i - 1].index < ranked[i].index));
+      assert_true(
+          ranked[i - 1].score > ranked[i].score ||
+          (ranked[i - 1].score == ranked[i].score && ranked[i - 1].index < ranked[i].index));
     }
   }
   free(seen);

@@ -67,9 +67,10 @@ static void the_least_body_gets_the_defaults(void **state) {
 static void every_option_is_read(void **state) {
   (void)state;
   decoded out;
-  decode_good("{\"query\":\"q\",\"texts\":[\"a\"],\"truncate\":true,\"truncation_direction\":\"Left\","
-              "\"raw_scores\":true,\"return_text\":true}",
-              &out);
+  decode_good(
+      "{\"query\":\"q\",\"texts\":[\"a\"],\"truncate\":true,\"truncation_direction\":\"Left\","
+      "\"raw_scores\":true,\"return_text\":true}",
+      &out);
   assert_int_equal(out.request.truncate, 1);
   assert_true(out.request.truncate_left);
   assert_true(out.request.raw_scores);
@@ -170,8 +171,9 @@ static void the_last_of_two_equal_keys_counts(void **state) {
 static void empty_texts_nul_and_both_unicode_forms_survive(void **state) {
   (void)state;
   decoded out;
-  decode_good("{\"query\":\"\",\"texts\":[\"a\\u0000b\",\"\\ud83d\\ude00\",\"\xF0\x9F\x98\x80\",\"\"]}",
-              &out);
+  decode_good(
+      "{\"query\":\"\",\"texts\":[\"a\\u0000b\",\"\\ud83d\\ude00\",\"\xF0\x9F\x98\x80\",\"\"]}",
+      &out);
   assert_int_equal(out.request.query.size, 0);
   expect_text(out.request.texts[0], "a\0b", 3);
   expect_text(out.request.texts[1], "\xF0\x9F\x98\x80", 4);
@@ -227,7 +229,8 @@ static const bad_body bad_bodies[] = {
     {QUERY "\"texts\":\"a\"}", RR_API_VALIDATION, "`texts`"},
     {QUERY "\"texts\":{\"0\":\"a\"}}", RR_API_VALIDATION, "`texts`"},
     {QUERY "\"texts\":[]}", RR_API_EMPTY, "`texts` cannot be empty"},
-    {QUERY "\"texts\":[\"a\",1.5]}", RR_API_VALIDATION, "`texts[1]` must be a string, not a number"},
+    {QUERY "\"texts\":[\"a\",1.5]}", RR_API_VALIDATION,
+     "`texts[1]` must be a string, not a number"},
     {QUERY "\"texts\":[true]}", RR_API_VALIDATION, "`texts[0]`"},
     {QUERY "\"texts\":[\"a\",\"b\",\"c\",\"d\",\"e\"]}", RR_API_VALIDATION,
      "batch size 5 > maximum allowed batch size 4"},
@@ -262,8 +265,9 @@ static void bad_bodies_are_refused_with_their_reason(void **state) {
 
 static void every_cut_of_a_good_body_is_malformed(void **state) {
   (void)state;
-  static const char body[] = "{\"query\":\"\xC3\xA9\\u00e9\",\"texts\":[\"a\\n\",\"\xF0\x9F\x98\x80\"],"
-                             "\"truncate\":true,\"n\":-1.5e3}";
+  static const char body[] =
+      "{\"query\":\"\xC3\xA9\\u00e9\",\"texts\":[\"a\\n\",\"\xF0\x9F\x98\x80\"],"
+      "\"truncate\":true,\"n\":-1.5e3}";
   for (size_t size = 0; size < sizeof body - 1; size++) {
     decoded out;
     assert_false(decode(body, size, ARENA_LIMIT, &out));
@@ -325,7 +329,8 @@ static void an_exhausted_arena_is_lack_of_memory(void **state) {
   rr_arena_finish(&out.arena);
 }
 
-/* Fails the first, second, third... allocation, alone or with all that follow, until none is hit. */
+/* Fails the first, second, third... allocation, alone or with all that follow, until none is
+ * hit. */
 static void each_failed_allocation_is_lack_of_memory(void **state) {
   (void)state;
   for (int sticky = 0; sticky <= 1; sticky++) {

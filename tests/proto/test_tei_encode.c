@@ -55,9 +55,9 @@ static void the_answer_has_the_exact_form(void **state) {
 
 static void scores_read_back_as_the_same_float(void **state) {
   (void)state;
-  static const float scores[] = {0.0f,       1.0f,          0.1f,     0.99829632f, 1.17549435e-38f,
-                                 1.4e-45f,   3.4028235e38f, -11.234f, 1e-5f,       16777217.0f,
-                                 0.33333334f, 0.99999994f,  1e10f,    5.9604645e-8f};
+  static const float scores[] = {
+      0.0f,     1.0f,  0.1f,        0.99829632f, 1.17549435e-38f, 1.4e-45f, 3.4028235e38f,
+      -11.234f, 1e-5f, 16777217.0f, 0.33333334f, 0.99999994f,     1e10f,    5.9604645e-8f};
   const rr_rerank_request request = {.n_texts = 1};
   for (size_t i = 0; i < sizeof scores / sizeof scores[0]; i++) {
     const rr_ranked ranked = {.index = 0, .score = scores[i]};
@@ -161,12 +161,18 @@ static void every_kind_of_error_has_a_status_a_type_and_a_body(void **state) {
     int status;
     const char *type;
   } kinds[] = {
-      {RR_API_EMPTY, 400, "Empty"},           {RR_API_MALFORMED, 400, "Validation"},
-      {RR_API_VALIDATION, 422, "Validation"}, {RR_API_TOKENIZER, 422, "Tokenizer"},
-      {RR_API_BACKEND, 424, "Backend"},       {RR_API_OVERLOADED, 429, "Overloaded"},
-      {RR_API_UNHEALTHY, 503, "Unhealthy"},   {RR_API_MEMORY, 503, "Overloaded"},
-      {RR_API_TOO_LARGE, 413, "Validation"},  {RR_API_MEDIA_TYPE, 415, "Validation"},
-      {RR_API_UNAUTHORIZED, 401, "Validation"}, {RR_API_NOT_FOUND, 404, "Validation"},
+      {RR_API_EMPTY, 400, "Empty"},
+      {RR_API_MALFORMED, 400, "Validation"},
+      {RR_API_VALIDATION, 422, "Validation"},
+      {RR_API_TOKENIZER, 422, "Tokenizer"},
+      {RR_API_BACKEND, 424, "Backend"},
+      {RR_API_OVERLOADED, 429, "Overloaded"},
+      {RR_API_UNHEALTHY, 503, "Unhealthy"},
+      {RR_API_MEMORY, 503, "Overloaded"},
+      {RR_API_TOO_LARGE, 413, "Validation"},
+      {RR_API_MEDIA_TYPE, 415, "Validation"},
+      {RR_API_UNAUTHORIZED, 401, "Validation"},
+      {RR_API_NOT_FOUND, 404, "Validation"},
       {RR_API_METHOD, 405, "Validation"},
   };
   for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
@@ -191,19 +197,19 @@ static void every_kind_of_error_has_a_status_a_type_and_a_body(void **state) {
 
 static rr_server_info some_info(void) {
   return (rr_server_info){.model_id = "/models/\"a\"\xFF",
-                       .served_model_name = "name",
-                       .model_dtype = "float32",
-                       .dtype_note = "as asked for",
-                       .scoring = "hybrid",
-                       .calibrated = true,
-                       .max_concurrent_requests = 512,
-                       .max_input_length = 256,
-                       .max_batch_tokens = 16384,
-                       .max_client_batch_size = 1000,
-                       .tokenization_workers = 2,
-                       .auto_truncate = true,
-                       .cache_bytes = 70000,
-                       .version = "0.1.0"};
+                          .served_model_name = "name",
+                          .model_dtype = "float32",
+                          .dtype_note = "as asked for",
+                          .scoring = "hybrid",
+                          .calibrated = true,
+                          .max_concurrent_requests = 512,
+                          .max_input_length = 256,
+                          .max_batch_tokens = 16384,
+                          .max_client_batch_size = 1000,
+                          .tokenization_workers = 2,
+                          .auto_truncate = true,
+                          .cache_bytes = 70000,
+                          .version = "0.1.0"};
 }
 
 static void info_tells_a_cross_encoder_by_its_label(void **state) {
@@ -215,8 +221,8 @@ static void info_tells_a_cross_encoder_by_its_label(void **state) {
   char *bytes = rr_info_encode(&info, &size);
   json_t *json = read_back(bytes, size);
   const json_t *reranker = json_object_get(json_object_get(json, "model_type"), "reranker");
-  assert_string_equal(json_string_value(json_object_get(json_object_get(reranker, "id2label"), "0")),
-                      "LABEL_0");
+  assert_string_equal(
+      json_string_value(json_object_get(json_object_get(reranker, "id2label"), "0")), "LABEL_0");
   const json_t *id = json_object_get(json_object_get(reranker, "label2id"), "LABEL_0");
   assert_true(json_is_integer(id));
   assert_int_equal(json_integer_value(id), 0);

@@ -82,7 +82,9 @@ rr_status put_sized(document_file *file, uint64_t number, size_t size) {
   return status;
 }
 
-rr_status put_number(document_file *file, uint64_t number) { return put_sized(file, number, size_of(number)); }
+rr_status put_number(document_file *file, uint64_t number) {
+  return put_sized(file, number, size_of(number));
+}
 
 bool find_sized(document_file *file, uint64_t number, size_t size) {
   document_name name = name_of(number);
@@ -102,7 +104,9 @@ bool find_sized(document_file *file, uint64_t number, size_t size) {
   return found;
 }
 
-bool find_number(document_file *file, uint64_t number) { return find_sized(file, number, size_of(number)); }
+bool find_number(document_file *file, uint64_t number) {
+  return find_sized(file, number, size_of(number));
+}
 
 document_file_stats stats_of(document_file *file) {
   document_file_stats stats;
@@ -130,7 +134,9 @@ static void write_to(const char *path, int flags, const void *bytes, size_t size
   assert_int_equal(close(descriptor), 0);
 }
 
-void write_whole(const char *path, const void *bytes, size_t size) { write_to(path, O_TRUNC, bytes, size, 0); }
+void write_whole(const char *path, const void *bytes, size_t size) {
+  write_to(path, O_TRUNC, bytes, size, 0);
+}
 
 void write_part(const char *path, const void *bytes, size_t size, uint64_t offset) {
   write_to(path, 0, bytes, size, offset);

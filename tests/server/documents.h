@@ -1,4 +1,5 @@
-/* What the tests of the file of documents share: documents that tell their number, files in a folder of their own. */
+/* What the tests of the file of documents share: documents that tell their number, files in a
+ * folder of their own. */
 #ifndef RR_TESTS_SERVER_DOCUMENTS_H
 #define RR_TESTS_SERVER_DOCUMENTS_H
 

@@ -20,13 +20,15 @@ static long read_number(FILE *in, char mark) {
   return fgets(line, sizeof line, in) != NULL && line[0] == mark ? strtol(line + 1, NULL, 10) : -1;
 }
 
-/* Reads a command; its first word goes to ret_word. Returns how many there are; -1: the connection ends. */
+/* Reads a command; its first word goes to ret_word. Returns how many there are; -1: the connection
+ * ends. */
 static long read_command(FILE *in, char ret_word[16]) {
   long words = read_number(in, '*');
   for (long i = 0; i < words; i++) {
     char bytes[256];
     long size = read_number(in, '$');
-    if (size < 0 || (size_t)size + 2 > sizeof bytes || fread(bytes, 1, (size_t)size + 2, in) != (size_t)size + 2) {
+    if (size < 0 || (size_t)size + 2 > sizeof bytes ||
+        fread(bytes, 1, (size_t)size + 2, in) != (size_t)size + 2) {
       return -1;
     }
     if (i == 0) {
@@ -76,7 +78,8 @@ unsigned redis_stub_start(void) {
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0 || bind(fd, (struct sockaddr *)&address, size) != 0 || listen(fd, 8) != 0 ||
       getsockname(fd, (struct sockaddr *)&address, &size) != 0 ||
-      pthread_create(&thread, NULL, run, (void *)(intptr_t)fd) != 0 || pthread_detach(thread) != 0) {
+      pthread_create(&thread, NULL, run, (void *)(intptr_t)fd) != 0 ||
+      pthread_detach(thread) != 0) {
     return 0;
   }
   return ntohs(address.sin_port);

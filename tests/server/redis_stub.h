@@ -1,4 +1,5 @@
-/* A stand-in for the server behind the shared cache, on a thread of its own: it answers every command, and has nothing. */
+/* A stand-in for the server behind the shared cache, on a thread of its own: it answers every
+ * command, and has nothing. */
 #ifndef RR_TESTS_SERVER_REDIS_STUB_H
 #define RR_TESTS_SERVER_REDIS_STUB_H
 

@@ -31,7 +31,8 @@ static void keys_come_from_lists_and_from_a_file(void **state) {
   assert_int_equal(api_keys_load(lists, 2, path, &keys, NULL), RR_OK);
   assert_int_equal(api_keys_count(keys), 6);
   static const char *const right[] = {"one", "two", "three", "four", "five,not split", "six"};
-  static const char *const wrong[] = {"", "on", "onee", "One", "one, two", "# a comment", "five", "seven"};
+  static const char *const wrong[] = {"",         "on",          "onee", "One",
+                                      "one, two", "# a comment", "five", "seven"};
   for (size_t i = 0; i < 6; i++) {
     assert_true(api_keys_match(keys, right[i]));
   }
@@ -73,8 +74,13 @@ static void a_key_may_carry_a_priority(void **state) {
   static const struct {
     const char *key;
     int32_t priority;
-  } right[] = {{"one", 5}, {"two", API_KEY_NO_PRIORITY}, {"three", -1000}, {"a key of words", 1000}, {"four", 0},
-               {"priority=5", API_KEY_NO_PRIORITY}, {"not priority=\tx", API_KEY_NO_PRIORITY}};
+  } right[] = {{"one", 5},
+               {"two", API_KEY_NO_PRIORITY},
+               {"three", -1000},
+               {"a key of words", 1000},
+               {"four", 0},
+               {"priority=5", API_KEY_NO_PRIORITY},
+               {"not priority=\tx", API_KEY_NO_PRIORITY}};
   for (size_t i = 0; i < sizeof right / sizeof right[0]; i++) {
     assert_true(api_keys_find(keys, right[i].key, &priority));
     assert_int_equal(priority, right[i].priority);
@@ -82,8 +88,12 @@ static void a_key_may_carry_a_priority(void **state) {
   assert_false(api_keys_find(keys, "one priority=5", &priority));
   assert_int_equal(priority, API_KEY_NO_PRIORITY);
   api_keys_destroy(keys);
-  static const char *const wrong[] = {"k priority=", "k priority=1001", "k priority=-1001", "k priority=1x",
-                                      "k priority=99999999999999999999", "k priority= "};
+  static const char *const wrong[] = {"k priority=",
+                                      "k priority=1001",
+                                      "k priority=-1001",
+                                      "k priority=1x",
+                                      "k priority=99999999999999999999",
+                                      "k priority= "};
   for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
     assert_int_equal(api_keys_load(&wrong[i], 1, NULL, &keys, &err), RR_ERR_INPUT);
     assert_non_null(strstr(err.message, "priority"));
@@ -134,12 +144,20 @@ static void a_trace_context_is_taken_whole_or_not_at_all(void **state) {
 #define PARENT "b7ad6b7169203331"
   static const char *const good[] = {"00-" TRACE "-" PARENT "-01", "00-" TRACE "-" PARENT "-00",
                                      "cc-" TRACE "-" PARENT "-01-what-the-future-will-be"};
-  static const char *const bad[] = {
-      NULL, "", "00", "00-" TRACE "-" PARENT, "00-" TRACE "-" PARENT "-0", "00-" TRACE "-" PARENT "-01-more",
-      "ff-" TRACE "-" PARENT "-01", "00-00000000000000000000000000000000-" PARENT "-01",
-      "00-" TRACE "-0000000000000000-01", "00-0AF7651916CD43DD8448EB211C80319C-" PARENT "-01",
-      "00_" TRACE "-" PARENT "-01", "00-" TRACE "-" PARENT "-0x", "0x-" TRACE "-" PARENT "-01",
-      "cc-" TRACE "-" PARENT "-01x"};
+  static const char *const bad[] = {NULL,
+                                    "",
+                                    "00",
+                                    "00-" TRACE "-" PARENT,
+                                    "00-" TRACE "-" PARENT "-0",
+                                    "00-" TRACE "-" PARENT "-01-more",
+                                    "ff-" TRACE "-" PARENT "-01",
+                                    "00-00000000000000000000000000000000-" PARENT "-01",
+                                    "00-" TRACE "-0000000000000000-01",
+                                    "00-0AF7651916CD43DD8448EB211C80319C-" PARENT "-01",
+                                    "00_" TRACE "-" PARENT "-01",
+                                    "00-" TRACE "-" PARENT "-0x",
+                                    "0x-" TRACE "-" PARENT "-01",
+                                    "cc-" TRACE "-" PARENT "-01x"};
   for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
     trace_context(good[i], trace, parent, &flags);
     assert_int_equal(flags, i == 1 ? 0 : TRACE_SAMPLED);

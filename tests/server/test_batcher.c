@@ -142,8 +142,8 @@ static void equal_requests_are_served_first_come_first_served(void **state) {
   batcher_finish(&self);
 }
 
-/* Small requests arrive for ever, one a micro-batch; the large one must still end, and after a bounded
- * amount of others' work: its own size, plus what waited, plus one micro-batch. */
+/* Small requests arrive for ever, one a micro-batch; the large one must still end, and after a
+ * bounded amount of others' work: its own size, plus what waited, plus one micro-batch. */
 static void a_large_request_is_not_starved_by_a_stream_of_small_ones(void **state) {
   (void)state;
   enum { STREAM = 2000 };
@@ -302,7 +302,8 @@ static void nothing_is_handed_out_that_ends_after_its_deadline(void **state) {
   batcher_finish(&self);
 }
 
-/* Seeded random traffic: whatever comes, nothing is lost or handed out twice, and the books balance. */
+/* Seeded random traffic: whatever comes, nothing is lost or handed out twice, and the books
+ * balance. */
 static void random_traffic_keeps_the_books_balanced(void **state) {
   (void)state;
   enum { JOBS = 500, LARGEST = 30 };

@@ -130,16 +130,27 @@ static void headers_are_read(void **state) {
   static const struct {
     const char *header;
     coding wanted;
-  } contents[] = {{NULL, CODING_IDENTITY},        {"", CODING_IDENTITY},      {"identity", CODING_IDENTITY},
-                  {"gzip", CODING_GZIP},          {" GZip ", CODING_GZIP},    {"x-gzip", CODING_GZIP},
-                  {"zstd", CODING_ZSTD},          {"br", CODING_UNKNOWN},     {"gzip, gzip", CODING_UNKNOWN},
-                  {"gzip,zstd", CODING_UNKNOWN},  {"gzip2", CODING_UNKNOWN}},
-    accepted[] = {{NULL, CODING_IDENTITY},        {"", CODING_IDENTITY},      {"gzip", CODING_GZIP},
-                  {"gzip, deflate, br", CODING_GZIP}, {"gzip, deflate, br, zstd", CODING_ZSTD},
-                  {"zstd;q=0.5, gzip", CODING_GZIP},  {"gzip;q=0", CODING_IDENTITY},
-                  {"*", CODING_ZSTD},             {"*;q=0", CODING_IDENTITY}, {"zstd;q=0, *", CODING_GZIP},
-                  {"identity", CODING_IDENTITY},  {"identity, gzip;q=0.5", CODING_IDENTITY},
-                  {"br", CODING_IDENTITY},        {";;,,q=,", CODING_IDENTITY}, {"gzip ; q=1.0", CODING_GZIP},
+  } contents[] = {{NULL, CODING_IDENTITY},        {"", CODING_IDENTITY},
+                  {"identity", CODING_IDENTITY},  {"gzip", CODING_GZIP},
+                  {" GZip ", CODING_GZIP},        {"x-gzip", CODING_GZIP},
+                  {"zstd", CODING_ZSTD},          {"br", CODING_UNKNOWN},
+                  {"gzip, gzip", CODING_UNKNOWN}, {"gzip,zstd", CODING_UNKNOWN},
+                  {"gzip2", CODING_UNKNOWN}},
+    accepted[] = {{NULL, CODING_IDENTITY},
+                  {"", CODING_IDENTITY},
+                  {"gzip", CODING_GZIP},
+                  {"gzip, deflate, br", CODING_GZIP},
+                  {"gzip, deflate, br, zstd", CODING_ZSTD},
+                  {"zstd;q=0.5, gzip", CODING_GZIP},
+                  {"gzip;q=0", CODING_IDENTITY},
+                  {"*", CODING_ZSTD},
+                  {"*;q=0", CODING_IDENTITY},
+                  {"zstd;q=0, *", CODING_GZIP},
+                  {"identity", CODING_IDENTITY},
+                  {"identity, gzip;q=0.5", CODING_IDENTITY},
+                  {"br", CODING_IDENTITY},
+                  {";;,,q=,", CODING_IDENTITY},
+                  {"gzip ; q=1.0", CODING_GZIP},
                   {"gzip;q=nonsense", CODING_IDENTITY}};
   for (size_t i = 0; i < sizeof contents / sizeof contents[0]; i++) {
     assert_int_equal(coding_of_content(contents[i].header), contents[i].wanted);

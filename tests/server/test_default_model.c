@@ -28,7 +28,8 @@ static int remove_root(void **state) {
 
 static void make_folders(const char *path) {
   char command[256];
-  assert_true(snprintf(command, sizeof command, "mkdir -p '%s/%s'", root, path) < (int)sizeof command);
+  assert_true(snprintf(command, sizeof command, "mkdir -p '%s/%s'", root, path) <
+              (int)sizeof command);
   assert_int_equal(system(command), 0);
 }
 
@@ -42,7 +43,8 @@ static void make_model(const char *place) {
   assert_int_equal(fclose(file), 0);
 }
 
-/* Beside root/`program`; found must be root/`wanted`/NAME/config.json, seen through the path's dots. */
+/* Beside root/`program`; found must be root/`wanted`/NAME/config.json, seen through the path's
+ * dots. */
 static void expect(const char *program, const char *wanted) {
   char path[256];
   char found[DEFAULT_MODEL_PATH_MAX];

@@ -1,4 +1,5 @@
-/* The document cache: its bound, with what is held by requests alone; what stays and what goes; keys; threads; faults. */
+/* The document cache: its bound, with what is held by requests alone; what stays and what goes;
+ * keys; threads; faults. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -38,7 +39,8 @@ static int free_model(void **state) {
 
 static document_cache *make(size_t bytes) {
   document_cache *self = NULL;
-  assert_int_equal(document_cache_create(&(document_cache_config){.bytes = bytes}, scorer, &self, NULL), RR_OK);
+  assert_int_equal(
+      document_cache_create(&(document_cache_config){.bytes = bytes}, scorer, &self, NULL), RR_OK);
   return self;
 }
 
@@ -116,9 +118,11 @@ static void documents_of_any_sizes_stay_within_the_bytes(void **state) {
       assert_int_equal(stats.bytes, stats.halves.weight); /* nobody else holds any */
     }
     document_stats stats = stats_of(self);
-    assert_int_equal(stats.halves.insertions - stats.halves.evictions - stats.halves.rejections, stats.halves.entries);
+    assert_int_equal(stats.halves.insertions - stats.halves.evictions - stats.halves.rejections,
+                     stats.halves.entries);
     assert_true(stats.halves.weight > stats.halves.heaviest * 9 / 10);
-    assert_true(stats.halves.bytes + stats.halves.heaviest < stats.most); /* the index is within the bytes */
+    assert_true(stats.halves.bytes + stats.halves.heaviest <
+                stats.most); /* the index is within the bytes */
     document_cache_destroy(self);
   }
 }
@@ -275,7 +279,8 @@ static void a_name_is_given_anew_and_a_half_stays(void **state) {
 
 static bool same(lfu_key a, lfu_key b) { return a.high == b.high && a.low == b.low; }
 
-static lfu_key key_with(const document_cache *self, const rr_encode_options *options, const char *text) {
+static lfu_key key_with(const document_cache *self, const rr_encode_options *options,
+                        const char *text) {
   document_keys hashed;
   document_keys_init(&hashed, self, options);
   (void)document_key_of_text(&hashed, (rr_text){"another", 7});
@@ -286,8 +291,11 @@ static void a_key_holds_what_a_half_depends_on(void **state) {
   (void)state;
   document_cache *self = make(SMALL);
   document_cache *other = make(SMALL);
-  const rr_encode_options different[] = {
-      {0}, {.truncate = true}, {.side = RR_TRUNCATE_LEFT}, {.max_length = 20}, {.max_text_tokens = 20}};
+  const rr_encode_options different[] = {{0},
+                                         {.truncate = true},
+                                         {.side = RR_TRUNCATE_LEFT},
+                                         {.max_length = 20},
+                                         {.max_text_tokens = 20}};
   const rr_encode_options alike[] = {{.strategy = RR_CUT_TEXT},
                                      {.strategy = RR_CUT_TEXT_IF_POSSIBLE},
                                      {.halves_only = true},
@@ -345,7 +353,8 @@ static document *make_half(document_cache *self, rr_text text) {
   rr_arena_init(&arena, 1 << 20);
   const rr_encode_options options = {.truncate = true, .halves_only = true};
   assert_int_equal(rr_workspace_create(scorer, 512, &workspace, NULL), RR_OK);
-  assert_int_equal(rr_scorer_encode(scorer, text, &text, 1, &options, &arena, &encoded, NULL), RR_OK);
+  assert_int_equal(rr_scorer_encode(scorer, text, &text, 1, &options, &arena, &encoded, NULL),
+                   RR_OK);
   rr_sequence *sequence = &encoded.sequences[0];
   assert_int_equal(rr_scorer_forward(workspace, &sequence, 1, NULL), RR_OK);
   document *made = document_cache_reserve(self, rr_scorer_half_bytes(scorer, sequence));

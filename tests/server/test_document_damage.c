@@ -1,4 +1,5 @@
-/* The file of documents, damaged or hostile: nothing wrong is ever found, and what is not ours stays as it is. */
+/* The file of documents, damaged or hostile: nothing wrong is ever found, and what is not ours
+ * stays as it is. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,7 +37,9 @@ static uint64_t data_of(uint64_t number) {
   return at;
 }
 
-static uint64_t entry_of(uint64_t number) { return DOCUMENT_HEAD_BYTES + number * sizeof(document_entry); }
+static uint64_t entry_of(uint64_t number) {
+  return DOCUMENT_HEAD_BYTES + number * sizeof(document_entry);
+}
 
 /* Which of the documents are found, a bit each. */
 static unsigned find_all(document_file *file) {
@@ -49,7 +52,7 @@ static unsigned find_all(document_file *file) {
 
 static const unsigned every = ((1u << DOCUMENTS) - 1) << 1;
 
-/* --- what is not ours --------------------------------------------------------------------------------------- */
+/* --- what is not ours ------------------------------------------------------------------------- */
 
 /* Cannot be opened, says so, and is the same afterwards. */
 static void expect_untouched(const char *path, rr_status wanted, const char *words) {
@@ -143,7 +146,7 @@ static void other_versions_are_left_alone(void **state) {
   document_file_close(file);
 }
 
-/* --- single bits --------------------------------------------------------------------------------------------- */
+/* --- single bits ------------------------------------------------------------------------------ */
 
 static void flip(const char *path, const uint8_t *bytes, uint64_t at, int bit) {
   uint8_t changed = (uint8_t)(bytes[at] ^ (bit < 0 ? 0 : 1 << bit));
@@ -172,7 +175,8 @@ static void any_bit_flipped_in_the_head_is_an_error(void **state) {
 }
 
 /* Costs the one document whose entry or bytes they are, and is counted. */
-static void flip_all(const char *path, uint64_t begin, uint64_t end, uint64_t number, bool at_open) {
+static void flip_all(const char *path, uint64_t begin, uint64_t end, uint64_t number,
+                     bool at_open) {
   size_t size;
   uint8_t *bytes = read_whole(path, &size);
   for (uint64_t at = begin; at < end; at++) {
@@ -223,7 +227,7 @@ static void a_damaged_document_can_be_put_again(void **state) {
   document_file_close(file);
 }
 
-/* --- cuts ---------------------------------------------------------------------------------------------------- */
+/* --- cuts ------------------------------------------------------------------------------------- */
 
 static void a_file_cut_anywhere_keeps_what_is_before(void **state) {
   (void)state;
@@ -254,7 +258,8 @@ static void a_file_cut_in_its_directory_or_head_is_no_worse(void **state) {
     document_file *file = NULL;
     assert_int_equal(truncate(path, (off_t)end), 0);
     rr_status status = document_file_open(path, model_a, MEGABYTE, &file, &error);
-    if (end < sizeof(document_head)) { /* of which the first bytes are no less foreign than others */
+    if (end <
+        sizeof(document_head)) { /* of which the first bytes are no less foreign than others */
       assert_int_equal(status, end < DOCUMENT_MAGIC_BYTES ? RR_ERR_FORMAT : status);
       assert_int_not_equal(status, RR_OK);
     } else {
@@ -265,7 +270,8 @@ static void a_file_cut_in_its_directory_or_head_is_no_worse(void **state) {
       document_file_close(file);
     }
     write_whole(path, bytes, size);
-    end -= end > entry_of(0) || end <= sizeof(document_head) ? 1 : 64; /* in between there is nothing */
+    end -= end > entry_of(0) || end <= sizeof(document_head) ? 1
+                                                             : 64; /* in between there is nothing */
   }
   free(bytes);
 }
@@ -342,7 +348,7 @@ static void an_entry_of_an_earlier_round_costs_one_document(void **state) {
   document_file_close(file);
 }
 
-/* --- hostile ones, whose checks are right ------------------------------------------------------------------- */
+/* --- hostile ones, whose checks are right ----------------------------------------------------- */
 
 static uint64_t next_random(uint64_t *seed) {
   *seed ^= *seed << 13;
@@ -353,8 +359,15 @@ static uint64_t next_random(uint64_t *seed) {
 /* A number of any magnitude, often one that is just in or just out of range. */
 static uint64_t any_number(uint64_t *seed) {
   const document_layout layout = document_layout_of(MEGABYTE);
-  const uint64_t edges[] = {0, 1, layout.slots, layout.capacity, layout.largest, (uint64_t)1 << 62, UINT32_MAX,
-                            (uint64_t)layout.slots * UINT32_MAX, UINT64_MAX};
+  const uint64_t edges[] = {0,
+                            1,
+                            layout.slots,
+                            layout.capacity,
+                            layout.largest,
+                            (uint64_t)1 << 62,
+                            UINT32_MAX,
+                            (uint64_t)layout.slots * UINT32_MAX,
+                            UINT64_MAX};
   uint64_t random = next_random(seed);
   return random % 3 == 0   ? edges[random / 3 % 9] + random / 64 % 3 - 1
          : random % 3 == 1 ? random / 3 % (2 * layout.capacity)

@@ -1,4 +1,5 @@
-/* The file of documents in use: what is put is found, also after a restart; its bound; who may open it; threads. */
+/* The file of documents in use: what is put is found, also after a restart; its bound; who may open
+ * it; threads. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -60,8 +61,10 @@ static void sizes_out_of_range_are_refused(void **state) {
   assert_int_equal(stats_of(file).entries, 0);
   document_file_close(file);
   document_file *none = NULL;
-  assert_int_equal(document_file_open(path_of("none"), model_a, MEGABYTE - 1, &none, &error), RR_ERR_INPUT);
-  assert_int_equal(document_file_open(path_of("none"), model_a, UINT64_MAX, &none, &error), RR_ERR_INPUT);
+  assert_int_equal(document_file_open(path_of("none"), model_a, MEGABYTE - 1, &none, &error),
+                   RR_ERR_INPUT);
+  assert_int_equal(document_file_open(path_of("none"), model_a, UINT64_MAX, &none, &error),
+                   RR_ERR_INPUT);
   assert_null(none);
   assert_int_equal(access(path_of("none"), F_OK), -1);
 }
@@ -271,9 +274,11 @@ static void one_opener_at_a_time(void **state) {
   document_file *second = NULL;
   document_file *first = open_file(path_of("locked"), MEGABYTE);
   assert_int_equal(put_number(first, 1), RR_OK);
-  assert_int_equal(document_file_open(path_of("locked"), model_a, MEGABYTE, &second, &error), RR_ERR_IO);
+  assert_int_equal(document_file_open(path_of("locked"), model_a, MEGABYTE, &second, &error),
+                   RR_ERR_IO);
   assert_non_null(strstr(error.message, "locked: in use by another process"));
-  assert_int_equal(document_file_open(path_of("locked"), model_a, 2 * MEGABYTE, &second, &error), RR_ERR_IO);
+  assert_int_equal(document_file_open(path_of("locked"), model_a, 2 * MEGABYTE, &second, &error),
+                   RR_ERR_IO);
   assert_true(find_number(first, 1));
   document_file_close(first);
   second = open_file(path_of("locked"), MEGABYTE);
@@ -319,7 +324,7 @@ static void nobody_else_may_read_it(void **state) {
   assert_int_equal(about.st_mode & 07777, 0600);
 }
 
-/* --- visiting --------------------------------------------------------------------------------------------- */
+/* --- visiting --------------------------------------------------------------------------------- */
 
 typedef struct tour {
   document_file *file;
@@ -357,7 +362,7 @@ static void all_are_visited_from_the_newest_back(void **state) {
   document_file_close(file);
 }
 
-/* --- faults ------------------------------------------------------------------------------------------------ */
+/* --- faults ----------------------------------------------------------------------------------- */
 
 static void any_allocation_may_fail(void **state) {
   (void)state;
@@ -383,7 +388,7 @@ static void any_allocation_may_fail(void **state) {
   document_file_close(file);
 }
 
-/* --- threads ------------------------------------------------------------------------------------------------ */
+/* --- threads ---------------------------------------------------------------------------------- */
 
 enum { WRITERS = 3, READERS = 3, NUMBERS = 400, WRITES = 1500 };
 
@@ -434,7 +439,8 @@ static void threads_put_and_find_at_once(void **state) {
   crowd all = {.file = open_file(path_of("threads"), MEGABYTE), .writing = WRITERS};
   pthread_t threads[WRITERS + READERS];
   for (int i = 0; i < WRITERS + READERS; i++) {
-    assert_int_equal(pthread_create(&threads[i], NULL, i < WRITERS ? write_some : read_some, &all), 0);
+    assert_int_equal(pthread_create(&threads[i], NULL, i < WRITERS ? write_some : read_some, &all),
+                     0);
   }
   for (int i = 0; i < WRITERS + READERS; i++) {
     assert_int_equal(pthread_join(threads[i], NULL), 0);
@@ -453,7 +459,8 @@ static void threads_put_and_find_at_once(void **state) {
 
 enum { VERSIONS = 1500 };
 
-/* The largest that there is room for, again and again, so that each fourth version lies where the first lay. */
+/* The largest that there is room for, again and again, so that each fourth version lies where the
+ * first lay. */
 static void *replace_often(void *context) {
   crowd *self = context;
   const document_name name = name_of(1);
@@ -489,7 +496,8 @@ static void a_document_written_over_while_read_is_not_damaged(void **state) {
   crowd all = {.file = open_file(path_of("over"), MEGABYTE), .writing = 1};
   pthread_t threads[1 + READERS];
   for (int i = 0; i < 1 + READERS; i++) {
-    assert_int_equal(pthread_create(&threads[i], NULL, i == 0 ? replace_often : read_often, &all), 0);
+    assert_int_equal(pthread_create(&threads[i], NULL, i == 0 ? replace_often : read_often, &all),
+                     0);
   }
   for (int i = 0; i < 1 + READERS; i++) {
     assert_int_equal(pthread_join(threads[i], NULL), 0);

@@ -35,7 +35,7 @@ static void wait_us(uint64_t us) {
   (void)nanosleep(&pause, NULL);
 }
 
-/* --- a child's life; it uses no assertion, whose failure would run the parent's tests ------------------------ */
+/* --- a child's life; it uses no assertion, whose failure would run the parent's tests --------- */
 
 static void or_exit(bool holds) {
   if (!holds) {
@@ -65,14 +65,16 @@ static void put_for_ever(const char *path, uint64_t first, int told) {
   }
 }
 
-/* Starts a child, kills it after a while, and returns the last number that it told; `none` if it told none. */
+/* Starts a child, kills it after a while, and returns the last number that it told; `none` if it
+ * told none. */
 static uint64_t live_and_die(const char *path, uint64_t first, uint64_t none) {
   int ends[2];
   uint64_t told = none;
   uint64_t number;
   int status;
   assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-  (void)fcntl(ends[1], F_SETPIPE_SZ, MEGABYTE); /* else it waits for the parent, in no put, after 8192 */
+  (void)fcntl(ends[1], F_SETPIPE_SZ,
+              MEGABYTE); /* else it waits for the parent, in no put, after 8192 */
   pid_t child = fork();
   assert_true(child >= 0);
   if (child == 0) {
@@ -90,8 +92,8 @@ static uint64_t live_and_die(const char *path, uint64_t first, uint64_t none) {
   return told;
 }
 
-/* All that is found is right; of those told, no more are lost than the put that was cut off made room for.
- * Returns how many that put had begun to write over. */
+/* All that is found is right; of those told, no more are lost than the put that was cut off made
+ * room for. Returns how many that put had begun to write over. */
 static uint64_t check_survivors(const char *path, uint64_t last) {
   document_file *file = open_file(path, MEGABYTE);
   document_file_stats stats = stats_of(file);
@@ -121,8 +123,8 @@ static void kill_9_loses_nothing_that_was_put(void **state) {
     fruitful += last > before ? 1 : 0;
     damaged += check_survivors(path, last);
   }
-  print_message("# %d of %d lives put something, %llu documents in all, %llu partly written over\n", fruitful,
-                (int)KILLS, (unsigned long long)last, (unsigned long long)damaged);
+  print_message("# %d of %d lives put something, %llu documents in all, %llu partly written over\n",
+                fruitful, (int)KILLS, (unsigned long long)last, (unsigned long long)damaged);
   assert_true(fruitful > 0);
 }
 
@@ -176,7 +178,8 @@ static void put_few(const char *path, uint64_t first, int told) {
   _exit(0);
 }
 
-/* Kills a child as it enters or leaves its n-th system call. Returns whether it had ended before. */
+/* Kills a child as it enters or leaves its n-th system call. Returns whether it had ended
+ * before. */
 static bool die_at_step(const char *path, uint64_t first, int n, uint64_t *last) {
   int ends[2];
   int status;
@@ -259,7 +262,7 @@ static void each_step_of_making_a_file_is_taken_up(void **state) {
   }
 }
 
-/* --- full disks ------------------------------------------------------------------------------------------------ */
+/* --- full disks ------------------------------------------------------------------------------- */
 
 static void limit_files(rlim_t bytes) {
   struct rlimit limit;
@@ -289,7 +292,8 @@ static void a_limit_of_file_sizes_is_an_error_and_no_signal(void **state) {
   document_file_close(file);
 }
 
-/* Writing beyond a lowered limit fails, as on a full disk, wherever the file system has its own way with room. */
+/* Writing beyond a lowered limit fails, as on a full disk, wherever the file system has its own way
+ * with room. */
 static void a_put_that_fails_harms_no_other(void **state) {
   (void)state;
   document_file *file = open_file(path_of("failing"), MEGABYTE);
@@ -303,7 +307,8 @@ static void a_put_that_fails_harms_no_other(void **state) {
     static uint8_t bytes[LONG_DOCUMENT];
     fill_document(number, bytes, sizeof bytes);
     if (fails) { /* its bytes, its entry, or the bytes' second half */
-      limit_files(number % 9 == 0 ? DOCUMENT_HEAD_BYTES : layout.data + layout.capacity / 64 * (number % 64));
+      limit_files(number % 9 == 0 ? DOCUMENT_HEAD_BYTES
+                                  : layout.data + layout.capacity / 64 * (number % 64));
     }
     rr_status status = document_file_put(file, name.key, bytes, sizeof bytes, false, &error);
     limit_files(before);
@@ -327,7 +332,8 @@ static void a_put_that_fails_harms_no_other(void **state) {
 
 static void nothing_is_seen_of_a_put_that_failed(void **state) {
   (void)state;
-  const uint64_t limits[] = {document_layout_of(MEGABYTE).data, document_layout_of(MEGABYTE).data + 100};
+  const uint64_t limits[] = {document_layout_of(MEGABYTE).data,
+                             document_layout_of(MEGABYTE).data + 100};
   const rlim_t before = limit_of_files();
   void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
   for (size_t i = 0; i < 2; i++) { /* before the first byte, and in its middle */
@@ -388,7 +394,8 @@ static void fill_disk(const char *folder) {
   fill_document(1, bytes, LONG_DOCUMENT);
   or_exit(document_file_put(file, name.key, bytes, LONG_DOCUMENT, false, NULL) == RR_OK);
   document_file_close(file);
-  or_exit(document_file_open(path, model_a, 8 * MEGABYTE, &file, NULL) == RR_ERR_IO); /* stays as it was */
+  or_exit(document_file_open(path, model_a, 8 * MEGABYTE, &file, NULL) ==
+          RR_ERR_IO); /* stays as it was */
   or_exit(stat(path, &about) == 0 && about.st_size == 2 * MEGABYTE);
   or_exit(document_file_open(path, model_a, 2 * MEGABYTE, &file, NULL) == RR_OK);
   or_exit(find_sized(file, 1, LONG_DOCUMENT));

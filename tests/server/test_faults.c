@@ -1,6 +1,7 @@
-/* The whole server in this process, on the golden cross-encoder, while allocations fail one by one. With the
- * argument `cache` it has a score cache, and knows all or half of what is asked, with `shared` a shared one too; with `documents` the model is a
- * bi-encoder, whose documents are kept, and with `documents-file` in a file too. */
+/* The whole server in this process, on the golden cross-encoder, while allocations fail one by one.
+ * With the argument `cache` it has a score cache, and knows all or half of what is asked, with
+ * `shared` a shared one too; with `documents` the model is a bi-encoder, whose documents are kept,
+ * and with `documents-file` in a file too. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -35,15 +36,15 @@ enum {
   CACHE_BYTES = 1 << 17
 };
 
-static const char two_texts[] =
-    "{\"query\":\"water and stone\",\"texts\":[\"a river\",\"a mountain of stone\"],\"return_text\":true}";
-static const char two_documents[] =
-    "{\"query\":\"water and stone\",\"documents\":[\"a river\",{\"title\":\"hill\",\"text\":\"a mountain\"}],"
-    "\"rank_fields\":[\"title\"],\"return_documents\":true}";
+static const char two_texts[] = "{\"query\":\"water and stone\",\"texts\":[\"a river\",\"a "
+                                "mountain of stone\"],\"return_text\":true}";
+static const char two_documents[] = "{\"query\":\"water and stone\",\"documents\":[\"a "
+                                    "river\",{\"title\":\"hill\",\"text\":\"a mountain\"}],"
+                                    "\"rank_fields\":[\"title\"],\"return_documents\":true}";
 static const char probe_request[] = "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
 static options chosen;
-static bool keeps; /* documents */
+static bool keeps;                                   /* documents */
 static char folder[] = "/tmp/rerankd-faults-XXXXXX"; /* of their file, where there is one */
 static char documents[64];
 static bool shares;
@@ -83,14 +84,15 @@ static void make_request(const char *path, const char *body, coding packed, requ
     bytes = coding_encode(packed, body, size, &size);
     assert_non_null(bytes);
   }
-  int head = snprintf(ret_request->data, sizeof ret_request->data,
-                      "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
-                      "x-request-id: fixed\r\nOrigin: http://x\r\nAccept-Encoding: %s\r\n%s%s%s"
-                      "Content-Length: %zu\r\n\r\n",
-                      path, packed == CODING_IDENTITY ? "identity" : coding_name(packed),
-                      packed == CODING_IDENTITY ? "" : "Content-Encoding: ",
-                      packed == CODING_IDENTITY ? "" : coding_name(packed),
-                      packed == CODING_IDENTITY ? "" : "\r\n", size);
+  int head = snprintf(
+      ret_request->data, sizeof ret_request->data,
+      "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+      "x-request-id: fixed\r\nOrigin: http://x\r\nAccept-Encoding: %s\r\n%s%s%s"
+      "Content-Length: %zu\r\n\r\n",
+      path, packed == CODING_IDENTITY ? "identity" : coding_name(packed),
+      packed == CODING_IDENTITY ? "" : "Content-Encoding: ",
+      packed == CODING_IDENTITY ? "" : coding_name(packed), packed == CODING_IDENTITY ? "" : "\r\n",
+      size);
   assert_true(head > 0 && (size_t)head + size < sizeof ret_request->data);
   memcpy(ret_request->data + head, bytes != NULL ? bytes : body, size);
   ret_request->size = (size_t)head + size;
@@ -101,13 +103,14 @@ static void make_request(const char *path, const char *body, coding packed, requ
 static void mask_created(char *body, size_t size) {
   static const char member[] = "\"created\":";
   char *at = memmem(body, size, member, sizeof member - 1);
-  for (at = at == NULL ? NULL : at + sizeof member - 1; at != NULL && *at >= '0' && *at <= '9'; at++) {
+  for (at = at == NULL ? NULL : at + sizeof member - 1; at != NULL && *at >= '0' && *at <= '9';
+       at++) {
     *at = '0';
   }
 }
 
-/* Sends a request and reads to the end. Returns the status, 0 if the connection was closed without a
- * reply, -1 if nobody listens; the body goes to `reply`. */
+/* Sends a request and reads to the end. Returns the status, 0 if the connection was closed without
+ * a reply, -1 if nobody listens; the body goes to `reply`. */
 static int exchange(const char *sent, size_t sent_size) {
   int fd = connect_to_server();
   if (fd < 0) {
@@ -116,7 +119,8 @@ static int exchange(const char *sent, size_t sent_size) {
   size_t size = 0;
   if (send(fd, sent, sent_size, MSG_NOSIGNAL) == (ssize_t)sent_size) {
     ssize_t got;
-    while (size < sizeof received - 1 && (got = recv(fd, received + size, sizeof received - 1 - size, 0)) > 0) {
+    while (size < sizeof received - 1 &&
+           (got = recv(fd, received + size, sizeof received - 1 - size, 0)) > 0) {
       size += (size_t)got;
     }
   }
@@ -157,18 +161,37 @@ static int start_server(void **state) {
     return -1;
   }
   rr_json_init();
-  (void)snprintf(redis_stub_url, sizeof redis_stub_url, "redis://127.0.0.1:%u", shares ? redis_stub_start() : 0);
-  (void)snprintf(model, sizeof model, "%s/score/%s", golden, keeps ? "bi-encoder-mean" : "cross-encoder");
-  chosen = (options){.model_id = model, .hostname = "127.0.0.1", .port = free_port(), .threads = 2,
-                     .tokenization_workers = 2, .max_concurrent_requests = 8, .max_batch_tokens = 512,
-                     .max_client_batch_size = 10, .payload_limit = 20000, .idle_timeout = 75,
-                     .client_timeout = 60, .auto_truncate = true, .cache_bytes = chosen.cache_bytes,
-                     .shared_cache = shares ? redis_stub_url : NULL, .shared_cache_prefix = "", .shared_cache_timeout_ms = 1000,
-                     .shared_cache_ttl = 60, .scoring = RR_SCORING_AUTO, .document_cache_bytes = keeps ? DOCUMENT_CACHE_BYTES_MIN : 0,
-                     .documents = documents[0] == '\0' ? NULL : documents, .documents_bytes = DOCUMENT_FILE_BYTES_MIN,
-                     .log_level = LOG_LEVEL_INFO, .json_output = true,
+  (void)snprintf(redis_stub_url, sizeof redis_stub_url, "redis://127.0.0.1:%u",
+                 shares ? redis_stub_start() : 0);
+  (void)snprintf(model, sizeof model, "%s/score/%s", golden,
+                 keeps ? "bi-encoder-mean" : "cross-encoder");
+  chosen = (options){.model_id = model,
+                     .hostname = "127.0.0.1",
+                     .port = free_port(),
+                     .threads = 2,
+                     .tokenization_workers = 2,
+                     .max_concurrent_requests = 8,
+                     .max_batch_tokens = 512,
+                     .max_client_batch_size = 10,
+                     .payload_limit = 20000,
+                     .idle_timeout = 75,
+                     .client_timeout = 60,
+                     .auto_truncate = true,
+                     .cache_bytes = chosen.cache_bytes,
+                     .shared_cache = shares ? redis_stub_url : NULL,
+                     .shared_cache_prefix = "",
+                     .shared_cache_timeout_ms = 1000,
+                     .shared_cache_ttl = 60,
+                     .scoring = RR_SCORING_AUTO,
+                     .document_cache_bytes = keeps ? DOCUMENT_CACHE_BYTES_MIN : 0,
+                     .documents = documents[0] == '\0' ? NULL : documents,
+                     .documents_bytes = DOCUMENT_FILE_BYTES_MIN,
+                     .log_level = LOG_LEVEL_INFO,
+                     .json_output = true,
                      /* The test's own process is not to be confined. */
-                     .user = geteuid() == 0 ? "root" : NULL, .seccomp = OPTION_OFF, .core_dumps = true};
+                     .user = geteuid() == 0 ? "root" : NULL,
+                     .seccomp = OPTION_OFF,
+                     .core_dumps = true};
   log_configure(LOG_LEVEL_INFO, true);
   if (pthread_create(&server, NULL, serve, NULL) != 0) {
     return -1;
@@ -199,7 +222,8 @@ static const char *long_texts(void) {
   static char body[8192];
   size_t size = (size_t)snprintf(body, sizeof body, "{\"query\":\"water and stone\",\"texts\":[\"");
   memset(body + size, 'a', 4000);
-  (void)snprintf(body + size + 4000, sizeof body - size - 4000, "\",\"a river\"],\"return_text\":true}");
+  (void)snprintf(body + size + 4000, sizeof body - size - 4000,
+                 "\",\"a river\"],\"return_text\":true}");
   return body;
 }
 
@@ -229,32 +253,39 @@ static const fault faults[] = {
     {"/v1/rerank", two_documents, CODING_IDENTITY, "\"code\":503", false},
     {"/rerank", NULL, CODING_GZIP, "\"error_type\":\"Overloaded\"", false},
     {"/rerank", NULL, CODING_ZSTD, "\"error_type\":\"Overloaded\"", false},
-    {"/predict", "{\"inputs\":[[\"water\",\"a river\"],[\"stone\",\"a hill\"]]}", CODING_IDENTITY, "\"error_type\"", false},
-    {"/v2/rerank", "{\"model\":\"m\",\"query\":\"q\",\"documents\":[\"a\",\"b\"],\"max_tokens_per_doc\":9}",
+    {"/predict", "{\"inputs\":[[\"water\",\"a river\"],[\"stone\",\"a hill\"]]}", CODING_IDENTITY,
+     "\"error_type\"", false},
+    {"/v2/rerank",
+     "{\"model\":\"m\",\"query\":\"q\",\"documents\":[\"a\",\"b\"],\"max_tokens_per_doc\":9}",
      CODING_IDENTITY, "\"code\":503", false},
-    {"/rerank", "{\"query\":\"q\",\"documents\":[\"a\",\"b\"],\"top_k\":2}", CODING_IDENTITY, "\"error\"", false},
-    {"/rerank", "{\"query\":\"q\",\"documents\":[\"a\",\"b\"]}", CODING_IDENTITY, "\"error\"", false},
+    {"/rerank", "{\"query\":\"q\",\"documents\":[\"a\",\"b\"],\"top_k\":2}", CODING_IDENTITY,
+     "\"error\"", false},
+    {"/rerank", "{\"query\":\"q\",\"documents\":[\"a\",\"b\"]}", CODING_IDENTITY, "\"error\"",
+     false},
     {"/reranking", "{\"query\":\"q\",\"documents\":[\"a\",\"b\"]}", CODING_IDENTITY, "503", false},
     {"/score", "{\"text_1\":\"q\",\"text_2\":[\"a\",\"b\"]}", CODING_IDENTITY, "503", false},
 };
 
 /* Of a bi-encoder; the first names the document that a later one asks for. */
 static const fault keeping_faults[] = {
-    {"/documents", "{\"documents\":[{\"id\":\"a\",\"text\":\"a river\"},\"a mountain\"]}", CODING_IDENTITY, "\"code\":503",
-     false},
+    {"/documents", "{\"documents\":[{\"id\":\"a\",\"text\":\"a river\"},\"a mountain\"]}",
+     CODING_IDENTITY, "\"code\":503", false},
     {"/rerank", two_texts, CODING_IDENTITY, "\"error_type\":\"Overloaded\"", true},
     {"/rerank", two_texts, CODING_IDENTITY, "\"error_type\":\"Overloaded\"", false},
-    {"/rerank", "{\"query\":\"water\",\"texts\":[\"stone\",{\"id\":\"a\"}],\"return_text\":true}", CODING_IDENTITY,
-     "\"error_type\":\"Overloaded\"", false},
-    {"/v1/rerank", "{\"query\":\"water\",\"documents\":[\"stone\",{\"id\":\"a\"}],\"return_documents\":true}", CODING_IDENTITY,
-     "\"code\":503", false},
+    {"/rerank", "{\"query\":\"water\",\"texts\":[\"stone\",{\"id\":\"a\"}],\"return_text\":true}",
+     CODING_IDENTITY, "\"error_type\":\"Overloaded\"", false},
+    {"/v1/rerank",
+     "{\"query\":\"water\",\"documents\":[\"stone\",{\"id\":\"a\"}],\"return_documents\":true}",
+     CODING_IDENTITY, "\"code\":503", false},
 };
 
-/* After a fault nobody else is harmed, and what came under it, if anything, was right. Where there is no memory to
- * pack a reply, it comes as it is. */
+/* After a fault nobody else is harmed, and what came under it, if anything, was right. Where there
+ * is no memory to pack a reply, it comes as it is. */
 static void check_after(const fault *which, const request *sent, int status) {
-  bool whole = strcmp(which->path, "/documents") != 0; /* what there is no memory for is told to be not kept */
-  bool comparable = status == 200 && whole && (which->packed == CODING_IDENTITY || under_fault[0] != '[');
+  bool whole = strcmp(which->path, "/documents") !=
+               0; /* what there is no memory for is told to be not kept */
+  bool comparable =
+      status == 200 && whole && (which->packed == CODING_IDENTITY || under_fault[0] != '[');
   size_t size = reply_size;
   assert_int_equal(exchange(sent->data, sent->size), 200);
   if (!which->changing) {
@@ -302,7 +333,9 @@ static void fail_each(const fault *which, int sticky) {
   assert_true(!shares || !which->changing || redis_stub_lookups() - lookups > n / 2);
 }
 
-static void a_reply_is_right_or_an_error_when_one_allocation_fails(void **state) { fail_each(*state, 0); }
+static void a_reply_is_right_or_an_error_when_one_allocation_fails(void **state) {
+  fail_each(*state, 0);
+}
 
 static void a_reply_is_right_or_an_error_when_every_allocation_from_one_on_fails(void **state) {
   fail_each(*state, 1);
@@ -313,9 +346,13 @@ int main(int argc, char **argv) {
   chosen.cache_bytes = shares || (argc > 1 && strcmp(argv[1], "cache") == 0) ? CACHE_BYTES : 0;
   keeps = argc > 1 && strncmp(argv[1], "documents", 9) == 0;
   if (keeps && strcmp(argv[1], "documents-file") == 0) {
-    (void)snprintf(documents, sizeof documents, "%s/documents", mkdtemp(folder) == NULL ? "" : folder);
+    (void)snprintf(documents, sizeof documents, "%s/documents",
+                   mkdtemp(folder) == NULL ? "" : folder);
   }
-  enum { FAULTS = sizeof faults / sizeof faults[0], KEEPING_FAULTS = sizeof keeping_faults / sizeof keeping_faults[0] };
+  enum {
+    FAULTS = sizeof faults / sizeof faults[0],
+    KEEPING_FAULTS = sizeof keeping_faults / sizeof keeping_faults[0]
+  };
   _Static_assert((int)FAULTS >= (int)KEEPING_FAULTS, "the arrays are large enough");
   static char names[2 * FAULTS][160];
   struct CMUnitTest tests[2 * FAULTS];
@@ -323,12 +360,13 @@ int main(int argc, char **argv) {
   for (int i = 0; i < n; i++) {
     const fault *which = keeps ? &keeping_faults[i / 2] : &faults[i / 2];
     bool one = i % 2 == 0;
-    (void)snprintf(names[i], sizeof names[i], "%s %d: a reply is right or an error when %s fails", which->path, i / 2,
-                   one ? "one allocation" : "every allocation from one on");
-    tests[i] = (struct CMUnitTest){names[i],
-                                   one ? a_reply_is_right_or_an_error_when_one_allocation_fails
-                                       : a_reply_is_right_or_an_error_when_every_allocation_from_one_on_fails,
-                                   NULL, NULL, (void *)(uintptr_t)which};
+    (void)snprintf(names[i], sizeof names[i], "%s %d: a reply is right or an error when %s fails",
+                   which->path, i / 2, one ? "one allocation" : "every allocation from one on");
+    tests[i] = (struct CMUnitTest){
+        names[i],
+        one ? a_reply_is_right_or_an_error_when_one_allocation_fails
+            : a_reply_is_right_or_an_error_when_every_allocation_from_one_on_fails,
+        NULL, NULL, (void *)(uintptr_t)which};
   }
   return _cmocka_run_group_tests("tests", tests, (size_t)n, start_server, stop_server);
 }

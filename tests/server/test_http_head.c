@@ -74,7 +74,8 @@ static void assert_written(const char *given, const char *wanted) {
 
 static void what_is_handed_on_is_plain_and_frames_nothing(void **state) {
   (void)state;
-  assert_written("POST /a%20b?c=d HTTP/1.1\r\nHost:a\r\nX-Any: y\r\nX-Request-Id: \t b c \t\r\nContent-Length: "
+  assert_written("POST /a%20b?c=d HTTP/1.1\r\nHost:a\r\nX-Any: y\r\nX-Request-Id: \t b c "
+                 "\t\r\nContent-Length: "
                  "3\r\nCookie: d=e\r\n"
                  "Expect: 100-continue\r\nTE: x\r\n\r\n",
                  "POST /a%20b HTTP/1.1\r\nHost:a\r\nX-Request-Id:b c\r\n\r\n");
@@ -86,7 +87,8 @@ static void what_is_handed_on_is_plain_and_frames_nothing(void **state) {
 }
 
 /* Parses a head of n fields with values of so many bytes. */
-static bool parse_many(const char *name, int n, int bytes, http_head *head, char *given, size_t *size) {
+static bool parse_many(const char *name, int n, int bytes, http_head *head, char *given,
+                       size_t *size) {
   http_fault fault;
   *size = (size_t)sprintf(given, "POST http://h/%04000d HTTP/1.0\r\nHost:a\r\n", 1);
   for (int i = 0; i < n; i++) {

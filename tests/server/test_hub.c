@@ -24,10 +24,11 @@
 
 static void names_of_models(void **state) {
   (void)state;
-  static const char *const good[] = {"a", "a/b", "cross-encoder/ms-marco-MiniLM-L6-v2", "A.b_c-d/E.f"};
-  static const char *const bad[] = {"",     "/",    "a/",   "/a",  "a/b/c", "../a", "a/..", ".a",
-                                    "a/.b", "a..b", "a--b", "-a",  "a b",   "a%2f", "a\nb", "a//b",
-                                    "a\\b", "a:b",  "~/a",  "a/b."};
+  static const char *const good[] = {"a", "a/b", "cross-encoder/ms-marco-MiniLM-L6-v2",
+                                     "A.b_c-d/E.f"};
+  static const char *const bad[] = {"",     "/",    "a/",   "/a",   "a/b/c", "../a", "a/..",
+                                    ".a",   "a/.b", "a..b", "a--b", "-a",    "a b",  "a%2f",
+                                    "a\nb", "a//b", "a\\b", "a:b",  "~/a",   "a/b."};
   char longest[HUB_REPO_MAX + 1];
   for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
     assert_true(hub_is_repo(good[i]));
@@ -48,7 +49,8 @@ static void names_of_revisions_and_files(void **state) {
   (void)state;
   assert_true(hub_is_revision("main") && hub_is_revision("refs/pr/12") && hub_is_revision("v1.0"));
   assert_true(hub_is_revision(COMMIT) && hub_is_commit(COMMIT));
-  static const char *const bad_revisions[] = {"", "../x", "a/../b", "/a", "a/", "a b", "a?b", "-a", ".git"};
+  static const char *const bad_revisions[] = {"",    "../x", "a/../b", "/a",  "a/",
+                                              "a b", "a?b",  "-a",     ".git"};
   for (size_t i = 0; i < sizeof bad_revisions / sizeof bad_revisions[0]; i++) {
     assert_false(hub_is_revision(bad_revisions[i]));
   }
@@ -58,7 +60,8 @@ static void names_of_revisions_and_files(void **state) {
   assert_true(hub_is_etag(COMMIT));
   assert_false(hub_is_etag(COMMIT "00"));
   assert_true(hub_is_file("config.json") && hub_is_file("1_Pooling/config.json"));
-  static const char *const bad_files[] = {"", "/a", "a/", "../a", "a/../b", "a//b", ".", "a/.b", "a\\b", "a\tb"};
+  static const char *const bad_files[] = {"",     "/a", "a/",   "../a", "a/../b",
+                                          "a//b", ".",  "a/.b", "a\\b", "a\tb"};
   for (size_t i = 0; i < sizeof bad_files / sizeof bad_files[0]; i++) {
     assert_false(hub_is_file(bad_files[i]));
   }
@@ -102,8 +105,9 @@ static char *look_up(const char *name) {
 
 static void settings_come_from_options_and_environment(void **state) {
   (void)state;
-  static const char *const variables[] = {"HOME", "/h", "HF_HUB_DOWNLOAD_TIMEOUT", "7", "SSL_CERT_FILE",
-                                          "/ca", "TRANSFORMERS_OFFLINE", "YES", NULL};
+  static const char *const variables[] = {
+      "HOME", "/h", "HF_HUB_DOWNLOAD_TIMEOUT", "7", "SSL_CERT_FILE", "/ca", "TRANSFORMERS_OFFLINE",
+      "YES",  NULL};
   hub_settings settings;
   environment = variables;
   hub_choices choices = {.repo = "a/b"};
@@ -116,8 +120,8 @@ static void settings_come_from_options_and_environment(void **state) {
   assert_int_equal(settings.transfer_seconds, 7);
   assert_int_equal(settings.metadata_seconds, 10);
   assert_true(settings.offline);
-  choices = (hub_choices){.repo = "a/b", .revision = "v1", .token = "t", .endpoint = "http://e:1//",
-                          .home = "~/x"};
+  choices = (hub_choices){
+      .repo = "a/b", .revision = "v1", .token = "t", .endpoint = "http://e:1//", .home = "~/x"};
   assert_int_equal(hub_settings_read(&choices, look_up, &settings, NULL), RR_OK);
   assert_string_equal(settings.cache, "/h/x/hub");
   assert_string_equal(settings.endpoint, "http://e:1");
@@ -146,7 +150,8 @@ static void settings_without_a_place_are_refused(void **state) {
 
 static rr_status read_listing(const char *files, hub_listing *ret_listing) {
   char text[2048];
-  (void)snprintf(text, sizeof text, "{\"sha\":\"" COMMIT "\",\"siblings\":[%s{\"rfilename\":\"x\"}]}", files);
+  (void)snprintf(text, sizeof text,
+                 "{\"sha\":\"" COMMIT "\",\"siblings\":[%s{\"rfilename\":\"x\"}]}", files);
   return hub_listing_read("m", text, strlen(text), ret_listing, NULL);
 }
 
@@ -157,12 +162,13 @@ static void needed_files_are_chosen(void **state) {
   hub_listing listing;
   char folder[HUB_FILE_MAX];
   bool sharded = true;
-  assert_int_equal(read_listing(FILE_ENTRY("config.json") FILE_ENTRY("model.safetensors")
-                                FILE_ENTRY("model.safetensors.index.json") FILE_ENTRY("../vocab.txt")
-                                FILE_ENTRY("onnx/config.json") FILE_ENTRY("1_Pooling/config.json")
-                                FILE_ENTRY("1_Pooling/x/config.json") FILE_ENTRY("vocab.txt.bak"),
-                                &listing),
-                   RR_OK);
+  assert_int_equal(
+      read_listing(FILE_ENTRY("config.json") FILE_ENTRY("model.safetensors")
+                       FILE_ENTRY("model.safetensors.index.json") FILE_ENTRY("../vocab.txt")
+                           FILE_ENTRY("onnx/config.json") FILE_ENTRY("1_Pooling/config.json")
+                               FILE_ENTRY("1_Pooling/x/config.json") FILE_ENTRY("vocab.txt.bak"),
+                   &listing),
+      RR_OK);
   hub_listing_folder(&listing, folder);
   assert_string_equal(folder, "");
   hub_listing_configurations(&listing, &names);
@@ -184,8 +190,9 @@ static void a_transformer_may_lie_in_its_own_folder(void **state) {
   hub_listing listing;
   char folder[HUB_FILE_MAX];
   bool sharded = false;
-  assert_int_equal(read_listing(FILE_ENTRY("1_Pooling/config.json") FILE_ENTRY("0_Transformer/config.json")
-                                FILE_ENTRY("0_Transformer/model.safetensors.index.json"),
+  assert_int_equal(read_listing(FILE_ENTRY("1_Pooling/config.json")
+                                    FILE_ENTRY("0_Transformer/config.json")
+                                        FILE_ENTRY("0_Transformer/model.safetensors.index.json"),
                                 &listing),
                    RR_OK);
   hub_listing_folder(&listing, folder);
@@ -258,7 +265,9 @@ static void allocations_of_a_listing_may_fail(void **state) {
   assert_int_equal(status, RR_OK);
 }
 
-static void read_line(hub_reply *reply, const char *line) { hub_reply_header(reply, line, strlen(line)); }
+static void read_line(hub_reply *reply, const char *line) {
+  hub_reply_header(reply, line, strlen(line));
+}
 
 static void headers_are_read_as_they_come(void **state) {
   (void)state;
@@ -311,7 +320,8 @@ static void wrong_endpoints_and_tokens_are_refused(void **state) {
     const hub_client_config config = {.endpoint = endpoints[i], .cancelled = &cancelled};
     assert_int_equal(hub_client_create(&config, &client, NULL), RR_ERR_INPUT);
   }
-  const hub_client_config config = {.endpoint = "https://e", .token = "a\r\nX: y", .cancelled = &cancelled};
+  const hub_client_config config = {
+      .endpoint = "https://e", .token = "a\r\nX: y", .cancelled = &cancelled};
   assert_int_equal(hub_client_create(&config, &client, NULL), RR_ERR_INPUT);
   assert_null(client);
 }

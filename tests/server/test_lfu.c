@@ -29,18 +29,19 @@ static lfu_key key_of(uint64_t number) {
 /* A value that tells its key. */
 static lfu_value value_of(uint64_t number) {
   return (lfu_value){.raw = (float)(number % 1000000) / 64.0f,
-                       .text_tokens = (uint32_t)number,
-                       .length = (uint32_t)(number * 7) & 0x7fffffffu,
-                       .truncated = number % 2 == 1,
-                       .query_length = (uint32_t)(number * 13) & 0x7fffffffu,
-                       .query_truncated = number % 3 == 1};
+                     .text_tokens = (uint32_t)number,
+                     .length = (uint32_t)(number * 7) & 0x7fffffffu,
+                     .truncated = number % 2 == 1,
+                     .query_length = (uint32_t)(number * 13) & 0x7fffffffu,
+                     .query_truncated = number % 3 == 1};
 }
 
 static bool is_value_of(const lfu_value *value, uint64_t number) {
   lfu_value wanted = value_of(number);
   return value->raw == wanted.raw && value->text_tokens == wanted.text_tokens &&
          value->length == wanted.length && value->truncated == wanted.truncated &&
-         value->query_length == wanted.query_length && value->query_truncated == wanted.query_truncated;
+         value->query_length == wanted.query_length &&
+         value->query_truncated == wanted.query_truncated;
 }
 
 static lfu *make(size_t bytes) {
@@ -67,10 +68,10 @@ static bool ask(lfu *self, uint64_t number) {
   return false;
 }
 
-/* --- the reference: least recently used first out --------------------------------------------------- */
+/* --- the reference: least recently used first out --------------------------------------------- */
 
 typedef struct lru {
-  uint32_t *newer; /* by number; numbers + 1 is the list's head; 0 as its own neighbour: not in it */
+  uint32_t *newer; /* by number; numbers + 1: the list's head; its own neighbour 0: not in it */
   uint32_t *older;
   bool *in;
   uint32_t head;
@@ -118,7 +119,7 @@ static bool lru_ask(lru *self, uint32_t number) {
   return hit;
 }
 
-/* --- traces ------------------------------------------------------------------------------------------ */
+/* --- traces ----------------------------------------------------------------------------------- */
 
 static uint64_t random_state;
 
@@ -154,7 +155,7 @@ static uint32_t zipf_draw(const double *sums, uint32_t numbers) {
   return low;
 }
 
-/* --- tests ------------------------------------------------------------------------------------------- */
+/* --- tests ------------------------------------------------------------------------------------ */
 
 static void all_memory_is_within_the_bytes_that_were_asked_for(void **state) {
   (void)state;
@@ -166,7 +167,7 @@ static void all_memory_is_within_the_bytes_that_were_asked_for(void **state) {
     self = make(bytes);
     lfu_read_stats(self, &stats);
     assert_true(stats.bytes <= bytes);
-    assert_true(stats.bytes > bytes - bytes / 50);    /* and little of it is wasted */
+    assert_true(stats.bytes > bytes - bytes / 50);  /* and little of it is wasted */
     assert_true(stats.capacity * 48 < stats.bytes); /* a key, a value, three links */
     assert_true(stats.capacity * 64 > stats.bytes - bytes / 20);
     assert_int_equal(stats.entries, 0);
@@ -358,7 +359,8 @@ static void popular_texts_are_found_more_often_than_by_lru(void **state) {
     double rate;
     double reference;
     compare(next_of_zipf, &trace, trace.numbers, 600000, &rate, &reference);
-    print_message("# Zipf %.1f, 50 times its size: hits %.3f, by LRU %.3f\n", exponents[e], rate, reference);
+    print_message("# Zipf %.1f, 50 times its size: hits %.3f, by LRU %.3f\n", exponents[e], rate,
+                  reference);
     assert_true(rate >= reference);
     rr_free(trace.sums);
   }

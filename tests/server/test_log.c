@@ -35,11 +35,17 @@ static void capture(log_level level, bool json, void (*write_some)(void)) {
   (void)fclose(file);
 }
 
-static const log_request_fields request = {
-    .request_id = "abc-1", .method = "POST", .path = "/rerank\n\"x\"\xff", .status = 200,
-    .total = 12345678,     .body_bytes = 99, .texts = 3,                  .tokens = 77,
-    .cached = 2,
-    .parse = 1000000,      .error = "bad \"\x01 thing"};
+static const log_request_fields request = {.request_id = "abc-1",
+                                           .method = "POST",
+                                           .path = "/rerank\n\"x\"\xff",
+                                           .status = 200,
+                                           .total = 12345678,
+                                           .body_bytes = 99,
+                                           .texts = 3,
+                                           .tokens = 77,
+                                           .cached = 2,
+                                           .parse = 1000000,
+                                           .error = "bad \"\x01 thing"};
 
 static void log_one_request(void) { log_request(LOG_LEVEL_INFO, &request); }
 
@@ -62,7 +68,8 @@ static void json_lines_parse_and_carry_the_fields(void **state) {
 static void readable_lines_hold_no_control_characters(void **state) {
   (void)state;
   capture(LOG_LEVEL_INFO, false, log_one_request);
-  assert_non_null(strstr(logged, "POST /rerank?\"x\"? 200 12.3ms id=abc-1 bytes=99 texts=3 tokens=77"));
+  assert_non_null(
+      strstr(logged, "POST /rerank?\"x\"? 200 12.3ms id=abc-1 bytes=99 texts=3 tokens=77"));
   assert_non_null(strstr(logged, " cached=2 "));
   assert_ptr_equal(strchr(logged, '\n'), logged + strlen(logged) - 1);
 }
@@ -94,7 +101,8 @@ static void slow_requests_carry_their_phases(void **state) {
   json_decref(line);
   capture(LOG_LEVEL_WARN, false, log_slow_request);
   assert_non_null(strstr(logged, " WARN  POST /rerank?\"x\"? 200 12.3ms id=abc-1 "));
-  assert_non_null(strstr(logged, " cached=2 SLOW read:2.0 compute:20.0 between:8.0 untold:4 error="));
+  assert_non_null(
+      strstr(logged, " cached=2 SLOW read:2.0 compute:20.0 between:8.0 untold:4 error="));
 }
 
 static void log_all_levels(void) {

@@ -14,9 +14,9 @@ typedef struct fixture {
   uv_timer_t timer;
   loop_watch watch;
   histogram turns;
-  bool before;    /* what was told at first, in a callback */
-  bool working;   /* and as if the turn had begun long ago */
-  bool waiting;   /* and as if all that time had been spent waiting for an event */
+  bool before;  /* what was told at first, in a callback */
+  bool working; /* and as if the turn had begun long ago */
+  bool waiting; /* and as if all that time had been spent waiting for an event */
 } fixture;
 
 static void on_timer(uv_timer_t *timer) {

@@ -1,4 +1,5 @@
-/* The way from other threads to the loop's: nothing lost, nothing twice, in the order of each sender. */
+/* The way from other threads to the loop's: nothing lost, nothing twice, in the order of each
+ * sender. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>

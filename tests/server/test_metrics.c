@@ -18,8 +18,12 @@ static process_stats process;
 static char *text_of(const metrics *counters, const workers_stats *stats) {
   size_t size = 0;
   const document_stats documents = {.bytes = 77};
-  const metrics_view view = {.counters = counters, .facts = &facts, .workers = stats, .cached = &cached,
-                             .documents = &documents, .process = &process};
+  const metrics_view view = {.counters = counters,
+                             .facts = &facts,
+                             .workers = stats,
+                             .cached = &cached,
+                             .documents = &documents,
+                             .process = &process};
   char *text = metrics_text(&view, &size);
   assert_non_null(text);
   assert_int_equal(strlen(text), size);
@@ -115,8 +119,14 @@ static void the_cache_is_told(void **state) {
   assert_non_null(strstr(text, "te_cache_hit_ratio 0\n"));
   assert_non_null(strstr(text, "te_cache_bytes 0\n"));
   rr_free(text);
-  cached = (lfu_stats){.hits = 3, .misses = 9, .insertions = 8, .evictions = 1, .rejections = 2,
-                         .entries = 5, .capacity = 6, .bytes = 65536};
+  cached = (lfu_stats){.hits = 3,
+                       .misses = 9,
+                       .insertions = 8,
+                       .evictions = 1,
+                       .rejections = 2,
+                       .entries = 5,
+                       .capacity = 6,
+                       .bytes = 65536};
   text = text_of(&counters, &stats);
   cached = (lfu_stats){0};
   assert_non_null(strstr(text, "# TYPE te_cache_hits_total counter\nte_cache_hits_total 3\n"));
@@ -166,8 +176,10 @@ static void phases_are_one_histogram_by_phase(void **state) {
   metrics_add_phases(&counters, &phases);
   char *text = text_of(&counters, &stats);
   assert_non_null(strstr(text, "# TYPE rerankd_request_phase_seconds histogram\n"));
-  assert_non_null(strstr(text, "rerankd_request_phase_seconds_bucket{phase=\"read\",le=\"0.001\"} 0\n"));
-  assert_non_null(strstr(text, "rerankd_request_phase_seconds_bucket{phase=\"read\",le=\"0.0025\"} 1\n"));
+  assert_non_null(
+      strstr(text, "rerankd_request_phase_seconds_bucket{phase=\"read\",le=\"0.001\"} 0\n"));
+  assert_non_null(
+      strstr(text, "rerankd_request_phase_seconds_bucket{phase=\"read\",le=\"0.0025\"} 1\n"));
   assert_non_null(strstr(text, "rerankd_request_phase_seconds_sum{phase=\"compute\"} 0.06\n"));
   assert_non_null(strstr(text, "rerankd_request_phase_seconds_count{phase=\"compute\"} 1\n"));
   assert_non_null(strstr(text, "rerankd_request_phase_seconds_count{phase=\"queue\"} 0\n"));
@@ -188,15 +200,26 @@ static void what_the_server_is_and_holds_is_told(void **state) {
   stats.workspace_bytes = 4096;
   counters.known_tokens = 88;
   counters.slow = 2;
-  facts = (metrics_facts){.version = "1.2.3", .model = "a\\b\"c\nd", .dtype = "int8", .started = 1700000000,
-                          .ready = true, .max_queue_ms = 1500, .weight_bytes = 1000, .body_bytes = 20, .arena_bytes = 30};
-  process = (process_stats){.resident_bytes = 8192, .virtual_bytes = 16384, .open_descriptors = 9,
-                            .max_descriptors = 1024, .cpu_seconds = 1.25};
+  facts = (metrics_facts){.version = "1.2.3",
+                          .model = "a\\b\"c\nd",
+                          .dtype = "int8",
+                          .started = 1700000000,
+                          .ready = true,
+                          .max_queue_ms = 1500,
+                          .weight_bytes = 1000,
+                          .body_bytes = 20,
+                          .arena_bytes = 30};
+  process = (process_stats){.resident_bytes = 8192,
+                            .virtual_bytes = 16384,
+                            .open_descriptors = 9,
+                            .max_descriptors = 1024,
+                            .cpu_seconds = 1.25};
   char *text = text_of(&counters, &stats);
   facts = (metrics_facts){0};
   process = (process_stats){0};
-  assert_non_null(strstr(text, "rerankd_build_info{version=\"1.2.3\",model=\"a\\\\b\\\"c\\nd\",dtype=\"int8\","
-                               "scoring=\"\",kernels=\"\"} 1\n"));
+  assert_non_null(
+      strstr(text, "rerankd_build_info{version=\"1.2.3\",model=\"a\\\\b\\\"c\\nd\",dtype=\"int8\","
+                   "scoring=\"\",kernels=\"\"} 1\n"));
   assert_non_null(strstr(text, "rerankd_tokens_total{source=\"computed\"} 1200\n"));
   assert_non_null(strstr(text, "rerankd_tokens_total{source=\"known\"} 88\n"));
   assert_non_null(strstr(text, "rerankd_worker_busy_seconds_total 2.5\n"));

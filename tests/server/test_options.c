@@ -14,8 +14,9 @@
 static void lists_grow_and_the_command_line_replaces_the_environments(void **state) {
   (void)state;
   options o;
-  static const char *const set[] = {"API_KEY", "e,f", "CORS_ALLOW_ORIGIN", "*", "API_KEY_FILE", "file",
-                                    "UNIX_SOCKET", "socket", NULL};
+  static const char *const set[] = {"API_KEY",     "e,f",          "CORS_ALLOW_ORIGIN",
+                                    "*",           "API_KEY_FILE", "file",
+                                    "UNIX_SOCKET", "socket",       NULL};
   environment = set;
   assert_int_equal(read_line("--model-id m", &o), OPTIONS_RUN);
   assert_int_equal(o.api_keys.n, 1);
@@ -94,10 +95,11 @@ static void defaults_are_as_documented(void **state) {
 static void every_option_reaches_its_field(void **state) {
   (void)state;
   options o;
-  assert_int_equal(read_line("--model-id m --served-model-name s --hostname ::1 --port 0 --dtype float32 "
-                             "--threads 3 --api-key k --log-level debug",
-                             &o),
-                   OPTIONS_RUN);
+  assert_int_equal(
+      read_line("--model-id m --served-model-name s --hostname ::1 --port 0 --dtype float32 "
+                "--threads 3 --api-key k --log-level debug",
+                &o),
+      OPTIONS_RUN);
   assert_string_equal(o.served_model_name, "s");
   assert_int_equal(o.dtype, RR_DTYPE_FLOAT32);
   assert_string_equal(o.hostname, "::1");
@@ -107,12 +109,14 @@ static void every_option_reaches_its_field(void **state) {
   assert_int_equal(o.api_keys.n, 1);
   assert_string_equal(o.api_keys.items[0], "k");
   assert_int_equal(o.log_level, LOG_LEVEL_DEBUG);
-  assert_int_equal(read_line("--model-id=m --tokenization-workers=2 --max-concurrent-requests 7 "
-                             "--max-batch-tokens 99 --max-client-batch-size 5 --payload-limit 10 --max-queue-ms 11 "
-                             "--max-queue-tokens 12 --default-timeout-ms 13 --cache-bytes 65536 --idle-timeout 7 "
-                             "--client-timeout 8 --slow-request-ms 9",
-                             &o),
-                   OPTIONS_RUN);
+  assert_int_equal(
+      read_line(
+          "--model-id=m --tokenization-workers=2 --max-concurrent-requests 7 "
+          "--max-batch-tokens 99 --max-client-batch-size 5 --payload-limit 10 --max-queue-ms 11 "
+          "--max-queue-tokens 12 --default-timeout-ms 13 --cache-bytes 65536 --idle-timeout 7 "
+          "--client-timeout 8 --slow-request-ms 9",
+          &o),
+      OPTIONS_RUN);
   assert_int_equal(o.tokenization_workers, 2);
   assert_int_equal(o.max_concurrent_requests, 7);
   assert_int_equal(o.max_batch_tokens, 99);
@@ -137,12 +141,25 @@ static void the_shared_cache_has_options_and_its_secrets_variables(void **state)
   assert_string_equal(o.shared_cache_prefix, "rerankd:");
   assert_int_equal(o.shared_cache_timeout_ms, 2);
   assert_int_equal(o.shared_cache_ttl, 86400);
-  static const char *const variables[] = {"SHARED_CACHE", "/run/e", "RERANKD_SHARED_CACHE_PASSWORD", "p",
-                                          "RERANKD_SHARED_CACHE_SECRET", "s", "SHARED_CACHE_PASSWORD", "no",
-                                          "SHARED_CACHE_SECRET", "no", "CACHE_BYTES", "65536", NULL};
+  static const char *const variables[] = {"SHARED_CACHE",
+                                          "/run/e",
+                                          "RERANKD_SHARED_CACHE_PASSWORD",
+                                          "p",
+                                          "RERANKD_SHARED_CACHE_SECRET",
+                                          "s",
+                                          "SHARED_CACHE_PASSWORD",
+                                          "no",
+                                          "SHARED_CACHE_SECRET",
+                                          "no",
+                                          "CACHE_BYTES",
+                                          "65536",
+                                          NULL};
   environment = variables;
-  assert_int_equal(read_line("--model-id m --shared-cache-timeout-ms 9 --shared-cache-ttl 8 --shared-cache-prefix x", &o),
-                   OPTIONS_RUN);
+  assert_int_equal(
+      read_line(
+          "--model-id m --shared-cache-timeout-ms 9 --shared-cache-ttl 8 --shared-cache-prefix x",
+          &o),
+      OPTIONS_RUN);
   assert_string_equal(o.shared_cache, "/run/e");
   assert_string_equal(o.shared_cache_password, "p");
   assert_string_equal(o.shared_cache_secret, "s");
@@ -161,9 +178,21 @@ static void the_hub_has_options_and_its_own_variables(void **state) {
   assert_null(o.hf_home);
   assert_null(o.huggingface_hub_cache);
   assert_false(o.hf_hub_offline);
-  static const char *const variables[] = {"HF_TOKEN", "t", "HF_ENDPOINT", "http://e", "HF_HOME", "/h",
-                                          "HUGGINGFACE_HUB_CACHE", "/old", "HF_HUB_CACHE", "/new",
-                                          "HF_HUB_OFFLINE", "YES", "REVISION", "r", NULL};
+  static const char *const variables[] = {"HF_TOKEN",
+                                          "t",
+                                          "HF_ENDPOINT",
+                                          "http://e",
+                                          "HF_HOME",
+                                          "/h",
+                                          "HUGGINGFACE_HUB_CACHE",
+                                          "/old",
+                                          "HF_HUB_CACHE",
+                                          "/new",
+                                          "HF_HUB_OFFLINE",
+                                          "YES",
+                                          "REVISION",
+                                          "r",
+                                          NULL};
   environment = variables;
   assert_int_equal(read_line("--model-id a/b", &o), OPTIONS_RUN);
   assert_string_equal(o.revision, "r");
@@ -172,10 +201,11 @@ static void the_hub_has_options_and_its_own_variables(void **state) {
   assert_string_equal(o.hf_home, "/h");
   assert_string_equal(o.huggingface_hub_cache, "/new");
   assert_true(o.hf_hub_offline);
-  assert_int_equal(read_line("--model-id a/b --revision v2 --hf-token u --hf-endpoint http://f --hf-home /i "
-                             "--huggingface-hub-cache /c --hf-hub-offline=off",
-                             &o),
-                   OPTIONS_RUN);
+  assert_int_equal(
+      read_line("--model-id a/b --revision v2 --hf-token u --hf-endpoint http://f --hf-home /i "
+                "--huggingface-hub-cache /c --hf-hub-offline=off",
+                &o),
+      OPTIONS_RUN);
   assert_string_equal(o.revision, "v2");
   assert_string_equal(o.hf_token, "u");
   assert_string_equal(o.hf_endpoint, "http://f");
@@ -191,8 +221,9 @@ static void flags_stand_alone_or_take_a_value(void **state) {
   assert_true(o.json_output);
   assert_false(o.auto_truncate);
   assert_false(o.pack_cache);
-  assert_int_equal(read_line("--model-id m --json-output=false --auto-truncate=true --pack-cache", &o),
-                   OPTIONS_RUN);
+  assert_int_equal(
+      read_line("--model-id m --json-output=false --auto-truncate=true --pack-cache", &o),
+      OPTIONS_RUN);
   assert_true(o.pack_cache);
   assert_false(o.json_output);
   assert_true(o.auto_truncate);
@@ -200,9 +231,19 @@ static void flags_stand_alone_or_take_a_value(void **state) {
 
 static void the_environment_is_read_and_the_command_line_wins(void **state) {
   (void)state;
-  static const char *const variables[] = {"MODEL_ID", "env", "PORT", "81",  "AUTO_TRUNCATE", "false",
-                                          "API_KEY",  "",    "MAX_CLIENT_BATCH_SIZE", "8",
-                                          "PACK_CACHE", "true", NULL};
+  static const char *const variables[] = {"MODEL_ID",
+                                          "env",
+                                          "PORT",
+                                          "81",
+                                          "AUTO_TRUNCATE",
+                                          "false",
+                                          "API_KEY",
+                                          "",
+                                          "MAX_CLIENT_BATCH_SIZE",
+                                          "8",
+                                          "PACK_CACHE",
+                                          "true",
+                                          NULL};
   environment = variables;
   options o;
   assert_int_equal(read_line("--port 82", &o), OPTIONS_RUN);
@@ -291,7 +332,8 @@ static void instruction_sets_have_a_variable_of_their_own(void **state) {
 
 static void what_confines_the_server_is_chosen(void **state) {
   (void)state;
-  static const char *const variables[] = {"RERANKD_USER", "www:web", "USER", "me", "SECCOMP", "off", NULL};
+  static const char *const variables[] = {"RERANKD_USER", "www:web", "USER", "me",
+                                          "SECCOMP",      "off",     NULL};
   options o;
   assert_int_equal(read_line("--model-id m", &o), OPTIONS_RUN);
   assert_null(o.user);
@@ -313,7 +355,8 @@ static void what_confines_the_server_is_chosen(void **state) {
 
 static void where_spans_go_is_chosen(void **state) {
   (void)state;
-  static const char *const variables[] = {"OTLP_ENDPOINT", "http://e", "OTLP_SERVICE_NAME", "n", "OTLP_SAMPLE", "0.5", NULL};
+  static const char *const variables[] = {
+      "OTLP_ENDPOINT", "http://e", "OTLP_SERVICE_NAME", "n", "OTLP_SAMPLE", "0.5", NULL};
   options o;
   assert_int_equal(read_line("--model-id m", &o), OPTIONS_RUN);
   assert_null(o.otlp_endpoint);
@@ -341,16 +384,49 @@ static void help_names_every_option_even_in_a_bad_environment(void **state) {
   environment = variables;
   options o;
   assert_int_equal(read_line("--help all", &o), OPTIONS_DONE);
-  static const char *const names[] = {
-      "--model-id", "--served-model-name", "--hostname", "--port", "--dtype", "--isa", "--threads",
-      "--tokenization-workers", "--max-concurrent-requests", "--max-batch-tokens",
-      "--max-client-batch-size", "--payload-limit", "--cache-bytes", "--shared-cache", "--shared-cache-timeout-ms", "--shared-cache-ttl",
-      "--shared-cache-prefix", "--shared-cache-password", "--shared-cache-secret", "--idle-timeout", "--client-timeout",
-      "--auto-truncate", "--api-key", "--json-output",
-      "--log-level", "--revision", "--hf-token", "--hf-endpoint", "--hf-home", "--huggingface-hub-cache",
-      "--hf-hub-offline", "--pack-cache", "--api-key-file", "--cors-allow-origin", "--unix-socket", "--user",
-      "--seccomp", "--core-dumps", "--otlp-endpoint", "--otlp-service-name", "--otlp-sample", "--help",
-      "--version"};
+  static const char *const names[] = {"--model-id",
+                                      "--served-model-name",
+                                      "--hostname",
+                                      "--port",
+                                      "--dtype",
+                                      "--isa",
+                                      "--threads",
+                                      "--tokenization-workers",
+                                      "--max-concurrent-requests",
+                                      "--max-batch-tokens",
+                                      "--max-client-batch-size",
+                                      "--payload-limit",
+                                      "--cache-bytes",
+                                      "--shared-cache",
+                                      "--shared-cache-timeout-ms",
+                                      "--shared-cache-ttl",
+                                      "--shared-cache-prefix",
+                                      "--shared-cache-password",
+                                      "--shared-cache-secret",
+                                      "--idle-timeout",
+                                      "--client-timeout",
+                                      "--auto-truncate",
+                                      "--api-key",
+                                      "--json-output",
+                                      "--log-level",
+                                      "--revision",
+                                      "--hf-token",
+                                      "--hf-endpoint",
+                                      "--hf-home",
+                                      "--huggingface-hub-cache",
+                                      "--hf-hub-offline",
+                                      "--pack-cache",
+                                      "--api-key-file",
+                                      "--cors-allow-origin",
+                                      "--unix-socket",
+                                      "--user",
+                                      "--seccomp",
+                                      "--core-dumps",
+                                      "--otlp-endpoint",
+                                      "--otlp-service-name",
+                                      "--otlp-sample",
+                                      "--help",
+                                      "--version"};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
     assert_non_null(strstr(printed, names[i]));
   }

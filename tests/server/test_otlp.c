@@ -1,5 +1,5 @@
-/* Spans before they are sent: contexts, sampling, settings, and the document, held to one that OpenTelemetry's own messages
- * made (tests/golden/otlp). */
+/* Spans before they are sent: contexts, sampling, settings, and the document, held to one that
+ * OpenTelemetry's own messages made (tests/golden/otlp). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -47,10 +47,14 @@ static void a_ratio_decides_by_the_traces_id_alone(void **state) {
     double ratio;
     bool sampled;
   } cases[] = {
-      {"ffffffffffffffff0000000000000000", 0, false},    {"ffffffffffffffff0000000000000000", 1e-18, true},
-      {"ffffffffffffffffffffffffffffffff", 1, true},     {"0000000000000001ffffffffffffffff", 0.999999, false},
-      {"ffffffffffffffff7fffffffffffffff", 0.5, true},   {"00000000000000018000000000000000", 0.5, false},
-      {"000000000000000119999999999999ff", 0.1, true},   {"00000000000000011999999999999a00", 0.1, false},
+      {"ffffffffffffffff0000000000000000", 0, false},
+      {"ffffffffffffffff0000000000000000", 1e-18, true},
+      {"ffffffffffffffffffffffffffffffff", 1, true},
+      {"0000000000000001ffffffffffffffff", 0.999999, false},
+      {"ffffffffffffffff7fffffffffffffff", 0.5, true},
+      {"00000000000000018000000000000000", 0.5, false},
+      {"000000000000000119999999999999ff", 0.1, true},
+      {"00000000000000011999999999999a00", 0.1, false},
   };
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     if (trace_is_sampled(cases[i].trace, trace_bound(cases[i].ratio)) != cases[i].sampled) {
@@ -70,9 +74,11 @@ static void a_trace_state_is_a_list_of_members_that_differ(void **state) {
   assert_true(trace_state_is_valid(many));
   (void)strcat(many, "last=v");
   assert_false(trace_state_is_valid(many));
-  static const char *const good[] = {"a=1", "a=1,b=2", " a=1 ,\tb=2 ", "a=1,,b=2", "tenant@system=x", "0a-_*/=\"!~", "a= b"};
-  static const char *const bad[] = {"", " , ", "a", "=1", "a=", "A=1", "a=1,a=2", "a=b=c", "a=\x7f", "a=\xc3\xa4", "a b=1",
-                                    "-a=1", "a=1;b=2\n"};
+  static const char *const good[] = {
+      "a=1", "a=1,b=2", " a=1 ,\tb=2 ", "a=1,,b=2", "tenant@system=x", "0a-_*/=\"!~", "a= b"};
+  static const char *const bad[] = {
+      "",      " , ",    "a",          "=1",    "a=",   "A=1",      "a=1,a=2",
+      "a=b=c", "a=\x7f", "a=\xc3\xa4", "a b=1", "-a=1", "a=1;b=2\n"};
   assert_false(trace_state_is_valid(NULL));
   for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
     if (!trace_state_is_valid(good[i])) {
@@ -96,9 +102,18 @@ static void a_host_is_split_from_its_port(void **state) {
     const char *given;
     const char *host;
     unsigned port;
-  } cases[] = {{NULL, "", 0},           {"", "", 0},         {"h", "h", 0},       {"h:80", "h", 80},
-               {"[::1]:3000", "::1", 3000}, {"[::1]", "::1", 0}, {":80", "", 0},      {"h:80x", "h", 0},
-               {"h:65536", "h", 0},     {"h:", "h", 0},      {"a b", "", 0},      {"h\xff", "", 0},
+  } cases[] = {{NULL, "", 0},
+               {"", "", 0},
+               {"h", "h", 0},
+               {"h:80", "h", 80},
+               {"[::1]:3000", "::1", 3000},
+               {"[::1]", "::1", 0},
+               {":80", "", 0},
+               {"h:80x", "h", 0},
+               {"h:65536", "h", 0},
+               {"h:", "h", 0},
+               {"a b", "", 0},
+               {"h\xff", "", 0},
                {"h:99999999999999999999", "h", 0}};
   char host[OTLP_TEXT_BYTES];
   unsigned port;
@@ -114,7 +129,7 @@ static void a_host_is_split_from_its_port(void **state) {
   assert_string_equal(host, "");
 }
 
-/* --- settings ------------------------------------------------------------------------------------- */
+/* --- settings --------------------------------------------------------------------------------- */
 
 static const char *const *environment;
 
@@ -150,12 +165,14 @@ static const otlp_choices nothing = {.endpoint = NULL};
 
 static void without_an_endpoint_nothing_is_sent(void **state) {
   (void)state;
-  static const char *const broken[] = {"OTEL_TRACES_SAMPLER", "nonsense", "OTEL_EXPORTER_OTLP_HEADERS", "x", NULL};
+  static const char *const broken[] = {"OTEL_TRACES_SAMPLER", "nonsense",
+                                       "OTEL_EXPORTER_OTLP_HEADERS", "x", NULL};
   assert_int_equal(read_settings(&nothing, NULL), RR_OK);
   assert_false(settings.on);
   assert_int_equal(read_settings(&nothing, broken), RR_OK);
   assert_false(settings.on);
-  static const char *const off[] = {"OTEL_SDK_DISABLED", "True", "OTEL_EXPORTER_OTLP_ENDPOINT", "http://c", NULL};
+  static const char *const off[] = {"OTEL_SDK_DISABLED", "True", "OTEL_EXPORTER_OTLP_ENDPOINT",
+                                    "http://c", NULL};
   static const char *const none[] = {"OTEL_TRACES_EXPORTER", "none", NULL};
   assert_int_equal(read_settings(&nothing, off), RR_OK);
   assert_false(settings.on);
@@ -187,19 +204,34 @@ static void an_address_gets_its_path(void **state) {
     assert_true(settings.on);
     assert_string_equal(settings.url, cases[i].url);
   }
-  assert_int_equal(read_settings(&(otlp_choices){.endpoint = "http://me:secret@c/?token=secret"}, NULL), RR_OK);
+  assert_int_equal(
+      read_settings(&(otlp_choices){.endpoint = "http://me:secret@c/?token=secret"}, NULL), RR_OK);
   assert_null(strstr(settings.where, "secret"));
   assert_non_null(strstr(settings.url, "me:secret@c"));
 }
 
 static void the_nearest_of_several_counts(void **state) {
   (void)state;
-  static const char *const all[] = {"OTEL_EXPORTER_OTLP_ENDPOINT", "http://far", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-                                    "http://near/x", "OTEL_SERVICE_NAME", "mine", "OTEL_RESOURCE_ATTRIBUTES",
-                                    "service.name=other, a = b%20c%2Cd ,service.version=9", "OTEL_TRACES_SAMPLER",
-                                    "traceidratio", "OTEL_TRACES_SAMPLER_ARG", "0.25", "OTEL_EXPORTER_OTLP_HEADERS",
-                                    "a=1", "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "api-key=s%3Decret, x=y z",
-                                    "OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca",
+  static const char *const all[] = {"OTEL_EXPORTER_OTLP_ENDPOINT",
+                                    "http://far",
+                                    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+                                    "http://near/x",
+                                    "OTEL_SERVICE_NAME",
+                                    "mine",
+                                    "OTEL_RESOURCE_ATTRIBUTES",
+                                    "service.name=other, a = b%20c%2Cd ,service.version=9",
+                                    "OTEL_TRACES_SAMPLER",
+                                    "traceidratio",
+                                    "OTEL_TRACES_SAMPLER_ARG",
+                                    "0.25",
+                                    "OTEL_EXPORTER_OTLP_HEADERS",
+                                    "a=1",
+                                    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+                                    "api-key=s%3Decret, x=y z",
+                                    "OTEL_EXPORTER_OTLP_COMPRESSION",
+                                    "gzip",
+                                    "OTEL_EXPORTER_OTLP_CERTIFICATE",
+                                    "/ca",
                                     NULL};
   assert_int_equal(read_settings(&nothing, all), RR_OK);
   assert_string_equal(settings.url, "http://near/x");
@@ -236,8 +268,8 @@ static void samplers_have_names(void **state) {
                {"parentbased_always_off", "", true, 0},
                {"parentbased_traceidratio", "0.5", true, TRACE_RATIO_ONE / 2}};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-    const char *const variables[] = {"OTEL_TRACES_SAMPLER", cases[i].name, "OTEL_TRACES_SAMPLER_ARG",
-                                     cases[i].argument, NULL};
+    const char *const variables[] = {"OTEL_TRACES_SAMPLER", cases[i].name,
+                                     "OTEL_TRACES_SAMPLER_ARG", cases[i].argument, NULL};
     assert_int_equal(read_settings(&(otlp_choices){.endpoint = "http://c"}, variables), RR_OK);
     assert_int_equal(settings.by_parent, cases[i].by_parent);
     assert_true(settings.bound == cases[i].bound);
@@ -267,7 +299,8 @@ static void what_is_wrong_is_named_and_whose_it_is(void **state) {
       {"OTEL_EXPORTER_OTLP_HEADERS", "a b=1"},
       {"OTEL_EXPORTER_OTLP_HEADERS", "a=%zz"},
       {"OTEL_EXPORTER_OTLP_HEADERS", "a=%4"},
-      {"OTEL_EXPORTER_OTLP_HEADERS", "a=1,a=1,a=1,a=1,a=1,a=1,a=1,a=1,a=1,a=1,a=1,a=1,a=1,a=1,a=1,a=1,a=1"},
+      {"OTEL_EXPORTER_OTLP_HEADERS",
+       "a=1,a=1,a=1,a=1,a=1,a=1,a=1,a=1,a=1,a=1,a=1,a=1,a=1,a=1,a=1,a=1,a=1"},
       {"OTEL_RESOURCE_ATTRIBUTES", "x"},
       {"OTEL_RESOURCE_ATTRIBUTES", "x=%00"},
       {"OTEL_TRACES_SAMPLER", "xray"},
@@ -277,16 +310,19 @@ static void what_is_wrong_is_named_and_whose_it_is(void **state) {
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     const char *name = cases[i].name;
     bool ours = name[0] == '-';
-    otlp_choices choices = {.endpoint = strcmp(name, "--otlp-endpoint") == 0 ? cases[i].value : NULL,
+    otlp_choices choices = {.endpoint =
+                                strcmp(name, "--otlp-endpoint") == 0 ? cases[i].value : NULL,
                             .sample = strcmp(name, "--otlp-sample") == 0 ? cases[i].value : NULL};
     const char *const variables[] = {ours ? "-" : name,
                                      ours ? "" : cases[i].value,
                                      "OTEL_EXPORTER_OTLP_ENDPOINT",
                                      "http://c",
-                                     strstr(name, "SAMPLER_ARG") != NULL ? "OTEL_TRACES_SAMPLER" : "-",
+                                     strstr(name, "SAMPLER_ARG") != NULL ? "OTEL_TRACES_SAMPLER"
+                                                                         : "-",
                                      "traceidratio",
                                      NULL};
-    if (read_settings(&choices, variables) != RR_ERR_INPUT || strstr(problem.message, name) == NULL) {
+    if (read_settings(&choices, variables) != RR_ERR_INPUT ||
+        strstr(problem.message, name) == NULL) {
       fail_msg("%s=%s: \"%s\"", name, cases[i].value, problem.message);
     }
     assert_int_equal(foreign, !ours);
@@ -294,11 +330,12 @@ static void what_is_wrong_is_named_and_whose_it_is(void **state) {
   }
 }
 
-/* --- the document --------------------------------------------------------------------------------- */
+/* --- the document ----------------------------------------------------------------------------- */
 
 static void add_phase(otlp_record *record, const char *name) {
   uint64_t begin = BEGIN + 1000 * record->n_phases;
-  record->phases[record->n_phases++] = (otlp_phase){.name = name, .begin = begin, .end = begin + 999};
+  record->phases[record->n_phases++] =
+      (otlp_phase){.name = name, .begin = begin, .end = begin + 999};
 }
 
 static otlp_record ranking(void) {
@@ -376,7 +413,8 @@ static void the_document_is_what_opentelemetrys_messages_make(void **state) {
   json_t *expected = NULL;
   (void)snprintf(path, sizeof path, "%s/otlp/request.json", getenv("RR_GOLDEN"));
   assert_int_equal(rr_json_load(path, 1 << 20, &expected, NULL), RR_OK);
-  json_object_set_new(json_object_get(scope_of(expected), "scope"), "version", json_string(RERANKD_VERSION));
+  json_object_set_new(json_object_get(scope_of(expected), "scope"), "version",
+                      json_string(RERANKD_VERSION));
   const otlp_record records[] = {ranking(), refusal()};
   uint64_t seed = SEED;
   size_t taken;

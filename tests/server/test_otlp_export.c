@@ -1,4 +1,5 @@
-/* Spans on their way: the queue and its thread against a collector in this process, which is slow, failing, or gone. */
+/* Spans on their way: the queue and its thread against a collector in this process, which is slow,
+ * failing, or gone. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -34,16 +35,17 @@ static struct {
   int port;
   pthread_t thread;
   atomic_bool stopping;
-  const char *const *replies; /* one a post, the last one for all others; NULL in it: no answer at all */
+  const char *const
+      *replies; /* one a post, the last one for all others; NULL in it: no answer at all */
   atomic_size_t posts;
-  size_t spans;               /* of all posts, whatever was answered */
-  uint64_t at[POSTS_MAX];     /* when they came */
+  size_t spans;           /* of all posts, whatever was answered */
+  uint64_t at[POSTS_MAX]; /* when they came */
   bool packed;
   bool with_key;
   char body[BODY_MAX];
 } collector;
 
-#define REPLY(status, more, body, length) \
+#define REPLY(status, more, body, length)                                                          \
   "HTTP/1.1 " status "\r\n" more "Content-Length: " length "\r\nConnection: close\r\n\r\n" body
 
 static const char good[] = REPLY("200 OK", "", "{}", "2");
@@ -138,7 +140,8 @@ static void listen_somewhere(void) {
   assert_int_equal(getsockname(collector.listening, (struct sockaddr *)&address, &size), 0);
   collector.port = ntohs(address.sin_port);
   settings = (otlp_settings){.on = true, .bound = TRACE_RATIO_ONE, .n_headers = 1};
-  (void)snprintf(settings.url, sizeof settings.url, "http://127.0.0.1:%d/v1/traces", collector.port);
+  (void)snprintf(settings.url, sizeof settings.url, "http://127.0.0.1:%d/v1/traces",
+                 collector.port);
   (void)strcpy(settings.headers[0], "api-key: secret");
 }
 
@@ -217,7 +220,8 @@ static void a_batch_is_sent_when_it_is_full_or_old(void **state) {
   offer(self, 1); /* alone, and yet it goes */
   assert_int_equal(wait_for(self, SPANS).exported, SPANS);
   offer(self, 3 * OTLP_BATCH_RECORDS);
-  assert_int_equal(wait_for(self, SPANS * (1 + 3 * OTLP_BATCH_RECORDS)).exported, SPANS * (1 + 3 * OTLP_BATCH_RECORDS));
+  assert_int_equal(wait_for(self, SPANS * (1 + 3 * OTLP_BATCH_RECORDS)).exported,
+                   SPANS * (1 + 3 * OTLP_BATCH_RECORDS));
   (void)end(self);
   stop_collector();
   assert_int_equal(collector.posts, 4);
@@ -254,14 +258,16 @@ static void a_full_queue_drops_and_counts(void **state) {
   assert_int_equal(stats.exported, SPANS * OTLP_QUEUE_RECORDS);
   assert_int_equal(stats.dropped, 10 * SPANS);
   offer(self, 7); /* around the ring's end */
-  assert_int_equal(wait_for(self, SPANS * (OTLP_QUEUE_RECORDS + 17)).exported, SPANS * (OTLP_QUEUE_RECORDS + 7));
+  assert_int_equal(wait_for(self, SPANS * (OTLP_QUEUE_RECORDS + 17)).exported,
+                   SPANS * (OTLP_QUEUE_RECORDS + 7));
   (void)end(self);
   stop_collector();
 }
 
 static void a_batch_comes_again_when_the_collector_says_so(void **state) {
   (void)state;
-  static const char *const replies[] = {REPLY("503 Busy", "Retry-After: 1\r\n", "", "0"), REPLY("429 Many", "", "", "0"),
+  static const char *const replies[] = {REPLY("503 Busy", "Retry-After: 1\r\n", "", "0"),
+                                        REPLY("429 Many", "", "", "0"),
                                         REPLY("502 Bad", "", "", "0"), good, NULL};
   start_collector(replies);
   otlp *self = exporter();
@@ -276,15 +282,20 @@ static void a_batch_comes_again_when_the_collector_says_so(void **state) {
 
 static void a_batch_that_is_refused_is_given_up(void **state) {
   (void)state;
-  static const char *const replies[] = {REPLY("400 Bad", "", "no", "2"), REPLY("302 Found", "Location: /\r\n", "", "0"),
-                                        REPLY("200 OK", "", "{\"partialSuccess\":{\"rejectedSpans\":\"5\"}}", "40"),
-                                        REPLY("200 OK", "", "{\"partialSuccess\":{\"rejectedSpans\":\"99999\"}}", "44"),
-                                        "garbage\r\n\r\n", REPLY("500 Broken", "", "", "0"), NULL};
+  static const char *const replies[] = {
+      REPLY("400 Bad", "", "no", "2"),
+      REPLY("302 Found", "Location: /\r\n", "", "0"),
+      REPLY("200 OK", "", "{\"partialSuccess\":{\"rejectedSpans\":\"5\"}}", "40"),
+      REPLY("200 OK", "", "{\"partialSuccess\":{\"rejectedSpans\":\"99999\"}}", "44"),
+      "garbage\r\n\r\n",
+      REPLY("500 Broken", "", "", "0"),
+      NULL};
   enum { BATCH_SPANS = SPANS * OTLP_BATCH_RECORDS };
   start_collector(replies);
   otlp *self = exporter();
   assert_true(otlp_start(self));
-  static const uint64_t failed[] = {BATCH_SPANS, BATCH_SPANS, 5, BATCH_SPANS, BATCH_SPANS, BATCH_SPANS};
+  static const uint64_t failed[] = {BATCH_SPANS, BATCH_SPANS, 5,
+                                    BATCH_SPANS, BATCH_SPANS, BATCH_SPANS};
   uint64_t sum = 0;
   for (size_t i = 0; i < sizeof failed / sizeof failed[0]; i++) {
     sum += failed[i];

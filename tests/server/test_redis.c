@@ -1,5 +1,5 @@
-/* What the shared cache is made of, each part alone: its keys and values, its address, the breaker, what it reads and
- * what it writes. */
+/* What the shared cache is made of, each part alone: its keys and values, its address, the breaker,
+ * what it reads and what it writes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -32,9 +32,11 @@ static redis_keys keys_of(const char *secret) {
 }
 
 static const rr_encode_options usual = {.truncate = true, .strategy = RR_CUT_TEXT};
-static const lfu_value some_value = {.raw = -1.5f, .text_tokens = 4, .length = 12, .truncated = 1, .query_length = 7};
+static const lfu_value some_value = {
+    .raw = -1.5f, .text_tokens = 4, .length = 12, .truncated = 1, .query_length = 7};
 
-static redis_digest key_of(const redis_keys *keys, const char *query, const char *text, const rr_encode_options *options) {
+static redis_digest key_of(const redis_keys *keys, const char *query, const char *text,
+                           const rr_encode_options *options) {
   redis_query hashed;
   redis_query_init(&hashed, keys, text_of(query), options);
   return redis_query_key(&hashed, text_of(text));
@@ -118,9 +120,12 @@ static void a_value_comes_back_as_it_was(void **state) {
   redis_keys keys = keys_of("s");
   redis_digest key = key_of(&keys, "q", "t", &usual);
   const lfu_value values[] = {some_value,
-                                {.raw = 0.1f, .text_tokens = UINT32_MAX, .length = 0x7fffffff, .query_length = 0x7fffffff,
-                                 .query_truncated = 1},
-                                {.raw = -0.0f}};
+                              {.raw = 0.1f,
+                               .text_tokens = UINT32_MAX,
+                               .length = 0x7fffffff,
+                               .query_length = 0x7fffffff,
+                               .query_truncated = 1},
+                              {.raw = -0.0f}};
   for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
     uint8_t bytes[REDIS_VALUE_BYTES];
     lfu_value got;
@@ -175,7 +180,8 @@ static void addresses_are_taken_apart(void **state) {
       {"valkey://10.0.0.7:7000/3", "10.0.0.7", "7000", "", "", 3, false, false},
       {"redis://[::1]:7000/", "::1", "7000", "", "", 0, false, false},
       {"redis://:p%40ss%2f@cache:1", "cache", "1", "", "p@ss/", 0, false, true},
-      {"redis://app:s3@cache.example.org", "cache.example.org", "6379", "app", "s3", 0, false, true},
+      {"redis://app:s3@cache.example.org", "cache.example.org", "6379", "app", "s3", 0, false,
+       true},
       {"/run/valkey.sock", "/run/valkey.sock", "", "", "", 0, true, false},
       {"unix:/run/valkey.sock", "/run/valkey.sock", "", "", "", 0, true, false},
       {"unix:///run/valkey.sock", "/run/valkey.sock", "", "", "", 0, true, false},
@@ -278,8 +284,10 @@ enum { ANSWERS = 4 };
 
 static redis_answer answers[ANSWERS];
 
-/* Feeds in pieces of so many bytes. Returns what the last piece, or the first that is more than "more", gave. */
-static redis_read feed(redis_reader *reader, const char *bytes, size_t size, size_t piece, redis_reply *ret_reply) {
+/* Feeds in pieces of so many bytes. Returns what the last piece, or the first that is more than
+ * "more", gave. */
+static redis_read feed(redis_reader *reader, const char *bytes, size_t size, size_t piece,
+                       redis_reply *ret_reply) {
   redis_read found = REDIS_READ_MORE;
   for (size_t at = 0; at < size && found == REDIS_READ_MORE; at += piece) {
     assert_true(redis_reader_feed(reader, bytes + at, size - at < piece ? size - at : piece));
@@ -312,11 +320,13 @@ static void replies_are_read_whole_or_by_the_byte(void **state) {
     assert_int_equal(READ("-ERR what\x07\r\n", piece, &reply), REDIS_READ_REPLY);
     assert_int_equal(reply.kind, REDIS_ERROR);
     assert_string_equal(reply.text, "ERR what!");
-    assert_int_equal(READ("*4\r\n" VALUE "$-1\r\n" VALUE "$3\r\nabc\r\n", piece, &reply), REDIS_READ_REPLY);
+    assert_int_equal(READ("*4\r\n" VALUE "$-1\r\n" VALUE "$3\r\nabc\r\n", piece, &reply),
+                     REDIS_READ_REPLY);
     assert_int_equal(reply.kind, REDIS_ARRAY);
     assert_int_equal(reply.n, 4);
     assert_int_equal(answers[0].size, REDIS_VALUE_BYTES);
-    assert_memory_equal(answers[2].bytes, "012345678901234567890123456789abcdef", REDIS_VALUE_BYTES);
+    assert_memory_equal(answers[2].bytes, "012345678901234567890123456789abcdef",
+                        REDIS_VALUE_BYTES);
     assert_true(answers[1].size == 0 && !answers[1].strange);
     assert_true(answers[3].size == 0 && answers[3].strange);
   }
@@ -325,7 +335,9 @@ static void replies_are_read_whole_or_by_the_byte(void **state) {
 static void what_is_no_value_leaves_its_place_empty(void **state) {
   (void)state;
   redis_reply reply;
-  assert_int_equal(READ("*4\r\n:7\r\n+012345678901234567890123456789abcdef\r\n-ERR\r\n$0\r\n\r\n", 64, &reply), REDIS_READ_REPLY);
+  assert_int_equal(
+      READ("*4\r\n:7\r\n+012345678901234567890123456789abcdef\r\n-ERR\r\n$0\r\n\r\n", 64, &reply),
+      REDIS_READ_REPLY);
   for (size_t i = 0; i < ANSWERS; i++) {
     assert_true(answers[i].size == 0 && answers[i].strange);
   }
@@ -391,9 +403,11 @@ static void commands_are_made_to_the_byte(void **state) {
   assert_memory_equal(question, wanted, size);
   rr_free(question);
   static const char wanted_stores[] =
-      "*5\r\n$3\r\nSET\r\n$34\r\np:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n$36\r\nvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv\r\n"
+      "*5\r\n$3\r\nSET\r\n$34\r\np:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n$"
+      "36\r\nvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv\r\n"
       "$2\r\nEX\r\n$4\r\n3600\r\n"
-      "*5\r\n$3\r\nSET\r\n$34\r\np:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\r\n$36\r\nvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv\r\n"
+      "*5\r\n$3\r\nSET\r\n$34\r\np:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\r\n$"
+      "36\r\nvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv\r\n"
       "$2\r\nEX\r\n$4\r\n3600\r\n";
   assert_int_equal(2 * commands.store_size, sizeof wanted_stores - 1);
   char *stores = redis_commands_stores(&commands, 2);
@@ -436,7 +450,8 @@ static char *numbered(size_t n, size_t each, char first) {
 static void stores_go_out_in_their_order_and_in_steps(void **state) {
   (void)state;
   redis_stores stores = {.each = 10};
-  assert_true(redis_stores_add(&stores, numbered(REDIS_STORE_STEP + 1, 10, 'a'), REDIS_STORE_STEP + 1));
+  assert_true(
+      redis_stores_add(&stores, numbered(REDIS_STORE_STEP + 1, 10, 'a'), REDIS_STORE_STEP + 1));
   assert_true(redis_stores_add(&stores, numbered(2, 10, 'A'), 2));
   const size_t steps[] = {REDIS_STORE_STEP, 1, 2, 0};
   const char *const first = "agA";

@@ -1,5 +1,5 @@
-/* The pure parts of scheduling, each by itself: the estimate, deadlines, admission, the intake, what a request
- * wishes of its time. */
+/* The pure parts of scheduling, each by itself: the estimate, deadlines, admission, the intake,
+ * what a request wishes of its time. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -64,13 +64,15 @@ static void one_observation_is_an_estimate(void **state) {
   assert_near((uint64_t)estimate_tokens_per_second(&speed, 2), 100000, 0.001);
 }
 
-/* Both costs are found from batches of mixed lengths with a tenth of noise, though the shape given is wrong. */
+/* Both costs are found from batches of mixed lengths with a tenth of noise, though the shape given
+ * is wrong. */
 static void tokens_and_attention_are_told_apart(void **state) {
   (void)state;
   estimate speed;
   estimate_init(&speed, 0.0001);
   for (int i = 0; i < 400; i++) {
-    workload work = draw(2) == 0 ? batch(1 + (unsigned)draw(40), 24) : batch(1 + (unsigned)draw(2), 512);
+    workload work =
+        draw(2) == 0 ? batch(1 + (unsigned)draw(40), 24) : batch(1 + (unsigned)draw(2), 512);
     uint64_t ns = cost(work, 1000, 2) * (90 + draw(21)) / 100;
     estimate_observe(&speed, work, ns);
   }
@@ -109,13 +111,15 @@ static void a_stall_moves_little_and_a_change_lasts(void **state) {
   assert_near(estimate_ns(&speed, work), 10 * ms, 0.1);
 }
 
-/* The margin is such that about nine of ten ends come before prediction times margin, within its bounds. */
+/* The margin is such that about nine of ten ends come before prediction times margin, within its
+ * bounds. */
 static void the_margin_follows_the_errors(void **state) {
   (void)state;
   estimate speed;
   estimate_init(&speed, 0);
   for (int i = 0; i < 5000; i++) {
-    estimate_check(&speed, 100 * ms, (80 + draw(50)) * ms); /* even from .8 to 1.3: nine tenths are below 1.25 */
+    estimate_check(&speed, 100 * ms,
+                   (80 + draw(50)) * ms); /* even from .8 to 1.3: nine tenths are below 1.25 */
   }
   assert_true(speed.margin > 1.19 && speed.margin < 1.31);
   for (int i = 0; i < 5000; i++) {
@@ -172,19 +176,24 @@ static estimate slow(void) {
 
 static const admission_limits wide = {.max_wait = UINT64_MAX, .max_tokens = UINT64_MAX};
 
-static admission decide(const admission_limits *limits, uint64_t before, uint64_t waiting, uint64_t own,
-                        uint64_t left_ms, bool all_or_nothing) {
+static admission decide(const admission_limits *limits, uint64_t before, uint64_t waiting,
+                        uint64_t own, uint64_t left_ms, bool all_or_nothing) {
   estimate speed = slow();
-  const admission_queue queue = {.before = {.tokens = before}, .waiting = {.tokens = waiting}, .workers = 2,
+  const admission_queue queue = {.before = {.tokens = before},
+                                 .waiting = {.tokens = waiting},
+                                 .workers = 2,
                                  .batch_tokens = 10};
-  const admission_request request = {.own = {.tokens = own}, .all_or_nothing = all_or_nothing,
-                                     .time_left = left_ms == 0 ? ADMISSION_NO_DEADLINE : left_ms * ms};
+  const admission_request request = {.own = {.tokens = own},
+                                     .all_or_nothing = all_or_nothing,
+                                     .time_left =
+                                         left_ms == 0 ? ADMISSION_NO_DEADLINE : left_ms * ms};
   return admission_decide(limits, &queue, &request, &speed);
 }
 
 static void what_fits_is_granted_and_what_does_not_is_told_when(void **state) {
   (void)state;
-  /* 100 tokens before it on two workers: 50 ms; its own 20: 10 ms, and half a micro-batch more at the end. */
+  /* 100 tokens before it on two workers: 50 ms; its own 20: 10 ms, and half a micro-batch more at
+   * the end. */
   admission answer = decide(&wide, 100, 100, 20, 66, false);
   assert_int_equal(answer.verdict, ADMISSION_GRANTED);
   assert_near(answer.predicted, 65 * ms, 0.001);
@@ -200,7 +209,8 @@ static void what_fits_into_no_queue_is_done_in_part_or_never(void **state) {
   /* 1,000 tokens: 505 ms alone. */
   assert_int_equal(decide(&wide, 0, 10, 1000, 100, false).verdict, ADMISSION_GRANTED);
   assert_int_equal(decide(&wide, 90, 90, 1000, 100, false).verdict, ADMISSION_GRANTED);
-  admission answer = decide(&wide, 200, 200, 1000, 100, false); /* hardly begun before its deadline */
+  admission answer =
+      decide(&wide, 200, 200, 1000, 100, false); /* hardly begun before its deadline */
   assert_int_equal(answer.verdict, ADMISSION_DEADLINE);
   assert_near(answer.retry_after, 50 * ms, 0.001);
   assert_int_equal(decide(&wide, 90, 90, 1000, 100, true).verdict, ADMISSION_NEVER);
@@ -229,7 +239,8 @@ static void an_idle_server_lets_everything_in(void **state) {
   estimate speed = slow();
   const admission_limits nothing = {.max_wait = 0, .max_tokens = 0};
   const admission_queue queue = {.workers = 1, .batch_tokens = 10, .idle = true};
-  const admission_request request = {.own = {.tokens = 1000}, .time_left = ms, .all_or_nothing = true};
+  const admission_request request = {
+      .own = {.tokens = 1000}, .time_left = ms, .all_or_nothing = true};
   assert_int_equal(admission_decide(&nothing, &queue, &request, &speed).verdict, ADMISSION_GRANTED);
 }
 
@@ -269,7 +280,8 @@ static void bodies_wait_for_threads_and_small_ones_pass(void **state) {
   assert_false(intake_is_empty(&self));
   intake_done(&self, &jobs[4], ms, NULL);
   assert_true(intake_is_empty(&self));
-  /* A quarter of a token a byte, a hundred squares a token; a millisecond for 1,000 bytes and what any body costs. */
+  /* A quarter of a token a byte, a hundred squares a token; a millisecond for 1,000 bytes and what
+   * any body costs. */
   assert_int_equal(intake_expect(&self, 4000).tokens, 1000);
   assert_int_equal(intake_expect(&self, 4000).squares, 100000);
   assert_near(intake_delay(&self, 4000, 0), ms * 6048 / 3048, 0.001);
@@ -291,7 +303,8 @@ static void bodies_ahead_are_those_that_ask_for_less(void **state) {
   assert_int_equal(intake_ahead(&self, 50).tokens, 0);
   assert_int_equal(intake_ahead(&self, 200).tokens, 300);
   assert_ptr_equal(intake_next(&self, 0), &jobs[0]);
-  assert_int_equal(intake_ahead(&self, 50).tokens, 0); /* on a thread: its tokens come behind all the same */
+  assert_int_equal(intake_ahead(&self, 50).tokens,
+                   0); /* on a thread: its tokens come behind all the same */
   assert_int_equal(intake_ahead(&self, 200).tokens, 300);
   intake_done(&self, &jobs[0], ms, NULL);
   assert_int_equal(intake_ahead(&self, 200).tokens, 200);
@@ -331,13 +344,15 @@ static void bodies_too_late_are_not_given_out(void **state) {
 
 static void body_and_headers_are_merged(void **state) {
   (void)state;
-  const request_time headers = {.timeout_ms = 100, .on_timeout = RR_ON_TIMEOUT_ERROR, .priority = 3};
+  const request_time headers = {
+      .timeout_ms = 100, .on_timeout = RR_ON_TIMEOUT_ERROR, .priority = 3};
   rr_rerank_request request = {.timeout_ms = 0};
   request_time merged = request_time_merge(&headers, &request);
   assert_int_equal(merged.timeout_ms, 100);
   assert_int_equal(merged.on_timeout, RR_ON_TIMEOUT_ERROR);
   assert_int_equal(merged.priority, 3);
-  request = (rr_rerank_request){.timeout_ms = 50, .on_timeout = RR_ON_TIMEOUT_PARTIAL, .priority = -1};
+  request =
+      (rr_rerank_request){.timeout_ms = 50, .on_timeout = RR_ON_TIMEOUT_PARTIAL, .priority = -1};
   merged = request_time_merge(&headers, &request);
   assert_int_equal(merged.timeout_ms, 50);
   assert_int_equal(merged.on_timeout, RR_ON_TIMEOUT_PARTIAL);

@@ -1,5 +1,6 @@
-/* The workers and the path of a request with the golden cross-encoder and a real loop, but without HTTP: what is taken
- * back, by a client that left or by a deadline, wherever it is at that moment. */
+/* The workers and the path of a request with the golden cross-encoder and a real loop, but without
+ * HTTP: what is taken back, by a client that left or by a deadline, wherever it is at that
+ * moment. */
 #include <pthread.h>
 #include <semaphore.h>
 #include <setjmp.h>
@@ -60,8 +61,10 @@ static int free_model(void **state) {
 }
 
 static void start_workers(uint64_t max_tokens) {
-  const workers_config config = {.threads = 1, .max_batch_tokens = 512, .max_jobs = MANY,
-                                .limits = {.max_wait = UINT64_MAX, .max_tokens = max_tokens}};
+  const workers_config config = {.threads = 1,
+                                 .max_batch_tokens = 512,
+                                 .max_jobs = MANY,
+                                 .limits = {.max_wait = UINT64_MAX, .max_tokens = max_tokens}};
   assert_int_equal(workers_create(scorer, &config, &crew, NULL), RR_OK);
   assert_int_equal(warmup_run(scorer, crew, NULL), RR_OK);
 }
@@ -105,11 +108,13 @@ static char *make_body(size_t texts, const char *further) {
   const int words = words_of_a_text();
   char *body = malloc(BODY_BYTES);
   assert_non_null(body);
-  size_t size = (size_t)snprintf(body, BODY_BYTES, "{\"query\":\"water and stone\"%s,\"texts\":[", further);
+  size_t size =
+      (size_t)snprintf(body, BODY_BYTES, "{\"query\":\"water and stone\"%s,\"texts\":[", further);
   for (size_t i = 0; i < texts; i++) {
     size += (size_t)snprintf(body + size, BODY_BYTES - size, "%s\"%zu", i == 0 ? "" : ",", i);
     for (int word = 0; word < words; word++) {
-      size += (size_t)snprintf(body + size, BODY_BYTES - size, " a %c", 'a' + (int)((i + (size_t)word) % 26));
+      size += (size_t)snprintf(body + size, BODY_BYTES - size, " a %c",
+                               'a' + (int)((i + (size_t)word) % 26));
     }
     size += (size_t)snprintf(body + size, BODY_BYTES - size, "\"");
   }
@@ -119,8 +124,8 @@ static char *make_body(size_t texts, const char *further) {
 
 static rerank_task *begin(int at, size_t texts, const char *further) {
   http_exchange *exchange = &exchanges[at];
-  *exchange = (http_exchange){.path = "/rerank", .request_id = "id", .received_at = clock_now(),
-                              .priority = INT32_MIN};
+  *exchange = (http_exchange){
+      .path = "/rerank", .request_id = "id", .received_at = clock_now(), .priority = INT32_MIN};
   exchange->body = make_body(texts, further);
   exchange->body_size = strlen(exchange->body);
   rerank_start(&service, exchange, rr_endpoint_at(exchange->path));
@@ -329,14 +334,16 @@ static void and_when_it_is_done(void **state) {
   assert_int_equal(counters.dropped, 1);
 }
 
-/* At any moment, with others under way: every request gets one reply, theirs are right, and nothing is left. */
+/* At any moment, with others under way: every request gets one reply, theirs are right, and nothing
+ * is left. */
 static void and_at_any_moment(void **state) {
   (void)state;
   int rounds = getenv("RR_SLOW") != NULL ? 3 : 12;
   for (int round = 0; round < rounds; round++) {
     rerank_task *tasks[MANY];
     for (int i = 0; i < MANY; i++) {
-      tasks[i] = begin(i, 1 + (size_t)((i * 7 + round) % 40), i % 3 == 0 ? ",\"timeout_ms\":20" : "");
+      tasks[i] =
+          begin(i, 1 + (size_t)((i * 7 + round) % 40), i % 3 == 0 ? ",\"timeout_ms\":20" : "");
       for (int turn = 0; turn < (i + round) % 5; turn++) {
         (void)uv_run(&loop, UV_RUN_NOWAIT);
         (void)usleep(500);
@@ -391,7 +398,8 @@ static void what_is_scored_by_the_deadline_is_answered(void **state) {
   assert_true(n > 0 && n < TEXTS);
   assert_int_equal(counters.degraded, 1);
   json_t *answer = NULL;
-  assert_int_equal(rr_json_parse(exchanges[0].reply.body, exchanges[0].reply.size, 10000, &answer, NULL), RR_OK);
+  assert_int_equal(
+      rr_json_parse(exchanges[0].reply.body, exchanges[0].reply.size, 10000, &answer, NULL), RR_OK);
   assert_int_equal(json_array_size(answer), TEXTS);
   double last = 2;
   json_int_t last_index = -1;

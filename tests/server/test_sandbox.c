@@ -102,7 +102,8 @@ static void check_no_programs(void) {
   char *const argv[] = {(char *)"/bin/true", NULL};
   char *const environment[] = {NULL};
   expect_error(execve("/bin/true", argv, environment), EPERM, "execve");
-  expect_error(syscall(SYS_execveat, AT_FDCWD, "/bin/true", argv, environment, 0), EPERM, "execveat");
+  expect_error(syscall(SYS_execveat, AT_FDCWD, "/bin/true", argv, environment, 0), EPERM,
+               "execveat");
   expect_error(syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0), EPERM, "a process by clone");
 #ifdef SYS_fork
   expect_error(syscall(SYS_fork), EPERM, "fork");
@@ -125,7 +126,8 @@ static void check_no_code(void) {
   expect_error(mprotect(map, size, PROT_READ | PROT_EXEC), EPERM, "mprotect to code");
   expect_error(mprotect(map, size, PROT_READ | PROT_WRITE | PROT_EXEC), EPERM, "mprotect to all");
   expect(mprotect(map, size, PROT_READ) == 0, "mprotect to reading");
-  void *code = mmap(NULL, size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void *code =
+      mmap(NULL, size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   expect(code == MAP_FAILED && (errno == EPERM || errno == ENOSYS), "memory for code");
   expect_error(syscall(SYS_memfd_create, "x", 0), EPERM, "memfd_create");
 }
@@ -149,7 +151,8 @@ static void check_no_sockets(void) {
   expect_error(socket(AF_INET, SOCK_STREAM, 0), EPERM, "socket(AF_INET)");
   expect_error(socket(AF_INET6, SOCK_DGRAM, 0), EPERM, "socket(AF_INET6)");
   expect_error(socket(AF_UNIX, SOCK_STREAM, 0), EPERM, "socket(AF_UNIX)");
-  expect_error(connect(report, (const struct sockaddr *)&address, sizeof address), EPERM, "connect");
+  expect_error(connect(report, (const struct sockaddr *)&address, sizeof address), EPERM,
+               "connect");
   expect_error(bind(report, (const struct sockaddr *)&address, sizeof address), EPERM, "bind");
   expect_error(listen(report, 1), EPERM, "listen");
 }
@@ -165,8 +168,11 @@ static void check_connecting(void) {
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(9)};
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   int fd = socket(AF_INET, SOCK_STREAM, 0);
-  expect(fd >= 0 && socket(AF_INET6, SOCK_STREAM, 0) >= 0 && socket(AF_UNIX, SOCK_STREAM, 0) >= 0, "sockets to connect");
-  expect(connect(fd, (const struct sockaddr *)&address, sizeof address) == 0 || errno == ECONNREFUSED, "connect");
+  expect(fd >= 0 && socket(AF_INET6, SOCK_STREAM, 0) >= 0 && socket(AF_UNIX, SOCK_STREAM, 0) >= 0,
+         "sockets to connect");
+  expect(connect(fd, (const struct sockaddr *)&address, sizeof address) == 0 ||
+             errno == ECONNREFUSED,
+         "connect");
   expect_error(listen(fd, 1), EPERM, "listen");
 }
 
@@ -252,7 +258,8 @@ static void check_others(void) {
   expect_error(syscall(SYS_tgkill, getppid(), getppid(), 0), ENOSYS, "tgkill of another process");
   expect_error(setuid(0), EPERM, "setuid");
   expect_error(unshare(0), EPERM, "unshare");
-  expect_error(syscall(SYS_process_vm_readv, getppid(), NULL, 0, NULL, 0, 0), EPERM, "process_vm_readv");
+  expect_error(syscall(SYS_process_vm_readv, getppid(), NULL, 0, NULL, 0, 0), EPERM,
+               "process_vm_readv");
   expect_error(syscall(IO_URING_SETUP, 1, NULL), ENOSYS, "io_uring, for libuv to fall back");
   expect_error(syscall(100000), ENOSYS, "a call of the future");
 }

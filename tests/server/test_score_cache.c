@@ -14,8 +14,12 @@
 enum { BYTES = 1 << 20 };
 
 static rr_model_info some_model(void) {
-  return (rr_model_info){.kind = RR_CROSS_ENCODER, .dtype_name = "float32", .scoring_name = "logit", .kernels = "portable",
-                         .max_input_length = 512, .parameters = 1000};
+  return (rr_model_info){.kind = RR_CROSS_ENCODER,
+                         .dtype_name = "float32",
+                         .scoring_name = "logit",
+                         .kernels = "portable",
+                         .max_input_length = 512,
+                         .parameters = 1000};
 }
 
 static score_cache *make(const char *name, const char *commit, const rr_model_info *info) {
@@ -27,7 +31,7 @@ static score_cache *make(const char *name, const char *commit, const rr_model_in
 static rr_text text_of(const char *text) { return (rr_text){text, strlen(text)}; }
 
 static lfu_key key_of(const score_cache *scores, rr_text query, rr_text text,
-                        const rr_encode_options *options) {
+                      const rr_encode_options *options) {
   score_query hashed;
   score_query_init(&hashed, scores, query, options);
   return score_query_key(&hashed, text);
@@ -80,14 +84,15 @@ static void every_option_makes_another_key(void **state) {
   }
 }
 
-/* Where the query ends and the text begins is in the key, NUL and nothing are texts like any other. */
+/* Where the query ends and the text begins is in the key, NUL and nothing are texts like any
+ * other. */
 static void every_pair_has_a_key_of_its_own(void **state) {
   const score_cache *scores = *state;
   static const char zeros[4096];
-  static const rr_text texts[] = {{"", 0},   {NULL, 0},     {"a", 1},      {"ab", 2},      {"b", 1},
-                                  {"a\0", 2}, {"\0a", 2},    {zeros, 1},    {zeros, 2},     {zeros, 15},
-                                  {zeros, 16}, {zeros, 17},  {zeros, 1000}, {zeros, 1024},  {zeros, 1025},
-                                  {zeros, 4095}, {zeros, 4096}};
+  static const rr_text texts[] = {
+      {"", 0},       {NULL, 0},     {"a", 1},      {"ab", 2},     {"b", 1},     {"a\0", 2},
+      {"\0a", 2},    {zeros, 1},    {zeros, 2},    {zeros, 15},   {zeros, 16},  {zeros, 17},
+      {zeros, 1000}, {zeros, 1024}, {zeros, 1025}, {zeros, 4095}, {zeros, 4096}};
   enum { N = sizeof texts / sizeof texts[0] };
   static lfu_key keys[N * N];
   size_t n = 0;
@@ -101,10 +106,12 @@ static void every_pair_has_a_key_of_its_own(void **state) {
       n++;
     }
   }
-  assert_true(same(key_of(scores, texts[0], texts[0], &options), key_of(scores, texts[1], texts[1], &options)));
+  assert_true(same(key_of(scores, texts[0], texts[0], &options),
+                   key_of(scores, texts[1], texts[1], &options)));
 }
 
-/* Texts that differ in one bit each, in all keys' bits alike: shards, buckets and sketch take parts. */
+/* Texts that differ in one bit each, in all keys' bits alike: shards, buckets and sketch take
+ * parts. */
 static void single_bits_change_half_of_the_key(void **state) {
   const score_cache *scores = *state;
   enum { SIZE = 2000 };
@@ -162,7 +169,8 @@ static void bounds_and_faults_are_told(void **state) {
   rr_model_info info = some_model();
   rr_error error;
   score_cache *self = NULL;
-  assert_int_equal(score_cache_create(LFU_BYTES_MIN - 1, "m", "", &info, &self, &error), RR_ERR_INPUT);
+  assert_int_equal(score_cache_create(LFU_BYTES_MIN - 1, "m", "", &info, &self, &error),
+                   RR_ERR_INPUT);
   for (unsigned long n = 1;; n++) {
     rr_alloc_fail_at(n, 0);
     rr_status status = score_cache_create(BYTES, "m", "", &info, &self, &error);

@@ -1,6 +1,6 @@
-/* The scheduling policy in virtual time: estimate, admission and batcher, as the workers put them together, under
- * 100,000 seeded requests of all sizes, priorities and deadlines, with bursts over capacity, clients that leave, noise
- * and stalls. Nothing here measures real time. */
+/* The scheduling policy in virtual time: estimate, admission and batcher, as the workers put them
+ * together, under 100,000 seeded requests of all sizes, priorities and deadlines, with bursts over
+ * capacity, clients that leave, noise and stalls. Nothing here measures real time. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -40,10 +40,10 @@ static const uint64_t never = UINT64_MAX;
 typedef enum ending { OPEN, DONE, LATE, REFUSED, LEFT } ending;
 
 typedef struct request {
-  batcher_job job; /* first */
+  batcher_job job;                /* first */
   deadline cut, leaving, arrival; /* cut: of time; leaving: the client's; arrival: the next try */
-  uint64_t begun_at_tokens; /* of the virtual clock when it was admitted */
-  uint64_t last_at_tokens;  /* when its last sequence was handed out */
+  uint64_t begun_at_tokens;       /* of the virtual clock when it was admitted */
+  uint64_t last_at_tokens;        /* when its last sequence was handed out */
   uint64_t tokens;
   uint32_t booked, handed;
   uint64_t alone, predicted; /* ns: for it alone, and as it came */
@@ -62,7 +62,8 @@ typedef struct worker {
 } worker;
 
 typedef struct totals {
-  unsigned admitted, refused, asked_again, kept_out, kept_out_told, retried, retried_in, with_deadline, in_time, done, late, left;
+  unsigned admitted, refused, asked_again, kept_out, kept_out_told, retried, retried_in,
+      with_deadline, in_time, done, late, left;
   unsigned looked_at, too_soon, most_jobs, by_verdict[ADMISSION_VERDICTS];
   uint64_t work_ns, end; /* ns that workers worked */
 } totals;
@@ -109,10 +110,13 @@ static void end_request(request *self, ending how) {
 
 static uint32_t draw_size(void) {
   uint64_t kind = draw(100);
-  return kind < 60 ? 1 + (uint32_t)draw(12) : kind < 99 ? 20 + (uint32_t)draw(100) : LARGEST - (uint32_t)draw(300);
+  return kind < 60   ? 1 + (uint32_t)draw(12)
+         : kind < 99 ? 20 + (uint32_t)draw(100)
+                     : LARGEST - (uint32_t)draw(300);
 }
 
-/* Phases of 10 s in turn: calm, at capacity, three times capacity, calm. A request is about 10 ms of the machine. */
+/* Phases of 10 s in turn: calm, at capacity, three times capacity, calm. A request is about 10 ms
+ * of the machine. */
 static uint64_t next_gap(uint64_t at) {
   static const uint64_t mean_us[PHASES] = {20000, 10300, 3400, 20000};
   uint64_t mean = mean_us[at / (10 * second) % PHASES] * 1000;
@@ -132,7 +136,9 @@ static void make_requests(int n) {
     self->job.n = draw_size();
     self->job.lengths = pool + draw(POOL - LARGEST);
     self->job.priority = draw(5) == 0 ? (int32_t)draw(2 * PRIORITY_MOST + 1) - PRIORITY_MOST : 0;
-    self->timeout = draw(3) == 0 ? 0 : draw(10) == 0 ? (10 + draw(50)) * ms : (100 + draw(3000)) * ms;
+    self->timeout = draw(3) == 0    ? 0
+                    : draw(10) == 0 ? (10 + draw(50)) * ms
+                                    : (100 + draw(3000)) * ms;
     self->all_or_nothing = draw(2) == 0;
     at += next_gap(at);
     assert_true(deadlines_add(&arrivals, &self->arrival, at));
@@ -269,8 +275,9 @@ static bool would_get_in(const request *refused, uint64_t ns) {
   return ask(refused, &self.queue, self.until, self.at).verdict == ADMISSION_GRANTED;
 }
 
-/* What was said to a request that is refused is true if, nobody else coming, it would be let in after the time that it
- * was told, a tenth more for the noise; and would, let in now, miss its deadline, within what margin and noise explain. */
+/* What was said to a request that is refused is true if, nobody else coming, it would be let in
+ * after the time that it was told, a tenth more for the noise; and would, let in now, miss its
+ * deadline, within what margin and noise explain. */
 static void look_at_refusal(const request *self, const admission *answer) {
   if (answer->verdict == ADMISSION_NEVER || sum.refused++ % COUNTERFACTUAL_EACH != 0) {
     return;
@@ -284,7 +291,8 @@ static void look_at_refusal(const request *self, const admission *answer) {
   uint64_t took = time_if_let_in(self);
   sum.looked_at++;
   sum.too_soon += took < self->timeout * 9 / 10;
-  assert_true(took >= self->timeout * 6 / 10); /* 1 / 1.5, the largest margin, less a tenth of noise */
+  assert_true(took >=
+              self->timeout * 6 / 10); /* 1 / 1.5, the largest margin, less a tenth of noise */
 }
 
 static void arrive(request *self) {
@@ -295,7 +303,8 @@ static void arrive(request *self) {
   admission answer = ask(self, &queue, until, now);
   sum.by_verdict[answer.verdict]++;
   uint64_t phase = now / (10 * second) % PHASES;
-  bool again = self->retried && phase != FULL && phase != BURST; /* into those there is no promise */
+  bool again =
+      self->retried && phase != FULL && phase != BURST; /* into those there is no promise */
   sum.retried += again;
   if (answer.verdict == ADMISSION_GRANTED) {
     self->job.deadline = self->timeout == 0 ? 0 : now + self->timeout;
@@ -316,12 +325,14 @@ static void arrive(request *self) {
   }
   look_at_refusal(self, &answer);
   assert_true(answer.retry_after > 0 || answer.verdict == ADMISSION_NEVER);
-  if (self->retried || answer.verdict == ADMISSION_NEVER || draw(4) > 0) { /* one of four comes again, once */
+  if (self->retried || answer.verdict == ADMISSION_NEVER ||
+      draw(4) > 0) { /* one of four comes again, once */
     end_request(self, REFUSED);
     return;
   }
   self->retried = true;
-  assert_true(deadlines_add(&arrivals, &self->arrival, now + admission_seconds(answer.retry_after) * second));
+  assert_true(deadlines_add(&arrivals, &self->arrival,
+                            now + admission_seconds(answer.retry_after) * second));
 }
 
 static void take_back(request *self, ending how) {
@@ -334,7 +345,7 @@ static uint64_t first_of(const deadlines *list) {
   return first == NULL ? never : first->at;
 }
 
-#define OWNER(entry, member) ((request *)(void *)((char *)(entry) - offsetof(request, member)))
+#define OWNER(entry, member) ((request *)(void *)((char *)(entry)-offsetof(request, member)))
 
 /* The next thing that happens; false at the end. */
 static bool step(void) {
@@ -371,7 +382,8 @@ static void check_bounds(uint64_t largest) {
   assert_true(queue.n_jobs <= MAX_JOBS && queue.waiting.tokens <= most);
   sum.most_jobs = queue.n_jobs > sum.most_jobs ? (unsigned)queue.n_jobs : sum.most_jobs;
   for (int i = 0; i < WORKERS; i++) {
-    assert_true(workers[i].until != never || queue.n_jobs == 0); /* nobody idles while something waits */
+    assert_true(workers[i].until != never ||
+                queue.n_jobs == 0); /* nobody idles while something waits */
   }
 }
 
@@ -383,12 +395,14 @@ static uint64_t largest_request(void) {
   return largest;
 }
 
-/* Of what arrives after a job of t tokens and p steps, nothing passes it once t + (p + P) * step tokens were handed
- * out; what waits by then is bounded by the queue. So much, and no more, is handed out before its last sequence. */
+/* Of what arrives after a job of t tokens and p steps, nothing passes it once t + (p + P) * step
+ * tokens were handed out; what waits by then is bounded by the queue. So much, and no more, is
+ * handed out before its last sequence. */
 static void check_starvation(const request *self, uint64_t largest) {
   uint64_t steps = (uint64_t)(self->job.priority + PRIORITY_MOST) * BATCH_TOKENS;
   uint64_t waiting = max_tokens > largest ? max_tokens : largest;
-  assert_true(self->last_at_tokens - self->begun_at_tokens <= self->tokens + steps + waiting + BATCH_TOKENS);
+  assert_true(self->last_at_tokens - self->begun_at_tokens <=
+              self->tokens + steps + waiting + BATCH_TOKENS);
 }
 
 static void count(uint64_t largest) {
@@ -404,7 +418,8 @@ static void count(uint64_t largest) {
     if (self->end == DONE) {
       check_starvation(self, largest);
     }
-    if (self->timeout > 0 && (self->end == DONE || self->end == LATE) && self->alone * 3 / 2 < self->timeout) {
+    if (self->timeout > 0 && (self->end == DONE || self->end == LATE) &&
+        self->alone * 3 / 2 < self->timeout) {
       sum.with_deadline++;
       sum.in_time += self->end == DONE;
     }
@@ -416,8 +431,12 @@ static void run(int n, uint64_t seed) {
   sum = (totals){0};
   now = 0;
   estimate_init(&speed, 0.001);
-  const batcher_config config = {.max_jobs = MAX_JOBS, .max_tokens = BATCH_TOKENS, .min_tokens = 128,
-                                 .workers = WORKERS, .priority_step = BATCH_TOKENS, .speed = &speed};
+  const batcher_config config = {.max_jobs = MAX_JOBS,
+                                 .max_tokens = BATCH_TOKENS,
+                                 .min_tokens = 128,
+                                 .workers = WORKERS,
+                                 .priority_step = BATCH_TOKENS,
+                                 .speed = &speed};
   assert_true(batcher_init(&queue, &config) && deadlines_init(&cuts, MAX_JOBS) &&
               deadlines_init(&leavings, MAX_JOBS) && deadlines_init(&arrivals, (size_t)n));
   for (int i = 0; i < WORKERS; i++) {
@@ -429,7 +448,8 @@ static void run(int n, uint64_t seed) {
     dispatch();
     check_bounds(largest);
   }
-  assert_int_equal(queue.n_jobs + queue.waiting.tokens + queue.waiting.squares + queue.waiting_sequences, 0);
+  assert_int_equal(
+      queue.n_jobs + queue.waiting.tokens + queue.waiting.squares + queue.waiting_sequences, 0);
   count(largest);
   sum.end = now;
   batcher_finish(&queue);
@@ -442,19 +462,23 @@ static void run(int n, uint64_t seed) {
 static void many_requests_keep_every_promise(void **state) {
   const uint64_t *seed = *state;
   run(getenv("RR_SLOW") != NULL ? REQUESTS_SLOW : REQUESTS, *seed);
-  print_message("# %u done, %u late, %u left; verdicts %u %u %u %u %u %u; %.1f s of %.1f; %u jobs at most\n", sum.done,
-                sum.late, sum.left, sum.by_verdict[0], sum.by_verdict[1], sum.by_verdict[2], sum.by_verdict[3],
-                sum.by_verdict[4], sum.by_verdict[5], (double)sum.work_ns / 1e9 / WORKERS, (double)sum.end / 1e9,
-                sum.most_jobs);
-  print_message("# in time %u of %u; again %u of %u; asked again %u, kept out %u, %u; looked at %u, too soon %u; margin %.2f\n",
-                sum.in_time, sum.with_deadline, sum.retried_in, sum.retried, sum.asked_again, sum.kept_out, sum.kept_out_told,
-                sum.looked_at, sum.too_soon, speed.margin);
-  /* Who was let in, and could have been done in its time alone, was done in time: but for one in twenty. */
+  print_message(
+      "# %u done, %u late, %u left; verdicts %u %u %u %u %u %u; %.1f s of %.1f; %u jobs at most\n",
+      sum.done, sum.late, sum.left, sum.by_verdict[0], sum.by_verdict[1], sum.by_verdict[2],
+      sum.by_verdict[3], sum.by_verdict[4], sum.by_verdict[5], (double)sum.work_ns / 1e9 / WORKERS,
+      (double)sum.end / 1e9, sum.most_jobs);
+  print_message("# in time %u of %u; again %u of %u; asked again %u, kept out %u, %u; looked at "
+                "%u, too soon %u; margin %.2f\n",
+                sum.in_time, sum.with_deadline, sum.retried_in, sum.retried, sum.asked_again,
+                sum.kept_out, sum.kept_out_told, sum.looked_at, sum.too_soon, speed.margin);
+  /* Who was let in, and could have been done in its time alone, was done in time: but for one in
+   * twenty. */
   assert_true(sum.in_time * 20 >= sum.with_deadline * 19);
-  /* Who was refused would have been late, but for one in ten that would have had a tenth of its time left. */
+  /* Who was refused would have been late, but for one in ten that would have had a tenth of its
+   * time left. */
   assert_true(sum.looked_at > 0 && sum.too_soon * 10 <= sum.looked_at);
-  /* After the predicted wait (a tenth more) it would be let in, but for one in five; after the whole seconds that it is
-   * told, but for one in fifty; and amid newcomers, in calm, mostly. */
+  /* After the predicted wait (a tenth more) it would be let in, but for one in five; after the
+   * whole seconds that it is told, but for one in fifty; and amid newcomers, in calm, mostly. */
   assert_true(sum.kept_out * 5 <= sum.asked_again && sum.kept_out_told * 50 <= sum.asked_again);
   assert_true(sum.retried_in * 2 > sum.retried);
   /* Every kind of end has come. */

@@ -87,7 +87,8 @@ static void what_nobody_asks_for_any_more_fades(void **state) {
   assert_int_equal(sketch_estimate(self, hash_of(0)), 0);
 }
 
-/* Every block is halved, the last one too, and nothing beyond the memory is touched (a sanitizer's matter). */
+/* Every block is halved, the last one too, and nothing beyond the memory is touched (a sanitizer's
+ * matter). */
 static void the_hand_comes_round(void **state) {
   sketch *self = *state;
   for (unsigned i = 0; i < 3 * ENTRIES; i++) {
@@ -106,8 +107,10 @@ static void the_hand_comes_round(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest tests[] = {
-      TEST(counts_are_exact_while_there_are_few),    TEST(a_count_stops_at_its_maximum),
-      TEST(strangers_are_rarely_counted),            TEST(what_nobody_asks_for_any_more_fades),
+      TEST(counts_are_exact_while_there_are_few),
+      TEST(a_count_stops_at_its_maximum),
+      TEST(strangers_are_rarely_counted),
+      TEST(what_nobody_asks_for_any_more_fades),
       TEST(the_hand_comes_round),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -43,9 +43,18 @@ static void accounts_are_found_by_name_and_number(void **state) {
 
 static void what_is_no_account_is_refused(void **state) {
   (void)state;
-  static const char *const bad[] = {"", ":", ":root", "root:", "no-such-user-here", "root:no-such-group", "-1",
-                                    "4294967295", "0x10", "root:4294967295",
-                                    "a-name-that-is-longer-than-any-account-may-have-in-sixty-four-bytes-x"};
+  static const char *const bad[] = {
+      "",
+      ":",
+      ":root",
+      "root:",
+      "no-such-user-here",
+      "root:no-such-group",
+      "-1",
+      "4294967295",
+      "0x10",
+      "root:4294967295",
+      "a-name-that-is-longer-than-any-account-may-have-in-sixty-four-bytes-x"};
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
     user who;
     rr_error error;
@@ -81,12 +90,13 @@ static int become_somebody(void) {
   const user somebody = {.uid = SOMEBODY, .gid = SOMEBODY, .name = "somebody"};
   struct rlimit core;
   bool all;
-  if (user_become(&somebody, NULL) != RR_OK || user_drop_capabilities(&all, NULL) != RR_OK || !all) {
+  if (user_become(&somebody, NULL) != RR_OK || user_drop_capabilities(&all, NULL) != RR_OK ||
+      !all) {
     return 1;
   }
   user_guard_memory(false);
-  if (getuid() != SOMEBODY || geteuid() != SOMEBODY || getgid() != SOMEBODY || getegid() != SOMEBODY ||
-      getgroups(0, NULL) != 0) {
+  if (getuid() != SOMEBODY || geteuid() != SOMEBODY || getgid() != SOMEBODY ||
+      getegid() != SOMEBODY || getgroups(0, NULL) != 0) {
     return 2;
   }
   for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
@@ -97,7 +107,9 @@ static int become_somebody(void) {
   if (setuid(0) == 0 || setgid(0) == 0 || !status_is("NoNewPrivs", "1")) {
     return 3;
   }
-  return prctl(PR_GET_DUMPABLE) == 0 && getrlimit(RLIMIT_CORE, &core) == 0 && core.rlim_max == 0 ? 0 : 4;
+  return prctl(PR_GET_DUMPABLE) == 0 && getrlimit(RLIMIT_CORE, &core) == 0 && core.rlim_max == 0
+             ? 0
+             : 4;
 }
 
 static int in_a_child(int (*act)(void)) {

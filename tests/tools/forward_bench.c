@@ -1,4 +1,5 @@
-/* Times the forward pass alone: forward_bench MODEL_DIR SEQUENCES LENGTH BATCH_TOKENS THREADS [ROUNDS [DTYPE]]
+/* Times the forward pass alone: forward_bench MODEL_DIR SEQUENCES LENGTH BATCH_TOKENS THREADS
+ * [ROUNDS [DTYPE]]
  *
  * Every round computes SEQUENCES random sequences of LENGTH tokens, cut into micro-batches of up to
  * BATCH_TOKENS tokens that THREADS threads take as they get free. Prints the fastest and the median
@@ -149,8 +150,9 @@ static rr_dtype dtype_of(const char *name) {
 
 int main(int argc, char **argv) {
   if (argc < 6 || argc > 8) {
-    (void)fprintf(stderr,
-                  "usage: forward_bench MODEL_DIR SEQUENCES LENGTH BATCH_TOKENS THREADS [ROUNDS [DTYPE]]\n");
+    (void)fprintf(
+        stderr,
+        "usage: forward_bench MODEL_DIR SEQUENCES LENGTH BATCH_TOKENS THREADS [ROUNDS [DTYPE]]\n");
     return 2;
   }
   bench b = {.n_sequences = argument(argv, 2, 100000), .batch_tokens = argument(argv, 4, 1 << 20)};
@@ -183,10 +185,11 @@ int main(int argc, char **argv) {
   int failed = run(&b, n_threads, times);
   qsort(times, b.rounds, sizeof *times, by_value);
   double work_done = gflop(info, (double)b.n_sequences, (double)length);
-  (void)printf("%s: %zu x %zu tokens, batch %zu, threads %zu: min %.1f ms, median %.1f ms, %.1f GFLOP, "
-               "%.1f GFLOP/s\n",
-               info->kernels, b.n_sequences, length, b.batch_tokens, n_threads, times[0] * 1e3,
-               times[b.rounds / 2] * 1e3, work_done, work_done / times[0]);
+  (void)printf(
+      "%s: %zu x %zu tokens, batch %zu, threads %zu: min %.1f ms, median %.1f ms, %.1f GFLOP, "
+      "%.1f GFLOP/s\n",
+      info->kernels, b.n_sequences, length, b.batch_tokens, n_threads, times[0] * 1e3,
+      times[b.rounds / 2] * 1e3, work_done, work_done / times[0]);
   free(outputs);
   free(types);
   free(ids);

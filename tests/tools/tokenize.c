@@ -2,8 +2,8 @@
  *
  *   tokenize MODEL_DIR [--max-length N] [--left] [--bench SECONDS]
  *
- * Each line of standard input is JSON: a string, or an array of two for a pair. Each gives a line of
- * ids with special tokens, or "error: ..." where it is refused. --max-length truncates. --bench
+ * Each line of standard input is JSON: a string, or an array of two for a pair. Each gives a line
+ * of ids with special tokens, or "error: ..." where it is refused. --max-length truncates. --bench
  * tokenizes all of the input over and over on one core instead and prints the speed. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -79,8 +79,9 @@ static rr_status parse_item(const char *line, size_t size, item *ret_item, rr_er
   return RR_OK;
 }
 
-static rr_status encode(const rr_tokenizer *tokenizer, const item *in, const rr_truncation *truncation,
-                        rr_arena *arena, rr_encoding *ret_encoding, rr_error *err) {
+static rr_status encode(const rr_tokenizer *tokenizer, const item *in,
+                        const rr_truncation *truncation, rr_arena *arena, rr_encoding *ret_encoding,
+                        rr_error *err) {
   rr_tokens tokens[2];
   for (size_t i = 0; i < in->count; i++) {
     rr_status status = rr_tokenizer_tokens(tokenizer, in->texts[i], arena, &tokens[i], err);
@@ -89,7 +90,8 @@ static rr_status encode(const rr_tokenizer *tokenizer, const item *in, const rr_
     }
   }
   if (in->count == 2) {
-    return rr_tokenizer_pair(tokenizer, &tokens[0], &tokens[1], truncation, arena, ret_encoding, err);
+    return rr_tokenizer_pair(tokenizer, &tokens[0], &tokens[1], truncation, arena, ret_encoding,
+                             err);
   }
   return rr_tokenizer_single(tokenizer, &tokens[0], truncation, arena, ret_encoding, err);
 }

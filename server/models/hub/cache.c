@@ -34,11 +34,11 @@ rr_status hub_cache_init(const hub_settings *settings, hub_cache *ret_cache, rr_
   int length = (int)(slash == NULL ? 0 : slash - settings->repo);
   const char *name = slash == NULL ? settings->repo : slash + 1;
   const char *dashes = slash == NULL ? "" : "--";
-  rr_status status = print_path(ret_cache->folder, err, "%s/models--%.*s%s%s", settings->cache, length,
-                                settings->repo, dashes, name);
+  rr_status status = print_path(ret_cache->folder, err, "%s/models--%.*s%s%s", settings->cache,
+                                length, settings->repo, dashes, name);
   return status != RR_OK ? status
-                         : print_path(ret_cache->locks, err, "%s/.locks/models--%.*s%s%s", settings->cache,
-                                      length, settings->repo, dashes, name);
+                         : print_path(ret_cache->locks, err, "%s/.locks/models--%.*s%s%s",
+                                      settings->cache, length, settings->repo, dashes, name);
 }
 
 rr_status hub_cache_snapshot(const hub_cache *cache, const char *commit, const char *file,
@@ -57,7 +57,8 @@ rr_status hub_cache_make_folders(const char *path, rr_error *err) {
   for (const char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
     (void)snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
     if (mkdir(folder, 0777) != 0 && errno != EEXIST) {
-      return rr_fail(err, RR_ERR_IO, "%.150s: cannot make this folder: %s", folder, strerror(errno));
+      return rr_fail(err, RR_ERR_IO, "%.150s: cannot make this folder: %s", folder,
+                     strerror(errno));
     }
   }
   return RR_OK;
@@ -83,8 +84,8 @@ bool hub_cache_has(const char *path, uint64_t *ret_size) {
   return true;
 }
 
-rr_status hub_cache_link(const hub_cache *cache, const char *commit, const char *file, const char *etag,
-                         rr_error *err) {
+rr_status hub_cache_link(const hub_cache *cache, const char *commit, const char *file,
+                         const char *etag, rr_error *err) {
   char path[HUB_PATH_MAX];
   char target[HUB_PATH_MAX];
   size_t at = 0;
@@ -110,11 +111,13 @@ rr_status hub_cache_link(const hub_cache *cache, const char *commit, const char 
       return RR_OK;
     }
   }
-  return errno == EEXIST ? RR_OK
-                         : rr_fail(err, RR_ERR_IO, "%.150s: cannot link: %s", path, strerror(errno));
+  return errno == EEXIST
+             ? RR_OK
+             : rr_fail(err, RR_ERR_IO, "%.150s: cannot link: %s", path, strerror(errno));
 }
 
-bool hub_cache_read_ref(const hub_cache *cache, const char *revision, char ret_commit[HUB_COMMIT_MAX]) {
+bool hub_cache_read_ref(const hub_cache *cache, const char *revision,
+                        char ret_commit[HUB_COMMIT_MAX]) {
   char path[HUB_PATH_MAX];
   char *text;
   size_t size;
@@ -168,8 +171,8 @@ rr_status hub_cache_write_ref(const hub_cache *cache, const char *revision, cons
   return status;
 }
 
-/* Whether the file that is locked is still the one of this name: a process that let go may have deleted
- * it. */
+/* Whether the file that is locked is still the one of this name: a process that let go may have
+ * deleted it. */
 static bool is_current(int fd, const char *path) {
   struct stat held;
   struct stat named;
@@ -203,7 +206,8 @@ rr_status hub_cache_lock(const hub_cache *cache, const char *etag, const atomic_
       (void)close(fd);
       return status;
     } else if (!told) {
-      log_text(LOG_LEVEL_INFO, "waiting for another process that downloads the same file (%s)", path);
+      log_text(LOG_LEVEL_INFO, "waiting for another process that downloads the same file (%s)",
+               path);
       told = true;
     }
     (void)close(fd);

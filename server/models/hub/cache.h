@@ -39,16 +39,17 @@ rr_status hub_cache_make_folders(const char *path, rr_error *err);
 bool hub_cache_has(const char *path, uint64_t *ret_size);
 
 /* Links the snapshot's file to the blob. */
-rr_status hub_cache_link(const hub_cache *cache, const char *commit, const char *file, const char *etag,
-                         rr_error *err);
+rr_status hub_cache_link(const hub_cache *cache, const char *commit, const char *file,
+                         const char *etag, rr_error *err);
 
 /* The commit that a branch or tag had when it was last fetched; a commit is its own. */
-bool hub_cache_read_ref(const hub_cache *cache, const char *revision, char ret_commit[HUB_COMMIT_MAX]);
+bool hub_cache_read_ref(const hub_cache *cache, const char *revision,
+                        char ret_commit[HUB_COMMIT_MAX]);
 rr_status hub_cache_write_ref(const hub_cache *cache, const char *revision, const char *commit,
                               rr_error *err);
 
-/* Takes the blob's lock, the one that huggingface_hub takes, and waits for it; *ret_fd is given back to
- * hub_cache_unlock. RR_ERR_IO also when `cancelled` was set meanwhile. */
+/* Takes the blob's lock, the one that huggingface_hub takes, and waits for it; *ret_fd is given
+ * back to hub_cache_unlock. RR_ERR_IO also when `cancelled` was set meanwhile. */
 rr_status hub_cache_lock(const hub_cache *cache, const char *etag, const atomic_bool *cancelled,
                          int *ret_fd, rr_error *err);
 void hub_cache_unlock(int fd);

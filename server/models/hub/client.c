@@ -47,7 +47,8 @@ static bool is_header_text(const char *text) {
   return true;
 }
 
-rr_status hub_client_create(const hub_client_config *config, hub_client **ret_client, rr_error *err) {
+rr_status hub_client_create(const hub_client_config *config, hub_client **ret_client,
+                            rr_error *err) {
   if (config->token != NULL &&
       (!is_header_text(config->token) || strlen(config->token) > TOKEN_MAX)) {
     return rr_fail(err, RR_ERR_INPUT, "the hub's token holds what no token does, or is too long");
@@ -176,7 +177,8 @@ static void set_up(hub_client *client, hop *self, const char *url, struct curl_s
   (void)curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
   (void)curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
   (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-  (void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* do not wait for a name server at the end */
+  (void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT,
+                         1L); /* do not wait for a name server at the end */
   (void)curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   (void)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, client->problem);
   (void)curl_easy_setopt(easy, CURLOPT_USERAGENT, "rerankd/" RERANKD_VERSION);
@@ -201,7 +203,8 @@ static void set_up(hub_client *client, hop *self, const char *url, struct curl_s
 }
 
 /* NULL when memory is short. */
-static struct curl_slist *request_headers(const hub_client *client, const hub_call *call, bool to_hub) {
+static struct curl_slist *request_headers(const hub_client *client, const hub_call *call,
+                                          bool to_hub) {
   char line[TOKEN_MAX + 64];
   struct curl_slist *headers = curl_slist_append(NULL, "Accept-Encoding: identity");
   struct curl_slist *longer = headers;
@@ -265,7 +268,8 @@ static hub_outcome perform_hop(hop *self, const char *url, bool to_hub) {
   return self->sink == RR_OK ? HUB_DONE : HUB_REFUSED;
 }
 
-/* The place that the last answer redirects to; false if it does not, or to where nobody should go. */
+/* The place that the last answer redirects to; false if it does not, or to where nobody should
+ * go. */
 static bool next_hop(const hub_client *client, const hub_call *call, const char *url,
                      const hub_reply *reply, char next[HUB_URL_MAX]) {
   char *place = NULL;
@@ -281,7 +285,8 @@ static bool next_hop(const hub_client *client, const hub_call *call, const char 
   return true;
 }
 
-hub_outcome hub_client_try(hub_client *client, const hub_call *call, hub_reply *ret_reply, rr_error *err) {
+hub_outcome hub_client_try(hub_client *client, const hub_call *call, hub_reply *ret_reply,
+                           rr_error *err) {
   char url[HUB_URL_MAX];
   char next[HUB_URL_MAX];
   *ret_reply = (hub_reply){.status = 0};
@@ -394,7 +399,8 @@ bool hub_client_escape(const char *text, char *to, size_t size) {
   return size > 0;
 }
 
-bool hub_client_url(const hub_client *client, const char *prefix, const char *path, char to[HUB_URL_MAX]) {
+bool hub_client_url(const hub_client *client, const char *prefix, const char *path,
+                    char to[HUB_URL_MAX]) {
   int length = snprintf(to, HUB_URL_MAX, "%s%s", client->config.endpoint, prefix);
   if (length < 0 || length >= HUB_URL_MAX) {
     return false;

@@ -1,5 +1,5 @@
-/* The hash that the hub names a file by: SHA-256 of a large file, or git's SHA-1 of any other. One thread
- * a digest. */
+/* The hash that the hub names a file by: SHA-256 of a large file, or git's SHA-1 of any other. One
+ * thread a digest. */
 #ifndef RR_SERVER_MODELS_HUB_DIGEST_H
 #define RR_SERVER_MODELS_HUB_DIGEST_H
 

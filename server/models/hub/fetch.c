@@ -46,31 +46,32 @@ static rr_status file_url(const hub_session *session, const char *name, char to[
 static rr_status check_about(const hub_session *session, const char *what, const hub_reply *reply,
                              uint64_t max_size, hub_file *file, rr_error *err) {
   if (reply->commit[0] == '\0') {
-    return rr_fail(err, RR_ERR_FORMAT, "%.100s: the answer has no X-Repo-Commit; is HF_ENDPOINT a hub?",
-                   what);
+    return rr_fail(err, RR_ERR_FORMAT,
+                   "%.100s: the answer has no X-Repo-Commit; is HF_ENDPOINT a hub?", what);
   }
   if (strcmp(reply->commit, session->commit) != 0) {
     return rr_fail(err, RR_ERR_FORMAT, "%.100s: the hub answers for another commit, %.40s", what,
                    reply->commit);
   }
   if (!hub_is_etag(reply->etag)) {
-    return rr_fail(err, RR_ERR_FORMAT, "%.100s: the hub sends no hash to check it by (ETag \"%.30s\")",
-                   what, reply->etag);
+    return rr_fail(err, RR_ERR_FORMAT,
+                   "%.100s: the hub sends no hash to check it by (ETag \"%.30s\")", what,
+                   reply->etag);
   }
   if (!reply->has_size) {
     return rr_fail(err, RR_ERR_FORMAT, "%.100s: the hub does not say its size", what);
   }
   if (reply->size > max_size) {
-    return rr_fail(err, RR_ERR_FORMAT, "%.100s: %" PRIu64 " bytes are over the limit of %" PRIu64, what,
-                   reply->size, max_size);
+    return rr_fail(err, RR_ERR_FORMAT, "%.100s: %" PRIu64 " bytes are over the limit of %" PRIu64,
+                   what, reply->size, max_size);
   }
   (void)snprintf(file->etag, sizeof file->etag, "%.64s", reply->etag);
   file->size = reply->size;
   return RR_OK;
 }
 
-rr_status hub_fetch_about(hub_session *session, const char *name, uint64_t max_size, hub_file *ret_file,
-                          hub_outcome *ret_outcome, rr_error *err) {
+rr_status hub_fetch_about(hub_session *session, const char *name, uint64_t max_size,
+                          hub_file *ret_file, hub_outcome *ret_outcome, rr_error *err) {
   char what[WHAT_MAX];
   char url[HUB_URL_MAX];
   char path[HUB_PATH_MAX];
@@ -131,7 +132,8 @@ static rr_status on_begin(void *context, const hub_reply *reply, rr_error *err) 
     return rr_fail(err, RR_ERR_FORMAT, "%.100s: %" PRIu64 " bytes, where the hub said %" PRIu64,
                    self->what, reply->size, size);
   }
-  return self->have == 0 ? RR_OK : forget(self, err); /* the whole file, although a part was asked for */
+  return self->have == 0 ? RR_OK
+                         : forget(self, err); /* the whole file, although a part was asked for */
 }
 
 static rr_status on_take(void *context, const void *data, size_t size, rr_error *err) {
@@ -189,8 +191,9 @@ static rr_status check_space(const partial *self, rr_error *err) {
   uint64_t wanted = self->file->size - self->have;
   if (fstatvfs(self->fd, &about) == 0 && about.f_frsize > 0 &&
       wanted / about.f_frsize > about.f_bavail) {
-    return rr_fail(err, RR_ERR_IO, "%.100s: %.1f MB to download, but the cache's disk has %.1f MB free",
-                   self->what, (double)wanted / MEGABYTE,
+    return rr_fail(err, RR_ERR_IO,
+                   "%.100s: %.1f MB to download, but the cache's disk has %.1f MB free", self->what,
+                   (double)wanted / MEGABYTE,
                    (double)about.f_bavail * (double)about.f_frsize / MEGABYTE);
   }
   return RR_OK;
@@ -209,8 +212,8 @@ static hub_outcome get_rest(partial *self, const char *url, hub_reply *reply, rr
     return HUB_REFUSED;
   }
   if (outcome == HUB_DONE && self->have < self->file->size) {
-    (void)rr_fail(err, RR_ERR_IO, "%.100s: the transfer ended at byte %" PRIu64 " of %" PRIu64, self->what,
-                  self->have, self->file->size);
+    (void)rr_fail(err, RR_ERR_IO, "%.100s: the transfer ended at byte %" PRIu64 " of %" PRIu64,
+                  self->what, self->have, self->file->size);
     return HUB_AGAIN;
   }
   return outcome;
@@ -240,8 +243,8 @@ static hub_outcome get_all(partial *self, const char *url, rr_error *err) {
   return HUB_DONE;
 }
 
-/* Gets the rest of a file that was begun, and checks the hash of the whole. What was begun earlier may be
- * wrong, so that then there is a second attempt from the start. */
+/* Gets the rest of a file that was begun, and checks the hash of the whole. What was begun earlier
+ * may be wrong, so that then there is a second attempt from the start. */
 static hub_outcome complete(partial *self, const char *url, rr_error *err) {
   for (;;) {
     bool resumed = self->have > 0;
@@ -258,8 +261,9 @@ static hub_outcome complete(partial *self, const char *url, rr_error *err) {
       return HUB_REFUSED;
     }
     if (!resumed) {
-      (void)rr_fail(err, RR_ERR_FORMAT, "%.100s: wrong hash: %s %.16s..., where the hub said %.16s...",
-                    self->what, self->digest.is_git ? "git" : "SHA-256", digits, self->file->etag);
+      (void)rr_fail(err, RR_ERR_FORMAT,
+                    "%.100s: wrong hash: %s %.16s..., where the hub said %.16s...", self->what,
+                    self->digest.is_git ? "git" : "SHA-256", digits, self->file->etag);
       return HUB_REFUSED;
     }
     log_text(LOG_LEVEL_WARN, "%s: what an earlier download left is wrong; once more from the start",
@@ -292,8 +296,8 @@ static rr_status store(partial *self, const char *url, const char *unfinished, c
 }
 
 /* With the blob's lock held. */
-static rr_status make_blob(hub_session *session, const hub_file *file, const char *what, const char *blob,
-                           hub_outcome *ret_outcome, rr_error *err) {
+static rr_status make_blob(hub_session *session, const hub_file *file, const char *what,
+                           const char *blob, hub_outcome *ret_outcome, rr_error *err) {
   char url[HUB_URL_MAX];
   char unfinished[HUB_PATH_MAX];
   uint64_t size;
@@ -321,7 +325,8 @@ static rr_status make_blob(hub_session *session, const hub_file *file, const cha
   return status;
 }
 
-rr_status hub_fetch(hub_session *session, const hub_file *file, hub_outcome *ret_outcome, rr_error *err) {
+rr_status hub_fetch(hub_session *session, const hub_file *file, hub_outcome *ret_outcome,
+                    rr_error *err) {
   char what[WHAT_MAX];
   char blob[HUB_PATH_MAX];
   int lock;

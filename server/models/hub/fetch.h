@@ -29,13 +29,14 @@ typedef struct hub_file {
   uint64_t size; /* bytes */
 } hub_file;
 
-/* Asks the hub about session->commit's file, unless the snapshot has it already. Files over max_size are
- * refused. *ret_outcome is HUB_AGAIN if the hub could not be reached. */
-rr_status hub_fetch_about(hub_session *session, const char *name, uint64_t max_size, hub_file *ret_file,
-                          hub_outcome *ret_outcome, rr_error *err);
+/* Asks the hub about session->commit's file, unless the snapshot has it already. Files over
+ * max_size are refused. *ret_outcome is HUB_AGAIN if the hub could not be reached. */
+rr_status hub_fetch_about(hub_session *session, const char *name, uint64_t max_size,
+                          hub_file *ret_file, hub_outcome *ret_outcome, rr_error *err);
 
-/* Brings the file's blob into the cache, whatever part of it is there already, and links it into the
- * snapshot. Blocks until it is there; session->progress counts the bytes. */
-rr_status hub_fetch(hub_session *session, const hub_file *file, hub_outcome *ret_outcome, rr_error *err);
+/* Brings the file's blob into the cache, whatever part of it is there already, and links it into
+ * the snapshot. Blocks until it is there; session->progress counts the bytes. */
+rr_status hub_fetch(hub_session *session, const hub_file *file, hub_outcome *ret_outcome,
+                    rr_error *err);
 
 #endif

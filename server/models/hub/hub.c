@@ -17,7 +17,7 @@ static const uint64_t WEIGHTS_MAX = (uint64_t)1 << 40;
 static const char weights[] = "model.safetensors";
 static const char index_of_weights[] = "model.safetensors.index.json";
 
-/* --- what the cache has by itself ------------------------------------------------------------------ */
+/* --- what the cache has by itself ------------------------------------------------------------- */
 
 static bool snapshot_has(const hub_cache *cache, const char *commit, const char *folder,
                          const char *name) {
@@ -66,7 +66,7 @@ static bool find_cached(const hub_session *session, hub_model *ret_model) {
   return false;
 }
 
-/* --- what the hub has ------------------------------------------------------------------------------ */
+/* --- what the hub has ------------------------------------------------------------------------- */
 
 typedef struct buffer {
   char *data;
@@ -115,7 +115,8 @@ static rr_status get_listing(hub_session *session, unsigned tries, hub_listing *
   (void)snprintf(what, sizeof what, "%.60s%s%.40s", settings->repo, named ? " at " : "",
                  named ? settings->revision : "");
   *ret_outcome = HUB_REFUSED;
-  int length = snprintf(url, sizeof url, "%s/api/models/%s/revision/", settings->endpoint, settings->repo);
+  int length =
+      snprintf(url, sizeof url, "%s/api/models/%s/revision/", settings->endpoint, settings->repo);
   if (!hub_client_escape(settings->revision, revision, sizeof revision) || length < 0 ||
       (size_t)length + strlen(revision) >= sizeof url) {
     return rr_fail(err, RR_ERR_INPUT, "%.100s: the model's address is too long", what);
@@ -150,15 +151,16 @@ static rr_status get_files(hub_session *session, const hub_file_names *names, si
   size_t missing = 0;
   uint64_t bytes = 0;
   for (size_t i = 0; status == RR_OK && i < count; i++) {
-    status = hub_fetch_about(session, names->names[first + i], max_size, &files[i], ret_outcome, err);
+    status =
+        hub_fetch_about(session, names->names[first + i], max_size, &files[i], ret_outcome, err);
     if (status == RR_OK && !files[i].cached) {
       missing++;
       bytes += files[i].size;
     }
   }
   if (status == RR_OK && missing > 0) {
-    log_text(LOG_LEVEL_INFO, "downloading %zu files of %s, %.1f MB", missing, session->settings->repo,
-             (double)bytes / 1e6);
+    log_text(LOG_LEVEL_INFO, "downloading %zu files of %s, %.1f MB", missing,
+             session->settings->repo, (double)bytes / 1e6);
     hub_progress_expect(session->progress, bytes);
   }
   for (size_t i = 0; status == RR_OK && i < count; i++) {
@@ -168,8 +170,8 @@ static rr_status get_files(hub_session *session, const hub_file_names *names, si
   return status;
 }
 
-static rr_status name_shards(const hub_session *session, const hub_listing *listing, const char *folder,
-                             hub_file_names *names, rr_error *err) {
+static rr_status name_shards(const hub_session *session, const hub_listing *listing,
+                             const char *folder, hub_file_names *names, rr_error *err) {
   char file[2 * HUB_FILE_MAX];
   char path[HUB_PATH_MAX];
   const char *const *shards;
@@ -270,7 +272,8 @@ static rr_status get_from_hub(hub_session *session, const hub_look *look, unsign
   }
   rr_error problem;
   if (!hub_is_commit(session->settings->revision) &&
-      hub_cache_write_ref(&session->cache, session->settings->revision, session->commit, &problem) != RR_OK) {
+      hub_cache_write_ref(&session->cache, session->settings->revision, session->commit,
+                          &problem) != RR_OK) {
     log_text(LOG_LEVEL_WARN, "%s", problem.message); /* the cache may be read-only, and whole */
   }
   memcpy(ret_model->commit, session->commit, sizeof ret_model->commit);
@@ -285,7 +288,8 @@ static rr_status get_online(hub_session *session, const hub_look *look, hub_mode
   rr_status status =
       get_from_hub(session, look, is_cached ? 1 : HUB_TRIES, ret_model, &outcome, err);
   if (status != RR_OK && outcome == HUB_AGAIN && is_cached) {
-    log_text(LOG_LEVEL_WARN, "%s; using what the cache has, commit %s", err->message, cached.commit);
+    log_text(LOG_LEVEL_WARN, "%s; using what the cache has, commit %s", err->message,
+             cached.commit);
     *ret_model = cached;
     return RR_OK;
   }

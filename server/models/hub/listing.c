@@ -23,7 +23,8 @@ static const char *const small_files[] = {
 
 enum { CONFIGURATIONS = 6, SMALL_FILES = sizeof small_files / sizeof small_files[0] };
 
-static rr_status read_files(const char *what, const json_t *siblings, json_t *files, rr_error *err) {
+static rr_status read_files(const char *what, const json_t *siblings, json_t *files,
+                            rr_error *err) {
   size_t count = json_array_size(siblings);
   if (count == 0 || count > SIBLINGS_MAX) {
     return rr_fail(err, RR_ERR_FORMAT, "%.100s: the hub lists no files, or too many", what);
@@ -40,13 +41,14 @@ static rr_status read_files(const char *what, const json_t *siblings, json_t *fi
   return RR_OK;
 }
 
-rr_status hub_listing_read(const char *what, const char *data, size_t size, hub_listing *ret_listing,
-                           rr_error *err) {
+rr_status hub_listing_read(const char *what, const char *data, size_t size,
+                           hub_listing *ret_listing, rr_error *err) {
   json_t *answer;
   rr_error inner = {.message = ""};
   rr_status parsed = rr_json_parse(data, size, VALUES_MAX, &answer, &inner);
   if (parsed != RR_OK) {
-    return rr_fail(err, parsed == RR_ERR_MEMORY ? parsed : RR_ERR_FORMAT, "%.100s: the hub's answer: %.100s", what, inner.message);
+    return rr_fail(err, parsed == RR_ERR_MEMORY ? parsed : RR_ERR_FORMAT,
+                   "%.100s: the hub's answer: %.100s", what, inner.message);
   }
   hub_listing listing = {.files = json_object()};
   const char *commit = json_string_value(json_object_get(answer, "sha"));
@@ -54,8 +56,8 @@ rr_status hub_listing_read(const char *what, const char *data, size_t size, hub_
   if (listing.files == NULL) {
     status = rr_fail(err, RR_ERR_MEMORY, "%.100s: out of memory", what);
   } else if (commit == NULL || !hub_is_commit(commit)) {
-    status = rr_fail(err, RR_ERR_FORMAT, "%.100s: the hub's answer has no commit; is HF_ENDPOINT a hub?",
-                     what);
+    status = rr_fail(err, RR_ERR_FORMAT,
+                     "%.100s: the hub's answer has no commit; is HF_ENDPOINT a hub?", what);
   } else {
     memcpy(listing.commit, commit, sizeof listing.commit);
     status = read_files(what, json_object_get(answer, "siblings"), listing.files, err);
@@ -78,7 +80,8 @@ bool hub_listing_has(const hub_listing *listing, const char *file) {
   return json_object_get(listing->files, file) != NULL;
 }
 
-/* The length of a module's folder, like "1_Pooling/", that the path begins with; 0 if there is none. */
+/* The length of a module's folder, like "1_Pooling/", that the path begins with; 0 if there is
+ * none. */
 static size_t module_folder(const char *path) {
   size_t digits = strspn(path, "0123456789");
   size_t length = strcspn(path, "/");
@@ -140,8 +143,8 @@ rr_status hub_listing_add(const hub_listing *listing, const char *what, const ch
     return rr_fail(err, RR_ERR_FORMAT, "%.60s: \"%.100s\" is no file name", what, name);
   }
   if (!hub_listing_has(listing, path)) {
-    return rr_fail(err, RR_ERR_FORMAT, "%.60s: %.100s is needed, but the hub does not list it", what,
-                   path);
+    return rr_fail(err, RR_ERR_FORMAT, "%.60s: %.100s is needed, but the hub does not list it",
+                   what, path);
   }
   if (names->count == HUB_FILES_MAX) {
     return rr_fail(err, RR_ERR_FORMAT, "%.60s: more than %d files", what, HUB_FILES_MAX);
@@ -156,8 +159,8 @@ static bool has_in(const hub_listing *listing, const char *folder, const char *n
   return hub_listing_has(listing, path);
 }
 
-rr_status hub_listing_check_weights(const hub_listing *listing, const char *what, const char *folder,
-                                    bool *ret_sharded, rr_error *err) {
+rr_status hub_listing_check_weights(const hub_listing *listing, const char *what,
+                                    const char *folder, bool *ret_sharded, rr_error *err) {
   if (has_in(listing, folder, weights) || has_in(listing, folder, index_of_weights)) {
     *ret_sharded = !has_in(listing, folder, weights);
     return RR_OK;

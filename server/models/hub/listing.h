@@ -21,10 +21,10 @@ typedef struct hub_file_names {
   size_t count;
 } hub_file_names;
 
-/* Reads the answer to /api/models/NAME/revision/REVISION. `what` begins every message. RR_ERR_FORMAT,
- * RR_ERR_MEMORY. Freed by hub_listing_free. */
-rr_status hub_listing_read(const char *what, const char *data, size_t size, hub_listing *ret_listing,
-                           rr_error *err);
+/* Reads the answer to /api/models/NAME/revision/REVISION. `what` begins every message.
+ * RR_ERR_FORMAT, RR_ERR_MEMORY. Freed by hub_listing_free. */
+rr_status hub_listing_read(const char *what, const char *data, size_t size,
+                           hub_listing *ret_listing, rr_error *err);
 void hub_listing_free(hub_listing *listing);
 
 bool hub_listing_has(const hub_listing *listing, const char *file);
@@ -38,12 +38,13 @@ void hub_listing_configurations(const hub_listing *listing, hub_file_names *name
 /* The configurations, tokenizers and the index of shards, if any. */
 void hub_listing_small_files(const hub_listing *listing, hub_file_names *names);
 
-/* Adds folder + name. RR_ERR_FORMAT for a name that is none, that is not in the listing, or too many. */
+/* Adds folder + name. RR_ERR_FORMAT for a name that is none, that is not in the listing, or too
+ * many. */
 rr_status hub_listing_add(const hub_listing *listing, const char *what, const char *folder,
                           const char *name, hub_file_names *names, rr_error *err);
 
 /* RR_ERR_UNSUPPORTED if the transformer's folder has no safetensors, with what to do about it. */
-rr_status hub_listing_check_weights(const hub_listing *listing, const char *what, const char *folder,
-                                    bool *ret_sharded, rr_error *err);
+rr_status hub_listing_check_weights(const hub_listing *listing, const char *what,
+                                    const char *folder, bool *ret_sharded, rr_error *err);
 
 #endif

@@ -1,12 +1,12 @@
-/* What a name of the hub may look like. All of them end up in paths and URLs, so nothing here can climb
- * out of a folder. Pure functions. */
+/* What a name of the hub may look like. All of them end up in paths and URLs, so nothing here can
+ * climb out of a folder. Pure functions. */
 #ifndef RR_SERVER_MODELS_HUB_NAMES_H
 #define RR_SERVER_MODELS_HUB_NAMES_H
 
 #include <stdbool.h>
 
 enum {
-  HUB_REPO_MAX = 97,      /* bytes with the terminator, as are those below */
+  HUB_REPO_MAX = 97, /* bytes with the terminator, as are those below */
   HUB_REVISION_MAX = 201,
   HUB_FILE_MAX = 256,
   HUB_COMMIT_MAX = 41,

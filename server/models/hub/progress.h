@@ -17,8 +17,8 @@ typedef struct hub_progress {
   _Atomic uint64_t total; /* bytes to have; 0: nothing is downloaded yet */
   _Atomic uint64_t done;  /* bytes there */
   bool on_terminal;
-  bool drawn;          /* the bar stands on the terminal's last line */
-  uint64_t shown_at;   /* ns */
+  bool drawn;        /* the bar stands on the terminal's last line */
+  uint64_t shown_at; /* ns */
 } hub_progress;
 
 /* on_terminal: draw a bar on standard error. */

@@ -110,8 +110,9 @@ static hub_outcome refused(rr_error *err, const char *what, const char *why, lon
 static const char *reason(const hub_reply *reply, bool with_token) {
   const char *code = reply->error_code;
   if (strcmp(code, "GatedRepo") == 0) {
-    return with_token ? "gated: accept its conditions on the hub's page with this token's account"
-                      : "gated: accept its conditions on the hub's page and give a token (HF_TOKEN)";
+    return with_token
+               ? "gated: accept its conditions on the hub's page with this token's account"
+               : "gated: accept its conditions on the hub's page and give a token (HF_TOKEN)";
   }
   if (strcmp(code, "RevisionNotFound") == 0) {
     return "the hub has no such revision";
@@ -129,7 +130,8 @@ static const char *reason(const hub_reply *reply, bool with_token) {
   }
 }
 
-hub_outcome hub_reply_judge(const hub_reply *reply, const hub_call *call, hub_answerer by, rr_error *err) {
+hub_outcome hub_reply_judge(const hub_reply *reply, const hub_call *call, hub_answerer by,
+                            rr_error *err) {
   long status = reply->status;
   if (status == 200 || (status == 206 && call->from > 0) ||
       (call->head && status >= 300 && status < 400)) {
@@ -145,6 +147,6 @@ hub_outcome hub_reply_judge(const hub_reply *reply, const hub_call *call, hub_an
   }
   const char *why = by == HUB_BY_STORAGE ? "the place that the hub redirects to refused it"
                                          : reason(reply, by == HUB_WITH_TOKEN);
-  return refused(err, call->what, why == NULL ? "the hub gave an answer that is not understood" : why,
-                 status);
+  return refused(err, call->what,
+                 why == NULL ? "the hub gave an answer that is not understood" : why, status);
 }

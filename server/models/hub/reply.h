@@ -16,6 +16,7 @@ void hub_reply_header(hub_reply *reply, const char *line, size_t size);
 typedef enum hub_answerer { HUB_WITH_TOKEN, HUB_WITHOUT_TOKEN, HUB_BY_STORAGE } hub_answerer;
 
 /* What a status means: HUB_DONE, or an error with words for it. `call` says what was asked for. */
-hub_outcome hub_reply_judge(const hub_reply *reply, const hub_call *call, hub_answerer by, rr_error *err);
+hub_outcome hub_reply_judge(const hub_reply *reply, const hub_call *call, hub_answerer by,
+                            rr_error *err);
 
 #endif
