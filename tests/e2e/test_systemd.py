@@ -263,7 +263,7 @@ def requests_at_passed_sockets_wait_for_the_model_but_not_for_long():
         held.append(asks(server))
         for connection in held:
             harness.expect_error(connection.response(), 503, "Unhealthy", "loading")
-        assert "refusing 3 requests that have waited" in server.log(), server.log()
+        server.wait_for_log(lambda line: "refusing 3 requests that have waited" in line)
         harness.expect_error(server.rerank(GOOD), 503, "Unhealthy", "loading")  # and at once from now on
 
 
