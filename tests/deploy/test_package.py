@@ -125,6 +125,26 @@ def its_files_lie_where_debian_wants_them():
 
 
 @case
+def links_between_its_pages_lead_to_pages():
+    """Those to what only the sources have (tests, bench, models, a folder's README) cannot."""
+    unpacked = os.path.join(package() + ".pages")
+    run("dpkg-deb", "--extract", package(), unpacked)
+    try:
+        top = os.path.join(unpacked, "usr/share/doc/rerankd")
+        pages = ["README.md", *(os.path.join("docs", name) for name in sorted(os.listdir(os.path.join(top, "docs"))))]
+        assert len(pages) > 8, pages
+        for page in pages:
+            with open(os.path.join(top, page), encoding="utf-8") as file:
+                links = re.findall(r"\]\(([^)#:]+\.md)[)#]", file.read())
+            for link in links:
+                target = os.path.normpath(os.path.join(os.path.dirname(page), link))
+                if re.match(r"docs/|deploy/|server/THREATS", target):
+                    assert os.path.isfile(os.path.join(top, target)), (page, link)
+    finally:
+        shutil.rmtree(unpacked)
+
+
+@case
 def apt_installs_it_in_a_clean_debian():
     installed()
     with open(os.path.join(ROOT, "meson.build"), encoding="utf-8") as file:
