@@ -122,3 +122,19 @@ void rr_results_put(const rr_rerank_answer *answer, const rr_results_form *form,
   }
   rr_json_put_raw(writer, "}");
 }
+
+void rr_put_ranked_texts(const rr_rerank_answer *answer, rr_json_writer *writer) {
+  rr_json_put_raw(writer, "[");
+  for (size_t i = 0; i < answer->n; i++) {
+    rr_json_put_raw(writer, i == 0 ? "{\"index\":" : ",{\"index\":");
+    rr_json_put_unsigned(writer, answer->ranked[i].index);
+    if (answer->request->return_text) {
+      rr_json_put_raw(writer, ",\"text\":");
+      rr_json_put_text(writer, answer->request->texts[answer->ranked[i].index]);
+    }
+    rr_json_put_raw(writer, ",\"score\":");
+    rr_json_put_float(writer, answer->ranked[i].score);
+    rr_json_put_raw(writer, "}");
+  }
+  rr_json_put_raw(writer, "]");
+}

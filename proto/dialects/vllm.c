@@ -1,5 +1,5 @@
 /* The dialect of vLLM's server: its /rerank and /score. */
-#include "proto/dialects.h"
+#include "proto/dialects/declare.h"
 #include "proto/results.h"
 
 /* `truncate_prompt_tokens` bounds a pair; -1 stands for the model's length. */
@@ -109,8 +109,24 @@ static void encode_score(const rr_rerank_answer *answer, rr_json_writer *writer)
   rr_results_put(answer, &form, writer);
 }
 
-const rr_dialect rr_dialect_vllm_rerank = {
+static const rr_dialect rerank = {
     .name = "vllm", .errors = RR_ERROR_FULL, .decode = decode_rerank, .encode = encode_rerank};
 
-const rr_dialect rr_dialect_vllm_score = {
-    .name = "vllm", .errors = RR_ERROR_FULL, .decode = decode_score, .encode = encode_score};
+static const rr_dialect score = {.name = "vllm",
+                                 .operation = RR_OPERATION_SCORE,
+                                 .errors = RR_ERROR_FULL,
+                                 .decode = decode_score,
+                                 .encode = encode_score};
+
+/* At /v2/rerank `max_tokens_per_doc` belongs to the dialect that takes the rest there. */
+const rr_endpoint rr_endpoints_vllm[] = {
+    {"/rerank", &rerank, .precedence = RR_TOLD_BY_MEMBERS + 30,
+     .any = {"truncate_prompt_tokens", "max_tokens_per_doc", "use_activation", "priority"}},
+    {"/v1/rerank", &rerank, .precedence = RR_TOLD_BY_MEMBERS + 30,
+     .any = {"truncate_prompt_tokens", "max_tokens_per_doc", "use_activation", "priority"}},
+    {"/v2/rerank", &rerank, .precedence = RR_TOLD_BY_MEMBERS + 30,
+     .any = {"truncate_prompt_tokens", "use_activation"}},
+    {"/score", &score, .precedence = RR_TAKES_THE_REST},
+    {"/v1/score", &score, .precedence = RR_TAKES_THE_REST},
+    {.path = NULL},
+};

@@ -1,5 +1,5 @@
 /* POST /documents: texts that are to be computed ahead and kept, under names. Our own API. */
-#include "proto/dialects.h"
+#include "proto/dialects/declare.h"
 
 static bool out_of_memory(const rr_reader *reader) {
   return rr_api_fail(reader->error, RR_API_MEMORY, "out of memory");
@@ -85,5 +85,13 @@ static void encode(const rr_rerank_answer *answer, rr_json_writer *writer) {
   rr_json_put_raw(writer, "}}");
 }
 
-const rr_dialect rr_dialect_keep = {
-    .name = "documents", .errors = RR_ERROR_FULL, .decode = decode, .encode = encode};
+static const rr_dialect documents = {.name = "documents",
+                                     .operation = RR_OPERATION_DOCUMENTS,
+                                     .errors = RR_ERROR_FULL,
+                                     .decode = decode,
+                                     .encode = encode};
+
+const rr_endpoint rr_endpoints_documents[] = {
+    {"/documents", &documents, .precedence = RR_TAKES_THE_REST},
+    {.path = NULL},
+};
