@@ -176,14 +176,14 @@ size_t rr_dialect_reply_bytes(const rr_rerank_request *request, size_t each) {
   return told + told / 8 + n * (BYTES_PER_RESULT_AT_MOST + each) + BYTES_BESIDE_RESULTS;
 }
 
-char *rr_dialect_encode(const rr_dialect *dialect, const rr_rerank_answer *answer,
-                        struct rr_claim *claim, size_t *ret_size) {
+char *rr_dialect_encode(const rr_dialect *dialect, const rr_result *result, struct rr_claim *claim,
+                        size_t *ret_size) {
   rr_json_writer writer;
-  size_t label = answer->label == NULL ? 0 : strlen(answer->label);
+  size_t label = result->label == NULL ? 0 : strlen(result->label);
   size_t expected =
-      claim != NULL ? rr_dialect_reply_bytes(answer->request, label) : answer->n * BYTES_PER_RESULT;
+      claim != NULL ? rr_dialect_reply_bytes(result->request, label) : result->n * BYTES_PER_RESULT;
   rr_json_writer_init_within(&writer, expected, claim);
-  dialect->encode(answer, &writer);
+  dialect->encode(result, &writer);
   return rr_json_writer_finish(&writer, ret_size);
 }
 

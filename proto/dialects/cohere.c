@@ -16,14 +16,14 @@ static bool decode_v1(const rr_reader *reader, rr_rerank_request *request) {
          rr_read_count(reader, "max_chunks_per_doc", 1, &chunks) && read_common(reader, request);
 }
 
-static void encode_v1(const rr_rerank_answer *answer, rr_json_writer *writer) {
+static void encode_v1(const rr_result *result, rr_json_writer *writer) {
   static const rr_results_form form = {.id_prefix = "",
                                        .list = "results",
                                        .score = "relevance_score",
                                        .document = RR_DOCUMENT_OBJECT,
                                        .api_version = "1",
                                        .unit_scores = true};
-  rr_results_put(answer, &form, writer);
+  rr_results_put(result, &form, writer);
 }
 
 static bool decode_v2(const rr_reader *reader, rr_rerank_request *request) {
@@ -31,13 +31,13 @@ static bool decode_v2(const rr_reader *reader, rr_rerank_request *request) {
          read_common(reader, request);
 }
 
-static void encode_v2(const rr_rerank_answer *answer, rr_json_writer *writer) {
+static void encode_v2(const rr_result *result, rr_json_writer *writer) {
   static const rr_results_form form = {.id_prefix = "",
                                        .list = "results",
                                        .score = "relevance_score",
                                        .api_version = "2",
                                        .unit_scores = true};
-  rr_results_put(answer, &form, writer);
+  rr_results_put(result, &form, writer);
 }
 
 static const rr_dialect v1 = {

@@ -16,7 +16,7 @@ struct rr_dialect {
   rr_operation operation; /* the same for all dialects at one path */
   rr_error_shape errors;  /* where the path leaves it open */
   bool (*decode)(const rr_reader *reader, rr_rerank_request *request);
-  void (*encode)(const rr_rerank_answer *answer, rr_json_writer *writer);
+  void (*encode)(const rr_result *result, rr_json_writer *writer);
 };
 
 /* The order in which the endpoints at one path are asked whether a body is theirs: the least number

@@ -10,7 +10,7 @@ static bool decode(const rr_reader *reader, rr_rerank_request *request) {
          rr_read_documents(reader, "documents", request);
 }
 
-static void encode(const rr_rerank_answer *answer, rr_json_writer *writer) {
+static void encode(const rr_result *result, rr_json_writer *writer) {
   static const rr_results_form form = {.id_prefix = "",
                                        .model = true,
                                        .usage = true,
@@ -20,7 +20,7 @@ static void encode(const rr_rerank_answer *answer, rr_json_writer *writer) {
                                        .document = RR_DOCUMENT_OBJECT,
                                        .api_version = "1",
                                        .unit_scores = true};
-  rr_results_put(answer, &form, writer);
+  rr_results_put(result, &form, writer);
 }
 
 static const rr_dialect jina = {

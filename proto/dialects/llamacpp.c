@@ -12,14 +12,14 @@ static bool decode(const rr_reader *reader, rr_rerank_request *request) {
   return read_options(reader, request) && rr_read_documents(reader, "documents", request);
 }
 
-static void encode(const rr_rerank_answer *answer, rr_json_writer *writer) {
+static void encode(const rr_result *result, rr_json_writer *writer) {
   static const rr_results_form form = {.model = true,
                                        .object = "list",
                                        .usage = true,
                                        .prompt_tokens = true,
                                        .list = "results",
                                        .score = "relevance_score"};
-  rr_results_put(answer, &form, writer);
+  rr_results_put(result, &form, writer);
 }
 
 static bool decode_texts(const rr_reader *reader, rr_rerank_request *request) {

@@ -87,14 +87,14 @@ static bool decode_predict(const rr_reader *reader, rr_rerank_request *request) 
   return read_options(reader, request) && read_inputs(reader, request);
 }
 
-static void encode_predict(const rr_rerank_answer *answer, rr_json_writer *writer) {
-  bool batch = answer->request->batch;
+static void encode_predict(const rr_result *result, rr_json_writer *writer) {
+  bool batch = result->request->batch;
   rr_json_put_raw(writer, batch ? "[" : "");
-  for (size_t i = 0; i < answer->n; i++) {
+  for (size_t i = 0; i < result->n; i++) {
     rr_json_put_raw(writer, i == 0 ? "[{\"score\":" : ",[{\"score\":");
-    rr_json_put_float(writer, answer->ranked[i].score);
+    rr_json_put_float(writer, result->ranked[i].score);
     rr_json_put_raw(writer, ",\"label\":");
-    rr_json_put_string(writer, answer->label == NULL ? "" : answer->label);
+    rr_json_put_string(writer, result->label == NULL ? "" : result->label);
     rr_json_put_raw(writer, "}]");
   }
   rr_json_put_raw(writer, batch ? "]" : "");

@@ -38,7 +38,7 @@ static bool decode_rerank(const rr_reader *reader, rr_rerank_request *request) {
          rr_read_documents(reader, "documents", request);
 }
 
-static void encode_rerank(const rr_rerank_answer *answer, rr_json_writer *writer) {
+static void encode_rerank(const rr_result *result, rr_json_writer *writer) {
   static const rr_results_form form = {.id_prefix = "rerank-",
                                        .model = true,
                                        .usage = true,
@@ -46,7 +46,7 @@ static void encode_rerank(const rr_rerank_answer *answer, rr_json_writer *writer
                                        .list = "results",
                                        .score = "relevance_score",
                                        .document = RR_DOCUMENT_OBJECT};
-  rr_results_put(answer, &form, writer);
+  rr_results_put(result, &form, writer);
 }
 
 /* A string, or a list of strings: *ret_texts and *ret_n. */
@@ -96,7 +96,7 @@ static bool decode_score(const rr_reader *reader, rr_rerank_request *request) {
   return true;
 }
 
-static void encode_score(const rr_rerank_answer *answer, rr_json_writer *writer) {
+static void encode_score(const rr_result *result, rr_json_writer *writer) {
   static const rr_results_form form = {.id_prefix = "score-",
                                        .object = "list",
                                        .created = true,
@@ -106,7 +106,7 @@ static void encode_score(const rr_rerank_answer *answer, rr_json_writer *writer)
                                        .list = "data",
                                        .score = "score",
                                        .result_object = "score"};
-  rr_results_put(answer, &form, writer);
+  rr_results_put(result, &form, writer);
 }
 
 static const rr_dialect rerank = {

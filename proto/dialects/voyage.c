@@ -11,7 +11,7 @@ static bool decode(const rr_reader *reader, rr_rerank_request *request) {
          rr_read_documents(reader, "documents", request);
 }
 
-static void encode(const rr_rerank_answer *answer, rr_json_writer *writer) {
+static void encode(const rr_result *result, rr_json_writer *writer) {
   static const rr_results_form form = {.object = "list",
                                        .model = true,
                                        .usage = true,
@@ -19,7 +19,7 @@ static void encode(const rr_rerank_answer *answer, rr_json_writer *writer) {
                                        .score = "relevance_score",
                                        .document = RR_DOCUMENT_STRING,
                                        .unit_scores = true};
-  rr_results_put(answer, &form, writer);
+  rr_results_put(result, &form, writer);
 }
 
 static const rr_dialect voyage = {

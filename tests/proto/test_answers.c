@@ -12,17 +12,17 @@ static void kept_documents_are_told(void **state) {
   const rr_ranked ranked[] = {{.index = 0}, {.index = 1}};
   const rr_text_tokens tokens[] = {{.count = 3}, {.count = 9, .truncated = true}};
   const bool kept[] = {true, false};
-  const rr_rerank_answer answer = {.request = &request,
-                                   .ranked = ranked,
-                                   .n = 2,
-                                   .text_tokens = tokens,
-                                   .kept = kept,
-                                   .n_computed = 1,
-                                   .tokens = 12,
-                                   .model = "m",
-                                   .id = "i"};
+  const rr_result result = {.request = &request,
+                            .ranked = ranked,
+                            .n = 2,
+                            .text_tokens = tokens,
+                            .kept = kept,
+                            .n_computed = 1,
+                            .tokens = 12,
+                            .model = "m",
+                            .id = "i"};
   size_t size = 0;
-  char *body = rr_dialect_encode(dialect_told("/documents", "{}"), &answer, NULL, &size);
+  char *body = rr_dialect_encode(dialect_told("/documents", "{}"), &result, NULL, &size);
   assert_string_equal(
       body, "{\"object\":\"list\",\"model\":\"m\",\"documents\":[{\"id\":\"a\\\"\",\"tokens\":3,"
             "\"cached\":true},"
@@ -45,9 +45,9 @@ static void a_cosine_below_zero_is_zero_where_scores_are_promised_to_be(void **s
     decoded out;
     size_t size = 0;
     assert_true(say(&speakers[cases[i].speaker], "[\"a\",\"b\"]", "", &out));
-    const rr_rerank_answer answer = {
+    const rr_result result = {
         .request = &out.request, .ranked = ranked, .n = 2, .id = "i", .model = "m"};
-    char *bytes = rr_dialect_encode(out.dialect, &answer, NULL, &size);
+    char *bytes = rr_dialect_encode(out.dialect, &result, NULL, &size);
     json_t *json = read_back(bytes, size);
     const json_t *list =
         json_object_get(json, cases[i].speaker == SAYS_VOYAGE ? "data" : "results");
@@ -75,15 +75,15 @@ static void results_without_a_score_say_so(void **state) {
   const rr_rerank_request request = {.n_texts = 2};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     size_t size = 0;
-    const rr_rerank_answer answer = {.request = &request,
-                                     .ranked = ranked,
-                                     .n = 2,
-                                     .unscored = unscored,
-                                     .n_unscored = 1,
-                                     .id = "x",
-                                     .model = "m"};
+    const rr_result result = {.request = &request,
+                              .ranked = ranked,
+                              .n = 2,
+                              .unscored = unscored,
+                              .n_unscored = 1,
+                              .id = "x",
+                              .model = "m"};
     char *bytes =
-        rr_dialect_encode(dialect_told(cases[i].path, cases[i].body), &answer, NULL, &size);
+        rr_dialect_encode(dialect_told(cases[i].path, cases[i].body), &result, NULL, &size);
     json_t *json = read_back(bytes, size);
     const json_t *list = json_object_get(json, cases[i].list);
     assert_int_equal(json_integer_value(json_object_get(json, "unscored")), 1);

@@ -20,8 +20,8 @@ static const rr_dialect *array_of_texts;
 
 static char *encode(const rr_rerank_request *request, const rr_ranked *ranked, size_t n,
                     size_t *ret_size) {
-  const rr_rerank_answer answer = {.request = request, .ranked = ranked, .n = n};
-  return rr_dialect_encode(array_of_texts, &answer, NULL, ret_size);
+  const rr_result result = {.request = request, .ranked = ranked, .n = n};
+  return rr_dialect_encode(array_of_texts, &result, NULL, ret_size);
 }
 
 static json_t *encode_rerank(const rr_rerank_request *request, const rr_ranked *ranked, size_t n) {
