@@ -1,14 +1,17 @@
+/* Collects the dialects that the build's list names, and picks one. An endpoint is a row of a
+ * dialect's own list; those at one path stand in several lists, in no order, and the precedence
+ * that each declares says which is asked first. All lists are scanned for each look-up: they hold
+ * some twenty rows, and sorting them would need state that is made at run time. */
 #include "proto/dialect.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "core/base/json.h"
-#include "proto/dialects.h"
+#include "proto/dialects/declare.h"
 #include "proto/error_body.h"
 
 enum {
-  KEYS_MAX = 4,
   BYTES_PER_RESULT = 64,
   BYTES_PER_RESULT_AT_MOST = 224,
   BYTES_BESIDE_RESULTS = 4096,
@@ -16,85 +19,35 @@ enum {
   GUESS_TAIL = 512
 };
 
-/* Speaks the dialect where any of the keys is there, even with null, and `without` is not, or null;
- * an entry without keys takes what is left. */
-typedef struct choice {
-  const rr_dialect *dialect;
-  const char *any[KEYS_MAX];
-  const char *without;
-} choice;
+#define ENDPOINTS_OF(name) rr_endpoints_##name,
+const rr_endpoint *const rr_endpoints_declared[] = {RR_EACH_DIALECT(ENDPOINTS_OF) NULL};
 
-struct rr_endpoint {
-  const char *path;
-  rr_operation operation;
-  const choice *choices; /* the first that fits; the last one has no keys */
-};
-
-#define TEXTS_ALONE {"texts"}, "documents"
-
-static const choice at_root[] = {{&rr_dialect_tei_rerank, {NULL}, NULL}};
-
-static const choice at_predict[] = {{&rr_dialect_tei_predict, {NULL}, NULL}};
-
-static const choice at_rerank[] = {
-    {&rr_dialect_tei_rerank, TEXTS_ALONE},
-    {&rr_dialect_voyage, {"top_k", "truncation"}, NULL},
-    {&rr_dialect_vllm_rerank,
-     {"truncate_prompt_tokens", "max_tokens_per_doc", "use_activation", "priority"},
-     NULL},
-    {&rr_dialect_infinity, {"documents"}, NULL},
-    {&rr_dialect_tei_rerank, {NULL}, NULL},
-};
-
-static const choice at_v1_rerank[] = {
-    {&rr_dialect_tei_rerank, TEXTS_ALONE},
-    {&rr_dialect_voyage, {"top_k", "truncation"}, NULL},
-    {&rr_dialect_cohere_v1, {"rank_fields", "max_chunks_per_doc"}, NULL},
-    {&rr_dialect_vllm_rerank,
-     {"truncate_prompt_tokens", "max_tokens_per_doc", "use_activation", "priority"},
-     NULL},
-    {&rr_dialect_infinity, {"raw_scores"}, NULL},
-    {&rr_dialect_jina, {NULL}, NULL},
-};
-
-static const choice at_v2_rerank[] = {
-    {&rr_dialect_tei_rerank, TEXTS_ALONE},
-    {&rr_dialect_vllm_rerank, {"truncate_prompt_tokens", "use_activation"}, NULL},
-    {&rr_dialect_cohere_v2, {NULL}, NULL},
-};
-
-static const choice at_score[] = {{&rr_dialect_vllm_score, {NULL}, NULL}};
-
-static const choice at_documents[] = {{&rr_dialect_keep, {NULL}, NULL}};
-
-static const choice at_reranking[] = {
-    {&rr_dialect_llamacpp_texts, TEXTS_ALONE},
-    {&rr_dialect_llamacpp, {NULL}, NULL},
-};
-
-static const rr_endpoint endpoints[] = {
-    {"/", RR_OPERATION_RERANK, at_root},
-    {"/rerank", RR_OPERATION_RERANK, at_rerank},
-    {"/predict", RR_OPERATION_PREDICT, at_predict},
-    {"/v1/rerank", RR_OPERATION_RERANK, at_v1_rerank},
-    {"/v2/rerank", RR_OPERATION_RERANK, at_v2_rerank},
-    {"/score", RR_OPERATION_SCORE, at_score},
-    {"/v1/score", RR_OPERATION_SCORE, at_score},
-    {"/documents", RR_OPERATION_DOCUMENTS, at_documents},
-    {"/reranking", RR_OPERATION_RERANK, at_reranking},
-    {"/v1/reranking", RR_OPERATION_RERANK, at_reranking},
-};
-
-const rr_endpoint *rr_endpoint_at(const char *path) {
-  for (size_t i = 0; i < sizeof endpoints / sizeof endpoints[0]; i++) {
-    if (strcmp(path, endpoints[i].path) == 0) {
-      return &endpoints[i];
+/* Of the endpoints at a path that fit, the one with the least precedence; NULL: none does. */
+static const rr_endpoint *first_at(const char *path,
+                                   bool (*fits)(const rr_endpoint *endpoint, const void *body),
+                                   const void *body) {
+  const rr_endpoint *first = NULL;
+  for (const rr_endpoint *const *list = rr_endpoints_declared; *list != NULL; list++) {
+    for (const rr_endpoint *endpoint = *list; endpoint->path != NULL; endpoint++) {
+      bool sooner = first == NULL || endpoint->precedence < first->precedence;
+      if (sooner && strcmp(endpoint->path, path) == 0 && fits(endpoint, body)) {
+        first = endpoint;
+      }
     }
   }
-  return NULL;
+  return first;
 }
 
-rr_operation rr_endpoint_operation(const rr_endpoint *endpoint) { return endpoint->operation; }
+static bool takes_the_rest(const rr_endpoint *endpoint, const void *body) {
+  (void)body;
+  return endpoint->any[0] == NULL;
+}
+
+const rr_endpoint *rr_endpoint_at(const char *path) { return first_at(path, takes_the_rest, NULL); }
+
+rr_operation rr_endpoint_operation(const rr_endpoint *endpoint) {
+  return endpoint->dialect->operation;
+}
 
 const char *rr_operation_name(rr_operation operation) {
   static const char *const names[RR_OPERATIONS] = {[RR_OPERATION_RERANK] = "rerank",
@@ -106,16 +59,18 @@ const char *rr_operation_name(rr_operation operation) {
 
 const char *rr_dialect_name(const rr_dialect *dialect) { return dialect->name; }
 
-static bool fits(const choice *option, const rr_reader *reader) {
-  if (option->without != NULL && rr_reader_gives(reader, option->without)) {
+/* body: an rr_reader. */
+static bool is_told(const rr_endpoint *endpoint, const void *body) {
+  const rr_reader *reader = body;
+  if (endpoint->without != NULL && rr_reader_gives(reader, endpoint->without)) {
     return false;
   }
-  for (size_t i = 0; i < KEYS_MAX && option->any[i] != NULL; i++) {
-    if (rr_reader_has(reader, option->any[i])) {
+  for (size_t i = 0; i < RR_TELLING_MEMBERS_MAX && endpoint->any[i] != NULL; i++) {
+    if (rr_reader_has(reader, endpoint->any[i])) {
       return true;
     }
   }
-  return option->any[0] == NULL;
+  return takes_the_rest(endpoint, body);
 }
 
 static bool parse(const char *body, size_t size, size_t max_values, json_t **ret_json,
@@ -139,12 +94,9 @@ static bool decode(const rr_endpoint *endpoint, const rr_reader *reader,
     return rr_api_fail(reader->error, RR_API_VALIDATION, "the body must be an object, not %s",
                        rr_json_type_name(reader->body));
   }
-  const choice *option = endpoint->choices;
-  while (!fits(option, reader)) {
-    option++;
-  }
-  *ret_dialect = option->dialect;
-  return rr_read_schedule(reader, request) && option->dialect->decode(reader, request);
+  const rr_dialect *dialect = first_at(endpoint->path, is_told, reader)->dialect;
+  *ret_dialect = dialect;
+  return rr_read_schedule(reader, request) && dialect->decode(reader, request);
 }
 
 bool rr_dialect_decode(const rr_endpoint *endpoint, const char *body, size_t size,
@@ -179,27 +131,30 @@ bool rr_json_may_name(const char *bytes, size_t size, const char *name) {
   return size > RR_JSON_SEARCH_MAX || names(bytes, size, name);
 }
 
-static bool seems_to_name(const char *body, size_t size, const char *name) {
-  size_t head = size < GUESS_HEAD ? size : GUESS_HEAD;
-  size_t tail = size < GUESS_TAIL ? size : GUESS_TAIL;
-  return names(body, head, name) || names(body + size - tail, tail, name);
+static bool seems_to_name(rr_text body, const char *name) {
+  size_t head = body.size < GUESS_HEAD ? body.size : GUESS_HEAD;
+  size_t tail = body.size < GUESS_TAIL ? body.size : GUESS_TAIL;
+  return names(body.data, head, name) || names(body.data + body.size - tail, tail, name);
+}
+
+/* body: an rr_text. */
+static bool seems_told(const rr_endpoint *endpoint, const void *body) {
+  const rr_text text = *(const rr_text *)body;
+  if (endpoint->without != NULL && seems_to_name(text, endpoint->without)) {
+    return false;
+  }
+  for (size_t i = 0; i < RR_TELLING_MEMBERS_MAX && endpoint->any[i] != NULL; i++) {
+    if (seems_to_name(text, endpoint->any[i])) {
+      return true;
+    }
+  }
+  return false;
 }
 
 const rr_dialect *rr_dialect_guess(const rr_endpoint *endpoint, const char *body, size_t size) {
-  if (size == 0) {
-    return NULL;
-  }
-  for (const choice *option = endpoint->choices; option->any[0] != NULL; option++) {
-    if (option->without != NULL && seems_to_name(body, size, option->without)) {
-      continue;
-    }
-    for (size_t i = 0; i < KEYS_MAX && option->any[i] != NULL; i++) {
-      if (seems_to_name(body, size, option->any[i])) {
-        return option->dialect;
-      }
-    }
-  }
-  return NULL;
+  const rr_text text = {.data = body, .size = size};
+  const rr_endpoint *found = size == 0 ? NULL : first_at(endpoint->path, seems_told, &text);
+  return found == NULL ? NULL : found->dialect;
 }
 
 /* Documents are told whole, some of their bytes as two; a name that each result has is `each`
@@ -221,14 +176,14 @@ size_t rr_dialect_reply_bytes(const rr_rerank_request *request, size_t each) {
   return told + told / 8 + n * (BYTES_PER_RESULT_AT_MOST + each) + BYTES_BESIDE_RESULTS;
 }
 
-char *rr_dialect_encode(const rr_dialect *dialect, const rr_rerank_answer *answer,
-                        struct rr_claim *claim, size_t *ret_size) {
+char *rr_dialect_encode(const rr_dialect *dialect, const rr_result *result, struct rr_claim *claim,
+                        size_t *ret_size) {
   rr_json_writer writer;
-  size_t label = answer->label == NULL ? 0 : strlen(answer->label);
+  size_t label = result->label == NULL ? 0 : strlen(result->label);
   size_t expected =
-      claim != NULL ? rr_dialect_reply_bytes(answer->request, label) : answer->n * BYTES_PER_RESULT;
+      claim != NULL ? rr_dialect_reply_bytes(result->request, label) : result->n * BYTES_PER_RESULT;
   rr_json_writer_init_within(&writer, expected, claim);
-  dialect->encode(answer, &writer);
+  dialect->encode(result, &writer);
   return rr_json_writer_finish(&writer, ret_size);
 }
 
@@ -240,12 +195,9 @@ rr_error_shape rr_error_shape_of(const char *path, const rr_dialect *dialect) {
   if (begins_with(path, "/v1/") || begins_with(path, "/v2/")) {
     return dialect != NULL && dialect->errors == RR_ERROR_LISTED ? RR_ERROR_LISTED : RR_ERROR_FULL;
   }
-  const rr_endpoint *endpoint = rr_endpoint_at(path);
-  if (dialect == NULL && endpoint != NULL) {
-    dialect = endpoint->choices[0].dialect;
-    for (const choice *option = endpoint->choices; option->any[0] != NULL; option++) {
-      dialect = option[1].dialect; /* the one that takes what is left */
-    }
+  const rr_endpoint *endpoint = dialect == NULL ? rr_endpoint_at(path) : NULL;
+  if (endpoint != NULL) {
+    dialect = endpoint->dialect;
   }
   return dialect == NULL ? RR_ERROR_TERSE : dialect->errors;
 }
@@ -254,7 +206,7 @@ char *rr_error_encode(rr_error_shape shape, const rr_api_error *error, size_t *r
   rr_json_writer writer;
   rr_json_writer_init(&writer, 0);
   if (shape == RR_ERROR_TERSE) {
-    rr_tei_put_error(error, &writer);
+    rr_error_put_terse(error, &writer);
   } else {
     rr_error_put_full(error, shape == RR_ERROR_LISTED, &writer);
   }
@@ -262,7 +214,8 @@ char *rr_error_encode(rr_error_shape shape, const rr_api_error *error, size_t *r
 }
 
 const char *rr_error_fallback(rr_error_shape shape, rr_api_error_kind kind, size_t *ret_size) {
-  const char *body = shape == RR_ERROR_TERSE ? rr_tei_error_fallback(kind) : rr_error_full_fallback;
+  const char *body =
+      shape == RR_ERROR_TERSE ? rr_error_terse_fallback(kind) : rr_error_full_fallback;
   *ret_size = strlen(body);
   return body;
 }

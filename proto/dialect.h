@@ -1,5 +1,5 @@
 /* Which dialect a request speaks, by its path and the keys of its body, and the way through it:
- * body to canonical request, canonical answer to body, errors in the caller's shape.
+ * body to canonical request, canonical result to body, errors in the caller's shape.
  *
  * Pure functions: any thread, no I/O, no shared state. Numbers are written by printf, so the
  * program must stay in the "C" numeric locale, which it is in unless it calls setlocale.
@@ -66,12 +66,12 @@ bool rr_json_may_name(const char *bytes, size_t size, const char *name);
  * each: those of a name that each result has. */
 size_t rr_dialect_reply_bytes(const rr_rerank_request *request, size_t each);
 
-/* Writes the answer. A score is the shortest decimal that reads back as the same float. Returns
- * *ret_size bytes, terminated, freed by the caller with rr_free, and taken from the claim (NULL:
- * none) as long; NULL when the heap or the claim is exhausted or a score is not finite, and then
- * nothing is taken. */
-char *rr_dialect_encode(const rr_dialect *dialect, const rr_rerank_answer *answer,
-                        struct rr_claim *claim, size_t *ret_size);
+/* Writes the answer that tells a result. A score is the shortest decimal that reads back as the
+ * same float. Returns *ret_size bytes, terminated, freed by the caller with rr_free, and taken from
+ * the claim (NULL: none) as long; NULL when the heap or the claim is exhausted or a score is not
+ * finite, and then nothing is taken. */
+char *rr_dialect_encode(const rr_dialect *dialect, const rr_result *result, struct rr_claim *claim,
+                        size_t *ret_size);
 
 const char *rr_dialect_name(const rr_dialect *dialect);
 

@@ -1,5 +1,7 @@
 #include "proto/error_body.h"
 
+#include <string.h>
+
 enum { INVALID_REQUEST = 422 };
 
 const char rr_error_full_fallback[] =
@@ -67,4 +69,57 @@ void rr_error_put_full(const rr_api_error *error, bool listed, rr_json_writer *w
   rr_json_put_raw(writer, ",\"code\":");
   rr_json_put_unsigned(writer, (uint64_t)rr_api_error_status(error->kind));
   rr_json_put_raw(writer, "}}");
+}
+
+/* The name of a kind. Clients know six names, so kinds beyond those get the nearest one. */
+static const char *terse_type(rr_api_error_kind kind) {
+  switch (kind) {
+  case RR_API_EMPTY: return "Empty";
+  case RR_API_TOKENIZER: return "Tokenizer";
+  case RR_API_BACKEND: return "Backend";
+  case RR_API_OVERLOADED:
+  case RR_API_TIMEOUT:
+  case RR_API_MEMORY: return "Overloaded";
+  case RR_API_UNHEALTHY: return "Unhealthy";
+  case RR_API_MALFORMED:
+  case RR_API_VALIDATION:
+  case RR_API_TOO_LARGE:
+  case RR_API_MEDIA_TYPE:
+  case RR_API_UNAUTHORIZED:
+  case RR_API_NOT_FOUND:
+  case RR_API_METHOD:
+  case RR_API_TARGET:
+  case RR_API_EXPECTATION:
+  case RR_API_HEADERS:
+  case RR_API_NOT_KNOWN:
+  case RR_API_VERSION: return "Validation";
+  }
+  return "Backend";
+}
+
+void rr_error_put_terse(const rr_api_error *error, rr_json_writer *writer) {
+  rr_json_put_raw(writer, "{\"error\":");
+  rr_json_put_string(writer, error->message);
+  rr_json_put_raw(writer, ",\"error_type\":");
+  rr_json_put_string(writer, terse_type(error->kind));
+  rr_json_put_raw(writer, "}");
+}
+
+const char *rr_error_terse_fallback(rr_api_error_kind kind) {
+  static const char *const bodies[] = {
+      "{\"error\":\"request failed\",\"error_type\":\"Empty\"}",
+      "{\"error\":\"request failed\",\"error_type\":\"Validation\"}",
+      "{\"error\":\"request failed\",\"error_type\":\"Tokenizer\"}",
+      "{\"error\":\"request failed\",\"error_type\":\"Backend\"}",
+      "{\"error\":\"request failed\",\"error_type\":\"Overloaded\"}",
+      "{\"error\":\"request failed\",\"error_type\":\"Unhealthy\"}",
+  };
+  const char *type = terse_type(kind);
+  const char *body = bodies[0];
+  for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
+    if (strstr(bodies[i], type) != NULL) {
+      body = bodies[i];
+    }
+  }
+  return body;
 }

@@ -1,4 +1,5 @@
-/* The error body for clients of many kinds: each finds the member it reads. */
+/* The bodies of errors: one for clients of many kinds, in which each finds the member it reads,
+ * and a terse one. */
 #ifndef RR_PROTO_ERROR_BODY_H
 #define RR_PROTO_ERROR_BODY_H
 
@@ -12,5 +13,11 @@ void rr_error_put_full(const rr_api_error *error, bool listed, rr_json_writer *w
 
 /* The same where there is no memory. */
 extern const char rr_error_full_fallback[];
+
+/* {"error":..., "error_type":...} */
+void rr_error_put_terse(const rr_api_error *error, rr_json_writer *writer);
+
+/* The same where there is no memory. Static storage. */
+const char *rr_error_terse_fallback(rr_api_error_kind kind);
 
 #endif

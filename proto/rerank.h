@@ -1,4 +1,4 @@
-/* The canonical request and its answer: what every dialect maps to and from. */
+/* The canonical request and its result: what every dialect maps to and from. */
 #ifndef RR_PROTO_RERANK_H
 #define RR_PROTO_RERANK_H
 
@@ -70,7 +70,7 @@ typedef struct rr_text_tokens {
 } rr_text_tokens;
 
 /* What an encoder may tell. All memory is the caller's. */
-typedef struct rr_rerank_answer {
+typedef struct rr_result {
   const rr_rerank_request *request;
   const rr_ranked *ranked; /* n results in the order in which they are told */
   size_t n;
@@ -84,7 +84,7 @@ typedef struct rr_rerank_answer {
   const char *id;
   const char *model; /* the name it is served under */
   const char *label; /* a cross-encoder's; NULL for a bi-encoder */
-} rr_rerank_answer;
+} rr_result;
 
 /* Bounds on what a decoder accepts, besides the size of the body. */
 typedef struct rr_rerank_limits {

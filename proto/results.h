@@ -1,4 +1,5 @@
-/* The answer of every dialect that wraps its results in an object: one writer, a form a dialect. */
+/* The answers that dialects share: results in an object, one writer with a form a dialect, and
+ * results as a bare array. */
 #ifndef RR_PROTO_RESULTS_H
 #define RR_PROTO_RESULTS_H
 
@@ -31,7 +32,9 @@ typedef struct rr_results_form {
 /* Appends the object. A result also tells how many tokens its text has, and `truncated` where it
  * was; where texts have no score, `unscored` is true in their results and tells their number in the
  * object. */
-void rr_results_put(const rr_rerank_answer *answer, const rr_results_form *form,
-                    rr_json_writer *writer);
+void rr_results_put(const rr_result *result, const rr_results_form *form, rr_json_writer *writer);
+
+/* Appends [{"index":..., "score":...}], with "text" where the request asks for it. */
+void rr_put_ranked_texts(const rr_result *result, rr_json_writer *writer);
 
 #endif

@@ -28,7 +28,8 @@ ALLOWED = {
     "core/scorer.h": ["core/base/"],
     "core/unique": ["core/unique.h", "core/base/"],
     "core/": ["core/"],  # what stands beside scorer.c puts the folders together
-    "proto/": ["proto/", "core/base/"],
+    "proto/": ["proto/", "core/base/"],  # of proto/dialects/ the table alone: COLLECTS_DIALECTS
+    "proto/dialects/": ["proto/", "core/base/"],
     # The rooms of the server, from below: each may include those that are named, and proto and core/base.
     **{f"server/{room}/": [f"server/{room}/", *(f"server/{other}/" for other in others.split()), "proto/", "core/scorer.h",
                            "core/base/"]
@@ -54,7 +55,8 @@ ALLOWED = {
     "bench/split/": ["core/scorer.h", "core/base/"],
 }
 # Headers that the build makes: they have no file among the sources.
-GENERATED = {"server/base/version.h": "server/base/version.h.in"}
+GENERATED = {"server/base/version.h": "server/base/version.h.in",
+             "proto/dialects/list.h": "proto/dialects/list.h.in"}
 HTTP_AND_LOOP = ("microhttpd.h", "uv.h", "curl/curl.h")
 # What the loop knows of a request under way: no file that runs on other threads can name it.
 LOOP_ALONE = {"server/request/own.h": ("server/request/rerank.c", "server/request/reply.c",
@@ -63,10 +65,12 @@ LOOP_ALONE = {"server/request/own.h": ("server/request/rerank.c", "server/reques
 # or belong to tools.
 OPENING = re.compile(r"(?<![\w.>])(?:open|openat|fopen|freopen|creat)\(")
 MAY_OPEN = ("core/base/file.c", "core/base/cpu.c", "server/system/memory_limit.c", "server/observe/process_stats.c", "bench/")
-# A dialect's name stands in its own file, in the table that picks it, and nowhere else. (`infinity` is also a
-# number.)
-DIALECT = re.compile(r"(?:\b|_)(tei|cohere|jina|vllm|llama\.?cpp|voyage)(?:\b|_)", re.IGNORECASE)
-DIALECT_TABLE = ("proto/dialect.c", "proto/dialects.h", "bench/load/dialect.c", "bench/load/options.c")
+# Dialects are known by what they declare: only the table sees how, and a dialect's name stands in its own files and
+# nowhere else. (`documents` and `infinity` are also words.)
+DIALECT_ROOM = "proto/dialects/"
+COLLECTS_DIALECTS = "proto/dialect.c"
+DIALECT_WORDS = ("documents", "infinity")
+MAY_NAME_DIALECTS = ("bench/load/dialect.c", "bench/load/options.c")
 
 
 def sources():
@@ -168,14 +172,32 @@ def opened_files(path):
                 yield f"{path}:{number}: opens a file; core/base/file.h does that"
 
 
-def named_dialects(path):
-    if path in DIALECT_TABLE:
+def seen_dialects(path):
+    if path.startswith(DIALECT_ROOM) or path == COLLECTS_DIALECTS:
         return
-    own = os.path.splitext(os.path.basename(path))[0] if path.startswith("proto/") else ""
-    for number, line in enumerate(lines_of(path), start=1):
-        for found in DIALECT.finditer(line):
-            if found.group(1).lower().replace(".", "") != own:
-                yield f"{path}:{number}: names the dialect {found.group(1)}"
+    for number, own, included in includes(path):
+        if own and included.startswith(DIALECT_ROOM):
+            yield f"{path}:{number}: {included} is the dialects' alone; proto/dialect.h picks one"
+
+
+def dialect_pattern():
+    """Finds the name of any dialect, as its file has it or with a dot within."""
+    names = [os.path.splitext(name)[0] for name in os.listdir(os.path.join(ROOT, DIALECT_ROOM)) if name.endswith(".c")]
+    told = [r"\.?".join(name) for name in sorted(names) if name not in DIALECT_WORDS]
+    assert len(told) > 3, names
+    return re.compile(rf"(?:\b|_)({'|'.join(told)})(?:\b|_)", re.IGNORECASE)
+
+
+def named_dialects(paths):
+    pattern = dialect_pattern()
+    described = [os.path.join("proto", folder, name) for folder in ("", "dialects")
+                 for name in sorted(os.listdir(os.path.join(ROOT, "proto", folder))) if name.endswith(".py")]
+    for path in (path for path in [*paths, *described] if path not in MAY_NAME_DIALECTS):
+        own = os.path.splitext(os.path.basename(path))[0] if path.startswith(DIALECT_ROOM) else ""
+        for number, line in enumerate(lines_of(path), start=1):
+            for found in pattern.finditer(line):
+                if found.group(1).lower().replace(".", "") != own:
+                    yield f"{path}:{number}: names the dialect {found.group(1)}"
 
 
 def folders_without_readme():
@@ -206,8 +228,9 @@ def main():
         ("a machine's kernels are included by kernels alone",
          (p for path in every for p in seen_machines(path))),
         ("files are opened in one place", (p for path in every for p in opened_files(path))),
-        ("a dialect is named in its own file alone",
-         (p for path in every for p in named_dialects(path))),
+        ("how dialects are declared is seen by them and the table alone",
+         (p for path in every for p in seen_dialects(path))),
+        ("a dialect is named in its own files alone", named_dialects(every)),
         (f"functions have at most {FUNCTION_LINES} lines",
          (p for path in every for p in long_functions(path))),
         (f"files have at most {FILE_LINES} lines",

@@ -85,7 +85,7 @@ static void make_reply(rerank_task *task) {
   partial_fill(out.ranked, request->n_texts);
   size_t n =
       request->top_n == 0 || request->top_n > request->n_texts ? request->n_texts : request->top_n;
-  const rr_rerank_answer answer = {
+  const rr_result result = {
       .request = request,
       .ranked = out.ranked,
       .n = n,
@@ -101,7 +101,7 @@ static void make_reply(rerank_task *task) {
       .label = rr_scorer_info(task->tools.scorer)->label,
   };
   size_t before = rr_claim_taken(&task->claim);
-  task->reply = rr_dialect_encode(task->dialect, &answer, &task->claim, &task->reply_size);
+  task->reply = rr_dialect_encode(task->dialect, &result, &task->claim, &task->reply_size);
   if (task->reply == NULL) {
     rerank_fail(task, RR_API_MEMORY, "out of memory");
     return;

@@ -80,7 +80,7 @@ static void answer(const rr_dialect *dialect, const rr_rerank_request *request, 
         request->ids[i].data == NULL ? (rr_text){.data = "name", .size = 4} : request->ids[i];
   }
   rr_rank(scores, n, ranked);
-  const rr_rerank_answer told = {
+  const rr_result result = {
       .request = request,
       .ranked = ranked,
       .n = request->top_n == 0 || request->top_n > n ? n : request->top_n,
@@ -95,7 +95,7 @@ static void answer(const rr_dialect *dialect, const rr_rerank_request *request, 
       .label = "LABEL_0",
   };
   size_t size = 0;
-  char *body = rr_dialect_encode(dialect, &told, NULL, &size);
+  char *body = rr_dialect_encode(dialect, &result, NULL, &size);
   require_json(body, size);
 }
 

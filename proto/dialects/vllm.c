@@ -1,5 +1,5 @@
 /* The dialect of vLLM's server: its /rerank and /score. */
-#include "proto/dialects.h"
+#include "proto/dialects/declare.h"
 #include "proto/results.h"
 
 /* `truncate_prompt_tokens` bounds a pair; -1 stands for the model's length. */
@@ -38,7 +38,7 @@ static bool decode_rerank(const rr_reader *reader, rr_rerank_request *request) {
          rr_read_documents(reader, "documents", request);
 }
 
-static void encode_rerank(const rr_rerank_answer *answer, rr_json_writer *writer) {
+static void encode_rerank(const rr_result *result, rr_json_writer *writer) {
   static const rr_results_form form = {.id_prefix = "rerank-",
                                        .model = true,
                                        .usage = true,
@@ -46,7 +46,7 @@ static void encode_rerank(const rr_rerank_answer *answer, rr_json_writer *writer
                                        .list = "results",
                                        .score = "relevance_score",
                                        .document = RR_DOCUMENT_OBJECT};
-  rr_results_put(answer, &form, writer);
+  rr_results_put(result, &form, writer);
 }
 
 /* A string, or a list of strings: *ret_texts and *ret_n. */
@@ -96,7 +96,7 @@ static bool decode_score(const rr_reader *reader, rr_rerank_request *request) {
   return true;
 }
 
-static void encode_score(const rr_rerank_answer *answer, rr_json_writer *writer) {
+static void encode_score(const rr_result *result, rr_json_writer *writer) {
   static const rr_results_form form = {.id_prefix = "score-",
                                        .object = "list",
                                        .created = true,
@@ -106,11 +106,27 @@ static void encode_score(const rr_rerank_answer *answer, rr_json_writer *writer)
                                        .list = "data",
                                        .score = "score",
                                        .result_object = "score"};
-  rr_results_put(answer, &form, writer);
+  rr_results_put(result, &form, writer);
 }
 
-const rr_dialect rr_dialect_vllm_rerank = {
+static const rr_dialect rerank = {
     .name = "vllm", .errors = RR_ERROR_FULL, .decode = decode_rerank, .encode = encode_rerank};
 
-const rr_dialect rr_dialect_vllm_score = {
-    .name = "vllm", .errors = RR_ERROR_FULL, .decode = decode_score, .encode = encode_score};
+static const rr_dialect score = {.name = "vllm",
+                                 .operation = RR_OPERATION_SCORE,
+                                 .errors = RR_ERROR_FULL,
+                                 .decode = decode_score,
+                                 .encode = encode_score};
+
+/* At /v2/rerank `max_tokens_per_doc` belongs to the dialect that takes the rest there. */
+const rr_endpoint rr_endpoints_vllm[] = {
+    {"/rerank", &rerank, .precedence = RR_TOLD_BY_MEMBERS + 30,
+     .any = {"truncate_prompt_tokens", "max_tokens_per_doc", "use_activation", "priority"}},
+    {"/v1/rerank", &rerank, .precedence = RR_TOLD_BY_MEMBERS + 30,
+     .any = {"truncate_prompt_tokens", "max_tokens_per_doc", "use_activation", "priority"}},
+    {"/v2/rerank", &rerank, .precedence = RR_TOLD_BY_MEMBERS + 30,
+     .any = {"truncate_prompt_tokens", "use_activation"}},
+    {"/score", &score, .precedence = RR_TAKES_THE_REST},
+    {"/v1/score", &score, .precedence = RR_TAKES_THE_REST},
+    {.path = NULL},
+};

@@ -1,5 +1,6 @@
-/* The dialect of Voyage's API: /v1/rerank with `top_k` or `truncation`. */
-#include "proto/dialects.h"
+/* The dialect of Voyage's API: /rerank and /v1/rerank with `top_k` or
+ * `truncation`. */
+#include "proto/dialects/declare.h"
 #include "proto/results.h"
 
 static bool decode(const rr_reader *reader, rr_rerank_request *request) {
@@ -10,7 +11,7 @@ static bool decode(const rr_reader *reader, rr_rerank_request *request) {
          rr_read_documents(reader, "documents", request);
 }
 
-static void encode(const rr_rerank_answer *answer, rr_json_writer *writer) {
+static void encode(const rr_result *result, rr_json_writer *writer) {
   static const rr_results_form form = {.object = "list",
                                        .model = true,
                                        .usage = true,
@@ -18,8 +19,14 @@ static void encode(const rr_rerank_answer *answer, rr_json_writer *writer) {
                                        .score = "relevance_score",
                                        .document = RR_DOCUMENT_STRING,
                                        .unit_scores = true};
-  rr_results_put(answer, &form, writer);
+  rr_results_put(result, &form, writer);
 }
 
-const rr_dialect rr_dialect_voyage = {
+static const rr_dialect voyage = {
     .name = "voyage", .errors = RR_ERROR_FULL, .decode = decode, .encode = encode};
+
+const rr_endpoint rr_endpoints_voyage[] = {
+    {"/rerank", &voyage, .precedence = RR_TOLD_BY_MEMBERS + 10, .any = {"top_k", "truncation"}},
+    {"/v1/rerank", &voyage, .precedence = RR_TOLD_BY_MEMBERS + 10, .any = {"top_k", "truncation"}},
+    {.path = NULL},
+};

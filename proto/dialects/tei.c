@@ -1,7 +1,6 @@
-/* The dialect of Hugging Face's text-embeddings-inference: /rerank and its errors. */
-#include <string.h>
-
-#include "proto/dialects.h"
+/* The dialect of Hugging Face's text-embeddings-inference: /, /rerank and /predict. */
+#include "proto/dialects/declare.h"
+#include "proto/results.h"
 
 /* `truncate`: true asks for what the original does, the longer one first. Without a word the query
  * stays whole where that is possible; where it is not, the original would still rank, and so does
@@ -26,79 +25,10 @@ static bool decode_rerank(const rr_reader *reader, rr_rerank_request *request) {
          rr_read_texts(reader, "texts", true, request);
 }
 
-void rr_put_ranked_texts(const rr_rerank_answer *answer, rr_json_writer *writer) {
-  rr_json_put_raw(writer, "[");
-  for (size_t i = 0; i < answer->n; i++) {
-    rr_json_put_raw(writer, i == 0 ? "{\"index\":" : ",{\"index\":");
-    rr_json_put_unsigned(writer, answer->ranked[i].index);
-    if (answer->request->return_text) {
-      rr_json_put_raw(writer, ",\"text\":");
-      rr_json_put_text(writer, answer->request->texts[answer->ranked[i].index]);
-    }
-    rr_json_put_raw(writer, ",\"score\":");
-    rr_json_put_float(writer, answer->ranked[i].score);
-    rr_json_put_raw(writer, "}");
-  }
-  rr_json_put_raw(writer, "]");
-}
-
-/* The name of a kind. Clients know six names, so kinds beyond those get the nearest one. */
-static const char *error_type(rr_api_error_kind kind) {
-  switch (kind) {
-  case RR_API_EMPTY: return "Empty";
-  case RR_API_TOKENIZER: return "Tokenizer";
-  case RR_API_BACKEND: return "Backend";
-  case RR_API_OVERLOADED:
-  case RR_API_TIMEOUT:
-  case RR_API_MEMORY: return "Overloaded";
-  case RR_API_UNHEALTHY: return "Unhealthy";
-  case RR_API_MALFORMED:
-  case RR_API_VALIDATION:
-  case RR_API_TOO_LARGE:
-  case RR_API_MEDIA_TYPE:
-  case RR_API_UNAUTHORIZED:
-  case RR_API_NOT_FOUND:
-  case RR_API_METHOD:
-  case RR_API_TARGET:
-  case RR_API_EXPECTATION:
-  case RR_API_HEADERS:
-  case RR_API_NOT_KNOWN:
-  case RR_API_VERSION: return "Validation";
-  }
-  return "Backend";
-}
-
-void rr_tei_put_error(const rr_api_error *error, rr_json_writer *writer) {
-  rr_json_put_raw(writer, "{\"error\":");
-  rr_json_put_string(writer, error->message);
-  rr_json_put_raw(writer, ",\"error_type\":");
-  rr_json_put_string(writer, error_type(error->kind));
-  rr_json_put_raw(writer, "}");
-}
-
-const char *rr_tei_error_fallback(rr_api_error_kind kind) {
-  static const char *const bodies[] = {
-      "{\"error\":\"request failed\",\"error_type\":\"Empty\"}",
-      "{\"error\":\"request failed\",\"error_type\":\"Validation\"}",
-      "{\"error\":\"request failed\",\"error_type\":\"Tokenizer\"}",
-      "{\"error\":\"request failed\",\"error_type\":\"Backend\"}",
-      "{\"error\":\"request failed\",\"error_type\":\"Overloaded\"}",
-      "{\"error\":\"request failed\",\"error_type\":\"Unhealthy\"}",
-  };
-  const char *type = error_type(kind);
-  const char *body = bodies[0];
-  for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
-    if (strstr(bodies[i], type) != NULL) {
-      body = bodies[i];
-    }
-  }
-  return body;
-}
-
-const rr_dialect rr_dialect_tei_rerank = {.name = "tei",
-                                          .errors = RR_ERROR_TERSE,
-                                          .decode = decode_rerank,
-                                          .encode = rr_put_ranked_texts};
+static const rr_dialect rerank = {.name = "tei",
+                                  .errors = RR_ERROR_TERSE,
+                                  .decode = decode_rerank,
+                                  .encode = rr_put_ranked_texts};
 
 /* --- /predict: pairs, or texts alone, each scored for itself --- */
 
@@ -157,18 +87,31 @@ static bool decode_predict(const rr_reader *reader, rr_rerank_request *request) 
   return read_options(reader, request) && read_inputs(reader, request);
 }
 
-static void encode_predict(const rr_rerank_answer *answer, rr_json_writer *writer) {
-  bool batch = answer->request->batch;
+static void encode_predict(const rr_result *result, rr_json_writer *writer) {
+  bool batch = result->request->batch;
   rr_json_put_raw(writer, batch ? "[" : "");
-  for (size_t i = 0; i < answer->n; i++) {
+  for (size_t i = 0; i < result->n; i++) {
     rr_json_put_raw(writer, i == 0 ? "[{\"score\":" : ",[{\"score\":");
-    rr_json_put_float(writer, answer->ranked[i].score);
+    rr_json_put_float(writer, result->ranked[i].score);
     rr_json_put_raw(writer, ",\"label\":");
-    rr_json_put_string(writer, answer->label == NULL ? "" : answer->label);
+    rr_json_put_string(writer, result->label == NULL ? "" : result->label);
     rr_json_put_raw(writer, "}]");
   }
   rr_json_put_raw(writer, batch ? "]" : "");
 }
 
-const rr_dialect rr_dialect_tei_predict = {
-    .name = "tei", .errors = RR_ERROR_TERSE, .decode = decode_predict, .encode = encode_predict};
+static const rr_dialect predict = {.name = "tei",
+                                   .operation = RR_OPERATION_PREDICT,
+                                   .errors = RR_ERROR_TERSE,
+                                   .decode = decode_predict,
+                                   .encode = encode_predict};
+
+const rr_endpoint rr_endpoints_tei[] = {
+    {"/", &rerank, .precedence = RR_TAKES_THE_REST},
+    {"/predict", &predict, .precedence = RR_TAKES_THE_REST},
+    {"/rerank", &rerank, RR_TOLD_BY_TEXTS_ALONE},
+    {"/rerank", &rerank, .precedence = RR_TAKES_THE_REST},
+    {"/v1/rerank", &rerank, RR_TOLD_BY_TEXTS_ALONE},
+    {"/v2/rerank", &rerank, RR_TOLD_BY_TEXTS_ALONE},
+    {.path = NULL},
+};

@@ -1,6 +1,6 @@
 /* The dialect of Jina's API: /v1/rerank. Clients of another API send the very same body there, so
  * the answer holds what either reads. */
-#include "proto/dialects.h"
+#include "proto/dialects/declare.h"
 #include "proto/results.h"
 
 static bool decode(const rr_reader *reader, rr_rerank_request *request) {
@@ -10,7 +10,7 @@ static bool decode(const rr_reader *reader, rr_rerank_request *request) {
          rr_read_documents(reader, "documents", request);
 }
 
-static void encode(const rr_rerank_answer *answer, rr_json_writer *writer) {
+static void encode(const rr_result *result, rr_json_writer *writer) {
   static const rr_results_form form = {.id_prefix = "",
                                        .model = true,
                                        .usage = true,
@@ -20,8 +20,13 @@ static void encode(const rr_rerank_answer *answer, rr_json_writer *writer) {
                                        .document = RR_DOCUMENT_OBJECT,
                                        .api_version = "1",
                                        .unit_scores = true};
-  rr_results_put(answer, &form, writer);
+  rr_results_put(result, &form, writer);
 }
 
-const rr_dialect rr_dialect_jina = {
+static const rr_dialect jina = {
     .name = "jina", .errors = RR_ERROR_FULL, .decode = decode, .encode = encode};
+
+const rr_endpoint rr_endpoints_jina[] = {
+    {"/v1/rerank", &jina, .precedence = RR_TAKES_THE_REST},
+    {.path = NULL},
+};

@@ -1,5 +1,5 @@
 /* POST /documents: texts that are to be computed ahead and kept, under names. Our own API. */
-#include "proto/dialects.h"
+#include "proto/dialects/declare.h"
 
 static bool out_of_memory(const rr_reader *reader) {
   return rr_api_fail(reader->error, RR_API_MEMORY, "out of memory");
@@ -65,25 +65,33 @@ static bool decode(const rr_reader *reader, rr_rerank_request *request) {
   return list != NULL && read_all(reader, name, list, request);
 }
 
-static void encode(const rr_rerank_answer *answer, rr_json_writer *writer) {
+static void encode(const rr_result *result, rr_json_writer *writer) {
   rr_json_put_raw(writer, "{\"object\":\"list\",\"model\":");
-  rr_json_put_string(writer, answer->model);
+  rr_json_put_string(writer, result->model);
   rr_json_put_raw(writer, ",\"documents\":[");
-  for (size_t i = 0; i < answer->n; i++) {
-    uint32_t at = answer->ranked[i].index;
+  for (size_t i = 0; i < result->n; i++) {
+    uint32_t at = result->ranked[i].index;
     rr_json_put_raw(writer, i == 0 ? "{\"id\":" : ",{\"id\":");
-    rr_json_put_text(writer, answer->request->ids[at]);
+    rr_json_put_text(writer, result->request->ids[at]);
     rr_json_put_raw(writer, ",\"tokens\":");
-    rr_json_put_unsigned(writer, answer->text_tokens[at].count);
-    rr_json_put_raw(writer, answer->text_tokens[at].truncated ? ",\"truncated\":true" : "");
-    rr_json_put_raw(writer, answer->kept[at] ? ",\"cached\":true}" : ",\"cached\":false}");
+    rr_json_put_unsigned(writer, result->text_tokens[at].count);
+    rr_json_put_raw(writer, result->text_tokens[at].truncated ? ",\"truncated\":true" : "");
+    rr_json_put_raw(writer, result->kept[at] ? ",\"cached\":true}" : ",\"cached\":false}");
   }
   rr_json_put_raw(writer, "],\"computed\":");
-  rr_json_put_unsigned(writer, answer->n_computed);
+  rr_json_put_unsigned(writer, result->n_computed);
   rr_json_put_raw(writer, ",\"usage\":{\"total_tokens\":");
-  rr_json_put_unsigned(writer, answer->tokens);
+  rr_json_put_unsigned(writer, result->tokens);
   rr_json_put_raw(writer, "}}");
 }
 
-const rr_dialect rr_dialect_keep = {
-    .name = "documents", .errors = RR_ERROR_FULL, .decode = decode, .encode = encode};
+static const rr_dialect documents = {.name = "documents",
+                                     .operation = RR_OPERATION_DOCUMENTS,
+                                     .errors = RR_ERROR_FULL,
+                                     .decode = decode,
+                                     .encode = encode};
+
+const rr_endpoint rr_endpoints_documents[] = {
+    {"/documents", &documents, .precedence = RR_TAKES_THE_REST},
+    {.path = NULL},
+};

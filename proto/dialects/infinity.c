@@ -1,5 +1,6 @@
-/* The dialect of infinity's server: /rerank with `documents`. */
-#include "proto/dialects.h"
+/* The dialect of infinity's server: /rerank with `documents`, and /v1/rerank with
+ * `raw_scores`. */
+#include "proto/dialects/declare.h"
 #include "proto/results.h"
 
 static bool decode(const rr_reader *reader, rr_rerank_request *request) {
@@ -10,7 +11,7 @@ static bool decode(const rr_reader *reader, rr_rerank_request *request) {
          rr_read_documents(reader, "documents", request);
 }
 
-static void encode(const rr_rerank_answer *answer, rr_json_writer *writer) {
+static void encode(const rr_result *result, rr_json_writer *writer) {
   static const rr_results_form form = {.id_prefix = "infinity-",
                                        .object = "rerank",
                                        .created = true,
@@ -20,8 +21,14 @@ static void encode(const rr_rerank_answer *answer, rr_json_writer *writer) {
                                        .list = "results",
                                        .score = "relevance_score",
                                        .document = RR_DOCUMENT_STRING};
-  rr_results_put(answer, &form, writer);
+  rr_results_put(result, &form, writer);
 }
 
-const rr_dialect rr_dialect_infinity = {
+static const rr_dialect infinity = {
     .name = "infinity", .errors = RR_ERROR_LISTED, .decode = decode, .encode = encode};
+
+const rr_endpoint rr_endpoints_infinity[] = {
+    {"/rerank", &infinity, .precedence = RR_TOLD_BY_DOCUMENTS, .any = {"documents"}},
+    {"/v1/rerank", &infinity, .precedence = RR_TOLD_BY_MEMBERS + 40, .any = {"raw_scores"}},
+    {.path = NULL},
+};
