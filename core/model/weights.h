@@ -6,9 +6,9 @@
 #include <stdint.h>
 
 #include "core/base/status.h"
+#include "core/files/packs.h"
 #include "core/kernel/kernel.h"
 #include "core/model/config.h"
-#include "core/model/packs.h"
 
 /* y = x w^T + bias, w of n x k. A layer that the model does not have is all zero. */
 typedef struct rr_linear {

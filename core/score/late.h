@@ -1,7 +1,7 @@
 /* Late interaction: what of a sequence has a vector, and what a query's and a text's vectors make
  * of a score. Immutable once set up. */
-#ifndef RR_CORE_SCORER_LATE_H
-#define RR_CORE_SCORER_LATE_H
+#ifndef RR_CORE_SCORE_LATE_H
+#define RR_CORE_SCORE_LATE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /* What a model's folder holds where a file is missing that every model has: words for error
  * messages. */
-#ifndef RR_CORE_MODEL_FOLDER_H
-#define RR_CORE_MODEL_FOLDER_H
+#ifndef RR_CORE_FILES_FOLDER_H
+#define RR_CORE_FILES_FOLDER_H
 
 #include "core/base/status.h"
 

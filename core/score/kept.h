@@ -1,7 +1,7 @@
 /* A text's half as bytes: what a computed sequence leaves for the scores, behind a header that says
  * its form. */
-#ifndef RR_CORE_SCORER_HALF_H
-#define RR_CORE_SCORER_HALF_H
+#ifndef RR_CORE_SCORE_KEPT_H
+#define RR_CORE_SCORE_KEPT_H
 
 #include <stdbool.h>
 #include <stddef.h>

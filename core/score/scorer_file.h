@@ -1,7 +1,7 @@
 /* rerankd.json, a model directory's own word on how it is best scored: which scoring, and the map
  * that turns such a score into a probability. Immutable once read. */
-#ifndef RR_CORE_SCORER_FILE_H
-#define RR_CORE_SCORER_FILE_H
+#ifndef RR_CORE_SCORE_SCORER_FILE_H
+#define RR_CORE_SCORE_SCORER_FILE_H
 
 #include <stddef.h>
 

@@ -1,4 +1,4 @@
-#include "core/model/folder.h"
+#include "core/files/folder.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/base/file.h"
 #include "core/base/kind.h"
-#include "core/model/pipeline.h"
 
 enum { ENTRIES_MAX = 10000, FOLDER_NAME_MAX = 100 };
 

@@ -9,8 +9,8 @@
  *    error.
  * 3. An open rr_safetensors is immutable; any number of threads may read it.
  */
-#ifndef RR_CORE_MODEL_SAFETENSORS_H
-#define RR_CORE_MODEL_SAFETENSORS_H
+#ifndef RR_CORE_FILES_SAFETENSORS_H
+#define RR_CORE_FILES_SAFETENSORS_H
 
 #include <stddef.h>
 

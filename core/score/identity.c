@@ -1,4 +1,4 @@
-#include "core/scorer_identity.h"
+#include "core/score/identity.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,8 +8,8 @@
 #include <xxhash.h>
 
 #include "core/base/file.h"
-#include "core/model/identity.h"
-#include "core/model/shards.h"
+#include "core/files/identity.h"
+#include "core/files/shards.h"
 
 enum { PIECE = 1 << 14 };
 

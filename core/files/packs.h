@@ -16,14 +16,14 @@
  *
  * Any number of processes may read and write at once: a file is complete before it gets its name,
  * and never changed afterwards. */
-#ifndef RR_CORE_MODEL_PACKS_H
-#define RR_CORE_MODEL_PACKS_H
+#ifndef RR_CORE_FILES_PACKS_H
+#define RR_CORE_FILES_PACKS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "core/files/safetensors.h"
 #include "core/kernel/kernel.h"
-#include "core/model/safetensors.h"
 
 enum { RR_PACKS_TEXT_MAX = 512 };
 

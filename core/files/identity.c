@@ -1,4 +1,4 @@
-#include "core/model/identity.h"
+#include "core/files/identity.h"
 
 #include <string.h>
 #include <xxhash.h>

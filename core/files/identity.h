@@ -1,11 +1,11 @@
 /* Which weights these are, whatever the file is called and wherever it lies. */
-#ifndef RR_CORE_MODEL_IDENTITY_H
-#define RR_CORE_MODEL_IDENTITY_H
+#ifndef RR_CORE_FILES_IDENTITY_H
+#define RR_CORE_FILES_IDENTITY_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "core/model/safetensors.h"
+#include "core/files/safetensors.h"
 
 enum { RR_IDENTITY_BYTES = 16 };
 

@@ -1,7 +1,7 @@
 /* From texts to sequences of tokens. */
+#include "core/score/internal.h"
+#include "core/score/unique.h"
 #include "core/scorer.h"
-#include "core/scorer_internal.h"
-#include "core/unique.h"
 
 static uint32_t smaller(uint32_t a, size_t b) { return b < a ? (uint32_t)b : a; }
 

@@ -1,4 +1,4 @@
-#include "core/scorer_half.h"
+#include "core/score/kept.h"
 
 #include <string.h>
 

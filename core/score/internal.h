@@ -1,15 +1,15 @@
 /* What the scorer's files share: loading (scorer.c), encoding (scorer_encode.c) and scoring
  * (scorer_score.c). */
-#ifndef RR_CORE_SCORER_INTERNAL_H
-#define RR_CORE_SCORER_INTERNAL_H
+#ifndef RR_CORE_SCORE_INTERNAL_H
+#define RR_CORE_SCORE_INTERNAL_H
 
 #include <stdint.h>
 
 #include "core/model/weights.h"
+#include "core/score/kept.h"
+#include "core/score/late.h"
+#include "core/score/scorer_file.h"
 #include "core/scorer.h"
-#include "core/scorer_file.h"
-#include "core/scorer_half.h"
-#include "core/scorer_late.h"
 #include "core/token/tokenizer.h"
 
 enum { KERNELS_TEXT_MAX = 128 };

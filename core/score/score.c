@@ -3,8 +3,8 @@
 
 #include "core/base/alloc.h"
 #include "core/model/encoder.h"
+#include "core/score/internal.h"
 #include "core/scorer.h"
-#include "core/scorer_internal.h"
 
 struct rr_workspace {
   const rr_scorer *scorer;

@@ -1,6 +1,6 @@
 /* Finding the texts of a request that are the same, byte for byte: each is scored once. */
-#ifndef RR_CORE_UNIQUE_H
-#define RR_CORE_UNIQUE_H
+#ifndef RR_CORE_SCORE_UNIQUE_H
+#define RR_CORE_SCORE_UNIQUE_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -5,12 +5,12 @@
 
 #include "core/base/alloc.h"
 #include "core/base/json.h"
+#include "core/files/shards.h"
 #include "core/kernel/kernel.h"
 #include "core/kernel/selfcheck.h"
 #include "core/model/config.h"
-#include "core/model/shards.h"
-#include "core/scorer_identity.h"
-#include "core/scorer_internal.h"
+#include "core/score/identity.h"
+#include "core/score/internal.h"
 
 static uint32_t smaller(uint32_t a, size_t b) { return b < a ? (uint32_t)b : a; }
 

@@ -1,4 +1,4 @@
-#include "core/model/pipeline.h"
+#include "core/files/pipeline.h"
 
 #include <string.h>
 
@@ -39,12 +39,12 @@ static bool kind_of_module(const char *type, module_kind *ret_kind) {
   return false;
 }
 
-static rr_status pooling_of_name(const char *path, const char *name, rr_head *ret_pooling,
-                                 rr_error *err) {
+static rr_status pooling_of_name(const char *path, const char *name,
+                                 rr_pipeline_pooling *ret_pooling, rr_error *err) {
   if (strcmp(name, "mean") == 0) {
-    *ret_pooling = RR_HEAD_MEAN;
+    *ret_pooling = RR_PIPELINE_MEAN;
   } else if (strcmp(name, "cls") == 0) {
-    *ret_pooling = RR_HEAD_CLS;
+    *ret_pooling = RR_PIPELINE_CLS;
   } else {
     return rr_fail(err, RR_ERR_UNSUPPORTED, "%s: pooling mode \"%.60s\" is not supported", path,
                    name);
@@ -53,8 +53,8 @@ static rr_status pooling_of_name(const char *path, const char *name, rr_head *re
 }
 
 /* The older form: one boolean a mode. No mode at all means mean, as the library itself has it. */
-static rr_status pooling_of_flags(const char *path, const json_t *config, rr_head *ret_pooling,
-                                  rr_error *err) {
+static rr_status pooling_of_flags(const char *path, const json_t *config,
+                                  rr_pipeline_pooling *ret_pooling, rr_error *err) {
   static const char *const modes[][2] = {{"pooling_mode_mean_tokens", "mean"},
                                          {"pooling_mode_cls_token", "cls"}};
   const char *chosen = NULL;
@@ -76,7 +76,7 @@ static rr_status pooling_of_flags(const char *path, const json_t *config, rr_hea
   return pooling_of_name(path, chosen == NULL ? "mean" : chosen, ret_pooling, err);
 }
 
-static rr_status load_pooling(const char *folder, rr_head *ret_pooling, rr_error *err) {
+static rr_status load_pooling(const char *folder, rr_pipeline_pooling *ret_pooling, rr_error *err) {
   char path[RR_PATH_MAX];
   json_t *config;
   rr_status status = rr_path_join(folder, "config.json", path, err);
@@ -127,7 +127,6 @@ static rr_status load_module(const char *directory, const char *path, const json
   if (status == RR_OK && *ret_kind == MODULE_TRANSFORMER) {
     memcpy(pipeline->folder, folder, sizeof folder);
   } else if (status == RR_OK && *ret_kind == MODULE_POOLING) {
-    pipeline->has_pooling = true;
     status = load_pooling(folder, &pipeline->pooling, err);
   }
   return status;
@@ -165,7 +164,7 @@ static rr_status find_metadata(const char *directory, bool *ret_there, rr_error 
 }
 
 rr_status rr_pipeline_load(const char *directory, rr_pipeline *ret_pipeline, rr_error *err) {
-  rr_pipeline pipeline = {.has_pooling = false};
+  rr_pipeline pipeline = {.pooling = RR_PIPELINE_NO_POOLING};
   char path[RR_PATH_MAX];
   rr_status status = rr_path_join(directory, "", pipeline.folder, err);
   if (status == RR_OK) {

@@ -1,4 +1,4 @@
-#include "core/scorer_late.h"
+#include "core/score/late.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-#include "core/model/packs.h"
+#include "core/files/packs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,8 +13,7 @@
 
 #include "core/base/alloc.h"
 #include "core/base/file.h"
-#include "core/model/config.h"
-#include "core/model/identity.h"
+#include "core/files/identity.h"
 
 enum {
   FORMAT_VERSION = 1,

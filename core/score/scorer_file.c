@@ -1,4 +1,4 @@
-#include "core/scorer_file.h"
+#include "core/score/scorer_file.h"
 
 #include <math.h>
 #include <string.h>

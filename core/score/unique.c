@@ -1,4 +1,4 @@
-#include "core/unique.h"
+#include "core/score/unique.h"
 
 #include <stdbool.h>
 #include <string.h>

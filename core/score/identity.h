@@ -1,6 +1,6 @@
 /* Which model this is, as a hash over its files. */
-#ifndef RR_CORE_SCORER_IDENTITY_H
-#define RR_CORE_SCORER_IDENTITY_H
+#ifndef RR_CORE_SCORE_IDENTITY_H
+#define RR_CORE_SCORE_IDENTITY_H
 
 #include <stddef.h>
 #include <stdint.h>

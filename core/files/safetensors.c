@@ -1,4 +1,4 @@
-#include "core/model/safetensors.h"
+#include "core/files/safetensors.h"
 
 #include <endian.h>
 #include <errno.h>

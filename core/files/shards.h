@@ -2,14 +2,14 @@
  * model.safetensors.index.json names. Of the index nothing is believed: its size and counts are
  * bounded, a shard's name is a plain file name, and every tensor must lie in the shard that the
  * index says. */
-#ifndef RR_CORE_MODEL_SHARDS_H
-#define RR_CORE_MODEL_SHARDS_H
+#ifndef RR_CORE_FILES_SHARDS_H
+#define RR_CORE_FILES_SHARDS_H
 
 #include <stddef.h>
 
 #include "core/base/arena.h"
 #include "core/base/status.h"
-#include "core/model/safetensors.h"
+#include "core/files/safetensors.h"
 
 /* Opens a directory's weights as if they were one file; model.safetensors goes before an index.
  * Errors as rr_safetensors_open, and RR_ERR_UNSUPPORTED where there is only a pytorch_model.bin.

@@ -1,4 +1,4 @@
-#include "core/model/shards.h"
+#include "core/files/shards.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -7,8 +7,7 @@
 #include "core/base/alloc.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
-#include "core/model/folder.h"
-#include "core/model/pipeline.h"
+#include "core/files/folder.h"
 
 enum {
   INDEX_BYTES_MAX = 32 << 20,
