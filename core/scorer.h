@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 #include "core/base/arena.h"
+#include "core/base/cut.h"
 #include "core/base/status.h"
 #include "core/base/text.h"
 
@@ -178,16 +179,6 @@ typedef struct rr_encoded {
   float *best;
 } rr_encoded;
 
-/* What of a pair that is too long loses tokens. A bi-encoder's query and texts are sequences of
- * their own: there it only matters whether a query may be cut; a ColBERT's may always, to the
- * query_maxlen of its training. */
-typedef enum rr_cut {
-  RR_CUT_LONGEST, /* the longer of query and text first: Hugging Face's longest_first */
-  RR_CUT_TEXT,    /* the text alone (only_second); RR_ERR_INPUT where the query leaves no room */
-  RR_CUT_TEXT_IF_POSSIBLE, /* the text alone, but as RR_CUT_LONGEST where the query leaves no room
-                            */
-} rr_cut;
-
 /* A text's half: plain bytes, to be kept and copied as they are. They mean something to scorers of
  * the same fingerprint alone. Where the model has split_halves: of the text's side of a pair that
  * was not cut. */
@@ -200,13 +191,13 @@ typedef struct rr_half {
 typedef struct rr_encode_options {
   bool truncate; /* false: a sequence that is too long is RR_ERR_INPUT */
   rr_truncation_side side;
-  rr_cut strategy;
+  rr_cut cut;
   uint32_t max_length;      /* tokens of a sequence, if fewer than max_input_length; 0: no bound */
   uint32_t max_text_tokens; /* of a text before it is paired: more are cut off; 0: no bound */
   bool alone;       /* a cross-encoder's texts are scored without the query, as single sequences */
   bool halves_only; /* texts without a query, for their halves: not for rr_scorer_scores */
   /* NULL, or one a text, where the model has text_halves: borrowed until the scores are made. Made
-   * with the same options but for strategy, and of the same text: that is not checked. Of equal
+   * with the same options but for cut, and of the same text: that is not checked. Of equal
    * texts the first one's counts. Of a split model max_text_tokens must be the same, and side where
    * that is not 0; a half that would not fit beside the query is passed over, and so are all where
    * texts are alone. */

@@ -125,7 +125,7 @@ static json_t *read_request(const char *path, rr_text *ret_query, rr_text **ret_
 static void load(const char *directory, rr_dtype dtype, rr_text query, const rr_text *texts,
                  size_t n, model *to) {
   const rr_load_options options = {.dtype = dtype};
-  const rr_encode_options encode = {.truncate = true, .strategy = RR_CUT_TEXT};
+  const rr_encode_options encode = {.truncate = true, .cut = RR_CUT_TEXT};
   rr_error err = {.message = ""};
   rr_arena_init(&to->arena, SIZE_MAX);
   if (rr_scorer_load(directory, &options, &to->scorer, &err) != RR_OK ||

@@ -85,7 +85,7 @@ static rr_status encode_query(const pass *in, rr_encoded *encoded, rr_error *err
     return status;
   }
   if (encoding.dropped > 0 && in->scorer->bert->config.head != RR_HEAD_TOKENS &&
-      in->options->strategy == RR_CUT_TEXT) {
+      in->options->cut == RR_CUT_TEXT) {
     return rr_fail(err, RR_ERR_INPUT, "a query of %zu tokens does not fit into %zu tokens",
                    in->query.size, in->truncation.max_length);
   }
@@ -196,14 +196,12 @@ static rr_status encode_all(pass *in, rr_text query, const rr_text *texts, uint3
   }
   status = status == RR_OK ? encode_side(in, err) : status;
   bool room = in->query.size + rr_tokenizer_pair_specials(tokenizer) < in->truncation.max_length;
-  in->truncation.only_second = in->options->strategy == RR_CUT_TEXT ||
-                               (in->options->strategy == RR_CUT_TEXT_IF_POSSIBLE && room);
   uint32_t first = next;
   size_t culprit = RR_CULPRIT_QUERY;
   for (size_t i = 0; status == RR_OK && i < encoded->n_candidates; i++) {
     sequence_of[i] += first;
     if (sequence_of[i] == next) { /* not met before */
-      culprit = in->truncation.only_second && !room ? RR_CULPRIT_QUERY : i;
+      culprit = in->options->cut == RR_CUT_TEXT && !room ? RR_CULPRIT_QUERY : i;
       status = encode_or_take(in, texts, i, &encoded->sequences[next++], encoded, err);
     }
   }
@@ -255,6 +253,7 @@ rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text
                                  ? scorer->info.max_input_length
                                  : smaller(scorer->info.max_input_length, options->max_length);
   in.truncation.enabled = options->truncate;
+  in.truncation.cut = options->cut;
   in.truncation.left = options->side == RR_TRUNCATE_LEFT;
   rr_status status = encode_all(&in, query, texts, sequence_of, &encoded, err);
   if (status != RR_OK) {

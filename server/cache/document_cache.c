@@ -126,7 +126,7 @@ static uint32_t smaller_bound(uint32_t bound, uint32_t most) {
   return bound == 0 || bound > most ? most : bound;
 }
 
-/* Members: truncate, side, strategy, max_length, max_text_tokens, alone, halves_only, halves,
+/* Members: truncate, side, cut, max_length, max_text_tokens, alone, halves_only, halves,
  * ret_culprit. Of a text that is a sequence of its own the first, second, fourth and fifth decide
  * what it is; of one in a pair that was not cut, and no other leaves a half, the second and
  * fifth. */

@@ -194,8 +194,8 @@ static void each_strategy_keeps_what_it_says(void **state) {
   char half_words[2 * 300];
   rr_text long_text = words_of(long_words, 600);
   rr_text half = words_of(half_words, 300);
-  const rr_encode_options only_text = {.truncate = true, .strategy = RR_CUT_TEXT};
-  const rr_encode_options if_possible = {.truncate = true, .strategy = RR_CUT_TEXT_IF_POSSIBLE};
+  const rr_encode_options only_text = {.truncate = true, .cut = RR_CUT_TEXT};
+  const rr_encode_options if_possible = {.truncate = true, .cut = RR_CUT_TEXT_IF_POSSIBLE};
   rr_arena_init(&arena, 16u << 20);
   const struct {
     rr_encode_options options;
@@ -231,7 +231,7 @@ static void bounds_on_tokens_are_kept_and_texts_can_stand_alone(void **state) {
   rr_encoded encoded;
   char words[2 * 100];
   rr_text both[] = {words_of(words, 100), {words, 10}};
-  rr_encode_options options = {.truncate = true, .strategy = RR_CUT_TEXT, .max_text_tokens = 7};
+  rr_encode_options options = {.truncate = true, .cut = RR_CUT_TEXT, .max_text_tokens = 7};
   rr_arena_init(&arena, 16u << 20);
   assert_int_equal(rr_scorer_encode(scorer, both[1], both, 2, &options, &arena, &encoded, NULL),
                    RR_OK);
@@ -239,7 +239,7 @@ static void bounds_on_tokens_are_kept_and_texts_can_stand_alone(void **state) {
   assert_int_equal(encoded.sequences[0].dropped_tokens, 93);
   assert_int_equal(encoded.sequences[1].length, 5 + 5 + 3);
   assert_int_equal(encoded.n_truncated, 1);
-  options = (rr_encode_options){.truncate = true, .strategy = RR_CUT_TEXT, .max_length = 20};
+  options = (rr_encode_options){.truncate = true, .cut = RR_CUT_TEXT, .max_length = 20};
   assert_int_equal(rr_scorer_encode(scorer, both[1], both, 2, &options, &arena, &encoded, NULL),
                    RR_OK);
   assert_int_equal(encoded.sequences[0].length, 20);

@@ -214,7 +214,7 @@ static void a_colberts_query_is_cut_unless_forbidden(void **state) {
   rr_arena arena;
   rr_encoded encoded;
   rr_arena_init(&arena, 1u << 20);
-  rr_encode_options options = {.truncate = true, .strategy = RR_CUT_TEXT};
+  rr_encode_options options = {.truncate = true, .cut = RR_CUT_TEXT};
   assert_int_equal(rr_scorer_encode(scorer, asked, &text, 1, &options, &arena, &encoded, NULL),
                    RR_OK);
   assert_int_equal(encoded.sequences[0].length, 24);

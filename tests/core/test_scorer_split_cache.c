@@ -252,7 +252,7 @@ static void what_is_too_long_is_still_refused(void **state) {
       rr_error err[2] = {{.message = ""}, {.message = ""}};
       rr_status status[2];
       rr_encoded encoded;
-      options = (rr_encode_options){.truncate = how == 1, .strategy = RR_CUT_TEXT};
+      options = (rr_encode_options){.truncate = how == 1, .cut = RR_CUT_TEXT};
       for (size_t warm = 0; warm < 2; warm++) {
         options.halves = warm == 1 ? &half : NULL;
         status[warm] =

@@ -296,8 +296,8 @@ static void a_key_holds_what_a_half_depends_on(void **state) {
                                          {.side = RR_TRUNCATE_LEFT},
                                          {.max_length = 20},
                                          {.max_text_tokens = 20}};
-  const rr_encode_options alike[] = {{.strategy = RR_CUT_TEXT},
-                                     {.strategy = RR_CUT_TEXT_IF_POSSIBLE},
+  const rr_encode_options alike[] = {{.cut = RR_CUT_TEXT},
+                                     {.cut = RR_CUT_TEXT_IF_POSSIBLE},
                                      {.halves_only = true},
                                      {.max_length = 100000},
                                      {.max_text_tokens = 4096}};
