@@ -6,16 +6,16 @@
  *   rr_scorer_forward  any mix of sequences -> their outputs     (one thread per workspace)
  *   rr_scorer_scores   a request's outputs -> one score a text   (any thread, afterwards)
  *
- * What a bi-encoder's text leaves for the scores, its half, can be kept as bytes: a text whose half
- * is given to rr_scorer_encode is neither tokenized nor computed, and its scores are the same to
- * the bit. So can what a split model's first layers make of a text: with it the rest of the pair
- * alone is computed.
+ * Kept state is what a text leaves behind that serves any number of queries, as plain bytes: a
+ * bi-encoder's vectors, or what the split layers of a cross-encoder make of a document. A text
+ * whose kept state is given to rr_scorer_encode is not tokenized, and not computed or only in part;
+ * its scores are the same to the bit.
  *
  * Threads and ownership:
  * 1. An rr_scorer is immutable once loaded; any number of threads may use it at once.
  * 2. An rr_workspace belongs to one thread at a time. rr_scorer_forward allocates nothing.
  * 3. What rr_scorer_encode returns lives in the caller's arena; it borrows nothing from the texts,
- *    but the halves that it was given.
+ *    but the kept states that it was given.
  * 4. Distinct sequences may be computed by distinct threads at the same time, each written once;
  *    the caller orders those writes before rr_scorer_scores (a mutex or a join).
  */
@@ -107,10 +107,10 @@ typedef struct rr_model_info {
   const char *dtype_name; /* "float32", "bfloat16", "int8" */
   const char *dtype_note; /* why it is in use, for people */
   const char *kernels;    /* what computes, for people: "openblas SkylakeX, rows avx512" */
-  uint32_t split_layers;  /* of a cross-encoder: the first so many keep a pair's two sides apart;
-                             else 0 */
-  bool split_halves; /* and what they make of a side can be computed apart: see rr_split_part */
-  bool text_halves;  /* texts have halves: a bi-encoder's, and where split_halves. See rr_half */
+  uint32_t split_layers;  /* of a cross-encoder: the first so many see query and text apart; else
+                             0 */
+  bool keeps_texts;  /* texts have kept state: a bi-encoder's, and a cross-encoder's whose split
+                        layers do not count a text's positions from the query */
   const char *label; /* a cross-encoder's one label ("LABEL_0"), else NULL */
   uint32_t max_input_length; /* tokens a sequence may have, special tokens included (but a ColBERT's
                                 query) */
@@ -126,43 +126,15 @@ typedef struct rr_model_info {
   const char *pack_note;    /* the same as a line for people; "" if it was not asked for */
 } rr_model_info;
 
-/* A split model's pair: its first split_layers layers see the query side ([CLS] query [SEP]) and
- * the document side (document [SEP]) apart. What they make of a side is its half. It depends on the
- * side's tokens, their types and the model alone (where info says split_halves), so that it serves
- * any number of pairs; a pair computed from halves scores to the bit what it scores as a whole.
- * Pairs of one micro-batch with the same query side share it anyway, so that a cache of document
- * halves needs WHOLE, to fill it, and WARM alone. */
-typedef enum rr_split_part {
-  RR_SPLIT_WHOLE, /* tokens in, output out: what rr_scorer_encode makes, and all of other models.
-                   * Where split_document is not NULL the document half is written there too */
-  RR_SPLIT_WARM,  /* a pair whose document half is in split_document: query tokens in, output out */
-  RR_SPLIT_JOINT, /* a pair whose halves are in split_query and split_document: output is written */
-  RR_SPLIT_QUERY, /* a query side: split_query is written, no output */
-  RR_SPLIT_DOCUMENT, /* a document side: split_document is written, no output */
-} rr_split_part;
-
-/* One packed sequence of tokens: what is scheduled and computed. */
+/* One sequence of tokens: what is scheduled and computed. Written by rr_scorer_encode; what of it
+ * is not here is the core's own. */
 typedef struct rr_sequence {
-  const int32_t
-      *ids; /* length token ids, special tokens included; of RR_SPLIT_WARM the first split_at */
-  const uint8_t *type_ids; /* as many token types (segments) */
-  uint32_t length;         /* 1 .. max_input_length; a ColBERT's query has query_maxlen */
+  uint32_t length;         /* tokens, special ones included: 1 .. max_input_length; a ColBERT's
+                            * query has query_maxlen */
   uint32_t text_tokens;    /* the text's own, before truncation and without special tokens */
   uint32_t dropped_tokens; /* how many truncation removed, of text and query */
-  float
-      *output; /* written by rr_scorer_forward: 1 logit, or hidden_size of a unit vector; or NULL */
-  uint32_t unattended; /* the last so many tokens are seen by none: a ColBERT query's filling */
-  uint32_t n_vectors; /* of MaxSim: tokens that have a vector, 1 or more; those with a 1 in left_out
-                         have none */
-  const uint8_t *left_out;
-  void *vectors; /* written by rr_scorer_forward, in the model's number format */
-  bool at_hand; /* its half was given: no ids, nothing to compute; output and vectors are the half's
-                 */
-  bool split_keepable; /* the pair was not cut, so that its document side's half is the text's */
-  rr_split_part split_part;
-  uint32_t split_at; /* a split model's pair: tokens of its query side, the first ones; else 0 */
-  void *split_query; /* rr_scorer_split_size bytes, aligned as malloc has it; or NULL */
-  void *split_document;
+  bool at_hand;            /* there is nothing to compute */
+  struct rr_input *input;
 } rr_sequence;
 
 /* A request's sequences: one for each different text, and before those, for a bi-encoder, the
@@ -175,17 +147,16 @@ typedef struct rr_encoded {
   size_t n_candidates;
   uint64_t tokens;    /* sum of the lengths, also of what is at hand */
   size_t n_truncated; /* sequences that lost tokens */
-  void *packed;       /* what rr_scorer_scores works in, for MaxSim */
+  void *packed;       /* the core's own: what rr_scorer_scores works in, for MaxSim */
   float *best;
 } rr_encoded;
 
-/* A text's half: plain bytes, to be kept and copied as they are. They mean something to scorers of
- * the same fingerprint alone. Where the model has split_halves: of the text's side of a pair that
- * was not cut. */
-typedef struct rr_half {
-  const void *data; /* aligned to 16 bytes; NULL: not at hand */
+/* A text's kept state: plain bytes, to be stored and copied as they are. They mean something to
+ * scorers of the same fingerprint alone. */
+typedef struct rr_kept {
+  const void *data; /* aligned to 16 bytes; NULL: none */
   size_t size;
-} rr_half;
+} rr_kept;
 
 /* Zeros stand for no truncation. */
 typedef struct rr_encode_options {
@@ -194,14 +165,13 @@ typedef struct rr_encode_options {
   rr_cut cut;
   uint32_t max_length;      /* tokens of a sequence, if fewer than max_input_length; 0: no bound */
   uint32_t max_text_tokens; /* of a text before it is paired: more are cut off; 0: no bound */
-  bool alone;       /* a cross-encoder's texts are scored without the query, as single sequences */
-  bool halves_only; /* texts without a query, for their halves: not for rr_scorer_scores */
-  /* NULL, or one a text, where the model has text_halves: borrowed until the scores are made. Made
-   * with the same options but for cut, and of the same text: that is not checked. Of equal
-   * texts the first one's counts. Of a split model max_text_tokens must be the same, and side where
-   * that is not 0; a half that would not fit beside the query is passed over, and so are all where
-   * texts are alone. */
-  const rr_half *halves;
+  bool alone;     /* a cross-encoder's texts are scored without the query, as single sequences */
+  bool kept_only; /* texts without a query, for their kept state: not for rr_scorer_scores */
+  /* NULL, or one a text, where the model keeps_texts: borrowed until the scores are made. Of the
+   * same text and made with the same options, which is not checked; of a cross-encoder only side
+   * and max_text_tokens matter. Of equal texts the first one's counts. A cross-encoder's that would
+   * not fit beside the query uncut is passed over, and so are all where texts are alone. */
+  const rr_kept *kept;
   size_t *ret_culprit; /* NULL, or told on RR_ERR_INPUT: the text at fault, RR_CULPRIT_QUERY if none
                           is */
 } rr_encode_options;
@@ -229,30 +199,21 @@ rr_status rr_scorer_choose_kernels(const char *isa, char ret_note[RR_KERNEL_NOTE
 /* Loads a Hugging Face model directory: config.json; tokenizer.json, or vocab.txt with
  * tokenizer_config.json; model.safetensors, or model.safetensors.index.json with its shards; where
  * there, modules.json with its pooling, sentence_bert_config.json and, of a ColBERT (architecture
- * HF_ColBERT, or a linear.weight), artifact.metadata; rerankd.json. `kind` is read from
+ * HF_ColBERT, or a linear.weight), artifact.metadata; rerankd.json, this library's own file
+ * (docs/scoring.md). `kind` is read from
  * config.json's architectures. *ret_scorer is freed by rr_scorer_destroy. Errors: every status but
  * RR_ERR_NUMERIC; messages name the file. Not on the event loop: it reads and packs all weights,
- * and with a pack cache waits for the disk.
- *
- * rerankd.json is this library's own file, of at most 64 KiB, any other member refused:
- *   {"scoring": "hybrid",                   what RR_SCORING_AUTO asks for: "cosine", "maxsim" or
- *                                           "hybrid"
- *    "calibration": {"scores": [0.2, 0.9],  optional: 2 to 32 increasing scores of that scoring,
- *                    "logits": [-5, 4]}}    and their increasing logits, each from -1000 to 1000,
- *                                           in steps of 1e-6 or more
- * A score lies on the straight lines through these points (the outer ones go on), and
- * its probability is 1 / (1 + exp(-logit)). With another scoring than that the file's map is not
- * used. */
+ * and with a pack cache waits for the disk. */
 rr_status rr_scorer_load(const char *directory, const rr_load_options *options,
                          rr_scorer **ret_scorer, rr_error *err);
 void rr_scorer_destroy(rr_scorer *scorer); /* NULL is allowed */
 
 /* Looks at a model of which the weights are not there yet: whether its files tell of one that
  * rr_scorer_load would take. Without with_tokenizer the tokenizer's files may be missing as well.
- * *ret_text_halves: as rr_model_info has it. Errors as of rr_scorer_load, but of what the weights
+ * *ret_keeps_texts: as rr_model_info has it. Errors as of rr_scorer_load, but of what the weights
  * alone tell. */
 rr_status rr_scorer_check(const char *directory, const rr_load_options *options,
-                          bool with_tokenizer, bool *ret_text_halves, rr_error *err);
+                          bool with_tokenizer, bool *ret_keeps_texts, rr_error *err);
 
 /* Whether this CPU has instructions for products of bfloat16, after rr_scorer_choose_kernels. */
 bool rr_scorer_multiplies_bfloat16(void);
@@ -267,37 +228,37 @@ rr_status rr_scorer_index_files(const char *path, rr_arena *arena, const char *c
 const rr_model_info *rr_scorer_info(const rr_scorer *scorer);
 
 /* Tokenizes a query and n_texts candidates (1 or more). Texts must be valid UTF-8; RR_ERR_INPUT
- * otherwise, or when a half does not fit, or a sequence is too long and options->truncate is false
- * (the message says "`inputs` must have less than M tokens. Given: N"). RR_ERR_MEMORY when the
- * arena is exhausted: MaxSim keeps a vector a token there, of what is computed, until the scores
- * are made (of token_dim values of 4 bytes, in bfloat16 2, in int8 1). */
+ * otherwise, or when a kept state does not fit, or a sequence is too long and options->truncate is
+ * false (the message says "`inputs` must have less than M tokens. Given: N"). RR_ERR_MEMORY when
+ * the arena is exhausted: MaxSim keeps a vector a token there, of what is computed, until the
+ * scores are made (of token_dim values of 4 bytes, in bfloat16 2, in int8 1). */
 rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text *texts,
                            size_t n_texts, const rr_encode_options *options, rr_arena *arena,
                            rr_encoded *ret_encoded, rr_error *err);
 
-/* Bytes of a text's half, once computed; 0 where it has none: a cross-encoder's, a split model's
- * pair that was cut. */
-size_t rr_scorer_half_bytes(const rr_scorer *scorer, const rr_sequence *sequence);
+/* Bytes of a text's kept state; 0 where it leaves none: of a model that does not keep texts, and of
+ * a cross-encoder's pair that was cut. */
+size_t rr_scorer_kept_bytes(const rr_scorer *scorer, const rr_sequence *sequence);
 
-/* Writes so many bytes: the half of a text, a sequence that is computed or at hand; of a split
- * model one with a split_document. Any thread. */
-void rr_scorer_half_write(const rr_scorer *scorer, const rr_sequence *sequence, void *ret_bytes);
+/* Of a cross-encoder, before the sequence is computed: rr_scorer_forward leaves its kept state in
+ * so many bytes (not 0), aligned to 16, which it borrows. NULL, as without a call: nowhere, and a
+ * text of kept_only is not computed then. A bi-encoder's is written by rr_scorer_kept_write. */
+void rr_scorer_kept_place(const rr_scorer *scorer, rr_sequence *sequence, void *bytes);
 
-/* Of a split model, before a sequence that rr_scorer_encode made is computed: from now on
- * rr_scorer_forward leaves its half in so many bytes (not 0), aligned to 16, which it borrows.
- * Without this a pair leaves none, and a text of halves_only cannot be computed. */
-void rr_scorer_half_place(const rr_scorer *scorer, rr_sequence *sequence, void *bytes);
+/* Writes so many bytes: the kept state of a text that is computed or at hand; of a cross-encoder,
+ * of one that has it placed or given. Any thread. */
+void rr_scorer_kept_write(const rr_scorer *scorer, const rr_sequence *sequence, void *ret_bytes);
 
-/* Whether bytes have the form of this scorer's halves, so that rr_scorer_encode takes them. Neither
- * the model nor the numbers are checked: that is for keys and checksums. */
-bool rr_scorer_half_fits(const rr_scorer *scorer, rr_half half);
+/* Whether bytes have the form of this scorer's kept states, so that rr_scorer_encode takes them.
+ * Neither the model nor the numbers are checked: that is for keys and checksums. */
+bool rr_scorer_kept_fits(const rr_scorer *scorer, rr_kept kept);
 
 enum { RR_FINGERPRINT_BYTES = 16 };
 
-/* A hash of all that a half's bytes depend on: weights, configuration and tokenizer as they lie in
+/* A hash of all that kept state depends on: weights, configuration and tokenizer as they lie in
  * the directory, which must not have changed since it was loaded; scoring, dtype and kernels.
- * Halves of equal fingerprints can be exchanged. Reads the weights once more: not on the event
- * loop. Errors: RR_ERR_IO, RR_ERR_FORMAT, RR_ERR_MEMORY. */
+ * Between scorers of equal fingerprints it can be exchanged. Reads the weights once more: not on
+ * the event loop. Errors: RR_ERR_IO, RR_ERR_FORMAT, RR_ERR_MEMORY. */
 rr_status rr_scorer_fingerprint(const rr_scorer *scorer,
                                 uint8_t ret_fingerprint[RR_FINGERPRINT_BYTES], rr_error *err);
 
@@ -316,19 +277,6 @@ size_t rr_workspace_bytes(const rr_workspace *workspace);
  * its neighbours beyond rounding. */
 rr_status rr_scorer_forward(rr_workspace *workspace, rr_sequence *const *sequences, size_t n,
                             rr_error *err);
-
-/* Bytes of the half of a side of `tokens` tokens (part: RR_SPLIT_QUERY or RR_SPLIT_DOCUMENT).
- * Document halves are bfloat16 unless the dtype is float32, and mean the same wherever the same
- * model is loaded with the same dtype. */
-size_t rr_scorer_split_size(const rr_scorer *scorer, rr_split_part part, uint32_t tokens);
-
-/* One side of a pair that rr_scorer_encode made, to compute its half into `half`; borrows both.
- * Pairs whose query sides have the same tokens (truncation may have cut some) may share a query
- * half. */
-rr_sequence rr_sequence_split_side(const rr_sequence *pair, rr_split_part part, void *half);
-
-/* From now on the pair is computed from its halves, which it borrows; query_half may be NULL. */
-void rr_sequence_split_join(rr_sequence *pair, void *query_half, void *document_half);
 
 /* Turns a request's outputs into n_candidates scores, in the order of the texts. Cross-encoder: the
  * logit if raw, else 1 / (1 + exp(-logit)). Bi-encoder: what rr_scoring says if raw, or if the

@@ -7,8 +7,9 @@ static uint32_t smaller(uint32_t a, size_t b) { return b < a ? (uint32_t)b : a; 
 
 static void keep(const rr_encoding *encoding, size_t text_tokens, rr_sequence *sequence,
                  rr_encoded *encoded) {
-  sequence->ids = encoding->ids;
-  sequence->type_ids = encoding->type_ids;
+  sequence->input->ids = encoding->ids;
+  sequence->input->type_ids = encoding->type_ids;
+  sequence->input->length = encoding->length;
   sequence->length = (uint32_t)encoding->length;
   sequence->text_tokens = smaller(UINT32_MAX, text_tokens);
   sequence->dropped_tokens = smaller(UINT32_MAX, encoding->dropped);
@@ -19,15 +20,14 @@ static void keep(const rr_encoding *encoding, size_t text_tokens, rr_sequence *s
 /* A bi-encoder's query or text as a sequence of its own. */
 static rr_status encode_single(const rr_scorer *scorer, bool query, const rr_tokens *tokens,
                                rr_truncation truncation, rr_arena *arena, rr_encoding *ret_encoding,
-                               rr_sequence *sequence, rr_error *err) {
+                               rr_input *input, rr_error *err) {
   bool late = scorer->bert->maxsim != NULL;
   if (late) {
     truncation.max_length = rr_late_room(&scorer->late, query, truncation.max_length);
   }
   rr_status status =
       rr_tokenizer_single(scorer->tokenizer, tokens, &truncation, arena, ret_encoding, err);
-  if (status == RR_OK && late &&
-      !rr_late_shape(&scorer->late, query, arena, ret_encoding, sequence)) {
+  if (status == RR_OK && late && !rr_late_shape(&scorer->late, query, arena, ret_encoding, input)) {
     status = rr_fail(err, RR_ERR_MEMORY, "out of memory for a sequence of %zu tokens",
                      ret_encoding->length);
   }
@@ -47,29 +47,35 @@ typedef struct pass {
 
 /* Makes a warm pair of a document side; false where it would have to be cut. */
 static bool join_side(const pass *in, rr_sequence *sequence) {
-  if (in->side.length == 0 || sequence->length > in->truncation.max_length - in->side.second) {
+  rr_input *input = sequence->input;
+  if (in->side.length == 0 || sequence->length > in->truncation.max_length - in->side.split_at) {
     return false;
   }
-  sequence->ids = in->side.ids;
-  sequence->type_ids = in->side.type_ids;
-  sequence->split_at = (uint32_t)in->side.second;
-  sequence->length += sequence->split_at;
+  input->part = RR_PART_WARM;
+  input->ids = in->side.ids;
+  input->type_ids = in->side.type_ids;
+  input->split_at = in->side.split_at;
+  input->length += in->side.split_at;
+  sequence->length = (uint32_t)input->length;
   sequence->at_hand = false;
-  rr_sequence_split_join(sequence, NULL, sequence->split_document);
   return true;
 }
 
-/* A text whose half is given. *ret_taken: whether it could be used. */
-static rr_status take_half(const pass *in, size_t text, rr_sequence *sequence, rr_encoded *encoded,
+/* A text whose kept state is given. *ret_taken: whether it could be used. */
+static rr_status take_kept(const pass *in, size_t text, rr_sequence *sequence, rr_encoded *encoded,
                            bool *ret_taken, rr_error *err) {
-  rr_sequence given;
-  if (!rr_half_read(&in->scorer->half, in->options->halves[text], &given)) {
-    return rr_fail(err, RR_ERR_INPUT, "the half of text %zu does not fit the model", text);
+  const rr_kept_form *form = &in->scorer->kept;
+  rr_input input;
+  rr_sequence given = {.input = &input};
+  if (!rr_kept_read(form, in->options->kept[text], &given)) {
+    return rr_fail(err, RR_ERR_INPUT, "the kept state of text %zu does not fit the model", text);
   }
-  *ret_taken = !in->scorer->info.split_halves || in->options->halves_only || join_side(in, &given);
+  *ret_taken = !form->pairs || in->options->kept_only || join_side(in, &given);
   if (!*ret_taken) {
     return RR_OK;
   }
+  *sequence->input = input;
+  given.input = sequence->input;
   *sequence = given;
   encoded->tokens += sequence->length;
   encoded->n_truncated += sequence->dropped_tokens > 0;
@@ -80,7 +86,7 @@ static rr_status take_half(const pass *in, size_t text, rr_sequence *sequence, r
 static rr_status encode_query(const pass *in, rr_encoded *encoded, rr_error *err) {
   rr_encoding encoding;
   rr_status status = encode_single(in->scorer, true, &in->query, in->truncation, in->arena,
-                                   &encoding, &encoded->sequences[0], err);
+                                   &encoding, encoded->sequences[0].input, err);
   if (status != RR_OK) {
     return status;
   }
@@ -106,23 +112,24 @@ static size_t cut_text(const rr_encode_options *options, rr_tokens *tokens) {
   return cut;
 }
 
-/* A split model's pair; of halves_only its document side, beside an empty query. */
+/* A cross-encoder's pair; of kept_only its document side, beside an empty query. */
 static rr_status encode_pair(const pass *in, const rr_tokens *tokens, rr_encoding *ret_encoding,
-                             rr_sequence *sequence, rr_error *err) {
+                             rr_input *input, rr_error *err) {
   rr_status status = rr_tokenizer_pair(in->scorer->tokenizer, &in->query, tokens, &in->truncation,
                                        in->arena, ret_encoding, err);
   if (status != RR_OK || in->scorer->info.split_layers == 0) {
     return status;
   }
-  sequence->split_keepable = in->scorer->info.split_halves && ret_encoding->dropped == 0;
-  if (!in->options->halves_only) {
-    sequence->split_at = (uint32_t)ret_encoding->second;
+  size_t first = ret_encoding->split_at;
+  input->rows = ret_encoding->dropped == 0 ? (uint32_t)(ret_encoding->length - first) : 0;
+  if (!in->options->kept_only) {
+    input->split_at = first;
     return RR_OK;
   }
-  sequence->split_part = RR_SPLIT_DOCUMENT;
-  ret_encoding->ids += ret_encoding->second;
-  ret_encoding->type_ids += ret_encoding->second;
-  ret_encoding->length -= ret_encoding->second;
+  input->part = RR_PART_DOCUMENT;
+  ret_encoding->ids += first;
+  ret_encoding->type_ids += first;
+  ret_encoding->length -= first;
   return RR_OK;
 }
 
@@ -139,11 +146,11 @@ static rr_status encode_text(const pass *in, rr_text text, rr_sequence *sequence
   size_t cut = cut_text(in->options, &tokens);
   if (in->scorer->info.kind == RR_BI_ENCODER) {
     status = encode_single(in->scorer, false, &tokens, in->truncation, in->arena, &encoding,
-                           sequence, err);
+                           sequence->input, err);
   } else if (in->options->alone) {
     status = rr_tokenizer_single(tokenizer, &tokens, &in->truncation, in->arena, &encoding, err);
   } else {
-    status = encode_pair(in, &tokens, &encoding, sequence, err);
+    status = encode_pair(in, &tokens, &encoding, sequence->input, err);
   }
   if (status == RR_OK) {
     encoding.dropped += cut;
@@ -153,15 +160,14 @@ static rr_status encode_text(const pass *in, rr_text text, rr_sequence *sequence
 }
 
 static bool has_query_sequence(const rr_scorer *scorer, const rr_encode_options *options) {
-  return scorer->info.kind == RR_BI_ENCODER && !options->halves_only;
+  return scorer->info.kind == RR_BI_ENCODER && !options->kept_only;
 }
 
 /* The query's side of warm pairs. */
 static rr_status encode_side(pass *in, rr_error *err) {
   static const rr_tokens none = {NULL, 0};
   const rr_tokenizer *tokenizer = in->scorer->tokenizer;
-  bool wanted =
-      in->scorer->info.split_halves && in->options->halves != NULL && !in->options->halves_only;
+  bool wanted = in->scorer->kept.pairs && in->options->kept != NULL && !in->options->kept_only;
   size_t specials = rr_tokenizer_pair_specials(tokenizer);
   if (!wanted || specials > in->truncation.max_length ||
       in->query.size > in->truncation.max_length - specials) {
@@ -174,10 +180,10 @@ static rr_status encode_side(pass *in, rr_error *err) {
 /* Text i, which was not met before. */
 static rr_status encode_or_take(const pass *in, const rr_text *texts, size_t i,
                                 rr_sequence *sequence, rr_encoded *encoded, rr_error *err) {
-  const rr_half *halves = in->options->alone ? NULL : in->options->halves;
+  const rr_kept *kept = in->options->alone ? NULL : in->options->kept;
   bool taken = false;
-  rr_status status = halves != NULL && halves[i].data != NULL
-                         ? take_half(in, i, sequence, encoded, &taken, err)
+  rr_status status = kept != NULL && kept[i].data != NULL
+                         ? take_kept(in, i, sequence, encoded, &taken, err)
                          : RR_OK;
   return status != RR_OK || taken ? status : encode_text(in, texts[i], sequence, encoded, err);
 }
@@ -188,7 +194,7 @@ static rr_status encode_all(pass *in, rr_text query, const rr_text *texts, uint3
                             rr_encoded *encoded, rr_error *err) {
   const rr_tokenizer *tokenizer = in->scorer->tokenizer;
   uint32_t next = has_query_sequence(in->scorer, in->options);
-  rr_status status = in->options->halves_only
+  rr_status status = in->options->kept_only
                          ? RR_OK
                          : rr_tokenizer_tokens(tokenizer, query, in->arena, &in->query, err);
   if (status == RR_OK && next > 0) {
@@ -218,11 +224,23 @@ static bool reserve_outputs(const rr_scorer *scorer, rr_arena *arena, rr_encoded
       size == 0 ? NULL : rr_arena_calloc(arena, encoded->n_sequences, size * sizeof *outputs);
   for (size_t i = 0; outputs != NULL && i < encoded->n_sequences; i++) {
     if (!encoded->sequences[i].at_hand) {
-      encoded->sequences[i].output = outputs + i * size;
+      encoded->sequences[i].input->output = outputs + i * size;
     }
   }
   return (outputs != NULL || size == 0) &&
          (scorer->bert->maxsim == NULL || rr_late_reserve(&scorer->late, arena, encoded));
+}
+
+static rr_sequence *make_sequences(rr_arena *arena, size_t n) {
+  rr_sequence *sequences = rr_arena_calloc(arena, n, sizeof *sequences);
+  rr_input *inputs = rr_arena_calloc(arena, n, sizeof *inputs);
+  if (sequences == NULL || inputs == NULL) {
+    return NULL;
+  }
+  for (size_t i = 0; i < n; i++) {
+    sequences[i].input = &inputs[i];
+  }
+  return sequences;
 }
 
 rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text *texts,
@@ -231,8 +249,8 @@ rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text
   if (options->alone && scorer->info.kind == RR_BI_ENCODER) {
     return rr_fail(err, RR_ERR_INPUT, "a bi-encoder scores pairs only");
   }
-  if ((options->halves_only || options->halves != NULL) && !scorer->info.text_halves) {
-    return rr_fail(err, RR_ERR_INPUT, "a cross-encoder's texts have no halves");
+  if ((options->kept_only || options->kept != NULL) && !scorer->info.keeps_texts) {
+    return rr_fail(err, RR_ERR_INPUT, "this model keeps no texts");
   }
   if (n_texts == 0 || n_texts > INT32_MAX) {
     return rr_fail(err, RR_ERR_INPUT, "at least one text is needed, and at most %d", INT32_MAX);
@@ -244,7 +262,7 @@ rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text
   }
   rr_encoded encoded = {.n_candidates = n_texts, .sequence_of = sequence_of};
   encoded.n_sequences = unique + (has_query_sequence(scorer, options) ? 1 : 0);
-  encoded.sequences = rr_arena_calloc(arena, encoded.n_sequences, sizeof *encoded.sequences);
+  encoded.sequences = make_sequences(arena, encoded.n_sequences);
   if (encoded.sequences == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory for %zu sequences", encoded.n_sequences);
   }

@@ -13,7 +13,7 @@
 
 enum { PIECE = 1 << 14 };
 
-static const uint32_t version = 1; /* of what is hashed, and of what a half is made of */
+static const uint32_t version = 1; /* of what is hashed, and of what kept state is made of */
 
 /* A file as it lies there; one that is absent is told apart from an empty one. */
 static rr_status hash_file(const char *folder, const char *name, XXH3_state_t *state,

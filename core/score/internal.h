@@ -21,7 +21,7 @@ struct rr_scorer {
   rr_scoring scoring;         /* in use */
   rr_calibration calibration; /* of such scores; no knots: they are told as they are */
   rr_late late;               /* where token vectors are wanted */
-  rr_half_form half;          /* where texts have halves */
+  rr_kept_form kept;          /* where texts are kept */
   uint64_t seed;              /* of the search for identical texts */
   char kernels[KERNELS_TEXT_MAX];
   rr_packs_report packs;

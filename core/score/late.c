@@ -113,7 +113,7 @@ static void leave_out(const rr_late *late, bool query, const rr_encoding *encodi
 }
 
 bool rr_late_shape(const rr_late *late, bool query, rr_arena *arena, rr_encoding *encoding,
-                   rr_sequence *sequence) {
+                   rr_input *input) {
   size_t attended = encoding->length + 1;
   if (late->colbert && !mark(late, query, arena, encoding)) {
     return false;
@@ -123,13 +123,13 @@ bool rr_late_shape(const rr_late *late, bool query, rr_arena *arena, rr_encoding
     return false;
   }
   leave_out(late, query, encoding, left_out);
-  sequence->left_out = left_out;
-  sequence->n_vectors = 0;
+  input->left_out = left_out;
+  input->rows = 0;
   for (size_t i = 0; i < encoding->length; i++) {
-    sequence->n_vectors += left_out[i] == 0;
+    input->rows += left_out[i] == 0;
   }
   bool hides = late->colbert && query && !late->form.attend_to_masks;
-  sequence->unattended = hides ? (uint32_t)(encoding->length - attended) : 0;
+  input->unattended = hides ? encoding->length - attended : 0;
   return true;
 }
 
@@ -137,11 +137,11 @@ size_t rr_late_row_size(const rr_late *late) { return late->maxsim->row_size(lat
 
 bool rr_late_reserve(const rr_late *late, rr_arena *arena, rr_encoded *encoded) {
   size_t row_size = late->maxsim->row_size(late->dim);
-  size_t queries = encoded->sequences[0].n_vectors; /* or, without a query, of a text: as good */
+  size_t queries = encoded->sequences[0].input->rows; /* or, without a query, of a text: as good */
   size_t vectors = 0; /* lengths are below 2^16 and sequences below 2^31 */
   size_t bytes;
   for (size_t i = 0; i < encoded->n_sequences; i++) {
-    vectors += encoded->sequences[i].at_hand ? 0 : encoded->sequences[i].n_vectors;
+    vectors += encoded->sequences[i].at_hand ? 0 : encoded->sequences[i].input->rows;
   }
   if (__builtin_mul_overflow(vectors, row_size, &bytes)) {
     return false;
@@ -155,21 +155,21 @@ bool rr_late_reserve(const rr_late *late, rr_arena *arena, rr_encoded *encoded) 
   encoded->packed = packed + (ALIGNMENT - (uintptr_t)packed % ALIGNMENT) % ALIGNMENT;
   for (size_t i = 0; i < encoded->n_sequences; i++) {
     if (!encoded->sequences[i].at_hand) {
-      encoded->sequences[i].vectors = rows;
-      rows += encoded->sequences[i].n_vectors * row_size;
+      encoded->sequences[i].input->vectors = rows;
+      rows += encoded->sequences[i].input->rows * row_size;
     }
   }
   return true;
 }
 
 void rr_late_begin(const rr_late *late, const rr_encoded *encoded) {
-  const rr_sequence *query = &encoded->sequences[0];
-  late->maxsim->pack(query->n_vectors, late->dim, query->vectors, encoded->packed);
+  const rr_input *query = encoded->sequences[0].input;
+  late->maxsim->pack(query->rows, late->dim, query->vectors, encoded->packed);
 }
 
-float rr_late_score(const rr_late *late, const rr_encoded *encoded, const rr_sequence *text) {
-  const rr_maxsim_args args = {.queries = encoded->sequences[0].n_vectors,
-                               .rows = text->n_vectors,
+float rr_late_score(const rr_late *late, const rr_encoded *encoded, const rr_input *text) {
+  const rr_maxsim_args args = {.queries = encoded->sequences[0].input->rows,
+                               .rows = text->rows,
                                .dim = late->dim,
                                .packed = encoded->packed,
                                .tokens = text->vectors,

@@ -9,6 +9,7 @@
 
 #include "core/base/arena.h"
 #include "core/base/status.h"
+#include "core/model/encoder.h"
 #include "core/model/weights.h"
 #include "core/scorer.h"
 #include "core/token/tokenizer.h"
@@ -40,7 +41,7 @@ size_t rr_late_room(const rr_late *late, bool query, size_t max_length);
 /* Adds a ColBERT's marker and, to a query, its filling; says which tokens have vectors. False when
  * the arena is exhausted. */
 bool rr_late_shape(const rr_late *late, bool query, rr_arena *arena, rr_encoding *encoding,
-                   rr_sequence *sequence);
+                   rr_input *input);
 
 /* Bytes of a token's stored vector. */
 size_t rr_late_row_size(const rr_late *late);
@@ -52,6 +53,6 @@ bool rr_late_reserve(const rr_late *late, rr_arena *arena, rr_encoded *encoded);
 /* Packs the query's vectors, once all sequences are computed; then the MaxSim of any of the
  * others. */
 void rr_late_begin(const rr_late *late, const rr_encoded *encoded);
-float rr_late_score(const rr_late *late, const rr_encoded *encoded, const rr_sequence *text);
+float rr_late_score(const rr_late *late, const rr_encoded *encoded, const rr_input *text);
 
 #endif

@@ -66,11 +66,6 @@ static rr_pack_cache pack_cache_of(bool wanted, const rr_packs_report *report) {
   return report->written ? RR_PACK_CACHE_WRITTEN : RR_PACK_CACHE_NOT_WRITTEN;
 }
 
-static bool has_halves(const rr_config *config) {
-  return config->head != RR_HEAD_CLASSIFIER ||
-         (config->split.layers > 0 && !config->split.joint_positions);
-}
-
 static void describe(rr_scorer *scorer, const rr_load_options *options) {
   const rr_bert *bert = scorer->bert;
   const rr_config *config = &bert->config;
@@ -99,8 +94,7 @@ static void describe(rr_scorer *scorer, const rr_load_options *options) {
       .dtype_note = dtype_note(options),
       .kernels = scorer->kernels,
       .split_layers = config->split.layers,
-      .split_halves = config->split.layers > 0 && !config->split.joint_positions,
-      .text_halves = has_halves(config),
+      .keeps_texts = rr_keeps_texts(config),
       .label = cross_encoder ? config->label : NULL,
       .max_input_length =
           smaller(config->max_input_length, rr_tokenizer_max_length(scorer->tokenizer)),
@@ -196,19 +190,6 @@ size_t rr_scorer_output_size(const rr_scorer *scorer) {
                                                 : scorer->info.hidden_size;
 }
 
-static rr_half_form half_form(const rr_scorer *scorer) {
-  if (scorer->info.split_halves) {
-    return (rr_half_form){.row_size = (uint32_t)rr_scorer_split_size(scorer, RR_SPLIT_DOCUMENT, 1),
-                          .max_length = scorer->info.max_input_length,
-                          .split = true,
-                          .tail = (uint32_t)rr_tokenizer_pair_tail(scorer->tokenizer)};
-  }
-  return (rr_half_form){
-      .outputs = (uint32_t)rr_scorer_output_size(scorer),
-      .row_size = scorer->bert->maxsim == NULL ? 0 : (uint32_t)rr_late_row_size(&scorer->late),
-      .max_length = scorer->info.max_input_length};
-}
-
 rr_status rr_scorer_load(const char *directory, const rr_load_options *options,
                          rr_scorer **ret_scorer, rr_error *err) {
   rr_scorer *scorer = rr_calloc(1, sizeof *scorer);
@@ -224,13 +205,15 @@ rr_status rr_scorer_load(const char *directory, const rr_load_options *options,
     scorer->seed = (uintptr_t)scorer; /* early at boot: still not the same everywhere */
   }
   describe(scorer, options);
-  scorer->half = half_form(scorer);
+  if (scorer->info.keeps_texts) {
+    scorer->kept = rr_kept_form_of(scorer);
+  }
   *ret_scorer = scorer;
   return RR_OK;
 }
 
 rr_status rr_scorer_check(const char *directory, const rr_load_options *options,
-                          bool with_tokenizer, bool *ret_text_halves, rr_error *err) {
+                          bool with_tokenizer, bool *ret_keeps_texts, rr_error *err) {
   rr_config config;
   rr_scorer *front = rr_calloc(1, sizeof *front);
   if (front == NULL) {
@@ -245,7 +228,7 @@ rr_status rr_scorer_check(const char *directory, const rr_load_options *options,
   }
   rr_scorer_destroy(front);
   if (status == RR_OK) {
-    *ret_text_halves = has_halves(&config);
+    *ret_keeps_texts = rr_keeps_texts(&config);
   }
   return status;
 }
@@ -267,23 +250,6 @@ rr_status rr_scorer_index_files(const char *path, rr_arena *arena, const char *c
 }
 
 const rr_model_info *rr_scorer_info(const rr_scorer *scorer) { return &scorer->info; }
-
-size_t rr_scorer_half_bytes(const rr_scorer *scorer, const rr_sequence *sequence) {
-  return scorer->info.text_halves ? rr_half_bytes(&scorer->half, sequence) : 0;
-}
-
-void rr_scorer_half_write(const rr_scorer *scorer, const rr_sequence *sequence, void *ret_bytes) {
-  rr_half_write(&scorer->half, sequence, ret_bytes);
-}
-
-void rr_scorer_half_place(const rr_scorer *scorer, rr_sequence *sequence, void *bytes) {
-  rr_half_place(&scorer->half, sequence, bytes);
-}
-
-bool rr_scorer_half_fits(const rr_scorer *scorer, rr_half half) {
-  rr_sequence unused;
-  return scorer->info.text_halves && rr_half_read(&scorer->half, half, &unused);
-}
 
 rr_status rr_scorer_fingerprint(const rr_scorer *scorer,
                                 uint8_t ret_fingerprint[RR_FINGERPRINT_BYTES], rr_error *err) {

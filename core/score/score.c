@@ -9,7 +9,7 @@
 struct rr_workspace {
   const rr_scorer *scorer;
   rr_encoder *encoder;
-  rr_encoder_input *inputs; /* one a token: a sequence has at least one */
+  rr_input *inputs; /* one a token: a sequence has at least one */
 };
 
 rr_status rr_workspace_create(const rr_scorer *scorer, size_t max_tokens,
@@ -54,31 +54,6 @@ void rr_workspace_destroy(rr_workspace *workspace) {
   rr_free(workspace);
 }
 
-static bool is_half(const rr_sequence *sequence) {
-  return sequence->split_part == RR_SPLIT_QUERY || sequence->split_part == RR_SPLIT_DOCUMENT;
-}
-
-static rr_encoder_input input_of(const rr_sequence *sequence) {
-  static const rr_part parts[] = {[RR_SPLIT_WHOLE] = RR_PART_WHOLE,
-                                  [RR_SPLIT_WARM] = RR_PART_WARM,
-                                  [RR_SPLIT_JOINT] = RR_PART_JOINT,
-                                  [RR_SPLIT_QUERY] = RR_PART_QUERY,
-                                  [RR_SPLIT_DOCUMENT] = RR_PART_DOCUMENT};
-  return (rr_encoder_input){
-      .part = parts[sequence->split_part],
-      .second = sequence->split_at,
-      .query_half = sequence->split_query,
-      .document_half = sequence->split_document,
-      .ids = sequence->ids,
-      .type_ids = sequence->type_ids,
-      .length = sequence->length,
-      .unattended = sequence->unattended,
-      .output = sequence->output,
-      .vectors = sequence->vectors,
-      .left_out = sequence->left_out,
-  };
-}
-
 rr_status rr_scorer_forward(rr_workspace *workspace, rr_sequence *const *sequences, size_t n,
                             rr_error *err) {
   if (n > rr_encoder_max_tokens(workspace->encoder)) {
@@ -86,10 +61,11 @@ rr_status rr_scorer_forward(rr_workspace *workspace, rr_sequence *const *sequenc
                    rr_encoder_max_tokens(workspace->encoder));
   }
   size_t inputs = 0;
-  for (size_t halves = 0; halves < 2; halves++) { /* pairs first, as the encoder wants them */
+  for (size_t last = 0; last < 2; last++) { /* pairs first, as the encoder wants them */
     for (size_t i = 0; i < n; i++) {
-      if (!sequences[i]->at_hand && is_half(sequences[i]) == (halves == 1)) {
-        workspace->inputs[inputs++] = input_of(sequences[i]);
+      bool document = sequences[i]->input->part == RR_PART_DOCUMENT;
+      if (!sequences[i]->at_hand && document == (last == 1)) {
+        workspace->inputs[inputs++] = *sequences[i]->input;
       }
     }
   }
@@ -111,10 +87,10 @@ float rr_scorer_score(const rr_scorer *scorer, float raw_score) {
 
 static float raw_score(const rr_scorer *scorer, const rr_encoded *encoded, size_t candidate) {
   if (scorer->info.kind == RR_CROSS_ENCODER) {
-    return encoded->sequences[encoded->sequence_of[candidate]].output[0];
+    return encoded->sequences[encoded->sequence_of[candidate]].input->output[0];
   }
-  const rr_sequence *query = &encoded->sequences[0];
-  const rr_sequence *text = &encoded->sequences[encoded->sequence_of[candidate]];
+  const rr_input *query = encoded->sequences[0].input;
+  const rr_input *text = encoded->sequences[encoded->sequence_of[candidate]].input;
   if (scorer->scoring == RR_SCORING_MAXSIM) {
     return rr_late_score(&scorer->late, encoded, text);
   }

@@ -1,5 +1,15 @@
 /* rerankd.json, a model directory's own word on how it is best scored: which scoring, and the map
- * that turns such a score into a probability. Immutable once read. */
+ * that turns such a score into a probability. Immutable once read.
+ *
+ * At most 64 KiB, any other member refused:
+ *   {"scoring": "hybrid",                   what RR_SCORING_AUTO asks for: "cosine", "maxsim" or
+ *                                           "hybrid"
+ *    "calibration": {"scores": [0.2, 0.9],  optional: 2 to 32 increasing scores of that scoring,
+ *                    "logits": [-5, 4]}}    and their increasing logits, each from -1000 to 1000,
+ *                                           in steps of 1e-6 or more
+ * A score lies on the straight lines through these points (the outer ones go on), and its
+ * probability is 1 / (1 + exp(-logit)). With another scoring than that the file's map is not
+ * used. */
 #ifndef RR_CORE_SCORE_SCORER_FILE_H
 #define RR_CORE_SCORE_SCORER_FILE_H
 

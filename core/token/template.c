@@ -275,6 +275,6 @@ rr_status rr_template_apply(const rr_template *form, const rr_tokens *a, const r
                                 .type_ids = type_ids,
                                 .length = length,
                                 .dropped = whole - length,
-                                .second = begin};
+                                .split_at = begin};
   return RR_OK;
 }

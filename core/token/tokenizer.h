@@ -25,8 +25,8 @@ typedef struct rr_encoding {
   const int32_t *ids;
   const uint8_t *type_ids;
   size_t length;
-  size_t dropped; /* tokens that truncation removed */
-  size_t second;  /* of a pair: where b begins, whether or not it has tokens; else 0 */
+  size_t dropped;  /* tokens that truncation removed */
+  size_t split_at; /* of a pair: where b begins, whether or not it has tokens; else 0 */
 } rr_encoding;
 
 /* Loads tokenizer.json, or vocab.txt where there is none, from a model directory. Where

@@ -48,7 +48,7 @@ void score_cache_destroy(score_cache *self) {
   rr_free(self);
 }
 
-/* Members: truncate, side, cut, max_length, max_text_tokens, alone, halves_only, halves,
+/* Members: truncate, side, cut, max_length, max_text_tokens, alone, kept_only, kept,
  * ret_culprit, all but the last three in the key. Whoever adds one decides whether it belongs
  * there. */
 _Static_assert(sizeof(void *) != 8 || sizeof(rr_encode_options) == 40,

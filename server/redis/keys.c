@@ -35,7 +35,7 @@ void redis_keys_init(redis_keys *ret_keys, const char *secret, const redis_diges
   ret_keys->model = *model;
 }
 
-/* Members: truncate, side, cut, max_length, max_text_tokens, alone, halves_only, halves,
+/* Members: truncate, side, cut, max_length, max_text_tokens, alone, kept_only, kept,
  * ret_culprit, all but the last three in the key, as in score_cache.c. */
 _Static_assert(sizeof(void *) != 8 || sizeof(rr_encode_options) == 40,
                "the key holds every option");

@@ -86,7 +86,7 @@ static rr_encode_options encode_options(const rerank_task *task, size_t g) {
       .max_length = bounded(request->max_tokens),
       .max_text_tokens = bounded(request->max_text_tokens),
       .alone = request->queries != NULL && request->queries[g].data == NULL,
-      .halves_only = task->purpose->documents_alone,
+      .kept_only = task->purpose->documents_alone,
   };
 }
 

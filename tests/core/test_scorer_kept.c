@@ -1,5 +1,5 @@
-/* Halves of documents: scores of texts that are at hand are those of texts that are computed, to
- * the bit; what does not fit is refused; fingerprints tell models apart. */
+/* Kept state of bi-encoders' texts: scores of texts that are at hand are those of texts that are
+ * computed, to the bit; what does not fit is refused; fingerprints tell models apart. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "core/base/alloc.h"
+#include "core/model/encoder.h"
 #include "tests/core/score_support.h"
 
 enum { TEXTS_MAX = 256, ARENA = 64 << 20 };
@@ -58,22 +59,22 @@ static void compute_at_once(rr_workspace *workspace, rr_encoded *encoded) {
   assert_int_equal(rr_scorer_forward(workspace, all, encoded->n_sequences, NULL), RR_OK);
 }
 
-/* One half a text, in memory of its own that ends where the half does. */
-static void take_halves(const rr_scorer *scorer, const rr_encoded *encoded, rr_half *ret_halves) {
+/* One kept state a text, in memory of its own that ends where that does. */
+static void take_kept(const rr_scorer *scorer, const rr_encoded *encoded, rr_kept *ret_kept) {
   for (size_t i = 0; i < encoded->n_candidates; i++) {
     const rr_sequence *sequence = &encoded->sequences[encoded->sequence_of[i]];
-    size_t size = rr_scorer_half_bytes(scorer, sequence);
+    size_t size = rr_scorer_kept_bytes(scorer, sequence);
     void *data = malloc(size);
     assert_non_null(data);
-    rr_scorer_half_write(scorer, sequence, data);
-    ret_halves[i] = (rr_half){.data = data, .size = size};
-    assert_true(rr_scorer_half_fits(scorer, ret_halves[i]));
+    rr_scorer_kept_write(scorer, sequence, data);
+    ret_kept[i] = (rr_kept){.data = data, .size = size};
+    assert_true(rr_scorer_kept_fits(scorer, ret_kept[i]));
   }
 }
 
-static void free_halves(rr_half *halves, size_t n) {
+static void free_kept(rr_kept *kept, size_t n) {
   for (size_t i = 0; i < n; i++) {
-    free((void *)(uintptr_t)halves[i].data);
+    free((void *)(uintptr_t)kept[i].data);
   }
 }
 
@@ -90,23 +91,23 @@ static void check_counts(const rr_encoded *cold, const rr_encoded *warm) {
 
 /* Every step-th text is not at hand, none where step is 0. */
 static void check_warm(rr_workspace *workspace, const rr_scorer *scorer, const golden_case *item,
-                       size_t step, const rr_encoded *cold, const rr_half *halves,
+                       size_t step, const rr_encoded *cold, const rr_kept *kept,
                        const float *wanted) {
   rr_arena arena;
-  rr_half given[TEXTS_MAX];
+  rr_kept given[TEXTS_MAX];
   float scores[TEXTS_MAX];
   rr_arena_init(&arena, ARENA);
   for (size_t i = 0; i < item->n_texts; i++) {
-    given[i] = step > 0 && i % step == 0 ? (rr_half){0} : halves[i];
+    given[i] = step > 0 && i % step == 0 ? (rr_kept){0} : kept[i];
   }
   rr_encode_options options = item->options;
-  options.halves = given;
+  options.kept = given;
   rr_encoded warm = encode(scorer, item, &options, &arena);
   check_counts(cold, &warm);
   assert_false(warm.sequences[0].at_hand);
   for (size_t i = 0; step == 0 && i < item->n_texts; i++) {
     assert_true(warm.sequences[warm.sequence_of[i]].at_hand);
-    assert_null(warm.sequences[warm.sequence_of[i]].ids);
+    assert_null(warm.sequences[warm.sequence_of[i]].input->ids);
   }
   compute_at_once(workspace, &warm);
   assert_int_equal(rr_scorer_scores(scorer, &warm, true, scores, NULL), RR_OK);
@@ -122,23 +123,23 @@ static void check_warm(rr_workspace *workspace, const rr_scorer *scorer, const g
   rr_arena_finish(&arena);
 }
 
-/* Halves that were made ahead, without a query, have the same bytes. */
+/* Kept states that were made ahead, without a query, have the same bytes. */
 static void check_made_ahead(rr_workspace *workspace, const rr_scorer *scorer,
-                             const golden_case *item, const rr_half *halves) {
+                             const golden_case *item, const rr_kept *kept) {
   rr_arena arena;
-  rr_half ahead[TEXTS_MAX];
+  rr_kept ahead[TEXTS_MAX];
   rr_arena_init(&arena, ARENA);
   rr_encode_options options = item->options;
-  options.halves_only = true;
+  options.kept_only = true;
   rr_encoded encoded = encode(scorer, item, &options, &arena);
   assert_int_equal(encoded.sequence_of[0], 0);
   compute_at_once(workspace, &encoded);
-  take_halves(scorer, &encoded, ahead);
+  take_kept(scorer, &encoded, ahead);
   for (size_t i = 0; i < item->n_texts; i++) {
-    assert_int_equal(ahead[i].size, halves[i].size);
-    assert_memory_equal(ahead[i].data, halves[i].data, halves[i].size);
+    assert_int_equal(ahead[i].size, kept[i].size);
+    assert_memory_equal(ahead[i].data, kept[i].data, kept[i].size);
   }
-  free_halves(ahead, item->n_texts);
+  free_kept(ahead, item->n_texts);
   rr_arena_finish(&arena);
 }
 
@@ -150,18 +151,18 @@ static void check_bits(const subject *of, rr_dtype dtype) {
   for (size_t c = 0; c < cases.count; c += getenv("RR_SLOW") == NULL ? 1 : 8) {
     const golden_case *item = &cases.items[c];
     rr_arena arena;
-    rr_half halves[TEXTS_MAX];
+    rr_kept kept[TEXTS_MAX];
     float wanted[TEXTS_MAX];
     assert_true(item->n_texts <= TEXTS_MAX);
     rr_arena_init(&arena, ARENA);
     rr_encoded cold = encode(scorer, item, &item->options, &arena);
     compute(workspace, &cold);
     assert_int_equal(rr_scorer_scores(scorer, &cold, true, wanted, NULL), RR_OK);
-    take_halves(scorer, &cold, halves);
-    check_warm(workspace, scorer, item, 0, &cold, halves, wanted);
-    check_warm(workspace, scorer, item, 2, &cold, halves, wanted);
-    check_made_ahead(workspace, scorer, item, halves);
-    free_halves(halves, item->n_texts);
+    take_kept(scorer, &cold, kept);
+    check_warm(workspace, scorer, item, 0, &cold, kept, wanted);
+    check_warm(workspace, scorer, item, 2, &cold, kept, wanted);
+    check_made_ahead(workspace, scorer, item, kept);
+    free_kept(kept, item->n_texts);
     rr_arena_finish(&arena);
   }
   rr_workspace_destroy(workspace);
@@ -177,35 +178,35 @@ static void warm_scores_are_cold_ones_to_the_bit(void **state) {
 
 static const rr_text some_text = {.data = "bread and water", .size = 15};
 
-/* A half of some_text. */
-static rr_half half_of(const rr_scorer *scorer) {
+/* The kept state of some_text. */
+static rr_kept kept_of(const rr_scorer *scorer) {
   rr_arena arena;
   rr_encoded encoded;
   rr_workspace *workspace = NULL;
-  rr_half half;
+  rr_kept kept;
   rr_arena_init(&arena, ARENA);
-  const rr_encode_options options = {.truncate = true, .halves_only = true};
+  const rr_encode_options options = {.truncate = true, .kept_only = true};
   assert_int_equal(rr_workspace_create(scorer, 512, &workspace, NULL), RR_OK);
   assert_int_equal(
       rr_scorer_encode(scorer, some_text, &some_text, 1, &options, &arena, &encoded, NULL), RR_OK);
   compute(workspace, &encoded);
-  take_halves(scorer, &encoded, &half);
+  take_kept(scorer, &encoded, &kept);
   rr_workspace_destroy(workspace);
   rr_arena_finish(&arena);
-  return half;
+  return kept;
 }
 
-static void check_refused(const rr_scorer *scorer, rr_half half) {
+static void check_refused(const rr_scorer *scorer, rr_kept kept) {
   rr_arena arena;
   rr_encoded encoded;
   rr_error err;
   rr_arena_init(&arena, ARENA);
-  const rr_encode_options options = {.truncate = true, .halves = &half};
-  assert_false(rr_scorer_half_fits(scorer, half));
+  const rr_encode_options options = {.truncate = true, .kept = &kept};
+  assert_false(rr_scorer_kept_fits(scorer, kept));
   assert_int_equal(
       rr_scorer_encode(scorer, some_text, &some_text, 1, &options, &arena, &encoded, &err),
       RR_ERR_INPUT);
-  assert_non_null(strstr(err.message, "half of text 0"));
+  assert_non_null(strstr(err.message, "kept state of text 0"));
   rr_arena_finish(&arena);
 }
 
@@ -223,42 +224,42 @@ static void what_does_not_fit_is_refused(void **state) {
                 {"colbert", RR_SCORING_AUTO, RR_DTYPE_FLOAT32}};
   for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
     rr_scorer *other = load(golden_path(others[i].model), others[i].scoring, others[i].dtype);
-    rr_half half = half_of(other);
-    check_refused(maxsim, half);
-    free_halves(&half, 1);
+    rr_kept kept = kept_of(other);
+    check_refused(maxsim, kept);
+    free_kept(&kept, 1);
     rr_scorer_destroy(other);
   }
-  rr_half good = half_of(maxsim);
-  check_refused(maxsim, (rr_half){.data = good.data, .size = good.size - 1});
-  check_refused(maxsim, (rr_half){.data = good.data, .size = 47});
-  for (size_t bit = 0; bit < 8 * 24; bit++) { /* magic to n_vectors: no other value is right here */
+  rr_kept good = kept_of(maxsim);
+  check_refused(maxsim, (rr_kept){.data = good.data, .size = good.size - 1});
+  check_refused(maxsim, (rr_kept){.data = good.data, .size = 47});
+  for (size_t bit = 0; bit < 8 * 24; bit++) { /* magic to n_rows: no other value is right here */
     unsigned char *bytes = malloc(good.size);
     memcpy(bytes, good.data, good.size);
     bytes[bit / 8] = (unsigned char)(bytes[bit / 8] ^ 1u << bit % 8);
-    check_refused(maxsim, (rr_half){.data = bytes, .size = good.size});
+    check_refused(maxsim, (rr_kept){.data = bytes, .size = good.size});
     free(bytes);
   }
-  free_halves(&good, 1);
+  free_kept(&good, 1);
   rr_scorer_destroy(maxsim);
 }
 
-static void a_cross_encoder_has_no_halves(void **state) {
+static void a_cross_encoder_keeps_no_texts(void **state) {
   (void)state;
   rr_scorer *scorer = load(golden_path("cross-encoder"), RR_SCORING_AUTO, RR_DTYPE_FLOAT32);
   rr_arena arena;
   rr_encoded encoded;
-  rr_half none = {0};
+  rr_kept none = {0};
   rr_arena_init(&arena, ARENA);
   rr_encode_options options = {.truncate = true};
   assert_int_equal(
       rr_scorer_encode(scorer, some_text, &some_text, 1, &options, &arena, &encoded, NULL), RR_OK);
-  assert_int_equal(rr_scorer_half_bytes(scorer, &encoded.sequences[0]), 0);
-  assert_false(rr_scorer_half_fits(scorer, none));
-  options.halves = &none;
+  assert_int_equal(rr_scorer_kept_bytes(scorer, &encoded.sequences[0]), 0);
+  assert_false(rr_scorer_kept_fits(scorer, none));
+  options.kept = &none;
   assert_int_equal(
       rr_scorer_encode(scorer, some_text, &some_text, 1, &options, &arena, &encoded, NULL),
       RR_ERR_INPUT);
-  options = (rr_encode_options){.halves_only = true};
+  options = (rr_encode_options){.kept_only = true};
   assert_int_equal(
       rr_scorer_encode(scorer, some_text, &some_text, 1, &options, &arena, &encoded, NULL),
       RR_ERR_INPUT);
@@ -270,9 +271,9 @@ static void a_cross_encoder_has_no_halves(void **state) {
 static void what_is_at_hand_takes_no_arena(void **state) {
   (void)state;
   rr_scorer *scorer = load(golden_path("bi-encoder-mean"), RR_SCORING_HYBRID, RR_DTYPE_FLOAT32);
-  rr_half half = half_of(scorer);
+  rr_kept one = kept_of(scorer);
   rr_text texts[64];
-  rr_half halves[64];
+  rr_kept kept[64];
   size_t total[2];
   char distinct[64][256];
   for (size_t i = 0; i < 64; i++) {
@@ -283,20 +284,20 @@ static void what_is_at_hand_takes_no_arena(void **state) {
     }
     (void)snprintf(distinct[i] + 80, sizeof distinct[i] - 80, "%zu", i);
     texts[i] = (rr_text){.data = distinct[i], .size = strlen(distinct[i])};
-    halves[i] = half;
+    kept[i] = one;
   }
   for (int warm = 0; warm < 2; warm++) {
     rr_arena arena;
     rr_encoded encoded;
     rr_arena_init(&arena, ARENA);
-    const rr_encode_options options = {.truncate = true, .halves = warm ? halves : NULL};
+    const rr_encode_options options = {.truncate = true, .kept = warm ? kept : NULL};
     assert_int_equal(
         rr_scorer_encode(scorer, some_text, texts, 64, &options, &arena, &encoded, NULL), RR_OK);
     total[warm] = arena.total;
     rr_arena_finish(&arena);
   }
   assert_true(total[1] < total[0]);
-  free_halves(&half, 1);
+  free_kept(&one, 1);
   rr_scorer_destroy(scorer);
 }
 
@@ -414,7 +415,7 @@ int main(void) {
            RR_SCORING_AUTO),
       BITS("ColBERT without metadata", "colbert-bare", "colbert-bare", RR_SCORING_MAXSIM),
       cmocka_unit_test(what_does_not_fit_is_refused),
-      cmocka_unit_test(a_cross_encoder_has_no_halves),
+      cmocka_unit_test(a_cross_encoder_keeps_no_texts),
       cmocka_unit_test(what_is_at_hand_takes_no_arena),
       cmocka_unit_test(fingerprints_tell_models_apart),
       cmocka_unit_test(a_fingerprint_may_lack_memory_or_files),
