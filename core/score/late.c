@@ -148,11 +148,14 @@ bool rr_late_reserve(const rr_late *late, rr_arena *arena, rr_encoded *encoded) 
   }
   char *rows = rr_arena_alloc(arena, bytes);
   char *packed = rr_arena_alloc(arena, late->maxsim->packed_size(queries, late->dim) + ALIGNMENT);
-  encoded->best = rr_arena_alloc(arena, queries * sizeof *encoded->best);
-  if (rows == NULL || packed == NULL || encoded->best == NULL) {
+  float *best = rr_arena_alloc(arena, queries * sizeof *best);
+  rr_late_scratch *scratch = rr_arena_alloc(arena, sizeof *scratch);
+  if (rows == NULL || packed == NULL || best == NULL || scratch == NULL) {
     return false;
   }
-  encoded->packed = packed + (ALIGNMENT - (uintptr_t)packed % ALIGNMENT) % ALIGNMENT;
+  packed += (ALIGNMENT - (uintptr_t)packed % ALIGNMENT) % ALIGNMENT;
+  *scratch = (rr_late_scratch){.packed = packed, .best = best};
+  encoded->scratch = scratch;
   for (size_t i = 0; i < encoded->n_sequences; i++) {
     if (!encoded->sequences[i].at_hand) {
       encoded->sequences[i].input->vectors = rows;
@@ -164,16 +167,18 @@ bool rr_late_reserve(const rr_late *late, rr_arena *arena, rr_encoded *encoded) 
 
 void rr_late_begin(const rr_late *late, const rr_encoded *encoded) {
   const rr_input *query = encoded->sequences[0].input;
-  late->maxsim->pack(query->rows, late->dim, query->vectors, encoded->packed);
+  const rr_late_scratch *scratch = encoded->scratch;
+  late->maxsim->pack(query->rows, late->dim, query->vectors, scratch->packed);
 }
 
 float rr_late_score(const rr_late *late, const rr_encoded *encoded, const rr_input *text) {
+  const rr_late_scratch *scratch = encoded->scratch;
   const rr_maxsim_args args = {.queries = encoded->sequences[0].input->rows,
                                .rows = text->rows,
                                .dim = late->dim,
-                               .packed = encoded->packed,
+                               .packed = scratch->packed,
                                .tokens = text->vectors,
-                               .best = encoded->best};
+                               .best = scratch->best};
   late->maxsim->run(&args);
   float sum = 0.0f;
   for (size_t q = 0; q < args.queries; q++) {

@@ -1,5 +1,9 @@
 /* Late interaction: what of a sequence has a vector, and what a query's and a text's vectors make
- * of a score. Immutable once set up. */
+ * of a score: the mean over the query's tokens q of max over the text's tokens t of q . t, all of
+ * unit length. A mean, so that scores of queries of any length compare; ColBERT's own score is the
+ * sum, this times query_maxlen. [CLS] and [SEP] do not count where a text has other tokens; in a
+ * ColBERT they do, with the markers and a query's [MASK] filling, but a document's punctuation does
+ * not. Immutable once set up. */
 #ifndef RR_CORE_SCORE_LATE_H
 #define RR_CORE_SCORE_LATE_H
 
@@ -49,6 +53,12 @@ size_t rr_late_row_size(const rr_late *late);
 /* Memory for the vectors of all sequences that are not at hand, and for rr_late_begin, in the
  * arena; false when it is exhausted. */
 bool rr_late_reserve(const rr_late *late, rr_arena *arena, rr_encoded *encoded);
+
+/* What rr_late_score works in: rr_encoded.scratch. */
+typedef struct rr_late_scratch {
+  void *packed; /* the query's vectors, for rr_maxsim */
+  float *best;  /* one a vector of the query */
+} rr_late_scratch;
 
 /* Packs the query's vectors, once all sequences are computed; then the MaxSim of any of the
  * others. */

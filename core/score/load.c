@@ -17,7 +17,10 @@ static uint32_t smaller(uint32_t a, size_t b) { return b < a ? (uint32_t)b : a; 
 static const char *const dtype_names[] = {
     [RR_DTYPE_FLOAT32] = "float32", [RR_DTYPE_BFLOAT16] = "bfloat16", [RR_DTYPE_INT8] = "int8"};
 
-/* See RR_DTYPE_AUTO. Without instructions of its own bfloat16 costs accuracy and saves no time. */
+/* RR_DTYPE_AUTO asks for the fastest on this CPU that keeps nDCG@10 on TREC DL 2019 within 0.002 of
+ * float32. That is bfloat16 where there are instructions for it: without, it costs accuracy and
+ * saves no time. It is not int8, which moved it by 0.0017 to 0.0031 on all-MiniLM-L6-v2 (upwards)
+ * and by -0.0035 to 0.0012 on a cross-encoder with a random head, as its kernels round. */
 static rr_dtype resolved(rr_dtype asked) {
   if (asked != RR_DTYPE_AUTO) {
     return asked;
