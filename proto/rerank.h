@@ -71,7 +71,7 @@ typedef struct rr_rerank_answer {
   const bool *unscored; /* one a text: its score is only a place-holder; NULL: none is */
   size_t n_unscored;
   const bool *kept;  /* where the request is to keep texts, one a text: whether it is */
-  size_t n_computed; /* texts of those that were not known */
+  size_t n_computed; /* of those, texts that were not known before */
   uint64_t tokens;   /* that the model has read */
   int64_t created;   /* seconds since 1970 */
   const char *id;
