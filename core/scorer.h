@@ -14,8 +14,7 @@
  * Threads and ownership:
  * 1. An rr_scorer is immutable once loaded; any number of threads may use it at once.
  * 2. An rr_workspace belongs to one thread at a time. rr_scorer_forward allocates nothing.
- * 3. What rr_scorer_encode returns lives in the caller's arena; it borrows nothing from the texts,
- *    but the kept states that it was given.
+ * 3. What rr_scorer_encode returns lives in the caller's arena and borrows given kept states alone.
  * 4. Distinct sequences may be computed by distinct threads at the same time, each written once;
  *    the caller orders those writes before rr_scorer_scores (a mutex or a join).
  */
@@ -65,10 +64,8 @@ typedef enum rr_dtype {
   RR_DTYPE_AUTO, /* asks for bfloat16 where this CPU has instructions for it, else float32 */
 } rr_dtype;
 
-typedef enum rr_truncation_side {
-  RR_TRUNCATE_RIGHT, /* drop a text's last tokens */
-  RR_TRUNCATE_LEFT,  /* drop its first tokens */
-} rr_truncation_side;
+/* Drops a text's last tokens, or its first ones. */
+typedef enum rr_truncation_side { RR_TRUNCATE_RIGHT, RR_TRUNCATE_LEFT } rr_truncation_side;
 
 typedef struct rr_load_options {
   rr_dtype dtype;
@@ -188,7 +185,7 @@ void rr_scorer_destroy(rr_scorer *scorer); /* NULL is allowed */
 rr_status rr_scorer_check(const char *directory, const rr_load_options *options,
                           bool with_tokenizer, bool *ret_keeps_texts, rr_error *err);
 
-/* Whether this CPU has instructions for products of bfloat16, after rr_scorer_choose_kernels. */
+/* Whether this CPU has instructions for that, after rr_scorer_choose_kernels. */
 bool rr_scorer_multiplies_bfloat16(void);
 
 /* The plain names of the files that model.safetensors.index.json asks for, sorted, each once; in
@@ -196,8 +193,7 @@ bool rr_scorer_multiplies_bfloat16(void);
 rr_status rr_scorer_index_files(const char *path, rr_arena *arena, const char *const **ret_names,
                                 size_t *ret_count, rr_error *err);
 
-/* Facts of the loaded model; lives as long as the scorer. */
-const rr_model_info *rr_scorer_info(const rr_scorer *scorer);
+const rr_model_info *rr_scorer_info(const rr_scorer *scorer); /* lives as long as the scorer */
 
 /* Tokenizes a query and n_texts candidates (1 or more). RR_ERR_INPUT where a text is no valid
  * UTF-8, a kept state does not fit, or a sequence is too long and options->truncate is false
