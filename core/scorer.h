@@ -185,7 +185,7 @@ void rr_scorer_destroy(rr_scorer *scorer); /* NULL is allowed */
 rr_status rr_scorer_check(const char *directory, const rr_load_options *options,
                           bool with_tokenizer, bool *ret_keeps_texts, rr_error *err);
 
-/* Whether this CPU has instructions for that, after rr_scorer_choose_kernels. */
+/* Whether this CPU has instructions for bfloat16, after rr_scorer_choose_kernels. */
 bool rr_scorer_multiplies_bfloat16(void);
 
 /* The plain names of the files that model.safetensors.index.json asks for, sorted, each once; in
