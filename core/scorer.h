@@ -6,16 +6,15 @@
  *   rr_scorer_forward  any mix of sequences -> their outputs     (one thread per workspace)
  *   rr_scorer_scores   a request's outputs -> one score a text   (any thread, afterwards)
  *
- * What a bi-encoder's text leaves for the scores, its half, can be kept as bytes: a text whose half
- * is given to rr_scorer_encode is neither tokenized nor computed, and its scores are the same to
- * the bit. So can what a split model's first layers make of a text: with it the rest of the pair
- * alone is computed.
+ * Kept state is what a text leaves behind that serves any number of queries, as plain bytes: a
+ * bi-encoder's vectors, or what the split layers of a cross-encoder make of a document. A text
+ * whose kept state is given to rr_scorer_encode is not tokenized, and not computed or only in part;
+ * its scores are the same to the bit.
  *
  * Threads and ownership:
  * 1. An rr_scorer is immutable once loaded; any number of threads may use it at once.
  * 2. An rr_workspace belongs to one thread at a time. rr_scorer_forward allocates nothing.
- * 3. What rr_scorer_encode returns lives in the caller's arena; it borrows nothing from the texts,
- *    but the halves that it was given.
+ * 3. What rr_scorer_encode returns lives in the caller's arena and borrows given kept states alone.
  * 4. Distinct sequences may be computed by distinct threads at the same time, each written once;
  *    the caller orders those writes before rr_scorer_scores (a mutex or a join).
  */
@@ -27,6 +26,7 @@
 #include <stdint.h>
 
 #include "core/base/arena.h"
+#include "core/base/cut.h"
 #include "core/base/status.h"
 #include "core/base/text.h"
 
@@ -39,21 +39,15 @@ typedef struct rr_workspace rr_workspace;
 
 typedef enum rr_model_kind {
   RR_CROSS_ENCODER, /* one logit a (query, text) pair; default score: sigmoid(logit) */
-  RR_BI_ENCODER,    /* a vector a text, or one a token; score: as rr_scoring says, or a probability
-                       made of that */
+  RR_BI_ENCODER,    /* a vector a text, or one a token; score: as rr_scoring says */
 } rr_model_kind;
 
-/* What a bi-encoder's score is made of, each from -1 to 1:
- *   cosine   the product of the query's and the text's vector, both of unit length
- *   MaxSim   the mean over the query's tokens q of max over the text's tokens t of q . t, all of
- *            unit length: late interaction. A mean, so that scores of queries of any length
- *            compare; ColBERT's own score is the sum, this times query_maxlen. [CLS] and [SEP] do
- *            not count where a text has other tokens; in a ColBERT they do, with the markers and a
- *            query's [MASK] filling, but a document's punctuation does not.
- *   hybrid   (2 MaxSim + cosine) / 3 */
+/* What a bi-encoder's score is made of, each from -1 to 1: the cosine of the query's and the text's
+ * vector; MaxSim, late interaction, the mean over the query's tokens of the largest product with a
+ * token of the text (core/score/late.h); hybrid, (2 MaxSim + cosine) / 3. */
 typedef enum rr_scoring {
-  RR_SCORING_AUTO,   /* asks for what the model's rerankd.json says; without one for MaxSim of a
-                      * ColBERT, the cosine of another bi-encoder, a cross-encoder's logit */
+  RR_SCORING_AUTO,   /* asks for what rerankd.json says; without one a ColBERT's MaxSim, another
+                      * bi-encoder's cosine, a cross-encoder's logit */
   RR_SCORING_LOGIT,  /* of a cross-encoder; cannot be asked for */
   RR_SCORING_COSINE, /* not of a ColBERT */
   RR_SCORING_MAXSIM,
@@ -67,25 +61,17 @@ typedef enum rr_dtype {
   RR_DTYPE_FLOAT32,
   RR_DTYPE_BFLOAT16,
   RR_DTYPE_INT8, /* what reads few rows and [CLS] rows are computed more exactly */
-  RR_DTYPE_AUTO, /* asks for the fastest on this CPU that keeps nDCG@10 on TREC DL 2019 within 0.002
-                  * of float32: bfloat16 where there are instructions for it, else float32. Not
-                  * int8, which moved it by 0.0017 to 0.0031 on all-MiniLM-L6-v2 (upwards) and by
-                  * -0.0035 to 0.0012 on a cross-encoder with a random head, as its kernels round */
+  RR_DTYPE_AUTO, /* asks for bfloat16 where this CPU has instructions for it, else float32 */
 } rr_dtype;
 
-typedef enum rr_truncation_side {
-  RR_TRUNCATE_RIGHT, /* drop a text's last tokens */
-  RR_TRUNCATE_LEFT,  /* drop its first tokens */
-} rr_truncation_side;
+/* Drops a text's last tokens, or its first ones. */
+typedef enum rr_truncation_side { RR_TRUNCATE_RIGHT, RR_TRUNCATE_LEFT } rr_truncation_side;
 
 typedef struct rr_load_options {
   rr_dtype dtype;
-  rr_scoring scoring; /* other than RR_SCORING_AUTO: RR_ERR_UNSUPPORTED where the model has no such
-                         score */
-  /* Keep the weights, packed for the chosen kernels, in a file beside the model (its name begins
-   * with ".rerankd-"), and take them from there the next time. The file is checked to the byte and,
-   * where it does not fit, written anew; that it cannot be read or written is no error. */
-  bool pack_cache;
+  rr_scoring scoring; /* RR_ERR_UNSUPPORTED where the model has no such score */
+  bool pack_cache;    /* keep the packed weights in a file beside the model, ".rerankd-...", for the
+                       * next load; that it cannot be read or written is no error */
 } rr_load_options;
 
 typedef enum rr_pack_cache {
@@ -97,71 +83,38 @@ typedef enum rr_pack_cache {
 
 typedef struct rr_model_info {
   rr_model_kind kind;
-  rr_pooling pooling;       /* RR_POOLING_NONE for a cross-encoder and a ColBERT */
-  rr_scoring scoring;       /* in use: never RR_SCORING_AUTO */
-  const char *scoring_name; /* "logit", "cosine", "maxsim", "hybrid" */
-  bool calibrated;    /* scores that are not raw are probabilities, by the map in rerankd.json */
-  uint32_t token_dim; /* of the token vectors that MaxSim reads; 0: none */
-  rr_dtype dtype;     /* in use: never RR_DTYPE_AUTO */
-  const char *dtype_name; /* "float32", "bfloat16", "int8" */
-  const char *dtype_note; /* why it is in use, for people */
-  const char *kernels;    /* what computes, for people: "openblas SkylakeX, rows avx512" */
-  uint32_t split_layers;  /* of a cross-encoder: the first so many keep a pair's two sides apart;
-                             else 0 */
-  bool split_halves; /* and what they make of a side can be computed apart: see rr_split_part */
-  bool text_halves;  /* texts have halves: a bi-encoder's, and where split_halves. See rr_half */
-  const char *label; /* a cross-encoder's one label ("LABEL_0"), else NULL */
-  uint32_t max_input_length; /* tokens a sequence may have, special tokens included (but a ColBERT's
-                                query) */
+  rr_pooling pooling;        /* RR_POOLING_NONE for a cross-encoder and a ColBERT */
+  rr_scoring scoring;        /* in use: never RR_SCORING_AUTO */
+  const char *scoring_name;  /* "logit", "cosine", "maxsim", "hybrid" */
+  bool calibrated;           /* scores are probabilities by rerankd.json's map, unless raw */
+  uint32_t token_dim;        /* of the token vectors that MaxSim reads; 0: none */
+  rr_dtype dtype;            /* in use: never RR_DTYPE_AUTO */
+  const char *dtype_name;    /* "float32", "bfloat16", "int8" */
+  const char *dtype_note;    /* why it is in use, for people */
+  const char *kernels;       /* for people: "openblas SkylakeX, rows avx512" */
+  uint32_t split_layers;     /* the first so many see query and text apart; else 0 */
+  bool keeps_texts;          /* texts have kept state (core/score/kept.h) */
+  const char *label;         /* a cross-encoder's one label ("LABEL_0"), else NULL */
+  uint32_t max_input_length; /* tokens of a sequence, special ones included */
   uint32_t hidden_size;
   uint32_t layers;
   uint32_t heads;
   uint32_t intermediate_size;
   uint32_t vocabulary_size;
-  uint64_t parameters;   /* weights used, counted once each */
-  uint64_t weight_bytes; /* memory that they take, packed, biases and embeddings included; not the
-                            tokenizer */
+  uint64_t parameters;      /* weights used, counted once each */
+  uint64_t weight_bytes;    /* memory of the packed weights, biases and embeddings */
   rr_pack_cache pack_cache; /* what came of rr_load_options.pack_cache */
   const char *pack_note;    /* the same as a line for people; "" if it was not asked for */
 } rr_model_info;
 
-/* A split model's pair: its first split_layers layers see the query side ([CLS] query [SEP]) and
- * the document side (document [SEP]) apart. What they make of a side is its half. It depends on the
- * side's tokens, their types and the model alone (where info says split_halves), so that it serves
- * any number of pairs; a pair computed from halves scores to the bit what it scores as a whole.
- * Pairs of one micro-batch with the same query side share it anyway, so that a cache of document
- * halves needs WHOLE, to fill it, and WARM alone. */
-typedef enum rr_split_part {
-  RR_SPLIT_WHOLE, /* tokens in, output out: what rr_scorer_encode makes, and all of other models.
-                   * Where split_document is not NULL the document half is written there too */
-  RR_SPLIT_WARM,  /* a pair whose document half is in split_document: query tokens in, output out */
-  RR_SPLIT_JOINT, /* a pair whose halves are in split_query and split_document: output is written */
-  RR_SPLIT_QUERY, /* a query side: split_query is written, no output */
-  RR_SPLIT_DOCUMENT, /* a document side: split_document is written, no output */
-} rr_split_part;
-
-/* One packed sequence of tokens: what is scheduled and computed. */
+/* One sequence of tokens: what is scheduled and computed. Written by rr_scorer_encode alone. */
 typedef struct rr_sequence {
-  const int32_t
-      *ids; /* length token ids, special tokens included; of RR_SPLIT_WARM the first split_at */
-  const uint8_t *type_ids; /* as many token types (segments) */
-  uint32_t length;         /* 1 .. max_input_length; a ColBERT's query has query_maxlen */
+  uint32_t length;         /* tokens, special ones included; max_input_length or fewer, but of a
+                            * ColBERT's query query_maxlen */
   uint32_t text_tokens;    /* the text's own, before truncation and without special tokens */
   uint32_t dropped_tokens; /* how many truncation removed, of text and query */
-  float
-      *output; /* written by rr_scorer_forward: 1 logit, or hidden_size of a unit vector; or NULL */
-  uint32_t unattended; /* the last so many tokens are seen by none: a ColBERT query's filling */
-  uint32_t n_vectors; /* of MaxSim: tokens that have a vector, 1 or more; those with a 1 in left_out
-                         have none */
-  const uint8_t *left_out;
-  void *vectors; /* written by rr_scorer_forward, in the model's number format */
-  bool at_hand; /* its half was given: no ids, nothing to compute; output and vectors are the half's
-                 */
-  bool split_keepable; /* the pair was not cut, so that its document side's half is the text's */
-  rr_split_part split_part;
-  uint32_t split_at; /* a split model's pair: tokens of its query side, the first ones; else 0 */
-  void *split_query; /* rr_scorer_split_size bytes, aligned as malloc has it; or NULL */
-  void *split_document;
+  bool at_hand;            /* there is nothing to compute */
+  struct rr_input *input;  /* the core's own */
 } rr_sequence;
 
 /* A request's sequences: one for each different text, and before those, for a bi-encoder, the
@@ -174,139 +127,105 @@ typedef struct rr_encoded {
   size_t n_candidates;
   uint64_t tokens;    /* sum of the lengths, also of what is at hand */
   size_t n_truncated; /* sequences that lost tokens */
-  void *packed;       /* what rr_scorer_scores works in, for MaxSim */
-  float *best;
+  void *scratch;      /* what rr_scorer_scores works in */
 } rr_encoded;
 
-/* What of a pair that is too long loses tokens. A bi-encoder's query and texts are sequences of
- * their own: there it only matters whether a query may be cut; a ColBERT's may always, to the
- * query_maxlen of its training. */
-typedef enum rr_cut {
-  RR_CUT_LONGEST, /* the longer of query and text first: Hugging Face's longest_first */
-  RR_CUT_TEXT,    /* the text alone (only_second); RR_ERR_INPUT where the query leaves no room */
-  RR_CUT_TEXT_IF_POSSIBLE, /* the text alone, but as RR_CUT_LONGEST where the query leaves no room
-                            */
-} rr_cut;
-
-/* A text's half: plain bytes, to be kept and copied as they are. They mean something to scorers of
- * the same fingerprint alone. Where the model has split_halves: of the text's side of a pair that
- * was not cut. */
-typedef struct rr_half {
-  const void *data; /* aligned to 16 bytes; NULL: not at hand */
+/* A text's kept state: plain bytes, to be stored and copied as they are. They mean something to
+ * scorers of the same fingerprint alone. */
+typedef struct rr_kept {
+  const void *data; /* aligned to 16 bytes; NULL: none */
   size_t size;
-} rr_half;
+} rr_kept;
 
 /* Zeros stand for no truncation. */
 typedef struct rr_encode_options {
   bool truncate; /* false: a sequence that is too long is RR_ERR_INPUT */
   rr_truncation_side side;
-  rr_cut strategy;
+  rr_cut cut;
   uint32_t max_length;      /* tokens of a sequence, if fewer than max_input_length; 0: no bound */
   uint32_t max_text_tokens; /* of a text before it is paired: more are cut off; 0: no bound */
-  bool alone;       /* a cross-encoder's texts are scored without the query, as single sequences */
-  bool halves_only; /* texts without a query, for their halves: not for rr_scorer_scores */
-  /* NULL, or one a text, where the model has text_halves: borrowed until the scores are made. Made
-   * with the same options but for strategy, and of the same text: that is not checked. Of equal
-   * texts the first one's counts. Of a split model max_text_tokens must be the same, and side where
-   * that is not 0; a half that would not fit beside the query is passed over, and so are all where
-   * texts are alone. */
-  const rr_half *halves;
-  size_t *ret_culprit; /* NULL, or told on RR_ERR_INPUT: the text at fault, RR_CULPRIT_QUERY if none
-                          is */
+  bool alone;               /* a cross-encoder's texts are scored without the query */
+  bool kept_only;           /* texts without a query, for their kept state: no scores */
+  /* NULL, or one a text, where the model keeps_texts: borrowed until the scores are made. Of the
+   * same text and made with the same options, which is not checked; of a cross-encoder only side
+   * and max_text_tokens matter. Of equal texts the first one's counts. A cross-encoder's that would
+   * not fit beside the query uncut is passed over, and so are all where texts are alone. */
+  const rr_kept *kept;
+  size_t *ret_culprit; /* NULL, or set on RR_ERR_INPUT: the text at fault or RR_CULPRIT_QUERY */
 } rr_encode_options;
 
 #define RR_CULPRIT_QUERY SIZE_MAX
 
-/* Makes jansson, which reads the model's files, survive a failed allocation: without this a load
- * that runs out of memory may end the process. It replaces jansson's allocator for the whole
- * process: call it once, before other threads run and before the program itself makes values of
- * jansson's. What json_dumps returns is from then on freed by the function that
- * json_get_alloc_funcs tells. */
+/* Makes jansson, which reads the model's files, survive a failed allocation, by another allocator
+ * for the whole process: call it once, before other threads run and before the program makes values
+ * of jansson's. What json_dumps returns is then freed as json_get_alloc_funcs says. */
 void rr_init(void);
 
 enum { RR_KERNEL_NOTE_MAX = 512 };
 
-/* Chooses what computes on this CPU. Keeps only the instruction sets that `isa` names, separated by
- * commas ("avx2", "avx512", "avx512-vnni", "portable", ...; NULL: all there are); then holds every
- * chosen kernel against plain C on fixed vectors, in milliseconds, and replaces one that fails by
- * the next best. ret_note: a line that says what was replaced, or "". For the whole process: call
- * it once, before the first rr_scorer_load. Errors: RR_ERR_INPUT (an unknown name; the message
- * lists them), RR_ERR_MEMORY. */
+/* Chooses what computes on this CPU, of the instruction sets that `isa` names ("avx2,avx512",
+ * "portable", ...; NULL: all there are). Holds every chosen kernel against plain C, in
+ * milliseconds, and replaces one that fails by the next best; ret_note says so, or is "". For the
+ * whole process: once, before the first rr_scorer_load. Errors: RR_ERR_INPUT (an unknown name),
+ * RR_ERR_MEMORY. */
 rr_status rr_scorer_choose_kernels(const char *isa, char ret_note[RR_KERNEL_NOTE_MAX],
                                    rr_error *err);
 
-/* Loads a Hugging Face model directory: config.json; tokenizer.json, or vocab.txt with
- * tokenizer_config.json; model.safetensors, or model.safetensors.index.json with its shards; where
- * there, modules.json with its pooling, sentence_bert_config.json and, of a ColBERT (architecture
- * HF_ColBERT, or a linear.weight), artifact.metadata; rerankd.json. `kind` is read from
- * config.json's architectures. *ret_scorer is freed by rr_scorer_destroy. Errors: every status but
+/* Loads a Hugging Face model directory (docs/models.md) with, where it is there, rerankd.json
+ * (core/score/scorer_file.h). *ret_scorer is freed by rr_scorer_destroy. Errors: every status but
  * RR_ERR_NUMERIC; messages name the file. Not on the event loop: it reads and packs all weights,
- * and with a pack cache waits for the disk.
- *
- * rerankd.json is this library's own file, of at most 64 KiB, any other member refused:
- *   {"scoring": "hybrid",                   what RR_SCORING_AUTO asks for: "cosine", "maxsim" or
- *                                           "hybrid"
- *    "calibration": {"scores": [0.2, 0.9],  optional: 2 to 32 increasing scores of that scoring,
- *                    "logits": [-5, 4]}}    and their increasing logits, each from -1000 to 1000,
- *                                           in steps of 1e-6 or more
- * A score lies on the straight lines through these points (the outer ones go on), and
- * its probability is 1 / (1 + exp(-logit)). With another scoring than that the file's map is not
- * used. */
+ * and with a pack cache waits for the disk. */
 rr_status rr_scorer_load(const char *directory, const rr_load_options *options,
                          rr_scorer **ret_scorer, rr_error *err);
 void rr_scorer_destroy(rr_scorer *scorer); /* NULL is allowed */
 
-/* Looks at a model of which the weights are not there yet: whether its files tell of one that
- * rr_scorer_load would take. Without with_tokenizer the tokenizer's files may be missing as well.
- * *ret_text_halves: as rr_model_info has it. Errors as of rr_scorer_load, but of what the weights
- * alone tell. */
+/* Whether rr_scorer_load would take a model whose weights are not there yet; without with_tokenizer
+ * the tokenizer's files may be missing as well. *ret_keeps_texts: as rr_model_info has it. Errors
+ * as of rr_scorer_load. */
 rr_status rr_scorer_check(const char *directory, const rr_load_options *options,
-                          bool with_tokenizer, bool *ret_text_halves, rr_error *err);
+                          bool with_tokenizer, bool *ret_keeps_texts, rr_error *err);
 
-/* Whether this CPU has instructions for products of bfloat16, after rr_scorer_choose_kernels. */
+/* Whether this CPU has instructions for bfloat16, after rr_scorer_choose_kernels. */
 bool rr_scorer_multiplies_bfloat16(void);
 
-/* The files that a sharded model's model.safetensors.index.json asks for, sorted, each once: plain
- * file names, for programs that fetch models. Names and array live in the arena. Errors: RR_ERR_IO,
- * RR_ERR_FORMAT, RR_ERR_MEMORY; messages begin with the path. Any thread. */
+/* The plain names of the files that model.safetensors.index.json asks for, sorted, each once; in
+ * the arena. RR_ERR_IO, RR_ERR_FORMAT, RR_ERR_MEMORY; messages begin with the path. Any thread. */
 rr_status rr_scorer_index_files(const char *path, rr_arena *arena, const char *const **ret_names,
                                 size_t *ret_count, rr_error *err);
 
-/* Facts of the loaded model; lives as long as the scorer. */
-const rr_model_info *rr_scorer_info(const rr_scorer *scorer);
+const rr_model_info *rr_scorer_info(const rr_scorer *scorer); /* lives as long as the scorer */
 
-/* Tokenizes a query and n_texts candidates (1 or more). Texts must be valid UTF-8; RR_ERR_INPUT
- * otherwise, or when a half does not fit, or a sequence is too long and options->truncate is false
- * (the message says "`inputs` must have less than M tokens. Given: N"). RR_ERR_MEMORY when the
- * arena is exhausted: MaxSim keeps a vector a token there, of what is computed, until the scores
- * are made (of token_dim values of 4 bytes, in bfloat16 2, in int8 1). */
+/* Tokenizes a query and n_texts candidates (1 or more). RR_ERR_INPUT where a text is no valid
+ * UTF-8, a kept state does not fit, or a sequence is too long and options->truncate is false
+ * ("`inputs` must have less than M tokens. Given: N"). RR_ERR_MEMORY when the arena is exhausted:
+ * MaxSim keeps a vector a computed token there, of token_dim values of 4 bytes, in bfloat16 2, in
+ * int8 1. */
 rr_status rr_scorer_encode(const rr_scorer *scorer, rr_text query, const rr_text *texts,
                            size_t n_texts, const rr_encode_options *options, rr_arena *arena,
                            rr_encoded *ret_encoded, rr_error *err);
 
-/* Bytes of a text's half, once computed; 0 where it has none: a cross-encoder's, a split model's
- * pair that was cut. */
-size_t rr_scorer_half_bytes(const rr_scorer *scorer, const rr_sequence *sequence);
+/* Bytes of a text's kept state; 0 where it leaves none: of a model that does not keep texts, and of
+ * a cross-encoder's pair that was cut. */
+size_t rr_scorer_kept_bytes(const rr_scorer *scorer, const rr_sequence *sequence);
 
-/* Writes so many bytes: the half of a text, a sequence that is computed or at hand; of a split
- * model one with a split_document. Any thread. */
-void rr_scorer_half_write(const rr_scorer *scorer, const rr_sequence *sequence, void *ret_bytes);
+/* Of a cross-encoder, before the sequence is computed: rr_scorer_forward leaves its kept state in
+ * so many bytes (not 0), aligned to 16, which it borrows. NULL: nowhere, and a text of kept_only is
+ * not computed then. A bi-encoder's is written by rr_scorer_kept_write. */
+void rr_scorer_kept_place(const rr_scorer *scorer, rr_sequence *sequence, void *bytes);
 
-/* Of a split model, before a sequence that rr_scorer_encode made is computed: from now on
- * rr_scorer_forward leaves its half in so many bytes (not 0), aligned to 16, which it borrows.
- * Without this a pair leaves none, and a text of halves_only cannot be computed. */
-void rr_scorer_half_place(const rr_scorer *scorer, rr_sequence *sequence, void *bytes);
+/* Writes so many bytes: the kept state of a text that is computed or at hand; of a cross-encoder,
+ * one that was placed or given. Any thread. */
+void rr_scorer_kept_write(const rr_scorer *scorer, const rr_sequence *sequence, void *ret_bytes);
 
-/* Whether bytes have the form of this scorer's halves, so that rr_scorer_encode takes them. Neither
- * the model nor the numbers are checked: that is for keys and checksums. */
-bool rr_scorer_half_fits(const rr_scorer *scorer, rr_half half);
+/* Whether bytes have the form of this scorer's kept states, so that rr_scorer_encode takes them.
+ * Neither the model nor the numbers are checked: that is for keys and checksums. */
+bool rr_scorer_kept_fits(const rr_scorer *scorer, rr_kept kept);
 
 enum { RR_FINGERPRINT_BYTES = 16 };
 
-/* A hash of all that a half's bytes depend on: weights, configuration and tokenizer as they lie in
- * the directory, which must not have changed since it was loaded; scoring, dtype and kernels.
- * Halves of equal fingerprints can be exchanged. Reads the weights once more: not on the event
- * loop. Errors: RR_ERR_IO, RR_ERR_FORMAT, RR_ERR_MEMORY. */
+/* A hash of all that kept state depends on: weights, configuration and tokenizer as they lie in the
+ * directory, unchanged since they were loaded; scoring, dtype, kernels. Reads the weights once
+ * more: not on the event loop. Errors: RR_ERR_IO, RR_ERR_FORMAT, RR_ERR_MEMORY. */
 rr_status rr_scorer_fingerprint(const rr_scorer *scorer,
                                 uint8_t ret_fingerprint[RR_FINGERPRINT_BYTES], rr_error *err);
 
@@ -314,46 +233,28 @@ rr_status rr_scorer_fingerprint(const rr_scorer *scorer,
  * *ret_workspace is freed by rr_workspace_destroy and must not outlive the scorer. */
 rr_status rr_workspace_create(const rr_scorer *scorer, size_t max_tokens,
                               rr_workspace **ret_workspace, rr_error *err);
-void rr_workspace_destroy(rr_workspace *workspace); /* NULL is allowed */
+void rr_workspace_destroy(rr_workspace *workspace);       /* NULL is allowed */
+size_t rr_workspace_bytes(const rr_workspace *workspace); /* of memory that it takes */
 
-/* Bytes of memory it takes. */
-size_t rr_workspace_bytes(const rr_workspace *workspace);
-
-/* Runs the transformer over n sequences, of one request or many, packed without padding, and writes
- * each sequence's output; those at hand are passed over. The lengths of the others must sum to at
- * most the workspace's max_tokens (RR_ERR_INPUT otherwise). A sequence's output does not depend on
- * its neighbours beyond rounding. */
+/* Computes n sequences, of one request or many, packed without padding; those at hand are passed
+ * over. The lengths of the others must sum to at most the workspace's max_tokens (RR_ERR_INPUT). A
+ * sequence's output does not depend on its neighbours beyond rounding. */
 rr_status rr_scorer_forward(rr_workspace *workspace, rr_sequence *const *sequences, size_t n,
                             rr_error *err);
 
-/* Bytes of the half of a side of `tokens` tokens (part: RR_SPLIT_QUERY or RR_SPLIT_DOCUMENT).
- * Document halves are bfloat16 unless the dtype is float32, and mean the same wherever the same
- * model is loaded with the same dtype. */
-size_t rr_scorer_split_size(const rr_scorer *scorer, rr_split_part part, uint32_t tokens);
-
-/* One side of a pair that rr_scorer_encode made, to compute its half into `half`; borrows both.
- * Pairs whose query sides have the same tokens (truncation may have cut some) may share a query
- * half. */
-rr_sequence rr_sequence_split_side(const rr_sequence *pair, rr_split_part part, void *half);
-
-/* From now on the pair is computed from its halves, which it borrows; query_half may be NULL. */
-void rr_sequence_split_join(rr_sequence *pair, void *query_half, void *document_half);
-
 /* Turns a request's outputs into n_candidates scores, in the order of the texts. Cross-encoder: the
- * logit if raw, else 1 / (1 + exp(-logit)). Bi-encoder: what rr_scoring says if raw, or if the
- * model is not calibrated; else the probability. Neither map changes the order, but for raw scores
- * so near that a float has one value for both. One thread at a time of one rr_encoded.
- * RR_ERR_NUMERIC if a score is not finite; scores are then set up to that one, included, and
- * undefined from there on. */
+ * logit if raw, else 1 / (1 + exp(-logit)). Bi-encoder: what rr_scoring says if raw or not
+ * calibrated, else the probability. Neither map changes the order, but may make near scores equal.
+ * One thread at a time of one rr_encoded. RR_ERR_NUMERIC if a score is not finite; scores are then
+ * set up to that one, included. */
 rr_status rr_scorer_scores(const rr_scorer *scorer, const rr_encoded *encoded, bool raw,
                            float *scores, rr_error *err);
 
-/* The score of a text whose raw score is known: to the bit what rr_scorer_scores gives without
- * `raw`. */
+/* The score of a raw score: to the bit what rr_scorer_scores gives without `raw`. */
 float rr_scorer_score(const rr_scorer *scorer, float raw_score);
 
-/* All of the above for one query in one call, in micro-batches of the workspace's size: for
- * programs that link the library and have no scheduler. `scores` takes n_texts floats. */
+/* All of the above for one query in one call, for programs without a scheduler: micro-batches of
+ * the workspace's size. `scores` takes n_texts floats. */
 rr_status rr_scorer_rerank(rr_workspace *workspace, rr_text query, const rr_text *texts,
                            size_t n_texts, const rr_encode_options *options, bool raw,
                            float *scores, rr_error *err);

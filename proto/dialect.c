@@ -106,7 +106,7 @@ bool rr_dialect_decode(const rr_endpoint *endpoint, const char *body, size_t siz
   json_t *json;
   rr_json_scope scope;
   rr_rerank_request request = {
-      .truncate = RR_TRUNCATE_DEFAULT, .cut = RR_REQUEST_CUT_TEXT, .query_name = "query"};
+      .truncate = RR_TRUNCATE_DEFAULT, .cut = RR_CUT_TEXT, .query_name = "query"};
   *ret_dialect = NULL;
   rr_json_enter(&scope, arena->claim);
   bool ok = parse(body, size, limits->max_json_values, &json, ret_error);

@@ -228,7 +228,7 @@ static bool direction(const rr_reader *reader, rr_rerank_request *request) {
                              "`%s` must be \"left\" or \"right\"", field);
   }
   request->truncate_left = left;
-  request->cut = RR_REQUEST_CUT_LONGEST;
+  request->cut = RR_CUT_LONGEST;
   return true;
 }
 
@@ -243,9 +243,9 @@ bool rr_read_truncation(const rr_reader *reader, rr_rerank_request *request) {
   }
   const char *name = json_string_value(value);
   if (name != NULL && strcmp(name, "longest_first") == 0) {
-    request->cut = RR_REQUEST_CUT_LONGEST;
+    request->cut = RR_CUT_LONGEST;
   } else if (name != NULL && strcmp(name, "only_second") == 0) {
-    request->cut = RR_REQUEST_CUT_TEXT;
+    request->cut = RR_CUT_TEXT;
   } else {
     return rr_api_fail_field(reader->error, RR_API_VALIDATION, field,
                              "`%s` must be \"longest_first\" or \"only_second\"", field);

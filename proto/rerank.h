@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/cut.h"
 #include "core/base/text.h"
 
 enum { RR_TRUNCATE_DEFAULT = -1, RR_TIMEOUT_MAX = 86400000 /* ms: a day */ };
@@ -17,14 +18,6 @@ typedef enum rr_on_timeout {
                           */
   RR_ON_TIMEOUT_ERROR,
 } rr_on_timeout;
-
-/* What of a pair that is too long loses tokens. */
-typedef enum rr_request_cut {
-  RR_REQUEST_CUT_TEXT, /* the text alone; the request fails where the query leaves no room */
-  RR_REQUEST_CUT_TEXT_IF_POSSIBLE, /* the text alone; but the longer first where the query leaves
-                                      none */
-  RR_REQUEST_CUT_LONGEST,          /* the longer one first */
-} rr_request_cut;
 
 /* A decoded request. All memory belongs to the arena that was given to the decoder; texts are valid
  * UTF-8 and may hold NUL. */
@@ -41,7 +34,7 @@ typedef struct rr_rerank_request {
   size_t top_n;    /* results wanted at most; 0: all */
   int truncate; /* RR_TRUNCATE_DEFAULT: as the server is set; 0: refuse long texts; 1: truncate */
   bool truncate_left;
-  rr_request_cut cut;
+  rr_cut cut;             /* of a pair that is too long */
   size_t max_tokens;      /* of a pair, if fewer than the model's; 0: no bound */
   size_t max_text_tokens; /* of a text, the rest is cut off; 0: no bound */
   bool raw_scores;
@@ -78,7 +71,7 @@ typedef struct rr_result {
   const bool *unscored; /* one a text: its score is only a place-holder; NULL: none is */
   size_t n_unscored;
   const bool *kept;  /* where the request is to keep texts, one a text: whether it is */
-  size_t n_computed; /* of those, texts whose half was not known */
+  size_t n_computed; /* of those, texts that were not known before */
   uint64_t tokens;   /* that the model has read */
   int64_t created;   /* seconds since 1970 */
   const char *id;

@@ -109,7 +109,7 @@ def read_lists(path, tokens_per_character):
 
 @dataclass(frozen=True)
 class Kind:
-    """What a request asks for. warm: share of its documents whose halves are kept; each document by itself."""
+    """What a request asks for. warm: share of its documents that are kept; each document by itself."""
 
     candidates: int
     dtype: str

@@ -10,26 +10,25 @@
 
 #include "core/scorer.h"
 
-enum { PATH_SIZE = 4096, ROUNDS_MAX = 1000, BATCH_TOKENS = 2048, WAYS = 4 };
+enum { PATH_SIZE = 4096, ROUNDS_MAX = 1000, BATCH_TOKENS = 2048 };
+enum { UNSPLIT, WHOLE, DOCUMENTS, WARM, WAYS };
 
 typedef struct model {
   rr_scorer *scorer;
   rr_workspace *workspace;
   rr_arena arena;
-  rr_encoded encoded;
 } model;
 
 /* Everything of a request that a round computes. */
 typedef struct bench {
   model plain;
   model split;
-  rr_sequence **plain_pairs;
-  rr_sequence **whole;
-  rr_sequence **documents;
-  rr_sequence **joint;
-  rr_sequence *query; /* the same for all pairs */
-  size_t n;
-  float *warm; /* scores */
+  rr_text query;
+  rr_text *texts;
+  size_t n_texts;
+  rr_encoded ways[WAYS];
+  float *scores[WAYS];
+  rr_kept *kept; /* one a text of the split model; of a text that came before, none */
 } bench;
 
 static void die(const char *what, const char *why) {
@@ -122,16 +121,12 @@ static json_t *read_request(const char *path, rr_text *ret_query, rr_text **ret_
   return json;
 }
 
-static void load(const char *directory, rr_dtype dtype, rr_text query, const rr_text *texts,
-                 size_t n, model *to) {
+static void load(const char *directory, rr_dtype dtype, model *to) {
   const rr_load_options options = {.dtype = dtype};
-  const rr_encode_options encode = {.truncate = true, .strategy = RR_CUT_TEXT};
   rr_error err = {.message = ""};
   rr_arena_init(&to->arena, SIZE_MAX);
   if (rr_scorer_load(directory, &options, &to->scorer, &err) != RR_OK ||
-      rr_workspace_create(to->scorer, BATCH_TOKENS, &to->workspace, &err) != RR_OK ||
-      rr_scorer_encode(to->scorer, query, texts, n, &encode, &to->arena, &to->encoded, &err) !=
-          RR_OK) {
+      rr_workspace_create(to->scorer, BATCH_TOKENS, &to->workspace, &err) != RR_OK) {
     die(directory, err.message);
   }
 }
@@ -142,81 +137,88 @@ static void unload(model *self) {
   rr_arena_finish(&self->arena);
 }
 
-/* Sequences and halves of the split model's pairs. */
+static rr_encoded encode(const bench *b, model *with, const rr_encode_options *options) {
+  rr_encoded encoded;
+  rr_error err = {.message = ""};
+  if (rr_scorer_encode(with->scorer, b->query, b->texts, b->n_texts, options, &with->arena,
+                       &encoded, &err) != RR_OK) {
+    die("encode", err.message);
+  }
+  return encoded;
+}
+
+/* Gives every document of the split model its place; it is written in every round. */
+static void place(bench *b, rr_encoded *documents) {
+  uint32_t next = 0;
+  b->kept = memory(b->n_texts, sizeof *b->kept);
+  for (size_t i = 0; i < b->n_texts; i++) {
+    rr_sequence *document = &documents->sequences[documents->sequence_of[i]];
+    if (documents->sequence_of[i] == next) {
+      next++;
+      size_t size = rr_scorer_kept_bytes(b->split.scorer, document);
+      void *bytes = size == 0 ? NULL : memory(1, size);
+      rr_scorer_kept_place(b->split.scorer, document, bytes);
+      b->kept[i] = (rr_kept){.data = bytes, .size = size};
+    }
+  }
+}
+
+/* The request as each way has it. */
 static void arrange(bench *b) {
-  const rr_encoded *encoded = &b->split.encoded;
-  b->n = encoded->n_sequences;
-  b->plain_pairs = memory(b->n, sizeof *b->plain_pairs);
-  b->whole = memory(b->n, sizeof *b->whole);
-  b->documents = memory(b->n, sizeof *b->documents);
-  b->joint = memory(b->n, sizeof *b->joint);
-  b->warm = memory(b->n, sizeof *b->warm);
-  b->query = memory(1, sizeof *b->query);
-  size_t size =
-      rr_scorer_split_size(b->split.scorer, RR_SPLIT_QUERY, encoded->sequences[0].split_at);
-  *b->query = rr_sequence_split_side(&encoded->sequences[0], RR_SPLIT_QUERY, memory(1, size));
-  for (size_t i = 0; i < b->n; i++) {
-    rr_sequence *pair = &encoded->sequences[i];
-    size = rr_scorer_split_size(b->split.scorer, RR_SPLIT_DOCUMENT, pair->length - pair->split_at);
-    void *half = memory(1, size);
-    b->plain_pairs[i] = &b->plain.encoded.sequences[i];
-    b->whole[i] = pair;
-    b->documents[i] = memory(1, sizeof **b->documents);
-    *b->documents[i] = rr_sequence_split_side(pair, RR_SPLIT_DOCUMENT, half);
-    b->joint[i] = memory(1, sizeof **b->joint);
-    *b->joint[i] = *pair;
-    b->joint[i]->output = &b->warm[i];
-    rr_sequence_split_join(b->joint[i], b->query->split_query, half);
+  rr_encode_options options = {.truncate = true, .cut = RR_CUT_TEXT};
+  if (!rr_scorer_info(b->split.scorer)->keeps_texts) {
+    die("bench/split", "a model with these members keeps no texts");
+  }
+  b->ways[UNSPLIT] = encode(b, &b->plain, &options);
+  b->ways[WHOLE] = encode(b, &b->split, &options);
+  options.kept_only = true;
+  b->ways[DOCUMENTS] = encode(b, &b->split, &options);
+  place(b, &b->ways[DOCUMENTS]);
+  options.kept_only = false;
+  options.kept = b->kept;
+  b->ways[WARM] = encode(b, &b->split, &options);
+  for (size_t w = 0; w < WAYS; w++) {
+    b->scores[w] = memory(b->n_texts, sizeof *b->scores[w]);
   }
 }
 
 static void release(bench *b) {
-  for (size_t i = 0; i < b->n; i++) {
-    free(b->documents[i]->split_document);
-    free(b->documents[i]);
-    free(b->joint[i]);
+  for (size_t i = 0; i < b->n_texts; i++) {
+    free((void *)(uintptr_t)b->kept[i].data);
   }
-  free(b->query->split_query);
-  free(b->query);
-  free(b->warm);
-  free(b->joint);
-  free(b->documents);
-  free(b->whole);
-  free(b->plain_pairs);
+  for (size_t w = 0; w < WAYS; w++) {
+    free(b->scores[w]);
+  }
+  free(b->kept);
+  free(b->texts);
 }
 
-static void forward(const model *with, rr_sequence **sequences, size_t n) {
+static void forward(const model *with, const rr_encoded *encoded) {
+  rr_sequence *batch[BATCH_TOKENS];
   rr_error err = {.message = ""};
-  for (size_t first = 0; first < n;) {
+  for (size_t next = 0; next < encoded->n_sequences;) {
     size_t count = 0;
-    for (size_t tokens = 0; first + count < n; count++) {
-      tokens += sequences[first + count]->length;
-      if (tokens > BATCH_TOKENS) {
+    for (size_t tokens = 0; next < encoded->n_sequences; next++) {
+      rr_sequence *sequence = &encoded->sequences[next];
+      tokens += sequence->length;
+      if (count > 0 && tokens > BATCH_TOKENS) {
         break;
       }
+      batch[count++] = sequence;
     }
-    if (rr_scorer_forward(with->workspace, sequences + first, count, &err) != RR_OK) {
+    if (rr_scorer_forward(with->workspace, batch, count, &err) != RR_OK) {
       die("forward", err.message);
     }
-    first += count;
   }
 }
 
 /* Seconds of processor time of each way. */
 static void run_round(bench *b, double times[WAYS]) {
-  double began = now();
-  forward(&b->plain, b->plain_pairs, b->n);
-  times[0] = now() - began;
-  began = now();
-  forward(&b->split, b->whole, b->n);
-  times[1] = now() - began;
-  began = now();
-  forward(&b->split, b->documents, b->n);
-  times[2] = now() - began;
-  began = now();
-  forward(&b->split, &b->query, 1);
-  forward(&b->split, b->joint, b->n);
-  times[3] = now() - began;
+  for (size_t w = 0; w < WAYS; w++) {
+    double began = now();
+    forward(w == UNSPLIT ? &b->plain : &b->split, &b->ways[w]);
+    times[w] = now() - began;
+  }
 }
 
 static int by_value(const void *a, const void *b) {
@@ -226,7 +228,7 @@ static int by_value(const void *a, const void *b) {
 }
 
 static void print(double times[][ROUNDS_MAX], size_t rounds) {
-  static const char *const names[WAYS] = {"unsplit", "split, whole pairs", "document halves alone",
+  static const char *const names[WAYS] = {"unsplit", "split, whole pairs", "documents alone",
                                           "warm"};
   for (size_t w = 0; w < WAYS; w++) {
     qsort(times[w], rounds, sizeof times[w][0], by_value);
@@ -238,10 +240,18 @@ static void print(double times[][ROUNDS_MAX], size_t rounds) {
   }
 }
 
-static size_t differing(const bench *b) {
+static size_t differing(bench *b) {
+  static const size_t ways[] = {WHOLE, WARM};
   size_t count = 0;
-  for (size_t i = 0; i < b->n; i++) {
-    count += memcmp(&b->warm[i], b->whole[i]->output, sizeof b->warm[i]) != 0;
+  rr_error err = {.message = ""};
+  for (size_t w = 0; w < 2; w++) {
+    if (rr_scorer_scores(b->split.scorer, &b->ways[ways[w]], true, b->scores[ways[w]], &err) !=
+        RR_OK) {
+      die("scores", err.message);
+    }
+  }
+  for (size_t i = 0; i < b->n_texts; i++) {
+    count += memcmp(&b->scores[WARM][i], &b->scores[WHOLE][i], sizeof(float)) != 0;
   }
   return count;
 }
@@ -270,20 +280,17 @@ int main(int argc, char **argv) {
   size_t rounds = argc > 5 ? strtoul(argv[5], NULL, 10) : 15;
   rounds = rounds < 1 ? 1 : rounds > ROUNDS_MAX ? ROUNDS_MAX : rounds;
   char copy[PATH_SIZE];
-  bench b = {.n = 0};
-  rr_text query;
-  rr_text *texts;
-  size_t count;
-  json_t *json = read_request(argv[2], &query, &texts, &count);
+  bench b = {.n_texts = 0};
+  json_t *json = read_request(argv[2], &b.query, &b.texts, &b.n_texts);
   make_copy(argv[1], argv[3], copy);
-  load(argv[1], dtype, query, texts, count, &b.plain);
-  load(copy, dtype, query, texts, count, &b.split);
+  load(argv[1], dtype, &b.plain);
+  load(copy, dtype, &b.split);
   remove_copy(copy);
   arrange(&b);
   const rr_model_info *info = rr_scorer_info(b.split.scorer);
-  (void)printf("%zu pairs of %llu tokens, %u of %u layers split, %s on %s\n", b.n,
-               (unsigned long long)b.split.encoded.tokens, info->split_layers, info->layers,
-               info->dtype_name, info->kernels);
+  (void)printf("%zu pairs of %llu tokens, %u of %u layers split, %s on %s\n",
+               b.ways[WHOLE].n_sequences, (unsigned long long)b.ways[WHOLE].tokens,
+               info->split_layers, info->layers, info->dtype_name, info->kernels);
   double unused[WAYS];
   run_round(&b, unused);
   for (size_t round = 0; round < rounds; round++) {
@@ -295,11 +302,10 @@ int main(int argc, char **argv) {
   }
   print(times, rounds);
   size_t wrong = differing(&b);
-  (void)printf("%zu of %zu warm scores differ from the whole pair's\n", wrong, b.n);
+  (void)printf("%zu of %zu warm scores differ from the whole pair's\n", wrong, b.n_texts);
   release(&b);
   unload(&b.split);
   unload(&b.plain);
-  free(texts);
   json_decref(json);
   return wrong != 0;
 }

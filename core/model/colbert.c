@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/file.h"
 #include "core/base/json.h"
-#include "core/model/pipeline.h"
-#include "core/model/shards.h"
+#include "core/files/shards.h"
 
 enum { METADATA_BYTES_MAX = 1 << 20, DIM_MAX = 1 << 14 };
 

@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "core/base/json.h"
+#include "core/files/folder.h"
+#include "core/files/pipeline.h"
 #include "core/model/colbert.h"
-#include "core/model/folder.h"
-#include "core/model/pipeline.h"
 #include "core/model/split.h"
 
 enum { CONFIG_BYTES_MAX = 4 << 20 };
@@ -293,8 +293,8 @@ static rr_status load(const char *directory, bool with_weights, rr_config *ret_c
   if (status != RR_OK) {
     return status;
   }
-  if (config.head == RR_HEAD_MEAN && pipeline.has_pooling) {
-    config.head = pipeline.pooling;
+  if (config.head == RR_HEAD_MEAN && pipeline.pooling != RR_PIPELINE_NO_POOLING) {
+    config.head = pipeline.pooling == RR_PIPELINE_CLS ? RR_HEAD_CLS : RR_HEAD_MEAN;
   } else if (with_weights && config.head != RR_HEAD_CLASSIFIER) {
     status = rr_colbert_load(&config, err);
   }

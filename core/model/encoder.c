@@ -73,7 +73,7 @@ rr_status rr_encoder_create(const rr_bert *bert, size_t max_tokens, rr_encoder *
   bool split = bert->config.split.layers > 0;
   size_t residuals = split ? rr_encoder_aligned(max_tokens * sizeof(float)) : 0;
   size_t rows = split ? rr_encoder_aligned(max_tokens * sizeof(rr_pair_rows)) : 0;
-  size_t sides = split ? rr_encoder_aligned(max_tokens * sizeof(rr_encoder_input)) : 0;
+  size_t sides = split ? rr_encoder_aligned(max_tokens * sizeof(rr_input)) : 0;
   size_t before = 2 * hidden + wide + block + lead;
   size_t bytes = before + residuals + rows + sides + scratch_bytes(bert, max_tokens);
   char *memory = rr_alloc_aligned(bytes);
@@ -92,7 +92,7 @@ rr_status rr_encoder_create(const rr_bert *bert, size_t max_tokens, rr_encoder *
       .lead = (float *)(void *)(memory + 2 * hidden + wide + block),
       .residuals = (float *)(void *)(memory + before),
       .pair_rows = (rr_pair_rows *)(void *)(memory + before + residuals),
-      .sides = (rr_encoder_input *)(void *)(memory + before + residuals + rows),
+      .sides = (rr_input *)(void *)(memory + before + residuals + rows),
       .scratch = memory + before + residuals + rows + sides,
       .memory = memory,
       .bytes = bytes,
@@ -113,8 +113,8 @@ size_t rr_encoder_max_tokens(const rr_encoder *encoder) { return encoder->max_to
 
 size_t rr_encoder_bytes(const rr_encoder *encoder) { return encoder->bytes + sizeof *encoder; }
 
-static rr_status check_input(const rr_config *config, const rr_encoder_input *input,
-                             bool after_half, rr_error *err) {
+static rr_status check_input(const rr_config *config, const rr_input *input, bool after_side,
+                             rr_error *err) {
   if (input->length == 0 || input->length > config->positions) {
     return rr_fail(err, RR_ERR_INPUT, "a sequence of %zu tokens; 1 to %u are possible",
                    input->length, config->positions);
@@ -122,11 +122,11 @@ static rr_status check_input(const rr_config *config, const rr_encoder_input *in
   if (input->unattended >= input->length) {
     return rr_fail(err, RR_ERR_INPUT, "a sequence without a token to attend to");
   }
-  rr_status status = rr_encoder_check_part(config, input, after_half, err);
-  if (status != RR_OK || input->part == RR_PART_JOINT) {
+  rr_status status = rr_encoder_check_part(config, input, after_side, err);
+  if (status != RR_OK) {
     return status;
   }
-  size_t tokens = input->part == RR_PART_WARM ? input->second : input->length;
+  size_t tokens = input->part == RR_PART_WARM ? input->split_at : input->length;
   for (size_t i = 0; i < tokens; i++) {
     if (input->ids[i] < 0 || (uint32_t)input->ids[i] >= config->vocabulary_size) {
       return rr_fail(err, RR_ERR_INPUT, "token id %d is not below the vocabulary's %u",
@@ -177,7 +177,7 @@ void rr_encoder_apply(rr_encoder *encoder, const rr_linear *linear,
 }
 
 /* The tokens first .. end - 1, at the positions `position`, ... */
-static void embed(rr_encoder *encoder, const rr_encoder_input *input, size_t first, size_t end,
+static void embed(rr_encoder *encoder, const rr_input *input, size_t first, size_t end,
                   size_t position, float *out) {
   const rr_bert *bert = encoder->bert;
   size_t hidden = bert->config.hidden_size;
@@ -200,8 +200,8 @@ void rr_encoder_embed(rr_encoder *encoder, const rr_run *run) {
   size_t hidden = encoder->bert->config.hidden_size;
   float *out = encoder->hidden;
   for (size_t i = 0; i < run->n; i++) {
-    const rr_encoder_input *input = &run->inputs[i];
-    size_t restart = encoder->bert->config.split.joint_positions ? 0 : input->second;
+    const rr_input *input = &run->inputs[i];
+    size_t restart = encoder->bert->config.split.joint_positions ? 0 : input->split_at;
     if (restart > 0) {
       embed(encoder, input, 0, restart, 0, out);
     }
@@ -247,8 +247,8 @@ static void attend_within(rr_encoder *encoder, const attention_rows *rows, size_
 static void attend(rr_encoder *encoder, const rr_run *run, const attention_rows *rows) {
   size_t first = 0;
   for (size_t i = 0; i < run->n; i++) {
-    const rr_encoder_input *input = &run->inputs[i];
-    size_t cut = run->apart ? input->second : 0;
+    const rr_input *input = &run->inputs[i];
+    size_t cut = run->apart ? input->split_at : 0;
     size_t rest = input->length - cut;
     if (cut > 0) {
       attend_within(encoder, rows, first, cut, cut);
@@ -326,13 +326,12 @@ void rr_encoder_finish(rr_encoder *encoder, size_t first, const rr_run *run) {
   rr_encoder_write(encoder, run);
 }
 
-rr_status rr_encoder_forward(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n,
-                             rr_error *err) {
+rr_status rr_encoder_forward(rr_encoder *encoder, const rr_input *inputs, size_t n, rr_error *err) {
   const rr_config *config = &encoder->bert->config;
   size_t tokens = 0;
   for (size_t i = 0; i < n; i++) {
     rr_status status =
-        check_input(config, &inputs[i], i > 0 && inputs[i - 1].part > RR_PART_JOINT, err);
+        check_input(config, &inputs[i], i > 0 && inputs[i - 1].part == RR_PART_DOCUMENT, err);
     if (status != RR_OK) {
       return status;
     }

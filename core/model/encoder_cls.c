@@ -79,8 +79,7 @@ static void apply_head(rr_encoder *encoder, const rr_linear *linear, size_t rows
 }
 
 static void attend_cls_group(rr_encoder *encoder, const rr_layer *layer, const cls_rows *r,
-                             const rr_encoder_input *inputs, size_t first, size_t count,
-                             size_t token) {
+                             const rr_input *inputs, size_t first, size_t count, size_t token) {
   size_t hidden = encoder->bert->config.hidden_size;
   size_t heads = encoder->bert->config.heads;
   size_t head_size = hidden / heads;
@@ -102,8 +101,8 @@ static void attend_cls_group(rr_encoder *encoder, const rr_layer *layer, const c
 
 /* A layer of which only the [CLS] rows are wanted: hidden becomes n x H. Attention meets the tokens
  * themselves instead of their keys and values (weights.h: rr_layer). */
-void rr_encoder_run_cls_layer(rr_encoder *encoder, const rr_layer *layer,
-                              const rr_encoder_input *inputs, size_t n, size_t tokens) {
+void rr_encoder_run_cls_layer(rr_encoder *encoder, const rr_layer *layer, const rr_input *inputs,
+                              size_t n, size_t tokens) {
   size_t hidden = encoder->bert->config.hidden_size;
   cls_rows r = arrange_cls(encoder, n, tokens);
   if (r.x.type == RR_TYPE_BF16) {
@@ -180,7 +179,7 @@ typedef struct group {
 } group;
 
 /* The next RR_LEAD_GROUP [CLS] rows; begins with all zeros. False at the end. */
-static bool next_group(const rr_encoder_input *inputs, size_t n, group *g) {
+static bool next_group(const rr_input *inputs, size_t n, group *g) {
   for (size_t i = g->first; i < g->end; i++) {
     g->token += inputs[i].length;
   }
@@ -195,8 +194,8 @@ static bool next_group(const rr_encoder_input *inputs, size_t n, group *g) {
 
 /* Copies the first `cols` columns of the group's [CLS] rows of m to the dense rows `to` or, if
  * `back`, from there. */
-static void move_rows(const rr_encoder_input *inputs, const group *g, const rr_matrix *m,
-                      size_t cols, void *to, bool back) {
+static void move_rows(const rr_input *inputs, const group *g, const rr_matrix *m, size_t cols,
+                      void *to, bool back) {
   size_t size = cols * rr_type_size(m->type);
   size_t token = g->token;
   char *dense = to;
@@ -210,7 +209,7 @@ static void move_rows(const rr_encoder_input *inputs, const group *g, const rr_m
   }
 }
 
-void rr_encoder_lead_qkv(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs,
+void rr_encoder_lead_qkv(rr_encoder *encoder, const rr_layer *layer, const rr_input *inputs,
                          size_t n, const rr_matrix *qkv) {
   const rr_product_options precise = {.precise = true};
   size_t hidden = encoder->bert->config.hidden_size;
@@ -225,8 +224,8 @@ void rr_encoder_lead_qkv(rr_encoder *encoder, const rr_layer *layer, const rr_en
   }
 }
 
-void rr_encoder_lead_rest(rr_encoder *encoder, const rr_layer *layer,
-                          const rr_encoder_input *inputs, size_t n, const rr_matrix *context) {
+void rr_encoder_lead_rest(rr_encoder *encoder, const rr_layer *layer, const rr_input *inputs,
+                          size_t n, const rr_matrix *context) {
   size_t hidden = encoder->bert->config.hidden_size;
   lead_rows r = arrange_lead(encoder->bert, encoder->max_tokens, encoder->lead);
   const rr_product_options attended = {
@@ -248,7 +247,7 @@ void rr_encoder_lead_rest(rr_encoder *encoder, const rr_layer *layer,
   }
 }
 
-void rr_encoder_lead_store(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n) {
+void rr_encoder_lead_store(rr_encoder *encoder, const rr_input *inputs, size_t n) {
   size_t hidden = encoder->bert->config.hidden_size;
   lead_rows r = arrange_lead(encoder->bert, encoder->max_tokens, encoder->lead);
   rr_matrix all = rr_matrix_floats(encoder->hidden, hidden);

@@ -1,7 +1,7 @@
 #include "core/model/encoder_internal.h"
 
 /* The means over each sequence's rows. */
-static void pool_means(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n, float *out) {
+static void pool_means(rr_encoder *encoder, const rr_input *inputs, size_t n, float *out) {
   size_t hidden = encoder->bert->config.hidden_size;
   const float *row = encoder->hidden;
   for (size_t i = 0; i < n; i++) {
@@ -10,7 +10,7 @@ static void pool_means(rr_encoder *encoder, const rr_encoder_input *inputs, size
   }
 }
 
-static void write_logits(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n) {
+static void write_logits(rr_encoder *encoder, const rr_input *inputs, size_t n) {
   const rr_bert *bert = encoder->bert;
   size_t hidden = bert->config.hidden_size;
   float *logits = encoder->wide; /* n */
@@ -31,7 +31,7 @@ static void write_logits(rr_encoder *encoder, const rr_encoder_input *inputs, si
   }
 }
 
-static void write_outputs(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n) {
+static void write_outputs(rr_encoder *encoder, const rr_input *inputs, size_t n) {
   const rr_bert *bert = encoder->bert;
   size_t hidden = bert->config.hidden_size;
   if (bert->config.head == RR_HEAD_CLASSIFIER) {
@@ -52,8 +52,7 @@ static void write_outputs(rr_encoder *encoder, const rr_encoder_input *inputs, s
 }
 
 /* Last of all: hidden does not stay as it is. */
-static void write_vectors(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n,
-                          size_t tokens) {
+static void write_vectors(rr_encoder *encoder, const rr_input *inputs, size_t n, size_t tokens) {
   const rr_bert *bert = encoder->bert;
   size_t dim = bert->token_dim;
   float *row = encoder->hidden;

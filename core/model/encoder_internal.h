@@ -32,7 +32,7 @@ struct rr_encoder {
   void *scratch;           /* one attention head's, or a product's */
   float *lead;             /* rr_encoder_lead_bytes: [CLS] rows that are computed once more */
   float *residuals;        /* T: of a split model, what is added to a pair's logit */
-  rr_encoder_input *sides; /* T: of a split model, what its split layers run over */
+  rr_input *sides;         /* T: of a split model, what its split layers run over */
   rr_pair_rows *pair_rows; /* T: and where they leave a pair's sides */
   char *memory;            /* all of the above */
   size_t bytes;            /* of it */
@@ -40,7 +40,7 @@ struct rr_encoder {
 
 /* Sequences whose rows lie one behind the other in hidden. */
 typedef struct rr_run {
-  const rr_encoder_input *inputs;
+  const rr_input *inputs;
   size_t n;
   size_t tokens;
   bool apart; /* a pair's sides do not see each other */
@@ -100,18 +100,18 @@ void rr_encoder_write(rr_encoder *encoder, const rr_run *run);
 /* encoder_split.c */
 
 /* Everything, of a split model. */
-void rr_encoder_forward_split(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n);
+void rr_encoder_forward_split(rr_encoder *encoder, const rr_input *inputs, size_t n);
 /* Bytes of encoder->wide that takes. */
 size_t rr_encoder_seam_bytes(const rr_bert *bert, size_t tokens);
-/* after_half: the input before is a half. RR_ERR_INPUT. */
-rr_status rr_encoder_check_part(const rr_config *config, const rr_encoder_input *input,
-                                bool after_half, rr_error *err);
+/* after_side: the input before is a document side. RR_ERR_INPUT. */
+rr_status rr_encoder_check_part(const rr_config *config, const rr_input *input, bool after_side,
+                                rr_error *err);
 
 /* encoder_cls.c */
 
 /* The last layer of a model of whose output only [CLS] rows are wanted: hidden becomes n x H. */
-void rr_encoder_run_cls_layer(rr_encoder *encoder, const rr_layer *layer,
-                              const rr_encoder_input *inputs, size_t n, size_t tokens);
+void rr_encoder_run_cls_layer(rr_encoder *encoder, const rr_layer *layer, const rr_input *inputs,
+                              size_t n, size_t tokens);
 /* Bytes of encoder->wide that takes. */
 size_t rr_encoder_cls_bytes(const rr_bert *bert, size_t tokens);
 
@@ -119,19 +119,19 @@ size_t rr_encoder_cls_bytes(const rr_bert *bert, size_t tokens);
  * what such a model's head reads in the end, and what their own rounding does to them no averaging
  * over tokens makes good. Not so in the first third of the layers: what happens to them there the
  * rest of the layers hardly hand on. */
-static inline bool rr_encoder_begins_with_cls(const rr_encoder_input *input) {
+static inline bool rr_encoder_begins_with_cls(const rr_input *input) {
   return input->part != RR_PART_DOCUMENT;
 }
 bool rr_encoder_has_lead(const rr_bert *bert, size_t layer);
 size_t rr_encoder_lead_bytes(const rr_bert *bert, size_t tokens);
 /* Replaces the [CLS] rows of qkv, which was computed from hidden. */
-void rr_encoder_lead_qkv(rr_encoder *encoder, const rr_layer *layer, const rr_encoder_input *inputs,
+void rr_encoder_lead_qkv(rr_encoder *encoder, const rr_layer *layer, const rr_input *inputs,
                          size_t n, const rr_matrix *qkv);
 /* Computes the [CLS] rows from attention's context on, from hidden as it was before the layer
  * ... */
-void rr_encoder_lead_rest(rr_encoder *encoder, const rr_layer *layer,
-                          const rr_encoder_input *inputs, size_t n, const rr_matrix *context);
+void rr_encoder_lead_rest(rr_encoder *encoder, const rr_layer *layer, const rr_input *inputs,
+                          size_t n, const rr_matrix *context);
 /* ... and puts them into hidden as it is after it. */
-void rr_encoder_lead_store(rr_encoder *encoder, const rr_encoder_input *inputs, size_t n);
+void rr_encoder_lead_store(rr_encoder *encoder, const rr_input *inputs, size_t n);
 
 #endif

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "core/base/alloc.h"
-#include "core/model/safetensors.h"
-#include "core/model/shards.h"
+#include "core/files/safetensors.h"
+#include "core/files/shards.h"
 
 enum {
   NAME_MAX_BYTES = 160,

@@ -6,9 +6,9 @@
 #include <stdint.h>
 
 #include "core/base/status.h"
+#include "core/files/packs.h"
 #include "core/kernel/kernel.h"
 #include "core/model/config.h"
-#include "core/model/packs.h"
 
 /* y = x w^T + bias, w of n x k. A layer that the model does not have is all zero. */
 typedef struct rr_linear {
@@ -82,8 +82,8 @@ typedef struct rr_bert {
 /* True if what is wanted, the head's output alone, reads only the [CLS] row of the last layer. */
 bool rr_bert_cls_only(const rr_config *config);
 
-/* What a document half's values are stored as. */
-rr_type rr_bert_half_type(const rr_bert *bert);
+/* What the values of a split model's document side are kept as. */
+rr_type rr_bert_kept_type(const rr_bert *bert);
 
 /* Loads config->folder/model.safetensors and packs it for the best product of each layer's format.
  * Tensors are looked up with and without the prefix "bert.", LayerNorm's also under their old names

@@ -199,7 +199,9 @@ static rr_status cut(const rr_template *form, const rr_truncation *truncation, s
     return rr_fail(err, RR_ERR_INPUT, "%zu tokens leave no room beside %zu special tokens",
                    truncation->max_length, form->specials);
   }
-  if (!is_pair || !truncation->only_second) {
+  bool room = *a_size + form->specials < truncation->max_length;
+  if (!is_pair || truncation->cut == RR_CUT_LONGEST ||
+      (truncation->cut == RR_CUT_TEXT_IF_POSSIBLE && !room)) {
     rr_truncate_longest_first(truncation->max_length - form->specials, a_size, b_size);
     return RR_OK;
   }
@@ -273,6 +275,6 @@ rr_status rr_template_apply(const rr_template *form, const rr_tokens *a, const r
                                 .type_ids = type_ids,
                                 .length = length,
                                 .dropped = whole - length,
-                                .second = begin};
+                                .split_at = begin};
   return RR_OK;
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "core/base/arena.h"
+#include "core/base/cut.h"
 #include "core/base/status.h"
 #include "core/base/text.h"
 
@@ -24,8 +25,8 @@ typedef struct rr_encoding {
   const int32_t *ids;
   const uint8_t *type_ids;
   size_t length;
-  size_t dropped; /* tokens that truncation removed */
-  size_t second;  /* of a pair: where b begins, whether or not it has tokens; else 0 */
+  size_t dropped;  /* tokens that truncation removed */
+  size_t split_at; /* of a pair: where b begins, whether or not it has tokens; else 0 */
 } rr_encoding;
 
 /* Loads tokenizer.json, or vocab.txt where there is none, from a model directory. Where
@@ -71,7 +72,8 @@ typedef struct rr_truncation {
   size_t max_length; /* special tokens included */
   bool enabled;      /* false: a longer sequence is RR_ERR_INPUT */
   bool left;         /* drop first tokens instead of last ones */
-  bool only_second;  /* a pair loses tokens of b alone, and must keep one; else RR_ERR_INPUT */
+  rr_cut cut;        /* of a pair: which of a and b loses tokens; RR_CUT_TEXT: b, RR_ERR_INPUT
+                      * where none would be left of it */
 } rr_truncation;
 
 /* [CLS] a [SEP], as the template for single texts says. RR_ERR_INPUT (too long, or max_length below
@@ -80,8 +82,8 @@ rr_status rr_tokenizer_single(const rr_tokenizer *tokenizer, const rr_tokens *a,
                               const rr_truncation *truncation, rr_arena *arena,
                               rr_encoding *ret_encoding, rr_error *err);
 
-/* [CLS] a [SEP] b [SEP], as the template for pairs says; the longer text loses tokens first, or b
- * alone where truncation->only_second says so. */
+/* [CLS] a [SEP] b [SEP], as the template for pairs says; truncation->cut says which loses
+ * tokens. */
 rr_status rr_tokenizer_pair(const rr_tokenizer *tokenizer, const rr_tokens *a, const rr_tokens *b,
                             const rr_truncation *truncation, rr_arena *arena,
                             rr_encoding *ret_encoding, rr_error *err);

@@ -6,13 +6,13 @@
  * stays whole where that is possible; where it is not, the original would still rank, and so does
  * this. */
 static bool read_options(const rr_reader *reader, rr_rerank_request *request) {
-  request->cut = RR_REQUEST_CUT_TEXT_IF_POSSIBLE;
+  request->cut = RR_CUT_TEXT_IF_POSSIBLE;
   if (!rr_read_flag(reader, "truncate", &request->truncate) ||
       !rr_read_bool(reader, "raw_scores", &request->raw_scores)) {
     return false;
   }
   if (request->truncate == 1) {
-    request->cut = RR_REQUEST_CUT_LONGEST;
+    request->cut = RR_CUT_LONGEST;
   }
   return rr_read_truncation(reader, request);
 }

@@ -9,9 +9,9 @@ enum {
   BYTES_EACH = 1024,     /* the index has room for one document in so many bytes */
   INDEX_BYTES_EACH = 64, /* what it takes for that, at most: cache.h says 60 */
   SHARDS_MAX = 16,
-  SHARD_BYTES = 4 << 20, /* at least, so that the largest half is a small part of a shard */
+  SHARD_BYTES = 4 << 20, /* at least, so that the largest kept state is a small part of a shard */
   SLACK = 16,            /* one part in so many is for what is held but no longer kept */
-  SPLIT_SLACK = 4, /* the same for pairs, whose halves are held from before they are computed */
+  SPLIT_SLACK = 4, /* the same for pairs, whose kept state is held from before they are computed */
   ALIGNMENT = 16
 };
 
@@ -30,7 +30,7 @@ struct document_cache {
   keyed_hash keyed; /* copied for each use */
   uint8_t fingerprint[RR_FINGERPRINT_BYTES];
   uint32_t max_length; /* tokens of a sequence */
-  bool pairs;          /* halves are a split model's */
+  bool pairs;          /* a split model's */
   size_t most;         /* bytes of documents, those that requests alone hold included */
   size_t index;        /* bytes */
   atomic_size_t taken;
@@ -101,7 +101,7 @@ rr_status document_cache_create(const document_cache_config *config, const rr_sc
   }
   self->scorer = scorer;
   self->max_length = rr_scorer_info(scorer)->max_input_length;
-  self->pairs = rr_scorer_info(scorer)->split_halves;
+  self->pairs = rr_scorer_info(scorer)->kind == RR_CROSS_ENCODER;
   rr_status status = fill(self, config, err);
   if (status != RR_OK) {
     document_cache_destroy(self);
@@ -120,15 +120,15 @@ void document_cache_destroy(document_cache *self) {
   rr_free(self);
 }
 
-enum { KIND_HALF, KIND_NAME };
+enum { KIND_KEPT, KIND_NAME };
 
 static uint32_t smaller_bound(uint32_t bound, uint32_t most) {
   return bound == 0 || bound > most ? most : bound;
 }
 
-/* Members: truncate, side, strategy, max_length, max_text_tokens, alone, halves_only, halves,
+/* Members: truncate, side, cut, max_length, max_text_tokens, alone, kept_only, kept,
  * ret_culprit. Of a text that is a sequence of its own the first, second, fourth and fifth decide
- * what it is; of one in a pair that was not cut, and no other leaves a half, the second and
+ * what it is; of one in a pair that was not cut, and no other is kept, the second and
  * fifth. */
 _Static_assert(sizeof(void *) != 8 || sizeof(rr_encode_options) == 40,
                "the key holds every option");
@@ -140,7 +140,7 @@ void document_keys_init(document_keys *ret_keys, const document_cache *cache,
       cache->pairs ? cache->max_length : smaller_bound(options->max_length, cache->max_length);
   *hash = cache->keyed;
   keyed_hash_begin(hash);
-  keyed_hash_number(hash, KIND_HALF);
+  keyed_hash_number(hash, KIND_KEPT);
   keyed_hash_bytes(hash, cache->fingerprint, sizeof cache->fingerprint);
   keyed_hash_number(hash, cache->pairs || options->truncate);
   keyed_hash_number(hash, options->side);
@@ -178,7 +178,7 @@ static const uint8_t *bytes_of(const lfu_key *key) { return (const uint8_t *)key
 _Static_assert(sizeof(lfu_key) == DOCUMENT_KEY_BYTES, "a key is what the file calls one");
 
 /* From the file into memory. */
-static document *fetch(document_cache *self, lfu_key key, bool half) {
+static document *fetch(document_cache *self, lfu_key key, bool state) {
   size_t size;
   if (self->file == NULL || !document_file_has(self->file, bytes_of(&key), &size)) {
     return NULL;
@@ -188,8 +188,8 @@ static document *fetch(document_cache *self, lfu_key key, bool half) {
     return NULL;
   }
   if (!document_file_read(self->file, bytes_of(&key), document_data(made), size) ||
-      (half &&
-       !rr_scorer_half_fits(self->scorer, (rr_half){.data = document_data(made), .size = size}))) {
+      (state &&
+       !rr_scorer_kept_fits(self->scorer, (rr_kept){.data = document_data(made), .size = size}))) {
     document_release(made);
     return NULL;
   }
@@ -197,7 +197,7 @@ static document *fetch(document_cache *self, lfu_key key, bool half) {
   return made;
 }
 
-document *document_cache_find_half(document_cache *self, lfu_key key) {
+document *document_cache_find_kept(document_cache *self, lfu_key key) {
   document *found = lfu_find_object(self->entries, key);
   return found != NULL ? found : fetch(self, key, true);
 }
@@ -254,7 +254,7 @@ void *document_data(document *self) { return self + 1; }
 size_t document_size(const document *self) { return self->size; }
 
 void document_cache_read_stats(document_cache *self, document_stats *ret_stats) {
-  lfu_read_stats(self->entries, &ret_stats->halves);
+  lfu_read_stats(self->entries, &ret_stats->memory);
   ret_stats->file = (document_file_stats){0};
   if (self->file != NULL) {
     document_file_read_stats(self->file, &ret_stats->file);

@@ -1,6 +1,6 @@
-/* The document cache: halves of documents that were computed, and texts by the names that clients
- * gave them, in memory, and behind it, where one is given, in a file (document_file.h). Bounded by
- * their bytes; which stay in memory is cache.h's policy.
+/* The document cache: the kept state of documents that were computed (core/score/kept.h), and texts
+ * by the names that clients gave them, in memory, and behind it, where one is given, in a file
+ * (document_file.h). Bounded by their bytes; which stay in memory is cache.h's policy.
  *
  * 1. What is found is held until it is released, whatever becomes of the cache's own: nobody copies
  *    it.
@@ -9,8 +9,8 @@
  *    not kept.
  * 3. Any thread may call anything but document_cache_destroy. With a file not the event loop:
  *    finding may wait for the disk, and inserting does.
- * 4. A key holds everything that a half depends on: the model's fingerprint, the options and the
- *    text. A name's key is of another kind. Keys are secret hashes, as the score cache's are.
+ * 4. A key holds everything that kept state depends on: the model's fingerprint, the options and
+ * the text. A name's key is of another kind. Keys are secret hashes, as the score cache's are.
  */
 #ifndef RR_SERVER_CACHE_DOCUMENT_CACHE_H
 #define RR_SERVER_CACHE_DOCUMENT_CACHE_H
@@ -30,11 +30,12 @@ enum { DOCUMENT_CACHE_BYTES_MIN = 1 << 20 };
 
 typedef struct document_cache document_cache;
 
-/* Bytes that are kept: of a half, or of a text that has a name. Written once, by who made them. */
+/* Bytes that are kept: of kept state, or of a text that has a name. Written once, by who made them.
+ */
 typedef struct document document;
 
 typedef struct document_stats {
-  lfu_stats halves;         /* hits, misses and so on, of texts and names alike */
+  lfu_stats memory;         /* hits, misses and so on, of texts and names alike */
   document_file_stats file; /* zeros where there is none */
   uint64_t bytes;           /* taken now, by all documents */
   uint64_t most;            /* that they may take, index included */
@@ -46,7 +47,7 @@ typedef struct document_cache_config {
   uint64_t file_bytes; /* that it takes, at least DOCUMENT_FILE_BYTES_MIN */
 } document_cache_config;
 
-/* For a model whose texts have halves. *ret_cache is freed by document_cache_destroy.
+/* For a model that keeps texts. *ret_cache is freed by document_cache_destroy.
  * RR_ERR_MEMORY; RR_ERR_IO: no random key; errors of document_file_open and, with a file,
  * rr_scorer_fingerprint. Not on the event loop. */
 rr_status document_cache_create(const document_cache_config *config, const rr_scorer *scorer,
@@ -55,8 +56,8 @@ rr_status document_cache_create(const document_cache_config *config, const rr_sc
 /* No document may be held by anybody any more. NULL is allowed. */
 void document_cache_destroy(document_cache *self);
 
-/* Keys of texts that are encoded alike; on one thread. Options that change no half change no
- * key. */
+/* Keys of texts that are encoded alike; on one thread. Options that change no kept state
+ * change no key. */
 typedef struct document_keys {
   keyed_hash hash;
   uint8_t digest[KEYED_HASH_BYTES];
@@ -69,8 +70,8 @@ lfu_key document_key_of_text(document_keys *self, rr_text text);
 /* The key of the text that a client calls by this name. */
 lfu_key document_key_of_name(const document_cache *cache, rr_text name);
 
-/* Looks a key up, and counts that it was asked for. NULL: not there. A half fits the scorer. */
-document *document_cache_find_half(document_cache *self, lfu_key key);
+/* Looks a key up, and counts that it was asked for. NULL: not there. Kept state fits the scorer. */
+document *document_cache_find_kept(document_cache *self, lfu_key key);
 document *document_cache_find_text(document_cache *self, lfu_key key);
 
 /* Whether one is there, without asking for it. */

@@ -1,4 +1,4 @@
-/* Document halves kept in a file: opaque bytes by key, for one model, across restarts. A cache:
+/* Documents kept in a file: opaque bytes by key, for one model, across restarts. A cache:
  * what is lost is computed again, and what is damaged is never given out.
  *
  * 1. Any thread may call anything but document_file_close. A lock guards the index and is held for
@@ -59,9 +59,9 @@ typedef struct document_file_stats {
 } document_file_stats;
 
 /* Opens the file, or makes it (mode 0600; its folder must be there), for the model that
- * `fingerprint` tells from all others whose halves differ. One that was made for another max_bytes
- * is emptied. Takes 52 bytes of memory for each DOCUMENT_FILE_BYTES_EACH of the file once that many
- * documents were put, and reads 64 of the file.
+ * `fingerprint` tells from all others whose kept states differ. One that was made for another
+ * max_bytes is emptied. Takes 52 bytes of memory for each DOCUMENT_FILE_BYTES_EACH of the file once
+ * that many documents were put, and reads 64 of the file.
  *
  * Errors, whose message names the path, and after which the file is as it was, or empty where there
  * was none: RR_ERR_INPUT (max_bytes too small; the file is another model's), RR_ERR_FORMAT (no file

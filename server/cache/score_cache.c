@@ -48,7 +48,7 @@ void score_cache_destroy(score_cache *self) {
   rr_free(self);
 }
 
-/* Members: truncate, side, strategy, max_length, max_text_tokens, alone, halves_only, halves,
+/* Members: truncate, side, cut, max_length, max_text_tokens, alone, kept_only, kept,
  * ret_culprit, all but the last three in the key. Whoever adds one decides whether it belongs
  * there. */
 _Static_assert(sizeof(void *) != 8 || sizeof(rr_encode_options) == 40,
@@ -62,7 +62,7 @@ void score_query_init(score_query *ret_query, const score_cache *scores, rr_text
   keyed_hash_bytes(hash, scores->model, sizeof scores->model);
   keyed_hash_number(hash, options->truncate);
   keyed_hash_number(hash, options->side);
-  keyed_hash_number(hash, options->strategy);
+  keyed_hash_number(hash, options->cut);
   keyed_hash_number(hash, options->max_length);
   keyed_hash_number(hash, options->max_text_tokens);
   keyed_hash_number(hash, options->alone);

@@ -156,20 +156,20 @@ static void write_cache(FILE *out, const lfu_stats *cached) {
 }
 
 static void write_documents(FILE *out, const document_stats *documents) {
-  const lfu_stats *halves = &documents->halves;
+  const lfu_stats *memory = &documents->memory;
   write_old_counter(out, "te_document_cache_hits",
                     "Documents and names of documents that were in the document cache.",
-                    halves->hits);
+                    memory->hits);
   write_old_counter(out, "te_document_cache_misses", "Documents and names that were not.",
-                    halves->misses);
+                    memory->misses);
   write_old_counter(out, "te_document_cache_insertions", "Documents and names added.",
-                    halves->insertions);
+                    memory->insertions);
   write_old_counter(out, "te_document_cache_evictions",
-                    "Those that made room for some asked for more often.", halves->evictions);
+                    "Those that made room for some asked for more often.", memory->evictions);
   write_old_counter(out, "te_document_cache_rejections",
-                    "Those that left soon, asked for too rarely to stay.", halves->rejections);
+                    "Those that left soon, asked for too rarely to stay.", memory->rejections);
   write_gauge(out, "te_document_cache_entries", "Documents and names in the cache.",
-              halves->entries);
+              memory->entries);
   write_gauge(out, "te_document_cache_bytes",
               "Memory that documents take, those held by requests alone included.",
               documents->bytes);

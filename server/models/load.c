@@ -49,9 +49,9 @@ static rr_load_options load_how(const options *o) {
 static rr_status look_at(void *context, const char *directory, bool with_tokenizer, rr_error *err) {
   const options *o = ((const model_load *)context)->options;
   const rr_load_options how = load_how(o);
-  bool halves = false;
-  rr_status status = rr_scorer_check(directory, &how, with_tokenizer, &halves, err);
-  return status != RR_OK || halves || o->documents == NULL
+  bool keeps = false;
+  rr_status status = rr_scorer_check(directory, &how, with_tokenizer, &keeps, err);
+  return status != RR_OK || keeps || o->documents == NULL
              ? status
              : rr_fail(err, RR_ERR_UNSUPPORTED, "%s", no_documents);
 }
@@ -87,7 +87,7 @@ static rr_status find_directory(model_load *load, hub_model *ret_model, rr_error
 
 static rr_status create_documents(model_load *load, rr_error *err) {
   const options *o = load->options;
-  if (!rr_scorer_info(load->scorer)->text_halves) {
+  if (!rr_scorer_info(load->scorer)->keeps_texts) {
     return o->documents == NULL ? RR_OK : rr_fail(err, RR_ERR_UNSUPPORTED, "%s", no_documents);
   }
   const document_cache_config config = {

@@ -98,7 +98,7 @@ static rr_status add_probe(struct sha256_ctx *hash, const rr_scorer *scorer, rr_
   rr_workspace *workspace = NULL;
   rr_status status = rr_workspace_create(scorer, 1, &workspace, err);
   if (status == RR_OK) {
-    const rr_encode_options options = {.truncate = true, .strategy = RR_CUT_LONGEST};
+    const rr_encode_options options = {.truncate = true, .cut = RR_CUT_LONGEST};
     status = rr_scorer_rerank(workspace, (rr_text){.data = query, .size = sizeof query - 1}, texts,
                               PROBES, &options, true, scores, err);
     rr_workspace_destroy(workspace);

@@ -35,7 +35,7 @@ void redis_keys_init(redis_keys *ret_keys, const char *secret, const redis_diges
   ret_keys->model = *model;
 }
 
-/* Members: truncate, side, strategy, max_length, max_text_tokens, alone, halves_only, halves,
+/* Members: truncate, side, cut, max_length, max_text_tokens, alone, kept_only, kept,
  * ret_culprit, all but the last three in the key, as in score_cache.c. */
 _Static_assert(sizeof(void *) != 8 || sizeof(rr_encode_options) == 40,
                "the key holds every option");
@@ -49,7 +49,7 @@ void redis_query_init(redis_query *ret_query, const redis_keys *keys, rr_text qu
   hmac_sha256_update(mac, sizeof keys->model.bytes, keys->model.bytes);
   add_number(mac, options->truncate);
   add_number(mac, options->side);
-  add_number(mac, options->strategy);
+  add_number(mac, options->cut);
   add_number(mac, options->max_length);
   add_number(mac, options->max_text_tokens);
   add_number(mac, options->alone);

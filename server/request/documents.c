@@ -2,8 +2,13 @@
 
 static document_cache *cache_of(const rerank_task *task) { return task->tools.documents; }
 
+/* A split model's texts: their kept state needs its place before they are computed. */
+static bool leaves_when_computed(const rerank_task *task) {
+  return rr_scorer_info(task->tools.scorer)->kind == RR_CROSS_ENCODER;
+}
+
 bool rerank_documents_fail_without(rerank_task *task) {
-  bool none = !rr_scorer_info(task->tools.scorer)->text_halves;
+  bool none = !rr_scorer_info(task->tools.scorer)->keeps_texts;
   task->failed = true;
   return rr_api_fail_field(&task->error, RR_API_VALIDATION, task->request.texts_name,
                            none ? "the model is a cross-encoder: documents cannot be computed ahead"
@@ -51,12 +56,12 @@ bool rerank_documents_name(rerank_task *task) {
   return true;
 }
 
-static rerank_halves *group_of(rerank_task *task, size_t g) {
-  if (task->halves == NULL) {
+static rerank_kept *group_of(rerank_task *task, size_t g) {
+  if (task->kept == NULL) {
     size_t groups = task->request.queries == NULL ? 1 : task->request.n_texts;
-    task->halves = rr_arena_calloc(&task->arena, groups, sizeof *task->halves);
+    task->kept = rr_arena_calloc(&task->arena, groups, sizeof *task->kept);
   }
-  return task->halves == NULL ? NULL : &task->halves[g];
+  return task->kept == NULL ? NULL : &task->kept[g];
 }
 
 rr_status rerank_documents_find(rerank_task *task, size_t g, const rr_text *texts, size_t n,
@@ -64,106 +69,105 @@ rr_status rerank_documents_find(rerank_task *task, size_t g, const rr_text *text
   if (cache_of(task) == NULL || options->alone) {
     return RR_OK;
   }
-  rerank_halves *group = group_of(task, g);
+  rerank_kept *group = group_of(task, g);
   lfu_key *keys = rr_arena_calloc(&task->arena, n, sizeof *keys);
   document **found = rr_arena_calloc(&task->arena, n, sizeof(document *));
-  rr_half *halves = rr_arena_calloc(&task->arena, n, sizeof *halves);
+  rr_kept *states = rr_arena_calloc(&task->arena, n, sizeof *states);
   document **made = rr_arena_calloc(&task->arena, n, sizeof(document *));
-  if (group == NULL || keys == NULL || found == NULL || halves == NULL || made == NULL) {
+  if (group == NULL || keys == NULL || found == NULL || states == NULL || made == NULL) {
     return rr_fail(err, RR_ERR_MEMORY, "out of memory");
   }
-  *group = (rerank_halves){.keys = keys, .found = found, .halves = halves, .made = made, .n = n};
+  *group = (rerank_kept){.keys = keys, .found = found, .states = states, .made = made, .n = n};
   document_keys hashed;
   document_keys_init(&hashed, cache_of(task), options);
   for (size_t i = 0; i < n; i++) {
     keys[i] = document_key_of_text(&hashed, texts[i]);
-    found[i] = document_cache_find_half(cache_of(task), keys[i]);
+    found[i] = document_cache_find_kept(cache_of(task), keys[i]);
     if (found[i] != NULL) {
-      halves[i] = (rr_half){.data = document_data(found[i]), .size = document_size(found[i])};
+      states[i] = (rr_kept){.data = document_data(found[i]), .size = document_size(found[i])};
     }
   }
-  options->halves = halves;
+  options->kept = states;
   return RR_OK;
 }
 
 void rerank_documents_place(rerank_task *task, size_t g) {
   const rr_scorer *scorer = task->tools.scorer;
   const rr_encoded *group = &task->groups[g];
-  if (task->halves == NULL || task->halves[g].n == 0 || !rr_scorer_info(scorer)->split_halves) {
+  if (task->kept == NULL || task->kept[g].n == 0 || !leaves_when_computed(task)) {
     return;
   }
-  rerank_halves *halves = &task->halves[g];
-  for (size_t i = 0; i < halves->n; i++) {
+  rerank_kept *kept = &task->kept[g];
+  uint32_t next = 0; /* a cross-encoder's texts are all of the group's sequences */
+  for (size_t i = 0; i < kept->n; i++) {
     rr_sequence *sequence = &group->sequences[group->sequence_of[i]];
-    if (sequence->at_hand || sequence->split_document != NULL) {
+    bool first = group->sequence_of[i] == next; /* else the text came before */
+    next += first;
+    if (!first || kept->found[i] != NULL) { /* also what does not fit beside this query */
       continue;
     }
-    /* What is found but does not fit beside this query needs no second half. */
-    size_t size = halves->found[i] != NULL ? 0 : rr_scorer_half_bytes(scorer, sequence);
-    halves->made[i] = size == 0 ? NULL : document_cache_reserve(cache_of(task), size);
-    if (halves->made[i] != NULL) {
-      rr_scorer_half_place(scorer, sequence, document_data(halves->made[i]));
-    } else {
-      sequence->at_hand = task->purpose->documents_alone;
-    }
+    size_t size = rr_scorer_kept_bytes(scorer, sequence);
+    kept->made[i] = size == 0 ? NULL : document_cache_reserve(cache_of(task), size);
+    rr_scorer_kept_place(scorer, sequence,
+                         kept->made[i] == NULL ? NULL : document_data(kept->made[i]));
   }
 }
 
-/* Keeps text i's half, unless there is no room; whether it is kept. */
-static bool keep_half(rerank_task *task, const rerank_halves *halves, size_t i,
+/* Keeps what text i left, unless there is no room; whether it is kept. */
+static bool keep_text(rerank_task *task, const rerank_kept *kept, size_t i,
                       const rr_sequence *sequence) {
   const rr_scorer *scorer = task->tools.scorer;
   bool firmly = task->purpose->documents_alone;
-  document *made = halves->found[i] != NULL ? halves->found[i] : halves->made[i];
-  if (made == NULL && rr_scorer_info(scorer)->split_halves) {
+  document *made = kept->found[i] != NULL ? kept->found[i] : kept->made[i];
+  if (made == NULL && leaves_when_computed(task)) {
     return false;
   }
   if (made == NULL) {
-    made = document_cache_reserve(cache_of(task), rr_scorer_half_bytes(scorer, sequence));
+    made = document_cache_reserve(cache_of(task), rr_scorer_kept_bytes(scorer, sequence));
     if (made == NULL) {
       return false;
     }
-    rr_scorer_half_write(scorer, sequence, document_data(made));
-    bool kept = document_cache_insert(cache_of(task), halves->keys[i], made, firmly);
+    rr_scorer_kept_write(scorer, sequence, document_data(made));
+    bool there = document_cache_insert(cache_of(task), kept->keys[i], made, firmly);
     document_release(made);
-    return kept;
+    return there;
   }
-  bool there = halves->made[i] == NULL && !firmly;
-  return there || document_cache_insert(cache_of(task), halves->keys[i], made, firmly);
+  bool there = kept->made[i] == NULL && !firmly;
+  return there || document_cache_insert(cache_of(task), kept->keys[i], made, firmly);
 }
 
 void rerank_documents_keep(rerank_task *task, size_t g, const uint8_t *done) {
   const rr_encoded *group = &task->groups[g];
-  if (task->halves == NULL || task->halves[g].n == 0 || group->n_candidates == 0) {
+  if (task->kept == NULL || task->kept[g].n == 0 || group->n_candidates == 0) {
     return;
   }
-  const rerank_halves *halves = &task->halves[g];
+  const rerank_kept *kept = &task->kept[g];
   uint32_t next = group->sequence_of[0];
   for (size_t i = 0; i < group->n_candidates; i++) {
     uint32_t at = group->sequence_of[i];
     if (at == next) { /* else the text came before */
       next++;
       if (done == NULL || done[at] != 0) {
-        (void)keep_half(task, halves, i, &group->sequences[at]);
+        (void)keep_text(task, kept, i, &group->sequences[at]);
       }
     }
   }
 }
 
-void rerank_documents_let_go(rerank_halves *halves) {
-  for (size_t i = 0; i < halves->n; i++) {
-    document_release(halves->found[i]);
-    document_release(halves->made[i]);
+void rerank_documents_let_go(rerank_kept *kept) {
+  for (size_t i = 0; i < kept->n; i++) {
+    document_release(kept->found[i]);
+    document_release(kept->made[i]);
   }
-  halves->n = 0;
+  kept->n = 0;
 }
 
 void rerank_documents_release(rerank_task *task) {
-  size_t groups = task->halves == NULL            ? 0
+  size_t groups = task->kept == NULL              ? 0
                   : task->request.queries == NULL ? 1
                                                   : task->request.n_texts;
   for (size_t g = 0; g < groups; g++) {
-    rerank_documents_let_go(&task->halves[g]);
+    rerank_documents_let_go(&task->kept[g]);
   }
-  task->halves = NULL;
+  task->kept = NULL;
 }

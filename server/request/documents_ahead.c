@@ -56,7 +56,7 @@ static size_t count_computed(const rerank_task *task) {
   const rr_encoded *group = &task->groups[0];
   size_t count = 0;
   for (size_t i = 0; i < group->n_candidates; i++) {
-    count += task->halves[0].found[i] == NULL && !group->sequences[group->sequence_of[i]].at_hand;
+    count += task->kept[0].found[i] == NULL && !group->sequences[group->sequence_of[i]].at_hand;
   }
   return count;
 }
@@ -71,7 +71,7 @@ static bool collect(rerank_task *task, task_outcome *out) {
   }
   rerank_documents_keep(task, 0, NULL);
   out->computed = count_computed(task);
-  rerank_documents_let_go(&task->halves[0]);
+  rerank_documents_let_go(&task->kept[0]);
   for (size_t i = 0; i < request->n_texts; i++) {
     if (request->ids[i].data == NULL && !name_by_hash(task, i)) {
       rerank_fail(task, RR_API_MEMORY, "out of memory");
@@ -83,7 +83,7 @@ static bool collect(rerank_task *task, task_outcome *out) {
        i++) { /* what came later may have driven out what came before */
     lfu_key name = document_key_of_name(cache_of(task), request->ids[i]);
     out->kept[i] = out->kept[i] && document_cache_has(cache_of(task), name) &&
-                   document_cache_has(cache_of(task), task->halves[0].keys[i]);
+                   document_cache_has(cache_of(task), task->kept[0].keys[i]);
   }
   return true;
 }

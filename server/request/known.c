@@ -31,10 +31,10 @@ static size_t count_truncated(const rr_encoded *group) {
 static rr_status encode_texts(rerank_task *task, size_t g, const rr_text *texts, size_t n,
                               const rr_encode_options *options, rr_error *err) {
   rr_encoded *group = &task->groups[g];
-  rr_encode_options with_halves = *options;
-  rr_status status = rerank_documents_find(task, g, texts, n, &with_halves, err);
+  rr_encode_options with_kept = *options;
+  rr_status status = rerank_documents_find(task, g, texts, n, &with_kept, err);
   if (status == RR_OK) {
-    status = rr_scorer_encode(task->tools.scorer, query_of(task, g), texts, n, &with_halves,
+    status = rr_scorer_encode(task->tools.scorer, query_of(task, g), texts, n, &with_kept,
                               &task->arena, group, err);
   }
   if (status == RR_OK) {

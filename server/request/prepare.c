@@ -77,19 +77,16 @@ static uint32_t bounded(size_t value) { return value < UINT32_MAX ? (uint32_t)va
 
 /* Of group g. */
 static rr_encode_options encode_options(const rerank_task *task, size_t g) {
-  static const rr_cut cuts[] = {[RR_REQUEST_CUT_TEXT] = RR_CUT_TEXT,
-                                [RR_REQUEST_CUT_TEXT_IF_POSSIBLE] = RR_CUT_TEXT_IF_POSSIBLE,
-                                [RR_REQUEST_CUT_LONGEST] = RR_CUT_LONGEST};
   const rr_rerank_request *request = &task->request;
   return (rr_encode_options){
       .truncate = request->truncate == RR_TRUNCATE_DEFAULT ? task->tools.config.auto_truncate
                                                            : request->truncate != 0,
       .side = request->truncate_left ? RR_TRUNCATE_LEFT : RR_TRUNCATE_RIGHT,
-      .strategy = cuts[request->cut],
+      .cut = request->cut,
       .max_length = bounded(request->max_tokens),
       .max_text_tokens = bounded(request->max_text_tokens),
       .alone = request->queries != NULL && request->queries[g].data == NULL,
-      .halves_only = task->purpose->documents_alone,
+      .kept_only = task->purpose->documents_alone,
   };
 }
 

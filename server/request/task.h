@@ -67,8 +67,8 @@ struct rerank_task {
   struct rerank_lookup *lookups; /* one a text; NULL without a cache */
   size_t n_cached;               /* texts whose score was known */
   struct rerank_shared *shared;  /* what the shared cache is asked; NULL: nothing */
-  struct rerank_halves *halves;  /* one a group; NULL without a document cache */
-  size_t n_sequences; /* of all groups, to be computed: no longer those whose half is at hand */
+  struct rerank_kept *kept;      /* one a group; NULL without a document cache */
+  size_t n_sequences;            /* of all groups, to be computed: but what is at hand */
   uint64_t tokens;
   size_t n_truncated; /* texts that lost tokens, and queries that are sequences of their own */
   size_t n_unscored;  /* texts */

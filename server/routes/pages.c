@@ -145,7 +145,7 @@ static rr_server_info describe(const router *self) {
       .tokenization_workers = o->tokenization_workers,
       .auto_truncate = o->auto_truncate,
       .cache_bytes = o->cache_bytes,
-      .document_cache = model->text_halves,
+      .document_cache = model->keeps_texts,
       .document_cache_bytes = o->document_cache_bytes,
       .version = RERANKD_VERSION,
   };

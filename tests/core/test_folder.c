@@ -273,20 +273,20 @@ static void configurations_of_others_get_the_names_of_models_that_load(void **st
 
 static void a_model_is_looked_at_without_its_weights(void **state) {
   (void)state;
-  bool halves = true;
+  bool keeps = true;
   rr_error err = {.message = ""};
   const rr_load_options cosine = {.scoring = RR_SCORING_COSINE};
   assert_int_equal(unlink(path_of("model.safetensors")), 0);
-  assert_int_equal(rr_scorer_check(directory, &how, true, &halves, &err), RR_OK);
-  assert_false(halves);
-  assert_int_equal(rr_scorer_check(directory, &cosine, false, &halves, &err), RR_ERR_UNSUPPORTED);
+  assert_int_equal(rr_scorer_check(directory, &how, true, &keeps, &err), RR_OK);
+  assert_false(keeps);
+  assert_int_equal(rr_scorer_check(directory, &cosine, false, &keeps, &err), RR_ERR_UNSUPPORTED);
   assert_int_equal(unlink(path_of("tokenizer.json")), 0);
-  assert_int_equal(rr_scorer_check(directory, &how, false, &halves, &err), RR_OK);
-  assert_int_equal(rr_scorer_check(directory, &how, true, &halves, &err), RR_ERR_IO);
-  assert_int_equal(rr_scorer_check(golden_path("colbert"), &how, false, &halves, &err), RR_OK);
-  assert_true(halves);
+  assert_int_equal(rr_scorer_check(directory, &how, false, &keeps, &err), RR_OK);
+  assert_int_equal(rr_scorer_check(directory, &how, true, &keeps, &err), RR_ERR_IO);
+  assert_int_equal(rr_scorer_check(golden_path("colbert"), &how, false, &keeps, &err), RR_OK);
+  assert_true(keeps);
   scratch_text(directory, "config.json", "{\"architectures\":[\"T5\"]}");
-  assert_int_equal(rr_scorer_check(directory, &how, false, &halves, &err), RR_ERR_UNSUPPORTED);
+  assert_int_equal(rr_scorer_check(directory, &how, false, &keeps, &err), RR_ERR_UNSUPPORTED);
 }
 
 #define EMPTY(name) cmocka_unit_test_setup_teardown(name, empty, tear_down)

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "core/model/safetensors.h"
+#include "core/files/safetensors.h"
 #include "tests/core/score_support.h"
 
 enum { FILE_MAX = 4096 };

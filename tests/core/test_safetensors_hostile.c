@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "core/model/safetensors.h"
+#include "core/files/safetensors.h"
 #include "tests/core/score_support.h"
 
 enum { PATH_SIZE = 4096, FILE_MAX = 8192 };

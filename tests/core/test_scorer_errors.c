@@ -14,6 +14,7 @@
 #include <jansson.h>
 
 #include "core/base/alloc.h"
+#include "core/model/encoder.h"
 #include "tests/core/score_support.h"
 
 enum { PATH_SIZE = 4200 };
@@ -194,8 +195,8 @@ static void each_strategy_keeps_what_it_says(void **state) {
   char half_words[2 * 300];
   rr_text long_text = words_of(long_words, 600);
   rr_text half = words_of(half_words, 300);
-  const rr_encode_options only_text = {.truncate = true, .strategy = RR_CUT_TEXT};
-  const rr_encode_options if_possible = {.truncate = true, .strategy = RR_CUT_TEXT_IF_POSSIBLE};
+  const rr_encode_options only_text = {.truncate = true, .cut = RR_CUT_TEXT};
+  const rr_encode_options if_possible = {.truncate = true, .cut = RR_CUT_TEXT_IF_POSSIBLE};
   rr_arena_init(&arena, 16u << 20);
   const struct {
     rr_encode_options options;
@@ -216,8 +217,8 @@ static void each_strategy_keeps_what_it_says(void **state) {
     const rr_sequence *sequence = &encoded.sequences[0];
     assert_int_equal(sequence->length, 512);
     assert_int_equal(sequence->text_tokens, 600);
-    assert_int_equal(sequence->type_ids[cases[i].query_kept + 1], 0);
-    assert_int_equal(sequence->type_ids[cases[i].query_kept + 2], 1);
+    assert_int_equal(sequence->input->type_ids[cases[i].query_kept + 1], 0);
+    assert_int_equal(sequence->input->type_ids[cases[i].query_kept + 2], 1);
     assert_int_equal(encoded.n_truncated, 1);
   }
   rr_arena_finish(&arena);
@@ -231,7 +232,7 @@ static void bounds_on_tokens_are_kept_and_texts_can_stand_alone(void **state) {
   rr_encoded encoded;
   char words[2 * 100];
   rr_text both[] = {words_of(words, 100), {words, 10}};
-  rr_encode_options options = {.truncate = true, .strategy = RR_CUT_TEXT, .max_text_tokens = 7};
+  rr_encode_options options = {.truncate = true, .cut = RR_CUT_TEXT, .max_text_tokens = 7};
   rr_arena_init(&arena, 16u << 20);
   assert_int_equal(rr_scorer_encode(scorer, both[1], both, 2, &options, &arena, &encoded, NULL),
                    RR_OK);
@@ -239,7 +240,7 @@ static void bounds_on_tokens_are_kept_and_texts_can_stand_alone(void **state) {
   assert_int_equal(encoded.sequences[0].dropped_tokens, 93);
   assert_int_equal(encoded.sequences[1].length, 5 + 5 + 3);
   assert_int_equal(encoded.n_truncated, 1);
-  options = (rr_encode_options){.truncate = true, .strategy = RR_CUT_TEXT, .max_length = 20};
+  options = (rr_encode_options){.truncate = true, .cut = RR_CUT_TEXT, .max_length = 20};
   assert_int_equal(rr_scorer_encode(scorer, both[1], both, 2, &options, &arena, &encoded, NULL),
                    RR_OK);
   assert_int_equal(encoded.sequences[0].length, 20);
@@ -247,7 +248,7 @@ static void bounds_on_tokens_are_kept_and_texts_can_stand_alone(void **state) {
   assert_int_equal(rr_scorer_encode(scorer, both[1], both, 2, &options, &arena, &encoded, NULL),
                    RR_OK);
   assert_int_equal(encoded.sequences[0].length, 102);
-  assert_int_equal(encoded.sequences[0].type_ids[101], 0);
+  assert_int_equal(encoded.sequences[0].input->type_ids[101], 0);
   rr_arena_finish(&arena);
   rr_scorer_destroy(scorer);
 }
@@ -295,9 +296,9 @@ static void micro_batches_are_checked(void **state) {
   int32_t ids[513] = {2};
   uint8_t types[513] = {0};
   float output[2] = {7.0f, 7.0f};
-  rr_sequence a = {.ids = ids, .type_ids = types, .length = 512, .output = &output[0]};
-  rr_sequence b = {.ids = ids, .type_ids = types, .length = 1, .output = &output[1]};
-  rr_sequence *both[] = {&a, &b};
+  rr_input a = {.ids = ids, .type_ids = types, .length = 512, .output = &output[0]};
+  rr_input b = {.ids = ids, .type_ids = types, .length = 1, .output = &output[1]};
+  rr_sequence *both[] = {&(rr_sequence){.input = &a}, &(rr_sequence){.input = &b}};
   assert_int_equal(rr_scorer_forward(workspace, both, 2, NULL), RR_ERR_INPUT);
   a.length = 513;
   assert_int_equal(rr_scorer_forward(workspace, both, 1, NULL), RR_ERR_INPUT);
@@ -378,8 +379,8 @@ static void forward_allocates_nothing(void **state) {
   int32_t ids[] = {2, 30, 40, 3};
   uint8_t types[4] = {0};
   float output;
-  rr_sequence sequence = {.ids = ids, .type_ids = types, .length = 4, .output = &output};
-  rr_sequence *batch[] = {&sequence};
+  rr_input input = {.ids = ids, .type_ids = types, .length = 4, .output = &output};
+  rr_sequence *batch[] = {&(rr_sequence){.input = &input}};
   assert_int_equal(rr_workspace_create(scorer, 64, &workspace, NULL), RR_OK);
   rr_alloc_fail_at(ULONG_MAX, 0);
   assert_int_equal(rr_scorer_forward(workspace, batch, 1, NULL), RR_OK);

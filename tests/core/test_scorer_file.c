@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "core/scorer_file.h"
+#include "core/score/scorer_file.h"
 #include "tests/core/score_support.h"
 
 static const char *directory;

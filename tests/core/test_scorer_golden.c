@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "core/model/encoder.h"
 #include "tests/core/score_support.h"
 
 static const float tolerance = 1e-4f;
@@ -62,7 +63,7 @@ static int tear_down(void **state) {
 static void forget(rr_encoded *encoded, size_t width) {
   for (size_t i = 0; i < encoded->n_sequences; i++) {
     for (size_t j = 0; j < width; j++) {
-      encoded->sequences[i].output[j] = NAN;
+      encoded->sequences[i].input->output[j] = NAN;
     }
   }
 }
@@ -88,7 +89,7 @@ static void check_scores(const loaded *model, size_t at) {
   }
   if (width_of(model) > 1) {
     for (size_t i = 0; i < 8; i++) {
-      assert_float_equal(model->encoded[at].sequences[0].output[i], item->query_vector[i],
+      assert_float_equal(model->encoded[at].sequences[0].input->output[i], item->query_vector[i],
                          tolerance);
     }
   }

@@ -42,12 +42,12 @@ static float score(const rr_tokenizer *tokenizer, rr_encoder *encoder, const rr_
     assert_int_equal(rr_tokenizer_single(tokenizer, &b, &truncation, arena, &encoding[1], NULL),
                      RR_OK);
   }
-  rr_encoder_input inputs[2];
+  rr_input inputs[2];
   for (size_t i = 0; i < n; i++) {
-    inputs[i] = (rr_encoder_input){.ids = encoding[i].ids,
-                                   .type_ids = encoding[i].type_ids,
-                                   .length = encoding[i].length,
-                                   .output = outputs[i]};
+    inputs[i] = (rr_input){.ids = encoding[i].ids,
+                           .type_ids = encoding[i].type_ids,
+                           .length = encoding[i].length,
+                           .output = outputs[i]};
   }
   assert_int_equal(rr_encoder_forward(encoder, inputs, n, NULL), RR_OK);
   if (config->head == RR_HEAD_CLASSIFIER) {

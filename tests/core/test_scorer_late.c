@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "core/base/alloc.h"
+#include "core/model/encoder.h"
 #include "tests/core/score_support.h"
 
 typedef struct subject {
@@ -104,8 +105,8 @@ static void check_bits(const subject *of, rr_dtype dtype) {
     assert_int_equal(rr_scorer_scores(scorer, &encoded[r], true, scores[0][r], NULL), RR_OK);
   }
   for (size_t i = 0; i < n; i++) {
-    memset(all[i]->vectors, 0xff,
-           all[i]->n_vectors * sizeof(float)); /* NaN, or a scale of NaN's bytes */
+    memset(all[i]->input->vectors, 0xff,
+           all[i]->input->rows * sizeof(float)); /* NaN, or a scale of NaN's bytes */
   }
   assert_int_equal(rr_scorer_forward(workspace, all, n, NULL), RR_OK);
   for (size_t r = 0; r < 2; r++) {
@@ -214,12 +215,12 @@ static void a_colberts_query_is_cut_unless_forbidden(void **state) {
   rr_arena arena;
   rr_encoded encoded;
   rr_arena_init(&arena, 1u << 20);
-  rr_encode_options options = {.truncate = true, .strategy = RR_CUT_TEXT};
+  rr_encode_options options = {.truncate = true, .cut = RR_CUT_TEXT};
   assert_int_equal(rr_scorer_encode(scorer, asked, &text, 1, &options, &arena, &encoded, NULL),
                    RR_OK);
   assert_int_equal(encoded.sequences[0].length, 24);
   assert_int_equal(encoded.sequences[0].dropped_tokens, 60 - (24 - 3));
-  assert_int_equal(encoded.sequences[0].unattended, 0);
+  assert_int_equal(encoded.sequences[0].input->unattended, 0);
   assert_int_equal(encoded.n_truncated, 1);
   options.truncate = false;
   assert_int_equal(rr_scorer_encode(scorer, asked, &text, 1, &options, &arena, &encoded, NULL),
@@ -227,7 +228,7 @@ static void a_colberts_query_is_cut_unless_forbidden(void **state) {
   assert_int_equal(rr_scorer_encode(scorer, text, &text, 1, &options, &arena, &encoded, NULL),
                    RR_OK);
   assert_int_equal(encoded.sequences[0].length, 24);
-  assert_int_equal(encoded.sequences[0].unattended, 24 - 4);
+  assert_int_equal(encoded.sequences[0].input->unattended, 24 - 4);
   assert_int_equal(encoded.sequences[1].length, 4);
   rr_arena_finish(&arena);
   rr_scorer_destroy(scorer);

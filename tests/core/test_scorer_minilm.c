@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "core/model/encoder.h"
 #include "tests/core/score_support.h"
 
 static const float tolerance = 1e-4f;
@@ -67,7 +68,7 @@ static void vectors_agree_with_the_reference(void **state) {
     rr_sequence *query = &encoded.sequences[0];
     assert_int_equal(rr_scorer_forward(workspace, &query, 1, NULL), RR_OK);
     for (size_t i = 0; i < 8; i++) {
-      assert_float_equal(query->output[i], item->query_vector[i], tolerance);
+      assert_float_equal(query->input->output[i], item->query_vector[i], tolerance);
     }
   }
   rr_arena_finish(&arena);

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "core/base/alloc.h"
+#include "core/model/encoder.h"
 #include "tests/core/split_support.h"
 
 static const float tolerance = 1e-4f;
@@ -119,10 +120,10 @@ static void check_bits(const char *variant, rr_dtype dtype) {
                      RR_OK);
     for (size_t i = 0; i < encoded.n_sequences && n < 512; i++) {
       rr_sequence *sequence = &encoded.sequences[i];
-      assert_true(sequence->split_at > 0 && sequence->split_at < sequence->length);
-      sequence->output = &alone[n];
+      assert_true(sequence->input->split_at > 0 && sequence->input->split_at < sequence->length);
+      sequence->input->output = &alone[n];
       assert_int_equal(rr_scorer_forward(workspace, &sequence, 1, NULL), RR_OK);
-      sequence->output = &together[n];
+      sequence->input->output = &together[n];
       together[n] = NAN;
       all[n++] = sequence;
     }
@@ -204,12 +205,12 @@ static void models_are_described(void **state) {
     assert_int_equal(info->kind, RR_CROSS_ENCODER);
     assert_string_equal(info->scoring_name, "logit");
     assert_int_equal(info->split_layers, layers[i]);
-    assert_int_equal(info->split_halves, strstr(variants[i], "joint") == NULL);
+    assert_int_equal(info->keeps_texts, strstr(variants[i], "joint") == NULL);
     rr_scorer_destroy(scorer);
   }
   rr_scorer *plain = must_load(golden_path("cross-encoder"));
   assert_int_equal(rr_scorer_info(plain)->split_layers, 0);
-  assert_false(rr_scorer_info(plain)->split_halves);
+  assert_false(rr_scorer_info(plain)->keeps_texts);
   rr_scorer_destroy(plain);
 }
 

@@ -109,7 +109,7 @@ static void pairs_whose_second_text_alone_is_cut_are_cut_as_the_reference_does(v
       const json_t *digits =
           json_object_get(json_object_get(golden, key), left != 0 ? "left" : "right");
       rr_truncation truncation = {
-          .max_length = max_length, .enabled = true, .left = left != 0, .only_second = true};
+          .max_length = max_length, .enabled = true, .left = left != 0, .cut = RR_CUT_TEXT};
       for (size_t at = 0; at < SIZES * SIZES; at++) {
         size_t a = at / SIZES;
         size_t b = at % SIZES;

@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
+#include "core/score/unique.h"
 #include "core/scorer.h"
-#include "core/unique.h"
 
 enum { MANY = 2000 };
 

@@ -176,11 +176,11 @@ def a_split_cross_encoder_s_documents_are_kept_ahead():
             assert server.request("GET", "/info").json()["document_cache_bytes"] == 64 << 20
         with on_file(folder, model=SPLIT) as server:
             check_named(plain, server)
-            assert server.metrics()["te_document_file_hits"] == 6, server.metrics()  # three names, three halves
+            assert server.metrics()["te_document_file_hits"] == 6, server.metrics()  # three names, three kept states
 
 
 def check_named(plain, server):
-    """How many were not there. The long text has names; its half is there with the bound alone."""
+    """How many were not there. The long text has names; its kept state is there with the bound alone."""
     misses = counters(server)[1]
     for path, texts in (("/rerank", "texts"), ("/v1/rerank", "documents")):
         body = {"query": QUERY, texts: [{"id": "a"}, "winter"], "return_documents": False}
@@ -195,7 +195,7 @@ def check_named(plain, server):
 
 @case
 def a_document_by_name_obeys_the_request_s_options():
-    """Its half is another then, and computed from the text that is kept."""
+    """Its kept state is another then, and computed from the text that is kept."""
     with Server(*OFF, model=MEAN) as plain, Server(model=MEAN) as server:
         post(server, "/documents", {"documents": [{"id": "long", "text": LONG}]})
         for more in ({"max_tokens_per_doc": 5}, {"max_tokens_per_doc": 5, "truncation_direction": "left"}):
@@ -443,7 +443,7 @@ def an_answer_cut_short_tells_only_scores_that_are_right():
 
 @case
 def an_answer_cut_short_of_a_split_cross_encoder_tells_only_scores_that_are_right():
-    """Every other pair is warm, so that they have halves to read, and the others some to leave."""
+    """Every other pair is warm, so that they have kept state to read, and the others some to leave."""
     texts = [f"{LONG} {i}" for i in range(40 if SLOW else 200)]
     cut = {"max_tokens_per_doc": 400}  # the same of all
     body = {"query": QUERY, "documents": texts, "model": "any", **cut}
@@ -474,7 +474,7 @@ def an_answer_cut_short_of_a_split_cross_encoder_tells_only_scores_that_are_righ
 
 
 @case
-def halves_of_split_layers_stay_within_the_bytes_though_they_have_their_place_ahead():
+def what_split_layers_keep_stays_within_the_bytes_though_they_have_their_place_ahead():
     """A document of 450 tokens takes 57 KB here: 18 have room."""
     texts = [f"{'the river and the stone ' * 89} {i}" for i in range(60)]
     bodies = [{"query": f"bread {i}", "texts": texts[i % 30:i % 30 + 30]} for i in range(3 if SLOW else 40)]

@@ -6,7 +6,7 @@
 #include "core/scorer.h"
 #include "tests/fuzz/fuzz.h"
 
-enum { TEXTS = 2, TOKENS = 64, HALF_BYTES = 1 << 16 };
+enum { TEXTS = 2, TOKENS = 64, KEPT_BYTES = 1 << 16 };
 
 void fuzz_set_up(void) {
   static const char vocabulary[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\nbread\noven\nriver\n##s\n";
@@ -16,29 +16,36 @@ void fuzz_set_up(void) {
              (fuzz_part){.data = (const uint8_t *)vocabulary, .size = sizeof vocabulary - 1});
 }
 
-/* A pair of a split model leaves its document half, and scores the same from that. */
-static void score_halves(const rr_scorer *scorer, rr_workspace *workspace, rr_text query,
-                         rr_text text) {
-  static _Alignas(16) char half[HALF_BYTES];
-  const rr_encode_options encode = {.truncate = true};
+/* A text leaves its kept state, and scores the same from that. */
+static void score_kept(const rr_scorer *scorer, rr_workspace *workspace, rr_text query,
+                       rr_text text) {
+  static _Alignas(16) char bytes[KEPT_BYTES];
+  rr_encode_options encode = {.truncate = true};
   rr_arena arena;
   rr_encoded encoded;
   rr_error err = {.message = ""};
+  float scores[2];
   rr_arena_init(&arena, 1 << 20);
   rr_status status = rr_scorer_encode(scorer, query, &text, 1, &encode, &arena, &encoded, &err);
   fuzz_require_status(status, &err);
-  if (status == RR_OK) {
-    rr_sequence *pair = &encoded.sequences[0];
-    uint32_t rest = pair->length - pair->split_at;
-    float whole;
-    fuzz_require(pair->split_at > 0 && rest > 0, "a side without a token");
-    if (rr_scorer_split_size(scorer, RR_SPLIT_DOCUMENT, rest) <= HALF_BYTES) {
-      pair->split_document = half;
-      fuzz_require(rr_scorer_forward(workspace, &pair, 1, &err) == RR_OK, err.message);
-      whole = *pair->output;
-      rr_sequence_split_join(pair, NULL, half);
-      fuzz_require(rr_scorer_forward(workspace, &pair, 1, &err) == RR_OK, err.message);
-      fuzz_require(!isfinite(whole) || *pair->output == whole, "a warm pair scores otherwise");
+  rr_sequence *last = status == RR_OK ? &encoded.sequences[encoded.sequence_of[0]] : NULL;
+  size_t size = last == NULL ? 0 : rr_scorer_kept_bytes(scorer, last);
+  if (size > 0 && size <= KEPT_BYTES) {
+    bool pair = rr_scorer_info(scorer)->kind == RR_CROSS_ENCODER;
+    rr_sequence *all[2] = {&encoded.sequences[0], last};
+    if (pair) {
+      rr_scorer_kept_place(scorer, last, bytes);
+    }
+    fuzz_require(rr_scorer_forward(workspace, all, pair ? 1 : 2, &err) == RR_OK, err.message);
+    if (!pair) {
+      rr_scorer_kept_write(scorer, last, bytes);
+    }
+    const rr_kept kept = {.data = bytes, .size = size};
+    encode.kept = &kept;
+    if (rr_scorer_scores(scorer, &encoded, true, &scores[0], &err) == RR_OK) {
+      status = rr_scorer_rerank(workspace, query, &text, 1, &encode, true, &scores[1], &err);
+      fuzz_require_status(status, &err);
+      fuzz_require(status != RR_OK || scores[0] == scores[1], "a text kept scores otherwise");
     }
   }
   rr_arena_finish(&arena);
@@ -56,8 +63,8 @@ static void score(const rr_scorer *scorer) {
   if (status == RR_OK) {
     status = rr_scorer_rerank(workspace, query, texts, TEXTS, &encode, false, scores, &err);
     fuzz_require_status(status, &err);
-    if (status == RR_OK && rr_scorer_info(scorer)->split_halves) {
-      score_halves(scorer, workspace, query, texts[1]);
+    if (status == RR_OK && rr_scorer_info(scorer)->keeps_texts) {
+      score_kept(scorer, workspace, query, texts[1]);
     }
     fuzz_require(status != RR_OK || (isfinite(scores[0]) && isfinite(scores[1])),
                  "a score that is no number");

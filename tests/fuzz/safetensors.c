@@ -1,5 +1,5 @@
 /* A safetensors file: opened, every tensor read. Input: the file. */
-#include "core/model/safetensors.h"
+#include "core/files/safetensors.h"
 
 #include <stdio.h>
 

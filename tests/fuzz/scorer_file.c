@@ -1,6 +1,6 @@
 /* rerankd.json. Input: the file. What is taken for a map must be one: finite, from 0 to 1, never
  * falling. */
-#include "core/scorer_file.h"
+#include "core/score/scorer_file.h"
 
 #include <float.h>
 

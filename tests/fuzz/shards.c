@@ -1,6 +1,6 @@
 /* An index and two shards. Input, in parts: model.safetensors.index.json, a.safetensors,
  * b.safetensors. */
-#include "core/model/shards.h"
+#include "core/files/shards.h"
 
 #include <stdio.h>
 #include <string.h>

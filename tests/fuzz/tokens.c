@@ -19,7 +19,7 @@ void fuzz_tokenize(const rr_tokenizer *tokenizer, rr_text a, rr_text b, size_t m
   const rr_truncation truncation = {.max_length = max_length,
                                     .enabled = (how & 1) != 0,
                                     .left = (how & 2) != 0,
-                                    .only_second = (how & 4) != 0};
+                                    .cut = (how & 4) != 0 ? RR_CUT_TEXT : RR_CUT_LONGEST};
   rr_arena arena;
   rr_tokens tokens[2];
   rr_encoding encoding;

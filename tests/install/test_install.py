@@ -18,7 +18,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 NAMES = ["meson installs", "the installed headers are what the interface needs",
          "pkg-config knows the library", "a program compiles and links", "its scores agree with the reference"]
-HEADERS = ["core/scorer.h", "core/base/arena.h", "core/base/status.h", "core/base/text.h"]
+HEADERS = ["core/scorer.h", "core/base/arena.h", "core/base/cut.h", "core/base/status.h", "core/base/text.h"]
 
 
 def run(command, **options):

@@ -112,14 +112,14 @@ static void the_longer_one_is_cut_first_only_on_request(void **state) {
   (void)state;
   static const struct {
     const char *rest;
-    rr_request_cut cut;
+    rr_cut cut;
   } bodies[] = {
-      {"}", RR_REQUEST_CUT_TEXT_IF_POSSIBLE},
-      {",\"truncate\":false}", RR_REQUEST_CUT_TEXT_IF_POSSIBLE},
-      {",\"truncate\":true}", RR_REQUEST_CUT_LONGEST},
-      {",\"truncation_direction\":\"right\"}", RR_REQUEST_CUT_LONGEST},
-      {",\"truncation_strategy\":\"longest_first\"}", RR_REQUEST_CUT_LONGEST},
-      {",\"truncate\":true,\"truncation_strategy\":\"only_second\"}", RR_REQUEST_CUT_TEXT},
+      {"}", RR_CUT_TEXT_IF_POSSIBLE},
+      {",\"truncate\":false}", RR_CUT_TEXT_IF_POSSIBLE},
+      {",\"truncate\":true}", RR_CUT_LONGEST},
+      {",\"truncation_direction\":\"right\"}", RR_CUT_LONGEST},
+      {",\"truncation_strategy\":\"longest_first\"}", RR_CUT_LONGEST},
+      {",\"truncate\":true,\"truncation_strategy\":\"only_second\"}", RR_CUT_TEXT},
   };
   for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
     char body[128];

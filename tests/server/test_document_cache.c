@@ -92,7 +92,7 @@ static bool put(document_cache *self, uint64_t number, bool firmly) {
 
 /* As a request does. */
 static bool ask(document_cache *self, uint64_t number) {
-  document *found = document_cache_find_half(self, key_of(number));
+  document *found = document_cache_find_kept(self, key_of(number));
   if (found == NULL) {
     (void)put(self, number, false);
     return false;
@@ -114,14 +114,14 @@ static void documents_of_any_sizes_stay_within_the_bytes(void **state) {
       (void)ask(self, i);
       document_stats stats = stats_of(self);
       assert_true(stats.bytes <= stats.most);
-      assert_true(stats.halves.weight <= stats.halves.heaviest);
-      assert_int_equal(stats.bytes, stats.halves.weight); /* nobody else holds any */
+      assert_true(stats.memory.weight <= stats.memory.heaviest);
+      assert_int_equal(stats.bytes, stats.memory.weight); /* nobody else holds any */
     }
     document_stats stats = stats_of(self);
-    assert_int_equal(stats.halves.insertions - stats.halves.evictions - stats.halves.rejections,
-                     stats.halves.entries);
-    assert_true(stats.halves.weight > stats.halves.heaviest * 9 / 10);
-    assert_true(stats.halves.bytes + stats.halves.heaviest <
+    assert_int_equal(stats.memory.insertions - stats.memory.evictions - stats.memory.rejections,
+                     stats.memory.entries);
+    assert_true(stats.memory.weight > stats.memory.heaviest * 9 / 10);
+    assert_true(stats.memory.bytes + stats.memory.heaviest <
                 stats.most); /* the index is within the bytes */
     document_cache_destroy(self);
   }
@@ -135,9 +135,9 @@ static void many_small_documents_stay_within_the_index(void **state) {
     assert_non_null(made);
     (void)document_cache_insert(self, key_of(i), made, i % 3 == 0);
     document_release(made);
-    assert_true(stats_of(self).halves.entries <= stats_of(self).halves.capacity);
+    assert_true(stats_of(self).memory.entries <= stats_of(self).memory.capacity);
   }
-  assert_int_equal(stats_of(self).halves.entries, stats_of(self).halves.capacity);
+  assert_int_equal(stats_of(self).memory.entries, stats_of(self).memory.capacity);
   document_cache_destroy(self);
 }
 
@@ -176,12 +176,12 @@ static void what_is_held_outlives_its_place_and_counts(void **state) {
   }
   document_stats stats = stats_of(self);
   assert_true(gone == HELD);
-  assert_true(stats.bytes > stats.halves.weight);
+  assert_true(stats.bytes > stats.memory.weight);
   assert_true(stats.bytes <= stats.most);
   for (uint64_t i = 0; i < HELD; i++) {
     document_release(held[i]);
   }
-  assert_int_equal(stats_of(self).bytes, stats_of(self).halves.weight);
+  assert_int_equal(stats_of(self).bytes, stats_of(self).memory.weight);
   document_cache_destroy(self);
 }
 
@@ -239,7 +239,7 @@ static void what_a_client_wants_kept_is_there_whatever_was_popular(void **state)
     }
   }
   for (uint64_t i = 0; i < KEPT; i++) {
-    assert_null(document_cache_find_half(self, key_of(1000 + i))); /* as the server does first */
+    assert_null(document_cache_find_kept(self, key_of(1000 + i))); /* as the server does first */
     assert_true(put(self, 1000 + i, true));
   }
   for (uint64_t i = 0; i < 1000; i++) { /* and no scan drives much of it out */
@@ -254,7 +254,7 @@ static void what_a_client_wants_kept_is_there_whatever_was_popular(void **state)
   document_cache_destroy(self);
 }
 
-static void a_name_is_given_anew_and_a_half_stays(void **state) {
+static void a_name_is_given_anew_and_kept_state_stays(void **state) {
   (void)state;
   document_cache *self = make(SMALL);
   for (uint64_t i = 0; i < 100; i++) {
@@ -265,7 +265,7 @@ static void a_name_is_given_anew_and_a_half_stays(void **state) {
     document *found = document_cache_find_text(self, key_of(7));
     assert_true(is_of(found, i));
     document_release(found);
-    assert_int_equal(stats_of(self).halves.entries, 1);
+    assert_int_equal(stats_of(self).memory.entries, 1);
   }
   document *other = document_cache_reserve(self, 5);
   memset(document_data(other), 0, 5);
@@ -287,7 +287,7 @@ static lfu_key key_with(const document_cache *self, const rr_encode_options *opt
   return document_key_of_text(&hashed, (rr_text){text, strlen(text)});
 }
 
-static void a_key_holds_what_a_half_depends_on(void **state) {
+static void a_key_holds_what_kept_state_depends_on(void **state) {
   (void)state;
   document_cache *self = make(SMALL);
   document_cache *other = make(SMALL);
@@ -296,9 +296,9 @@ static void a_key_holds_what_a_half_depends_on(void **state) {
                                          {.side = RR_TRUNCATE_LEFT},
                                          {.max_length = 20},
                                          {.max_text_tokens = 20}};
-  const rr_encode_options alike[] = {{.strategy = RR_CUT_TEXT},
-                                     {.strategy = RR_CUT_TEXT_IF_POSSIBLE},
-                                     {.halves_only = true},
+  const rr_encode_options alike[] = {{.cut = RR_CUT_TEXT},
+                                     {.cut = RR_CUT_TEXT_IF_POSSIBLE},
+                                     {.kept_only = true},
                                      {.max_length = 100000},
                                      {.max_text_tokens = 4096}};
   enum { N = sizeof different / sizeof different[0] };
@@ -345,21 +345,21 @@ static document_cache *make_with_file(const char *path) {
   return self;
 }
 
-/* A half of this scorer, whose bytes tell the text. */
-static document *make_half(document_cache *self, rr_text text) {
+/* Kept state of this scorer, whose bytes tell the text. */
+static document *make_kept(document_cache *self, rr_text text) {
   rr_arena arena;
   rr_encoded encoded;
   rr_workspace *workspace = NULL;
   rr_arena_init(&arena, 1 << 20);
-  const rr_encode_options options = {.truncate = true, .halves_only = true};
+  const rr_encode_options options = {.truncate = true, .kept_only = true};
   assert_int_equal(rr_workspace_create(scorer, 512, &workspace, NULL), RR_OK);
   assert_int_equal(rr_scorer_encode(scorer, text, &text, 1, &options, &arena, &encoded, NULL),
                    RR_OK);
   rr_sequence *sequence = &encoded.sequences[0];
   assert_int_equal(rr_scorer_forward(workspace, &sequence, 1, NULL), RR_OK);
-  document *made = document_cache_reserve(self, rr_scorer_half_bytes(scorer, sequence));
+  document *made = document_cache_reserve(self, rr_scorer_kept_bytes(scorer, sequence));
   assert_non_null(made);
-  rr_scorer_half_write(scorer, sequence, document_data(made));
+  rr_scorer_kept_write(scorer, sequence, document_data(made));
   rr_workspace_destroy(workspace);
   rr_arena_finish(&arena);
   return made;
@@ -374,35 +374,35 @@ static void a_restart_finds_in_the_file_what_was_kept(void **state) {
   const rr_encode_options options = {.truncate = true};
   document_cache *self = make_with_file(path);
   lfu_key key = key_with(self, &options, "bread");
-  document *half = make_half(self, (rr_text){"bread", 5});
-  assert_true(document_cache_insert(self, key, half, false));
+  document *kept = make_kept(self, (rr_text){"bread", 5});
+  assert_true(document_cache_insert(self, key, kept, false));
   for (uint64_t i = 0; i < 600; i++) { /* drives it out of memory, not out of the file */
     assert_true(put(self, i, true));
   }
-  document_release(half);
+  document_release(kept);
   document_cache_destroy(self);
 
   self = make_with_file(path);
   assert_true(same(key, key_with(self, &options, "bread"))); /* the secret is the file's */
-  assert_int_equal(stats_of(self).halves.entries, 0);
+  assert_int_equal(stats_of(self).memory.entries, 0);
   assert_true(document_cache_has(self, key));
-  document *found = document_cache_find_half(self, key);
-  half = make_half(self, (rr_text){"bread", 5});
+  document *found = document_cache_find_kept(self, key);
+  kept = make_kept(self, (rr_text){"bread", 5});
   assert_non_null(found);
-  assert_int_equal(document_size(found), document_size(half));
-  assert_memory_equal(document_data(found), document_data(half), document_size(half));
+  assert_int_equal(document_size(found), document_size(kept));
+  assert_memory_equal(document_data(found), document_data(kept), document_size(kept));
   document_release(found);
-  document_release(half);
-  assert_int_equal(stats_of(self).halves.entries, 1); /* in memory now */
+  document_release(kept);
+  assert_int_equal(stats_of(self).memory.entries, 1); /* in memory now */
   assert_int_equal(stats_of(self).file.hits, 1);
-  found = document_cache_find_half(self, key);
+  found = document_cache_find_kept(self, key);
   assert_non_null(found);
   document_release(found);
   assert_int_equal(stats_of(self).file.hits, 1);
   found = document_cache_find_text(self, key_of(599)); /* any bytes: a text */
   assert_true(is_of(found, 599));
   document_release(found);
-  document *none = document_cache_find_half(self, key_of(598)); /* no half of this model */
+  document *none = document_cache_find_kept(self, key_of(598)); /* nothing of this model */
   assert_null(none);
   document_cache_destroy(self);
   assert_int_equal(remove(path), 0);
@@ -452,7 +452,7 @@ static void *work(void *argument) {
   worker *self = argument;
   for (uint64_t i = 0; i < 20000; i++) {
     uint64_t number = mix(self->seed + i) % 700;
-    document *found = document_cache_find_half(self->cache, key_of(number));
+    document *found = document_cache_find_kept(self->cache, key_of(number));
     if (found == NULL) {
       (void)put(self->cache, number, i % 5 == 0);
     } else {
@@ -477,8 +477,8 @@ static void threads_get_what_was_put(void **state) {
     assert_int_equal(workers[i].wrong, 0);
   }
   document_stats stats = stats_of(self);
-  assert_int_equal(stats.bytes, stats.halves.weight);
-  assert_true(stats.halves.hits > 1000 && stats.halves.evictions > 1000);
+  assert_int_equal(stats.bytes, stats.memory.weight);
+  assert_true(stats.memory.hits > 1000 && stats.memory.evictions > 1000);
   document_cache_destroy(self);
 }
 
@@ -514,8 +514,8 @@ int main(void) {
       cmocka_unit_test(there_is_no_room_while_all_is_held),
       cmocka_unit_test(popular_documents_survive_a_scan),
       cmocka_unit_test(what_a_client_wants_kept_is_there_whatever_was_popular),
-      cmocka_unit_test(a_name_is_given_anew_and_a_half_stays),
-      cmocka_unit_test(a_key_holds_what_a_half_depends_on),
+      cmocka_unit_test(a_name_is_given_anew_and_kept_state_stays),
+      cmocka_unit_test(a_key_holds_what_kept_state_depends_on),
       cmocka_unit_test(what_is_forgotten_is_gone),
       cmocka_unit_test(a_restart_finds_in_the_file_what_was_kept),
       cmocka_unit_test(a_name_is_given_anew_in_the_file_too),

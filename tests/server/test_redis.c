@@ -31,7 +31,7 @@ static redis_keys keys_of(const char *secret) {
   return keys;
 }
 
-static const rr_encode_options usual = {.truncate = true, .strategy = RR_CUT_TEXT};
+static const rr_encode_options usual = {.truncate = true, .cut = RR_CUT_TEXT};
 static const lfu_value some_value = {
     .raw = -1.5f, .text_tokens = 4, .length = 12, .truncated = 1, .query_length = 7};
 
@@ -90,8 +90,8 @@ static void whatever_differs_makes_another_key(void **state) {
   const rr_encode_options options[] = {{0},
                                        {.truncate = true},
                                        {.side = RR_TRUNCATE_LEFT},
-                                       {.strategy = RR_CUT_TEXT},
-                                       {.strategy = RR_CUT_TEXT_IF_POSSIBLE},
+                                       {.cut = RR_CUT_TEXT},
+                                       {.cut = RR_CUT_TEXT_IF_POSSIBLE},
                                        {.max_length = 1},
                                        {.max_text_tokens = 1},
                                        {.alone = true}};

@@ -52,7 +52,7 @@ static int tear_down(void **state) {
 
 static void equal_pairs_have_equal_keys(void **state) {
   const score_cache *scores = *state;
-  rr_encode_options options = {.truncate = true, .strategy = RR_CUT_TEXT};
+  rr_encode_options options = {.truncate = true, .cut = RR_CUT_TEXT};
   size_t culprit = 0;
   char copy[] = "a text";
   score_query hashed;
@@ -69,8 +69,8 @@ static void every_option_makes_another_key(void **state) {
   const rr_encode_options options[] = {{0},
                                        {.truncate = true},
                                        {.side = RR_TRUNCATE_LEFT},
-                                       {.strategy = RR_CUT_TEXT},
-                                       {.strategy = RR_CUT_TEXT_IF_POSSIBLE},
+                                       {.cut = RR_CUT_TEXT},
+                                       {.cut = RR_CUT_TEXT_IF_POSSIBLE},
                                        {.max_length = 1},
                                        {.max_text_tokens = 1},
                                        {.alone = true}};

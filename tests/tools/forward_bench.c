@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/model/encoder.h"
 #include "core/scorer.h"
 
 enum { ROUNDS_MAX = 1000 };
@@ -79,8 +80,8 @@ static int by_value(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-static void fill(bench *b, rr_sequence *sequences, uint32_t length, int32_t *ids, uint8_t *types,
-                 float *outputs) {
+static void fill(bench *b, rr_sequence *sequences, rr_input *inputs, uint32_t length, int32_t *ids,
+                 uint8_t *types, float *outputs) {
   const rr_model_info *info = rr_scorer_info(b->scorer);
   uint32_t random = 1;
   for (size_t i = 0; i < b->n_sequences * length; i++) {
@@ -89,10 +90,11 @@ static void fill(bench *b, rr_sequence *sequences, uint32_t length, int32_t *ids
     types[i] = 0;
   }
   for (size_t i = 0; i < b->n_sequences; i++) {
-    sequences[i] = (rr_sequence){.ids = ids + i * length,
-                                 .type_ids = types + i * length,
-                                 .length = length,
-                                 .output = outputs + i * info->hidden_size};
+    inputs[i] = (rr_input){.ids = ids + i * length,
+                           .type_ids = types + i * length,
+                           .length = length,
+                           .output = outputs + i * info->hidden_size};
+    sequences[i] = (rr_sequence){.length = length, .input = &inputs[i]};
     b->sequences[i] = &sequences[i];
   }
 }
@@ -173,14 +175,16 @@ int main(int argc, char **argv) {
   size_t tokens = b.n_sequences * length;
   b.sequences = calloc(b.n_sequences, sizeof(rr_sequence *));
   rr_sequence *sequences = calloc(b.n_sequences, sizeof *sequences);
+  rr_input *inputs = calloc(b.n_sequences, sizeof *inputs);
   int32_t *ids = calloc(tokens, sizeof *ids);
   uint8_t *types = calloc(tokens, sizeof *types);
   float *outputs = calloc(b.n_sequences * info->hidden_size, sizeof *outputs);
-  if (b.sequences == NULL || sequences == NULL || ids == NULL || types == NULL || outputs == NULL) {
+  if (b.sequences == NULL || sequences == NULL || inputs == NULL || ids == NULL || types == NULL ||
+      outputs == NULL) {
     (void)fprintf(stderr, "out of memory\n");
     return 1;
   }
-  fill(&b, sequences, (uint32_t)length, ids, types, outputs);
+  fill(&b, sequences, inputs, (uint32_t)length, ids, types, outputs);
   double times[ROUNDS_MAX];
   int failed = run(&b, n_threads, times);
   qsort(times, b.rounds, sizeof *times, by_value);
@@ -193,6 +197,7 @@ int main(int argc, char **argv) {
   free(outputs);
   free(types);
   free(ids);
+  free(inputs);
   free(sequences);
   free(b.sequences);
   rr_scorer_destroy(scorer);
