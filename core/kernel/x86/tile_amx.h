@@ -57,8 +57,8 @@ static void rr_amx_configure(size_t upper, size_t lower) {
     config.row_bytes[i] = RR_AMX_BYTES;
     config.rows[i] = (uint8_t)rows[i];
   }
-  /* Some compilers' _tile_loadconfig claims to read 8 bytes alone, and what is stored into the others
-   * is then left out: this reads all. */
+  /* Some compilers' _tile_loadconfig says that it reads 8 bytes, and so what is stored into the
+   * others is left out: this reads all. */
   __asm__ volatile("" : : "m"(config));
   _tile_loadconfig(&config);
 }
