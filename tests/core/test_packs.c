@@ -20,6 +20,7 @@
 #include "core/kernel/kernel.h"
 #include "tests/core/packs_support.h"
 #include "tests/core/score_support.h"
+#include "tests/slow.h"
 
 static const rr_dtype dtypes[] = {RR_DTYPE_FLOAT32, RR_DTYPE_BFLOAT16, RR_DTYPE_INT8};
 enum { DTYPES = 3 };
@@ -153,7 +154,7 @@ static void any_failed_allocation_harms_no_score(void **state) {
     assert_true(total > 100);
     size_t without_cache = 0;
     /* The cache's are among the last: the tokenizer comes first, the workspace's few after it. */
-    for (unsigned long n = 1; n <= total; n += n + 200 > total ? 1 : 17) {
+    for (unsigned long n = 1; n <= total; n += n + 200 > total ? slow_step(1, 5) : 17) {
       packs_outcome outcome = {.note = ""};
       if (!there[round] && packs_count() > 0) {
         assert_int_equal(remove(packs_file()), 0);

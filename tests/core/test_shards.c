@@ -12,6 +12,7 @@
 #include "core/base/alloc.h"
 #include "core/base/json.h"
 #include "tests/core/score_support.h"
+#include "tests/slow.h"
 
 enum { PATH_SIZE = 4200, TEXT_SIZE = 1 << 16, TEXTS_MAX = 256 };
 
@@ -195,7 +196,8 @@ static void any_allocation_may_fail(void **state) {
   while (status != RR_OK && n < 100000) {
     rr_scorer *scorer = NULL;
     rr_error err;
-    rr_alloc_fail_at(++n, 0);
+    n += slow_step(1, 7);
+    rr_alloc_fail_at(n, 0);
     status = rr_scorer_load(directory, &plain, &scorer, &err);
     rr_alloc_fail_at(0, 0);
     if (status != RR_OK && status != RR_ERR_MEMORY) {

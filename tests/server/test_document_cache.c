@@ -14,6 +14,7 @@
 
 #include "core/base/alloc.h"
 #include "server/cache/document_cache.h"
+#include "tests/slow.h"
 
 enum { SMALL = 1 << 20, LARGE = 16 << 20, THREADS = 4 };
 
@@ -107,7 +108,9 @@ static bool ask(document_cache *self, uint64_t number) {
 static void documents_of_any_sizes_stay_within_the_bytes(void **state) {
   (void)state;
   static const size_t sizes[] = {SMALL, 3 << 20, LARGE, 40 << 20};
-  for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+  const size_t n =
+      sizeof sizes / sizeof sizes[0] + 1 - slow_step(2, 3); /* the largest take longest */
+  for (size_t s = 0; s < n; s++) {
     document_cache *self = make(sizes[s]);
     assert_int_equal(stats_of(self).most, sizes[s]);
     for (uint64_t i = 0; i < sizes[s] / 1000; i++) {
@@ -450,7 +453,7 @@ typedef struct worker {
 
 static void *work(void *argument) {
   worker *self = argument;
-  for (uint64_t i = 0; i < 20000; i++) {
+  for (uint64_t i = 0; i < 20000; i += slow_step(2, 8)) {
     uint64_t number = mix(self->seed + i) % 700;
     document *found = document_cache_find_kept(self->cache, key_of(number));
     if (found == NULL) {
@@ -522,5 +525,6 @@ int main(void) {
       cmocka_unit_test(threads_get_what_was_put),
       cmocka_unit_test(faults_are_told),
   };
+  cmocka_set_test_filter(getenv("RR_CASES")); /* NULL: all */
   return cmocka_run_group_tests(tests, load_model, free_model);
 }

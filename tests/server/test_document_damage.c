@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "tests/server/documents.h"
+#include "tests/slow.h"
 
 enum { DOCUMENTS = 5, SHORT_DOCUMENT = 150 };
 
@@ -180,7 +181,7 @@ static void flip_all(const char *path, uint64_t begin, uint64_t end, uint64_t nu
   size_t size;
   uint8_t *bytes = read_whole(path, &size);
   for (uint64_t at = begin; at < end; at++) {
-    for (int bit = 0; bit < 8; bit++) {
+    for (int bit = 0; bit < 8; bit += (int)slow_step(1, 3)) {
       flip(path, bytes, at, bit);
       document_file *file = open_file(path, MEGABYTE);
       assert_int_equal(find_all(file), every & ~(1u << number));
@@ -406,7 +407,7 @@ static void hostile_entries_do_no_harm(void **state) {
   document_entry *entries = malloc(layout.slots * sizeof *entries);
   assert_non_null(entries);
   uint64_t seed = 42;
-  for (int round = 0; round < 300; round++) {
+  for (int round = 0; round < 300; round += (int)slow_step(1, 9)) {
     for (uint32_t i = 0; i < layout.slots; i++) {
       entries[i] = (document_entry){.sequence = next_random(&seed) % 2 == 0 ? i : any_number(&seed),
                                     .position = any_number(&seed),

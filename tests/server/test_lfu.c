@@ -507,5 +507,6 @@ int main(void) {
       cmocka_unit_test(threads_find_what_is_right),
       cmocka_unit_test(whichever_allocation_fails_there_is_no_cache_and_no_leak),
   };
+  cmocka_set_test_filter(getenv("RR_CASES")); /* NULL: all */
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
