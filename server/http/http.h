@@ -1,6 +1,6 @@
 /* HTTP through libmicrohttpd on the libuv loop; knows no route and no JSON.
  *
- * 1. Everything here runs on the loop's thread.
+ * 1. Loop thread only.
  * 2. libmicrohttpd has no threads of its own, and no client's socket: internal.h tells how
  *    both are joined.
  * 3. An exchange is one request and its reply. It lives from the headers until `finished`, and once
