@@ -18,7 +18,8 @@ bool loop_thread_is_this(void);
  * assertions. */
 #define assert_loop_thread() assert(loop_thread_is_this())
 
-/* At the head of each function that may take long: the loop's thread never runs it. */
+/* At the head of some functions that the loop's thread must never run: those that prepare and
+ * conclude a request, compress, or post mail. */
 #define assert_other_thread() assert(!loop_thread_is_this())
 
 #endif
