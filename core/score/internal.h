@@ -1,5 +1,4 @@
-/* What the scorer's files share: loading (scorer.c), encoding (scorer_encode.c) and scoring
- * (scorer_score.c). */
+/* What the scorer's files share: loading (load.c), encoding (encode.c) and scoring (score.c). */
 #ifndef RR_CORE_SCORE_INTERNAL_H
 #define RR_CORE_SCORE_INTERNAL_H
 

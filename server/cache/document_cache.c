@@ -7,7 +7,7 @@
 
 enum {
   BYTES_EACH = 1024,     /* the index has room for one document in so many bytes */
-  INDEX_BYTES_EACH = 64, /* what it takes for that, at most: cache.h says 60 */
+  INDEX_BYTES_EACH = 64, /* what it takes for that, at most: lfu.h says 60 */
   SHARDS_MAX = 16,
   SHARD_BYTES = 4 << 20, /* at least, so that the largest kept state is a small part of a shard */
   SLACK = 16,            /* one part in so many is for what is held but no longer kept */

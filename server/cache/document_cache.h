@@ -1,6 +1,6 @@
 /* The document cache: the kept state of documents that were computed (core/score/kept.h), and texts
  * by the names that clients gave them, in memory, and behind it, where one is given, in a file
- * (document_file.h). Bounded by their bytes; which stay in memory is cache.h's policy.
+ * (document_file.h). Bounded by their bytes; which stay in memory is lfu.h's policy.
  *
  * 1. What is found is held until it is released, whatever becomes of the cache's own: nobody copies
  *    it.

@@ -13,6 +13,7 @@
 enum { BODY_FIRST = 16 * 1024 };
 
 const char *http_header_of(const http_exchange *exchange, const char *name) {
+  assert_loop_thread();
   assert(http_head_is_handed_on(name));
   return exchange->connection == NULL
              ? NULL
@@ -42,6 +43,7 @@ static enum MHD_Result join_value(void *context, enum MHD_ValueKind kind, const 
 }
 
 bool http_join_header(http_exchange *exchange, const char *name, char *ret_value, size_t size) {
+  assert_loop_thread();
   assert(http_head_is_handed_on(name));
   joined all = {.name = name, .value = ret_value, .size = size};
   (void)MHD_get_connection_values(exchange->connection, MHD_HEADER_KIND, join_value, &all);
@@ -61,6 +63,7 @@ void http_add_header(http_reply *reply, const char *name, const char *format, ..
 }
 
 void http_add_own_header(http_exchange *exchange, const char *name, const char *value) {
+  assert_loop_thread();
   if (exchange->n_headers < HTTP_OWN_HEADERS_MAX) {
     http_header *header = &exchange->headers[exchange->n_headers++];
     header->name = name;
@@ -173,6 +176,7 @@ void http_give_memory(http_server *self, size_t bytes) {
 }
 
 http_body http_take_body(http_exchange *exchange) {
+  assert_loop_thread();
   http_body body = {.server = exchange->server,
                     .data = exchange->body,
                     .size = exchange->body_size,
@@ -184,6 +188,7 @@ http_body http_take_body(http_exchange *exchange) {
 }
 
 void http_free_body(http_body *body) {
+  assert_loop_thread();
   if (body->server != NULL) {
     http_give_memory(body->server, body->capacity);
   }

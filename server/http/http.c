@@ -288,9 +288,13 @@ rr_status http_start(uv_loop_t *loop, const http_config *config, const http_hand
   return RR_OK;
 }
 
-unsigned http_port(const http_server *server) { return server->port; }
+unsigned http_port(const http_server *server) {
+  assert_loop_thread();
+  return server->port;
+}
 
 void http_drop_receiving(http_server *server) {
+  assert_loop_thread();
   while (server->connections[HTTP_BODY].first != NULL) {
     http_connection_cut_off(server->connections[HTTP_BODY].first);
   }
@@ -300,11 +304,18 @@ size_t http_connection_bytes(void) {
   return HTTP_INPUT_FIRST + RELAY_MEMORY + HTTP_PIECE + CONNECTION_OVERHEAD;
 }
 
-size_t http_buffered(const http_server *server) { return server->buffered; }
+size_t http_buffered(const http_server *server) {
+  assert_loop_thread();
+  return server->buffered;
+}
 
-size_t http_active(const http_server *server) { return server->active; }
+size_t http_active(const http_server *server) {
+  assert_loop_thread();
+  return server->active;
+}
 
 bool http_expects_first(const http_server *server) {
+  assert_loop_thread();
   const http_connection *at = server->connections[HTTP_HEADERS].first;
   while (at != NULL && at->used) {
     at = at->next;
@@ -313,10 +324,14 @@ bool http_expects_first(const http_server *server) {
 }
 
 bool http_ends_gently(const http_server *server) {
+  assert_loop_thread();
   return server->connections[HTTP_ENDING].first != NULL;
 }
 
-void http_ask_to_leave(http_server *server) { server->leaving = true; }
+void http_ask_to_leave(http_server *server) {
+  assert_loop_thread();
+  server->leaving = true;
+}
 
 static void close_listener(http_listener *self) {
   if (self->descriptor >=
@@ -328,6 +343,7 @@ static void close_listener(http_listener *self) {
 }
 
 void http_stop_accepting(http_server *server) {
+  assert_loop_thread();
   if (server->stopping) {
     return;
   }
@@ -360,6 +376,7 @@ static void close_handle(http_server *self, uv_handle_t *handle) {
 }
 
 void http_close(http_server *server) {
+  assert_loop_thread();
   if (server == NULL) {
     return;
   }

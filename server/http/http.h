@@ -1,6 +1,6 @@
 /* HTTP through libmicrohttpd on the libuv loop; knows no route and no JSON.
  *
- * 1. Everything here runs on the loop's thread.
+ * 1. Loop thread only.
  * 2. libmicrohttpd has no threads of its own, and no client's socket: internal.h tells how
  *    both are joined.
  * 3. An exchange is one request and its reply. It lives from the headers until `finished`, and once
@@ -60,7 +60,7 @@ typedef struct http_body {
   size_t capacity;
 } http_body;
 
-/* What http.c knows of an exchange, in this order. */
+/* What exchange.c knows of an exchange, in this order. */
 typedef enum http_exchange_state {
   HTTP_STATE_READING,  /* its body comes */
   HTTP_STATE_WAITING,  /* for http_reply_to */
@@ -83,7 +83,7 @@ struct http_exchange {
   size_t body_size;
   uint64_t received_bytes; /* of the body, kept or not */
   uint64_t received_at;    /* ns, when the headers were read */
-  request_phases phases;   /* http.c's: read, write, and the whole; the others are the handlers' */
+  request_phases phases;   /* exchange.c's: read, write, the whole; the others are the handlers' */
   bool gone;               /* the client has left, as `gone` told */
   bool too_slow;           /* it was cut off, in the middle of request or reply */
 
@@ -95,7 +95,7 @@ struct http_exchange {
   const char *refusal;      /* for the log, of what has no task; static storage, or NULL */
   http_exchange *next_held; /* while it waits for the model */
 
-  /* http.c's own. */
+  /* exchange.c's own. */
   http_server *server;
   void *connection;
   size_t body_capacity;

@@ -1,6 +1,7 @@
 #include "server/observe/loop_watch.h"
 
 #include "server/base/clock.h"
+#include "server/base/loop_thread.h"
 
 /* All of a turn's callbacks have been called; the loop is about to wait again. */
 static void on_prepare(uv_prepare_t *prepare) {
@@ -15,6 +16,7 @@ static void on_prepare(uv_prepare_t *prepare) {
 }
 
 bool loop_watch_is_stuck(const loop_watch *self) {
+  assert_loop_thread();
   const uint64_t limit = 5000000000u;
   if (self->prepare.data == NULL) {
     return false;
@@ -25,6 +27,7 @@ bool loop_watch_is_stuck(const loop_watch *self) {
 }
 
 bool loop_watch_start(loop_watch *self, uv_loop_t *loop, histogram *turns) {
+  loop_thread_claim();
   *self = (loop_watch){.turns = turns, .now = clock_now()};
   if (uv_loop_configure(loop, UV_METRICS_IDLE_TIME) != 0 ||
       uv_prepare_init(loop, &self->prepare) != 0) {
@@ -37,6 +40,7 @@ bool loop_watch_start(loop_watch *self, uv_loop_t *loop, histogram *turns) {
 }
 
 void loop_watch_close(loop_watch *self) {
+  assert_loop_thread();
   if (self->prepare.data != NULL) {
     uv_close((uv_handle_t *)&self->prepare, NULL);
   }

@@ -1,5 +1,5 @@
 /* How long the event loop's turns take, waiting left out: so long whatever happens in one may wait.
- * Loop thread. */
+ * Loop thread only. */
 #ifndef RR_SERVER_OBSERVE_LOOP_WATCH_H
 #define RR_SERVER_OBSERVE_LOOP_WATCH_H
 

@@ -15,7 +15,7 @@ typedef enum option_switch { OPTION_AUTO, OPTION_ON, OPTION_OFF } option_switch;
 /* Strings are borrowed from argv or the environment. */
 typedef struct options {
   const char
-      *model_id; /* a model directory, or a model's name on the hub; NULL: default_model.h's */
+      *model_id; /* a model directory, or a model's name on the hub; NULL: the default model */
   const char *revision;              /* branch, tag or commit on the hub; NULL: main */
   const char *hf_token;              /* NULL: as stored by `hf auth login`, or none */
   const char *hf_endpoint;           /* NULL: the public hub */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/alloc.h"
+#include "server/base/loop_thread.h"
 
 enum { TRACE_RANDOM = 2, CLIENT_GONE = 499 };
 
@@ -27,6 +28,7 @@ static void take_headers(otlp_record *record, http_exchange *exchange) {
 }
 
 void spans_begin(const spans *self, http_exchange *exchange) {
+  assert_loop_thread();
   if (self->exporter == NULL) {
     return;
   }
@@ -123,6 +125,7 @@ static void take_request(otlp_record *record, const http_exchange *exchange) {
 
 void spans_end(const spans *self, http_exchange *exchange, const log_request_fields *fields,
                bool routed, bool sent) {
+  assert_loop_thread();
   if (self->exporter == NULL || !exchange->sampled) {
     return;
   }

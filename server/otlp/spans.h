@@ -1,4 +1,4 @@
-/* A request's place in its trace, and what is told of it to a collector. Loop thread. */
+/* A request's place in its trace, and what is told of it to a collector. Loop thread only. */
 #ifndef RR_SERVER_OTLP_SPANS_H
 #define RR_SERVER_OTLP_SPANS_H
 

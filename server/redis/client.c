@@ -384,7 +384,10 @@ redis_client *redis_client_create(uv_loop_t *loop, const redis_client_config *co
   return self;
 }
 
-void redis_client_start(redis_client *self) { on_retry(&self->retry); }
+void redis_client_start(redis_client *self) {
+  assert_loop_thread();
+  on_retry(&self->retry);
+}
 
 void redis_client_close(redis_client *self) {
   assert_loop_thread();
@@ -398,10 +401,12 @@ void redis_client_close(redis_client *self) {
 }
 
 bool redis_client_lingers(const redis_client *self) {
+  assert_loop_thread();
   return self != NULL && redis_link_lingers(&self->link);
 }
 
 void redis_client_destroy(redis_client *self) {
+  assert_loop_thread();
   if (self != NULL) {
     redis_reader_finish(&self->reader);
     rr_free(self);

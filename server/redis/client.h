@@ -1,7 +1,7 @@
 /* The shared cache: scores that replicas of one model keep for each other in a server that speaks
  * RESP (Valkey, Redis).
  *
- * 1. Loop thread, but for redis_client_is_up.
+ * 1. Loop thread only, but for redis_client_is_up.
  * 2. A look-up is one MGET. It ends with its answer or after the time-out, whichever is first, by
  *    `done`; or, where it cannot be asked, at once, by redis_client_ask's result. That is the most
  *    that the server delays a request.

@@ -3,6 +3,8 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "server/base/loop_thread.h"
+
 static const uint64_t second = 1000000000;
 
 static void on_readable(uv_poll_t *poll, int status, int events) {
@@ -16,6 +18,7 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
 
 bool redis_clock_init(redis_clock *self, uv_loop_t *loop, void (*ring)(void *context),
                       void *context) {
+  assert_loop_thread();
   *self = (redis_clock){.fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC),
                         .ring = ring,
                         .context = context};
@@ -32,6 +35,7 @@ bool redis_clock_init(redis_clock *self, uv_loop_t *loop, void (*ring)(void *con
 }
 
 void redis_clock_set(redis_clock *self, uint64_t at) {
+  assert_loop_thread();
   const struct itimerspec when = {
       .it_value = {.tv_sec = (time_t)(at / second), .tv_nsec = (long)(at % second)}};
   (void)timerfd_settime(self->fd, TFD_TIMER_ABSTIME, &when, NULL);
@@ -40,6 +44,7 @@ void redis_clock_set(redis_clock *self, uint64_t at) {
 static void on_closed(uv_handle_t *handle) { (void)close(((redis_clock *)handle->data)->fd); }
 
 void redis_clock_close(redis_clock *self) {
+  assert_loop_thread();
   (void)uv_poll_stop(&self->poll);
   uv_close((uv_handle_t *)&self->poll, on_closed);
 }

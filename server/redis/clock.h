@@ -1,5 +1,6 @@
 /* A timer of the loop that is exact to microseconds, where the loop's own knows milliseconds: a
- * bound of 2 ms cannot be kept by those. A descriptor of the kernel's (timerfd). Loop thread. */
+ * bound of 2 ms cannot be kept by those. A descriptor of the kernel's (timerfd). Loop thread only.
+ */
 #ifndef RR_SERVER_REDIS_CLOCK_H
 #define RR_SERVER_REDIS_CLOCK_H
 

@@ -36,7 +36,8 @@ void redis_keys_init(redis_keys *ret_keys, const char *secret, const redis_diges
 }
 
 /* Members: truncate, side, cut, max_length, max_text_tokens, alone, kept_only, kept,
- * ret_culprit, all but the last three in the key, as in score_cache.c. */
+ * ret_culprit, all but the last three in the key, as in
+ * server/cache/score_cache.c. */
 _Static_assert(sizeof(void *) != 8 || sizeof(rr_encode_options) == 40,
                "the key holds every option");
 

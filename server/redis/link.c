@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/base/alloc.h"
+#include "server/base/loop_thread.h"
 
 enum { KEEPALIVE_SECONDS = 60 };
 
@@ -13,12 +14,14 @@ typedef struct outgoing {
 
 void redis_link_init(redis_link *self, uv_loop_t *loop, const redis_address *address,
                      const redis_link_events *events) {
+  assert_loop_thread();
   *self = (redis_link){.loop = loop, .address = address, .events = *events};
 }
 
 static void on_closed(uv_handle_t *handle) { ((redis_link *)handle->data)->has_socket = false; }
 
 void redis_link_close(redis_link *self) {
+  assert_loop_thread();
   self->wanted = false;
   if (self->looking_up) {
     self->lingers = uv_cancel((uv_req_t *)&self->lookup) != 0 || self->lingers;
@@ -28,7 +31,10 @@ void redis_link_close(redis_link *self) {
   }
 }
 
-bool redis_link_lingers(const redis_link *self) { return self->lingers; }
+bool redis_link_lingers(const redis_link *self) {
+  assert_loop_thread();
+  return self->lingers;
+}
 
 static void go_down(redis_link *self, const char *reason) {
   if (self->wanted) {
@@ -147,6 +153,7 @@ static void connect_by_number(redis_link *self) {
 }
 
 void redis_link_open(redis_link *self) {
+  assert_loop_thread();
   self->wanted = true;
   if (self->has_socket || self->looking_up) {
     go_down(self, "the last connection has not ended yet");
@@ -170,6 +177,7 @@ static void on_written(uv_write_t *request, int status) {
 }
 
 bool redis_link_write(redis_link *self, char *bytes, size_t size) {
+  assert_loop_thread();
   outgoing *sent = self->wanted ? rr_calloc(1, sizeof *sent) : NULL;
   if (sent == NULL) {
     rr_free(bytes);
@@ -187,6 +195,7 @@ bool redis_link_write(redis_link *self, char *bytes, size_t size) {
 }
 
 size_t redis_link_waiting(const redis_link *self) {
+  assert_loop_thread();
   return self->wanted && self->has_socket ? uv_stream_get_write_queue_size(&self->socket.stream)
                                           : 0;
 }

@@ -1,7 +1,7 @@
 /* A connection to the server behind the shared cache, on the loop: looked up, connected, read from,
  * written to. Knows no command.
  *
- * 1. Loop thread. Nothing here waits: names are looked up by a thread of the pool.
+ * 1. Loop thread only. Nothing here waits: names are looked up by a thread of the pool.
  * 2. After redis_link_close nothing is told until it is opened anew; that it is closed is told by
  *    `down` only where the other side or the network did it. */
 #ifndef RR_SERVER_REDIS_LINK_H

@@ -1,5 +1,6 @@
 /* The loop's side of shared.h. */
 #include "core/base/alloc.h"
+#include "server/base/loop_thread.h"
 #include "server/request/own.h"
 #include "server/request/shared.h"
 
@@ -15,6 +16,7 @@ static void discount(rerank_task *task) {
 }
 
 bool rerank_shared_ask(rerank_task *task, void (*go_on)(rerank_task *task)) {
+  assert_loop_thread();
   rerank_shared *self = task->shared;
   self->go_on = go_on;
   self->lookup.done = on_done;
@@ -26,10 +28,12 @@ bool rerank_shared_ask(rerank_task *task, void (*go_on)(rerank_task *task)) {
 }
 
 void rerank_shared_cancel(rerank_task *task) {
+  assert_loop_thread();
   redis_client_cancel(task->own->service->sharing->client, &task->shared->lookup);
 }
 
 void rerank_shared_release(rerank_task *task) {
+  assert_loop_thread();
   rerank_shared *self = task->shared;
   if (self == NULL) {
     return;

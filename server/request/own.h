@@ -23,8 +23,8 @@ typedef struct rerank_own {
   uint64_t stopped_at; /* ns when it was answered, or taken back to be */
 } rerank_own;
 
-/* The task is in this state from now on. Asserts that it may follow the one before. Loop thread, as
- * all of this file. */
+/* The task is in this state from now on. Asserts that it may follow the one before. Loop
+ * thread only, as all of this file. */
 void task_enter(rerank_task *task, task_state next);
 
 /* Whether the body was read and its texts were looked up with a question to the shared cache left:
@@ -34,7 +34,7 @@ bool task_was_looked_up(const rerank_task *task);
 /* Whether a thread of the pool is at what comes before computing. */
 bool task_is_being_prepared(const rerank_task *task);
 
-/* The reply, or the error where the task has failed. On the loop, which alone holds the task.
+/* The reply, or the error where the task has failed. The loop alone holds the task.
  * Nothing but its log line is left to it after this, nor after the next two. */
 void rerank_reply(rerank_task *task);
 

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "server/base/clock.h"
+#include "server/base/loop_thread.h"
 #include "server/request/error_reply.h"
 #include "server/request/own.h"
 
@@ -110,18 +111,21 @@ static void end(rerank_task *task, task_state how) {
 }
 
 void rerank_reply_to_nobody(rerank_task *task) {
+  assert_loop_thread();
   end(task, TASK_LEFT);
   task->own->service->metrics->dropped++;
   http_reply_to(task->own->exchange, &(http_reply){.status = CLIENT_GONE});
 }
 
 const rr_dialect *rerank_guess(const rerank_task *task) {
+  assert_loop_thread();
   return task->body_coding != CODING_IDENTITY
              ? NULL
              : rr_dialect_guess(task->endpoint, task->body.data, task->body.size);
 }
 
 void rerank_reply_late(rerank_task *task) {
+  assert_loop_thread();
   rr_api_error error;
   bool known = task_was_looked_up(task) || task->own->state == TASK_COMPUTING;
   const rr_dialect *dialect = known ? task->dialect : rerank_guess(task);
@@ -132,6 +136,7 @@ void rerank_reply_late(rerank_task *task) {
 }
 
 void rerank_reply(rerank_task *task) {
+  assert_loop_thread();
   if (task_state_is_in_vain(task->own->state)) {
     rerank_reply_to_nobody(task);
     return;
@@ -163,6 +168,7 @@ void rerank_reply(rerank_task *task) {
 }
 
 void rerank_describe(const rerank_task *task, log_request_fields *fields) {
+  assert_loop_thread();
   task_state state = task->own->state;
   if (state == TASK_LEFT || state == TASK_LATE) { /* a thread may still write to the rest */
     fields->error = state == TASK_LEFT ? "the client left" : "the deadline came first";

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "server/base/loop_thread.h"
 #include "server/http/api_keys.h"
 #include "server/sched/batcher.h"
 
@@ -29,6 +30,7 @@ static bool read_number(const http_exchange *exchange, const char *name, int64_t
 
 bool request_time_read(const http_exchange *exchange, request_time *ret_schedule,
                        rr_api_error *ret_error) {
+  assert_loop_thread();
   static const char name[] = "x-request-on-timeout";
   const int64_t whole = 9007199254740991; /* as in bodies */
   request_time self = {.on_timeout = RR_ON_TIMEOUT_DEFAULT};

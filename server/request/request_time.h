@@ -22,7 +22,7 @@ typedef struct request_time {
   int64_t priority;
 } request_time;
 
-/* Reads the headers. False with *ret_error filled where one is not valid. Loop thread. */
+/* Reads the headers. False with *ret_error filled where one is not valid. Loop thread only. */
 bool request_time_read(const http_exchange *exchange, request_time *ret_schedule,
                        rr_api_error *ret_error);
 

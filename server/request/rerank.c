@@ -51,9 +51,13 @@ void task_enter(rerank_task *task, task_state next) {
   task->own->state = next;
 }
 
-bool task_was_looked_up(const rerank_task *task) { return task->own->pool.begin != 0; }
+bool task_was_looked_up(const rerank_task *task) {
+  assert_loop_thread();
+  return task->own->pool.begin != 0;
+}
 
 bool task_is_being_prepared(const rerank_task *task) {
+  assert_loop_thread();
   return task->own->state == TASK_PREPARING || task->own->state == TASK_TOKENIZING;
 }
 
@@ -316,13 +320,17 @@ int rerank_service_init(rerank_service *self, uv_loop_t *loop, const rerank_conf
 }
 
 void rerank_service_close(rerank_service *self) {
+  assert_loop_thread();
   mailbox_close(&self->released);
   uv_close((uv_handle_t *)&self->timer, NULL);
   deadlines_finish(&self->cuts);
   intake_finish(&self->intake);
 }
 
-bool rerank_is_idle(const rerank_service *self) { return self->tasks == 0; }
+bool rerank_is_idle(const rerank_service *self) {
+  assert_loop_thread();
+  return self->tasks == 0;
+}
 
 /* What the loop knows before anybody has looked into the body. */
 static admission_outlook look_ahead(const rerank_task *task, uint64_t now) {
@@ -461,6 +469,7 @@ void rerank_start(rerank_service *self, http_exchange *exchange, const rr_endpoi
 }
 
 void rerank_task_destroy(rerank_task *task) {
+  assert_loop_thread();
   if (task == NULL) {
     return;
   }

@@ -68,7 +68,7 @@ typedef struct rerank_service {
 } rerank_service;
 
 /* Prepares the service in the caller's memory; scorer and workers are set when they are there.
- * Returns 0 or a libuv error. Loop thread, as all of the following. */
+ * Returns 0 or a libuv error. Loop thread only, as all of the following. */
 int rerank_service_init(rerank_service *self, uv_loop_t *loop, const rerank_config *config,
                         metrics *counters);
 

@@ -6,9 +6,17 @@
  *                          ASKING ─► WAITING_AGAIN ─► TOKENIZING    COMPUTING_     CONCLUDING_
  *                                                                   IN_VAIN        IN_VAIN
  *
- * From each state but OVER a request is answered: ANSWERED, with a reply or an error; LATE, since
- * its deadline came first; LEFT, since its client did. Then its exchange ends: OVER. The memory
- * goes once the request is answered and no thread holds it. */
+ * A request is answered in one of three states: ANSWERED, with a reply or an error; LATE, because
+ * its deadline came first; LEFT, because its client left. From which state (state.c has the table):
+ *
+ *   STARTING                                      ANSWERED
+ *   WAITING, WAITING_AGAIN                        LATE or LEFT
+ *   PREPARING, ASKING, TOKENIZING, COMPUTING      any of the three
+ *   CONCLUDING                                    ANSWERED
+ *   COMPUTING_IN_VAIN, CONCLUDING_IN_VAIN         LEFT
+ *
+ * Then its exchange ends: OVER. The memory is freed once the request is answered and no thread
+ * holds it. */
 #ifndef RR_SERVER_REQUEST_STATE_H
 #define RR_SERVER_REQUEST_STATE_H
 

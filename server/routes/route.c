@@ -67,6 +67,7 @@ static void refuse(router *self, http_exchange *exchange, const rr_api_error *er
 }
 
 void route_answer_loading(router *self, http_exchange *exchange) {
+  assert_loop_thread();
   char at[LOAD_TEXT_MAX];
   load_describe(self->load, at);
   error_reply_send_text(self->metrics, exchange, RR_API_UNHEALTHY, "%s", at);
@@ -186,6 +187,7 @@ static void on_respond(void *context, http_exchange *exchange) {
 }
 
 void route_release(router *self) {
+  assert_loop_thread();
   http_exchange *exchange;
   self->held.open = false;
   while ((exchange = hold_next(&self->held)) != NULL) {

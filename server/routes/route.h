@@ -1,4 +1,4 @@
-/* Paths and methods, and who may call them. Runs on the loop's thread. */
+/* Paths and methods, and who may call them. Loop thread only. */
 #ifndef RR_SERVER_ROUTES_ROUTE_H
 #define RR_SERVER_ROUTES_ROUTE_H
 

@@ -28,11 +28,11 @@ typedef struct mailbox {
   mailbox_receive receive;
 } mailbox;
 
-/* Loop thread. Returns 0 or a libuv error. */
+/* Loop thread only. Returns 0 or a libuv error. */
 int mailbox_init(mailbox *self, uv_loop_t *loop, mailbox_receive receive);
 
-/* Loop thread. Waits for a thread that is still inside mailbox_post, and closes the handle: the
- * loop has to run until it is closed. Nobody may post after that. */
+/* Loop thread only. Waits for a thread that is still inside mailbox_post, and closes the handle:
+ * the loop has to run until it is closed. Nobody may post after that. */
 void mailbox_close(mailbox *self);
 
 /* Any thread but the loop's. What was posted is the loop's from here on. */

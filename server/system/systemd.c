@@ -168,6 +168,7 @@ void systemd_enter(systemd *self, systemd_state state) {
 }
 
 void systemd_close(systemd *self) {
+  assert_loop_thread();
   if (self->timed) {
     uv_close((uv_handle_t *)&self->timer, NULL);
     (void)close(self->descriptor);

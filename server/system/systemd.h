@@ -1,8 +1,8 @@
 /* The service manager that started the server, if it is systemd or speaks as it does: sockets that
  * it passes, and what it is told of the server's state.
  *
- * 1. Everything runs on the loop's thread. Nothing blocks: where the manager does not take a
- *    message, it is told later.
+ * 1. Loop thread only, but for systemd_sockets and systemd_place. Nothing blocks: where the manager
+ * does not take a message, it is told later.
  * 2. Messages go by a datagram socket that is connected before the process is confined. sd_notify
  *    would open one for each, which the filter of system calls would have to allow for good, and
  *    would wait for a manager that is busy.
@@ -41,10 +41,11 @@ typedef struct systemd {
 } systemd;
 
 /* The sockets that were passed, `most` at most; they are the caller's. *ret_n is 0 where there are
- * none. Errors: RR_ERR_INPUT (too many, or one does not listen for streams). */
+ * none. Before the loop runs. Errors: RR_ERR_INPUT (too many, or one does not listen for streams).
+ */
 rr_status systemd_sockets(int *ret_sockets, size_t most, size_t *ret_n, rr_error *err);
 
-/* Where a socket listens: "127.0.0.1 port 80", or a path. */
+/* Where a socket listens: "127.0.0.1 port 80", or a path. Any thread. */
 void systemd_place(int socket, char ret_text[SYSTEMD_PLACE_MAX]);
 
 /* Before the process is confined. Messages begin once the loop runs, with SYSTEMD_LOADING. A

@@ -3,12 +3,13 @@
 thread; no case depends on how slow."""
 
 import json
+import os
 import sys
 import tempfile
 import threading
 
 import harness
-from harness import Server, case, eventually, heavy_body
+from harness import ROOT, Server, case, eventually, heavy_body
 
 BIG = heavy_body(texts=30, words=120) if harness.SLOW else heavy_body()
 DOCUMENTS = {"query": BIG["query"], "documents": BIG["texts"]}
@@ -74,6 +75,13 @@ def cut_short(path, body, results):
         if late - early < 3:
             early, late = 1, 2 * late + 2
     raise AssertionError("no time was found that ends in the middle")
+
+
+@case
+def every_dialect_has_its_rows_here():
+    folder = os.path.join(ROOT, "proto", "dialects")
+    spoken = {name[:-2] for name in os.listdir(folder) if name.endswith(".c")} - {"documents"}  # which ranks nothing
+    assert spoken <= {name.split()[0] for name in DIALECTS}, spoken - {name.split()[0] for name in DIALECTS}
 
 
 @case

@@ -2,8 +2,8 @@
  * 16, over operands of 64 bytes a row of a register. The including file says which product with
  * RR_AMX_PRODUCT(sums, x, w), all literals.
  *
- * Neither run nor timed on a CPU that has AMX; tests run this code with the intrinsics in plain C
- * (tests/kernels/emulated). */
+ * Tested on a CPU that has AMX, but not timed against a peer. On other CPUs tests run this code
+ * with the intrinsics in plain C (tests/kernels/emulated). */
 #ifndef RR_CORE_KERNEL_X86_TILE_AMX_H
 #define RR_CORE_KERNEL_X86_TILE_AMX_H
 
