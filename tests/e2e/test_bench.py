@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""bench/accuracy, bench/startup, bench/scaling, bench/cached and bench/scoring do what they say, on a small model; no
+"""bench/accuracy, bench/startup, bench/builds, bench/scaling, bench/cached and bench/scoring do what they say, on a small model; no
 figure of theirs that is a time is looked at."""
 
 import json
@@ -71,6 +71,17 @@ def startup_times_each_dtype():
     rows = table(bench("startup", "--runs", "2", "--dtypes", "float32,int8"))
     assert [row[:2] for row in rows[1:]] == [["float32", "2"], ["int8", "2"]], rows
     assert all(float(cell) > 0 for row in rows[1:] for cell in row[2:]), rows
+
+
+@case
+def builds_are_compared_dtype_by_dtype():
+    rows = table(bench("builds", "--before", harness.binary(), "--rounds", "2", "--starts", "2",
+                       "--dtypes", "float32,int8"))[2:]
+    told = [(row[0], " ".join(row[1:-6])) for row in rows]
+    whats = ["100 texts, ms", "10 texts, ms", "memory, MB", "start, ms"]
+    assert told == [(dtype, what) for dtype in ("float32", "int8") for what in whats], rows
+    for *_, before, after, ratio in rows:
+        assert abs(float(after) / float(before) - float(ratio)) < 0.01 * float(ratio), rows
 
 
 @case
