@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""bench/accuracy, bench/startup, bench/builds, bench/scaling, bench/cached and bench/scoring do what they say, on a small model; no
+"""bench/accuracy, bench/startup, bench/versions, bench/scaling, bench/cached and bench/scoring do what they say, on a small model; no
 figure of theirs that is a time is looked at."""
 
 import json
@@ -74,8 +74,8 @@ def startup_times_each_dtype():
 
 
 @case
-def builds_are_compared_dtype_by_dtype():
-    rows = table(bench("builds", "--before", harness.binary(), "--rounds", "2", "--starts", "2",
+def versions_are_compared_dtype_by_dtype():
+    rows = table(bench("versions", "--before", harness.binary(), "--rounds", "2", "--starts", "2",
                        "--dtypes", "float32,int8"))[2:]
     told = [(row[0], " ".join(row[1:-6])) for row in rows]
     whats = ["100 texts, ms", "10 texts, ms", "memory, MB", "start, ms"]
