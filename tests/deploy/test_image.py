@@ -44,7 +44,7 @@ def context():
     """The sources as somebody has them, with a build and a secret beside them."""
     folder = os.path.join(workshop()[0], "context")
     os.makedirs(folder)
-    for name in ("core", "proto", "server", "deploy", "models"):
+    for name in ("core", "proto", "server", "docs", "deploy", "models"):
         shutil.copytree(os.path.join(ROOT, name), os.path.join(folder, name))
     for name in ("meson.build", "meson_options.txt", "LICENSE", "README.md", "CHANGELOG.md"):
         shutil.copy(os.path.join(ROOT, name), folder)
