@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "core/scorer.h"
+#include "tests/slow.h"
 
 enum { TEXTS = 1000, TEXT_BYTES = 160 };
 
@@ -54,7 +55,7 @@ static void scores_are_the_same_alone_and_among_a_thousand(void **state) {
   assert_int_equal(rr_scorer_load(directory, &load, &scorer, NULL), RR_OK);
   static float together[TEXTS];
   static float again[TEXTS];
-  for (size_t b = 0; b < sizeof batches / sizeof batches[0]; b++) {
+  for (size_t b = 0; b < sizeof batches / sizeof batches[0]; b += slow_step(2, 3)) {
     rr_workspace *workspace = NULL;
     assert_int_equal(rr_workspace_create(scorer, batches[b], &workspace, NULL), RR_OK);
     assert_int_equal(rr_scorer_rerank(workspace, query, texts, TEXTS, &options, true,
@@ -63,7 +64,7 @@ static void scores_are_the_same_alone_and_among_a_thousand(void **state) {
     if (b > 0) {
       assert_memory_equal(again, together, sizeof together);
     }
-    for (size_t i = 0; i < TEXTS; i += 37) {
+    for (size_t i = 0; i < TEXTS; i += 37 * slow_step(3, 9)) {
       float alone;
       assert_int_equal(
           rr_scorer_rerank(workspace, query, &texts[i], 1, &options, true, &alone, NULL), RR_OK);

@@ -5,7 +5,7 @@
   tests/fuzz/run.py --replay DIR [TARGET]...                  run seeds and corpus once; for builds without libFuzzer
   tests/fuzz/run.py --minimise [TARGET]...                    keep in corpus/ what is needed of all that was found
 
---seconds: of each target, after its seeds and corpus; else $RR_FUZZ_SECONDS, else 12. --build: a build
+--seconds: of each target, after its seeds and corpus; else $RR_FUZZ_SECONDS, else 8. --build: a build
 directory of clang with -Dfuzz=true (build-fuzz). New inputs are kept in .cache/fuzz/corpus, and each run goes on
 from there; what makes a target fail lies in .cache/fuzz/findings, and is handed to the same target as its one
 argument to fail again.
@@ -146,7 +146,7 @@ def minimise(target, build):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=" ".join(seeds.TARGETS))
-    parser.add_argument("--seconds", type=int, default=int(os.environ.get("RR_FUZZ_SECONDS", "12")))
+    parser.add_argument("--seconds", type=int, default=int(os.environ.get("RR_FUZZ_SECONDS", "8")))
     parser.add_argument("--build", default=os.path.join(seeds.ROOT, "build-fuzz"))
     parser.add_argument("--replay", metavar="DIR", help="a folder with targets that were built without libFuzzer")
     parser.add_argument("--minimise", action="store_true")

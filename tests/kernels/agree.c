@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/kernel/bf16.h"
+#include "tests/slow.h"
 
 enum { GAP = 3, CANARY = 0x5a, GUARD = 256 };
 
@@ -182,8 +183,7 @@ bool agree_on_all_sizes(const rr_gemm *gemm, char why[AGREE_TEXT_MAX]) {
     KS = sizeof ks / sizeof ks[0]
   };
   bool good = true;
-  size_t step =
-      getenv("RR_SLOW") != NULL ? 5 : 1; /* 5 divides none of the counts: all values occur */
+  size_t step = slow_step(11, 29); /* primes that divide none of the counts: all values occur */
   for (size_t i = 0; good && i < (size_t)MS * NS * KS; i += step) {
     product p = make((sizes){ms[i % MS], ns[i / MS % NS], ks[i / MS / NS]}, (uint32_t)i);
     good = check(gemm, &p, why);
@@ -215,7 +215,7 @@ bool agree_on_extremes(const rr_gemm *gemm, char why[AGREE_TEXT_MAX]) {
 bool agree_by_row(const rr_gemm *gemm, char why[AGREE_TEXT_MAX]) {
   product all = make((sizes){131, 70, 97}, 9);
   bool good = run(gemm, &all, why);
-  for (size_t first = 0; good && first < all.size.m; first += 5) {
+  for (size_t first = 0; good && first < all.size.m; first += 5 * slow_step(3, 9)) {
     for (size_t rows = 1; good && rows <= all.size.m - first; rows = rows * 3 + 1) {
       product part = all;
       part.size.m = rows;
@@ -253,7 +253,7 @@ bool agree_on_nan(const rr_gemm *gemm, char why[AGREE_TEXT_MAX]) {
   const float values[] = {NAN, -NAN, payload, INFINITY, -INFINITY};
   bool good = true;
   for (size_t v = 0; good && v < sizeof values / sizeof values[0]; v++) {
-    for (size_t place = 0; good && place < 70; place += 23) {
+    for (size_t place = 0; good && place < 70; place += 23 * slow_step(2, 3)) {
       product p = make((sizes){21, 40, 70}, 3);
       p.x[11 * p.ldx + place] = values[v];
       good = run(gemm, &p, why);
