@@ -74,8 +74,8 @@ def others_are_served(*functions, afterwards=()):
             assert watched().rerank(late).status in (200, 429, 504)  # a deadline that comes
             assert watched().request("GET", "/live").status == 200
         eventually(lambda: bystander.answers >= seen + ANSWERS, "the bystander to go on")
-        for close in afterwards:
-            close()
+    for close in afterwards:  # none of the attackers is at it any more
+        close()
 
 
 @case
