@@ -64,18 +64,19 @@ def others_are_served(*functions, afterwards=()):
     """While the functions are called: a bystander's answers come, and those of one with a deadline."""
     hurried = json.dumps({**REQUEST, "timeout_ms": 60000}).encode()
     late = json.dumps({**harness.heavy_body(texts=30 if harness.SLOW else 300, words=300), "timeout_ms": 20}).encode()
-    with harmless(watched()) as bystander, attacks(*functions):
-        time.sleep(0.3)
-        seen, in_time, ended = bystander.answers, 0, time.monotonic() + SECONDS
-        while time.monotonic() < ended or in_time < ANSWERS:
-            response = watched().rerank(hurried)
-            assert response.status == 200 and "x-rerank-degraded" not in response.headers, response
-            in_time += 1
-            assert watched().rerank(late).status in (200, 429, 504)  # a deadline that comes
-            assert watched().request("GET", "/live").status == 200
-        eventually(lambda: bystander.answers >= seen + ANSWERS, "the bystander to go on")
-    for close in afterwards:  # none of the attackers is at it any more
-        close()
+    with harmless(watched()) as bystander:
+        with attacks(*functions):
+            time.sleep(0.3)
+            seen, in_time, ended = bystander.answers, 0, time.monotonic() + SECONDS
+            while time.monotonic() < ended or in_time < ANSWERS:
+                response = watched().rerank(hurried)
+                assert response.status == 200 and "x-rerank-degraded" not in response.headers, response
+                in_time += 1
+                assert watched().rerank(late).status in (200, 429, 504)  # a deadline that comes
+                assert watched().request("GET", "/live").status == 200
+            eventually(lambda: bystander.answers >= seen + ANSWERS, "the bystander to go on")
+        for close in afterwards:  # none of the attackers is at it any more
+            close()
 
 
 @case
