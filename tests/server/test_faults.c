@@ -305,7 +305,7 @@ static void fail_each(const fault *which, int sticky) {
   assert_int_equal(exchange(sent.data, sent.size), 200); /* all that may be known is */
   memcpy(expected, reply, sizeof expected);
   unsigned long lookups = redis_stub_lookups();
-  const unsigned long step = slow_step(1, 4);
+  const unsigned long step = slow_step(1, 8);
   unsigned long refused = 0;
   unsigned long n = 1;
   for (; n < FAULTS_MAX; n += step) {
