@@ -1,10 +1,10 @@
 /* The states of a request for scores, and which may follow which. Pure.
  *
- *   STARTING ─► WAITING ─► PREPARING ──────────────┬─────────────────► COMPUTING ─► CONCLUDING
- *                             │                    │                       │             │
- *                             ▼                    │                       ▼             ▼
- *                          ASKING ─► WAITING_AGAIN ─► TOKENIZING    COMPUTING_     CONCLUDING_
- *                                                                   IN_VAIN        IN_VAIN
+ *   STARTING ─► WAITING ─► PREPARING ───────────────────────────────► COMPUTING ─► CONCLUDING
+ *                             │                                       ▲    │           │
+ *                             ▼                                       │    ▼           ▼
+ *                          ASKING ─► WAITING_AGAIN ─► TOKENIZING ─────┘  COMPUTING_   CONCLUDING_
+ *                                                                        IN_VAIN      IN_VAIN
  *
  * A request is answered in one of three states: ANSWERED, with a reply or an error; LATE, because
  * its deadline came first; LEFT, because its client left. From which state (state.c has the table):
