@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 
 import machine
 import peers
@@ -52,6 +53,29 @@ def attempt(server, action):
         say(f"{server.name} is left out: {error}")
         server.stop()
         return None
+
+
+POLL_SECONDS = 0.001
+
+
+def first_answer(server, body):
+    """Seconds and CPU seconds until the first answer."""
+    begin = time.perf_counter()
+    server.launch()
+    deadline = begin + peers.START_SECONDS
+    while time.perf_counter() < deadline:
+        try:
+            status, _, reply = server.request("POST", "/rerank", body)
+        except OSError:
+            server.expect_running()
+        else:
+            wall = time.perf_counter() - begin
+            if status == 200:
+                return wall, server.cpu_seconds()
+            if status != 503:
+                raise SystemExit(f"{server.name}: {status} {reply.decode(errors='replace')}")
+        time.sleep(POLL_SECONDS)
+    raise SystemExit(f"{server.name}: no answer in {peers.START_SECONDS} seconds")
 
 
 def heading(arguments):

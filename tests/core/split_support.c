@@ -1,4 +1,5 @@
 #include "tests/core/split_support.h"
+#include "tests/slow.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -70,4 +71,4 @@ rr_scorer *split_load(const char *variant, rr_dtype dtype) {
   return scorer;
 }
 
-size_t split_step(void) { return getenv("RR_SLOW") != NULL ? 4 : 1; }
+size_t split_step(void) { return slow_step(4, 4); }
