@@ -25,6 +25,8 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 
 PLAN = re.compile(r"1\.\.(\d+)\s*(#\s*skip\b.*)?$", re.IGNORECASE)
@@ -41,6 +43,7 @@ class Outcome:
         self.failures = []
         self.output = ""
         self.seconds = 0.0
+        self.cpu_seconds = 0.0  # its own and those of what it waited for
 
 
 def read_tap(output, outcome):
@@ -85,21 +88,27 @@ def judge(output, status, timed_out, outcome):
 def run_program(name, command, environment, directory, seconds):
     outcome = Outcome(name)
     started = time.monotonic()
-    # A session of its own, so that ending it ends whatever it started. The two streams are kept
-    # apart, so that no message splits a TAP line.
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, env={**os.environ, **environment},
-                               cwd=directory, start_new_session=True)
-    timed_out = False
-    try:
-        output, messages = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        timed_out = True
-        os.killpg(process.pid, signal.SIGKILL)
-        output, messages = process.communicate()
-    outcome.seconds = time.monotonic() - started
-    judge(output.decode(errors="replace"), process.returncode, timed_out, outcome)
-    outcome.output = (output + messages).decode(errors="replace")
+    # The two streams are kept apart, so that no message splits a TAP line.
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as messages:
+        # A session of its own, so that ending it ends whatever it started.
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=messages,
+                                   env={**os.environ, **environment}, cwd=directory, start_new_session=True)
+        late = threading.Event()
+        timer = threading.Timer(seconds, lambda: (late.set(), os.killpg(process.pid, signal.SIGKILL)))
+        timer.start()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # its number stays its own until the timer is off
+        timer.cancel()
+        timer.join()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        outcome.seconds = time.monotonic() - started
+        outcome.cpu_seconds = used.ru_utime + used.ru_stime
+        texts = []
+        for stream in (output, messages):
+            stream.seek(0)
+            texts.append(stream.read().decode(errors="replace"))
+    judge(texts[0], process.returncode, late.is_set(), outcome)
+    outcome.output = "".join(texts)
     return outcome
 
 
@@ -143,7 +152,7 @@ def report(outcome, label):
         counts += f", {len(outcome.failures)} FAILED"
     if outcome.skipped:
         counts += f", {len(outcome.skipped)} skipped"
-    print(f"[{label}] {outcome.name}: {counts} ({outcome.seconds:.1f} s)")
+    print(f"[{label}] {outcome.name}: {counts} ({outcome.seconds:.1f} s, of a CPU {outcome.cpu_seconds:.1f} s)")
     for skipped in outcome.skipped:
         print(f"    skipped: {skipped}")
     if outcome.failures:
