@@ -136,6 +136,16 @@ class Buildah:
         return run(*self.command, *arguments, **options).strip()
 
 
+def compiled():
+    """The folder in which ccache keeps what is compiled. The package is built several times, here and for the image, and
+    mostly compiles the same; ccache only takes what the same compiler made of the same text by the same options."""
+    folder = os.path.join(CACHE, "ccache")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "ccache.conf"), "w", encoding="ascii") as file:
+        file.write("max_size = 200M\nsloppiness = locale\n")  # the language of warnings
+    return folder
+
+
 def find_process(*words):
     """The pid of the process whose command line is exactly these words; None where there is none."""
     wanted = "\0".join(words).encode() + b"\0"

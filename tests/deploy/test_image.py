@@ -29,12 +29,14 @@ BODY = {"query": "how do bees make honey", "texts": ["Bees fan nectar.", "A hive
 
 @functools.cache
 def workshop():
-    """buildah's folder, and buildah with an image `base` in it."""
+    """buildah's folder, and buildah with an image `base` in it: a small Debian, and ccache."""
     base = chroots.base()
     folder = chroots.work_folder("image")
     buildah = chroots.Buildah(folder)
     container = buildah("from", "scratch")
     buildah("add", "--quiet", container, base, "/")
+    install = "apt-get update -q && apt-get install -q -y --no-install-recommends ccache"
+    buildah("run", "--isolation", "chroot", container, "--", "sh", "-c", install)
     buildah("commit", "--quiet", "--rm", container, "base")
     return folder, buildah
 
@@ -60,7 +62,8 @@ def build(name, *arguments):
     """An image of that name; every step is kept, so that a second one only differs where it must."""
     _, buildah = workshop()
     buildah("bud", "--isolation", "chroot", "--layers", "--format", "docker", "--build-arg", "BASE=localhost/base",
-            "--ignorefile", "deploy/Containerfile.dockerignore", "-f", "deploy/Containerfile", *arguments, "-t", name, ".",
+            "--volume", f"{chroots.compiled()}:/root/.cache/ccache", "--ignorefile", "deploy/Containerfile.dockerignore",
+            "-f", "deploy/Containerfile", *arguments, "-t", name, ".",
             cwd=context())
     return name
 

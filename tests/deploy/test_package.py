@@ -31,7 +31,8 @@ def folder():
 
 def built(name, **environment):
     target = os.path.join(folder(), name)
-    path = run(os.path.join(ROOT, "deploy", "package"), target, env={**os.environ, **environment}).strip()
+    path = run(os.path.join(ROOT, "deploy", "package"), target,
+               env={**os.environ, "CCACHE_DIR": chroots.compiled(), **environment}).strip()
     assert os.path.dirname(path) == target and os.listdir(target) == [os.path.basename(path)], os.listdir(target)
     return path
 
